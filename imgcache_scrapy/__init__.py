@@ -1,0 +1,68 @@
+"""One image cache in front of Scrapy's downloads."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from imgcache_scrapy.addon import Addon
+    from imgcache_scrapy.client import AsyncImgCacheClient, ImgCacheClient
+    from imgcache_scrapy.crawl import get_client
+    from imgcache_scrapy.entry import Entry
+    from imgcache_scrapy.errors import (
+        ConfigurationError,
+        ImgCacheError,
+        InvalidRequestError,
+        NotFoundError,
+        ProtocolError,
+        TooLargeError,
+        UnauthorizedError,
+        UnavailableError,
+    )
+    from imgcache_scrapy.middleware import ImgCacheMiddleware
+    from imgcache_scrapy.pipeline import (
+        ImgCacheFilesPipeline,
+        ImgCacheImagesPipeline,
+        ImgCachePipeline,
+    )
+
+__all__ = [
+    "Addon",
+    "AsyncImgCacheClient",
+    "ConfigurationError",
+    "Entry",
+    "ImgCacheClient",
+    "ImgCacheError",
+    "ImgCacheFilesPipeline",
+    "ImgCacheImagesPipeline",
+    "ImgCacheMiddleware",
+    "ImgCachePipeline",
+    "InvalidRequestError",
+    "NotFoundError",
+    "ProtocolError",
+    "TooLargeError",
+    "UnauthorizedError",
+    "UnavailableError",
+    "get_client",
+]
+
+_HOMES = {
+    "addon": ["Addon"],
+    "client": ["AsyncImgCacheClient", "ImgCacheClient"],
+    "crawl": ["get_client"],
+    "entry": ["Entry"],
+    "errors": [name for name in __all__ if name.endswith("Error")],
+    "middleware": ["ImgCacheMiddleware"],
+    "pipeline": ["ImgCacheFilesPipeline", "ImgCacheImagesPipeline", "ImgCachePipeline"],
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name's home when it is first asked for, so that importing is cheap."""
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,484 @@
+"""The clients of the cache: `AsyncImgCacheClient`, and `ImgCacheClient` in front of one.
+
+Every road behaves alike, since there is one way: over HTTP or in this process the same requests
+are made, and the blocking client is the awaited one on a loop of its own.
+"""
+
+import asyncio
+import re
+import threading
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import cached_property, partial
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from imgcache_scrapy.embedded import EmbeddedTransport, folder_of
+from imgcache_scrapy.entry import (
+    MAX_DISTANCE,
+    PERCEPTUAL_HASH_PATTERN,
+    Entry,
+    content_hash_of,
+    is_content_hash,
+)
+from imgcache_scrapy.errors import (
+    InvalidRequestError,
+    NotFoundError,
+    ProtocolError,
+    UnavailableError,
+    error_for_status,
+)
+from imgcache_scrapy.urls import cache_key, filename_of
+
+T = TypeVar("T")
+
+# What `imgcache serve` listens on when told nothing else.
+SERVICE_URL = "http://127.0.0.1:8010"
+_CONNECTIONS = 16
+_BATCH = 1000
+_NO_BATCHES = (404, 405)
+
+
+class AsyncImgCacheClient:
+    """The client of a cache, awaited; to be used within one event loop.
+
+    Args:
+        base_url: `http(s)://host:port` of a service, or `file:///folder` or a path, where the
+            cache is embedded in this process.
+        timeout: seconds for one call, from the moment it has its connection; None for no limit.
+        token: the service's bearer token.
+        bucket: what calls without a bucket use; `lookup`, `search` and `similar` look in all
+            buckets when it is "".
+        transport: an httpx transport to use instead.
+
+    Raises:
+        ConfigurationError: the address is none, or the embedded cache is not installed.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        timeout: float | None = 30.0,
+        *,
+        token: str | None = None,
+        bucket: str = "",
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        folder = folder_of(base_url) if transport is None else None
+        if folder is not None:
+            transport, base_url = EmbeddedTransport(folder), SERVICE_URL
+        self._address = (base_url, timeout, token, bucket, folder)
+        self._base = base_url.rstrip("/")
+        self._timeout = timeout
+        self._bucket = bucket
+        self._has_batches = True
+        self._slots = asyncio.Semaphore(_CONNECTIONS)
+        self._http = httpx.AsyncClient(
+            base_url=self._base,
+            headers={"Authorization": f"Bearer {token}"} if token else None,
+            timeout=None,  # noqa: S113 - one deadline for the whole call is kept in _send
+            transport=transport,
+            trust_env=False,
+        )
+
+    async def store(
+        self,
+        url: str,
+        file_bytes: bytes,
+        client_name: str,
+        lookup_time: datetime | None = None,
+        filename: str | None = None,
+        *,
+        bucket: str | None = None,
+    ) -> Entry:
+        """Keep an image and the URL that led to it.
+
+        Args:
+            url: the image's URL.
+            file_bytes: the bytes, as they came.
+            client_name: who stores.
+            lookup_time: when it was fetched, now by default; naive times are UTC.
+            filename: a hint; the last part of the URL's path by default.
+            bucket: the name space.
+
+        Returns:
+            The entry, with `created`: whether the image is new. The URL is recorded either way.
+
+        Raises:
+            InvalidRequestError: there are no bytes, or the URL is none.
+            TooLargeError: there are more bytes than the cache takes.
+        """
+        if not file_bytes:
+            raise InvalidRequestError("an image must not be empty")
+        key = cache_key(url)
+        form = {"url": key, "client_name": client_name, "bucket": self._or_own(bucket)}
+        if lookup_time is not None:
+            form["lookup_time"] = _iso(lookup_time)
+        file = (filename or filename_of(key) or "image", file_bytes, "application/octet-stream")
+        response = await self._send("POST", "/images", data=form, files={"file": file})
+        return {**_entry(_json(response)), "created": response.status_code == httpx.codes.CREATED}
+
+    async def get_bytes(self, content_hash: str, *, bucket: str | None = None) -> bytes:
+        """Read an image's bytes, verified against its hash.
+
+        Raises:
+            NotFoundError: it is not in this bucket, or its bytes are missing or damaged.
+        """
+        response = await self._of_image("GET", "/images/", content_hash, bucket)
+        data = response.content
+        if content_hash_of(data) != content_hash:
+            raise NotFoundError(f"the bytes of image {content_hash} came damaged")
+        return data
+
+    async def get_meta(self, content_hash: str, *, bucket: str | None = None) -> Entry | None:
+        """Find an image's newest capture in this bucket, None where there is none."""
+        try:
+            return _entry(_json(await self._of_image("GET", "/images/meta/", content_hash, bucket)))
+        except NotFoundError:
+            return None
+
+    async def lookup(self, url: str, *, bucket: str | None = None) -> Entry | None:
+        """Find the newest capture of a URL, None where there is none."""
+        query = {"url": cache_key(url), **self._or_all(bucket)}
+        try:
+            return _entry(_json(await self._send("GET", "/images/lookup", params=query)))
+        except NotFoundError:
+            return None
+
+    async def lookup_many(
+        self, urls: Iterable[str], *, bucket: str | None = None
+    ) -> dict[str, Entry]:
+        """Find the newest captures of many URLs, in one round trip for up to 1,000.
+
+        Args:
+            urls: the URLs, in any spelling.
+            bucket: where to look.
+
+        Returns:
+            URL as it was given to entry, hits only.
+        """
+        keys = {url: cache_key(url) for url in urls}
+        distinct = list(dict.fromkeys(keys.values()))
+        found: dict[str, Entry] = {}
+        for start in range(0, len(distinct), _BATCH):
+            found |= await self._lookup_batch(distinct[start : start + _BATCH], bucket)
+        return {url: found[key] for url, key in keys.items() if key in found}
+
+    async def _lookup_batch(self, keys: list[str], bucket: str | None) -> dict[str, Entry]:
+        if self._has_batches:
+            body = {"urls": keys, **self._or_all(bucket)}
+            response = await self._answer("POST", "/images/lookup", json=body)
+            if response.status_code not in _NO_BATCHES:
+                entries = _object(_json(_checked(response))).get("entries")
+                return {key: _entry(entry) for key, entry in _object(entries).items()}
+            self._has_batches = False
+        entries = await asyncio.gather(*(self.lookup(key, bucket=bucket) for key in keys))
+        return {key: entry for key, entry in zip(keys, entries, strict=True) if entry is not None}
+
+    async def search(
+        self, url_contains: str, *, bucket: str | None = None, limit: int | None = None
+    ) -> list[Entry]:
+        """Find captures by a part of their URL, case-sensitive and literal.
+
+        Returns:
+            One entry per URL, newest first.
+        """
+        query = {"url_contains": url_contains, **self._or_all(bucket), **_limited(limit)}
+        response = await self._send("GET", "/images/search", params=query)
+        return [_entry(entry) for entry in _list(_json(response))][:limit]
+
+    async def similar(
+        self,
+        perceptual_hash: str,
+        max_hamming_distance: int = 4,
+        *,
+        bucket: str | None = None,
+        limit: int | None = None,
+    ) -> list[Entry]:
+        """Find the images that look like the one with this perceptual hash.
+
+        Args:
+            perceptual_hash: 16 hex digits.
+            max_hamming_distance: how many of the 64 bits may differ.
+            bucket: where to look.
+            limit: at most so many.
+
+        Returns:
+            One entry per image, each with its `distance`, nearest first. They are suggestions:
+            only equal bytes make equal images.
+
+        Raises:
+            InvalidRequestError: no such hash or distance can be.
+        """
+        if not re.fullmatch(PERCEPTUAL_HASH_PATTERN, perceptual_hash):
+            raise InvalidRequestError(f"a perceptual hash is 16 hex digits, not {perceptual_hash!r}")
+        if max_hamming_distance not in range(MAX_DISTANCE + 1):
+            raise InvalidRequestError(f"a distance is 0 to 64 bits, not {max_hamming_distance!r}")
+        query = {
+            "perceptual_hash": perceptual_hash,
+            "max_hamming_distance": max_hamming_distance,
+            **self._or_all(bucket),
+            **_limited(limit),
+        }
+        response = await self._send("GET", "/images/similar", params=query)
+        entries = [_with_distance(_entry(e), perceptual_hash) for e in _list(_json(response))]
+        return sorted(entries, key=lambda entry: entry["distance"])[:limit]
+
+    async def delete(self, content_hash: str, *, bucket: str | None = None) -> None:
+        """Forget this bucket's captures of an image; with the last one the image itself.
+
+        Raises:
+            NotFoundError: this bucket has none.
+        """
+        await self._of_image("DELETE", "/images/", content_hash, bucket)
+
+    def serve_url(self, content_hash: str, *, bucket: str | None = None) -> str:
+        """Give the image's address for a browser.
+
+        An embedded cache has none of its own: this is the one under which `imgcache serve` shows
+        it when told nothing else.
+        """
+        name = self._or_own(bucket)
+        query = f"?bucket={quote(name, safe='')}" if name else ""
+        return f"{self._base}/serve/{_content_hash(content_hash)}{query}"
+
+    async def health(self) -> dict[str, Any]:
+        """Ask whether the cache works: `{"status": "ok", …}`."""
+        return _object(_json(await self._send("GET", "/health")))
+
+    async def stats(self) -> dict[str, int]:
+        """Count `images`, `captures`, `bytes` and `damaged` images."""
+        return _object(_json(await self._send("GET", "/stats")))
+
+    @cached_property
+    def sync(self) -> "ImgCacheClient":
+        """The blocking client of the same cache; closed together with this one."""
+        base_url, timeout, token, bucket, folder = self._address
+        where = base_url if folder is None else str(folder)
+        return ImgCacheClient(where, timeout, token=token, bucket=bucket)
+
+    async def aclose(self) -> None:
+        """Close the connections; calls under way finish first in an embedded cache."""
+        if "sync" in self.__dict__:
+            await asyncio.to_thread(self.sync.close)
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def _or_own(self, bucket: str | None) -> str:
+        return self._bucket if bucket is None else bucket
+
+    def _or_all(self, bucket: str | None) -> dict[str, str]:
+        return {} if bucket is None and not self._bucket else {"bucket": self._or_own(bucket)}
+
+    async def _of_image(
+        self, method: str, route: str, content_hash: str, bucket: str | None
+    ) -> httpx.Response:
+        query = {"bucket": self._or_own(bucket)}
+        return await self._send(method, route + _content_hash(content_hash), params=query)
+
+    async def _send(self, method: str, route: str, **content: Any) -> httpx.Response:
+        return _checked(await self._answer(method, route, **content))
+
+    async def _answer(self, method: str, route: str, **content: Any) -> httpx.Response:
+        request = self._http.build_request(method, route, **content)
+        async with self._slots:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    return await self._http.send(request)
+            except TimeoutError as error:
+                raise UnavailableError(
+                    f"the cache gave no answer within {self._timeout} s"
+                ) from error
+            except httpx.HTTPError as error:
+                reason = str(error) or type(error).__name__
+                raise UnavailableError(f"the cache cannot be reached: {reason}") from error
+
+
+class ImgCacheClient:
+    """The client of a cache, blocking; for any thread.
+
+    As `AsyncImgCacheClient`, whose arguments, methods, answers and errors it has. It may be
+    called where an event loop runs, as in a spider's callback, and blocks it meanwhile.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        timeout: float | None = 30.0,
+        *,
+        token: str | None = None,
+        bucket: str = "",
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._client = AsyncImgCacheClient(
+            base_url, timeout, token=token, bucket=bucket, transport=transport
+        )
+        self._starting = threading.Lock()
+        self._stack = ExitStack()
+        self._portal: BlockingPortal | None = None
+
+    def store(
+        self,
+        url: str,
+        file_bytes: bytes,
+        client_name: str,
+        lookup_time: datetime | None = None,
+        filename: str | None = None,
+        *,
+        bucket: str | None = None,
+    ) -> Entry:
+        """As `AsyncImgCacheClient.store`."""
+        return self._run(
+            self._client.store, url, file_bytes, client_name, lookup_time, filename, bucket=bucket
+        )
+
+    def get_bytes(self, content_hash: str, *, bucket: str | None = None) -> bytes:
+        """As `AsyncImgCacheClient.get_bytes`."""
+        return self._run(self._client.get_bytes, content_hash, bucket=bucket)
+
+    def get_meta(self, content_hash: str, *, bucket: str | None = None) -> Entry | None:
+        """As `AsyncImgCacheClient.get_meta`."""
+        return self._run(self._client.get_meta, content_hash, bucket=bucket)
+
+    def lookup(self, url: str, *, bucket: str | None = None) -> Entry | None:
+        """As `AsyncImgCacheClient.lookup`."""
+        return self._run(self._client.lookup, url, bucket=bucket)
+
+    def lookup_many(self, urls: Iterable[str], *, bucket: str | None = None) -> dict[str, Entry]:
+        """As `AsyncImgCacheClient.lookup_many`."""
+        return self._run(self._client.lookup_many, urls, bucket=bucket)
+
+    def search(
+        self, url_contains: str, *, bucket: str | None = None, limit: int | None = None
+    ) -> list[Entry]:
+        """As `AsyncImgCacheClient.search`."""
+        return self._run(self._client.search, url_contains, bucket=bucket, limit=limit)
+
+    def similar(
+        self,
+        perceptual_hash: str,
+        max_hamming_distance: int = 4,
+        *,
+        bucket: str | None = None,
+        limit: int | None = None,
+    ) -> list[Entry]:
+        """As `AsyncImgCacheClient.similar`."""
+        return self._run(
+            self._client.similar, perceptual_hash, max_hamming_distance, bucket=bucket, limit=limit
+        )
+
+    def delete(self, content_hash: str, *, bucket: str | None = None) -> None:
+        """As `AsyncImgCacheClient.delete`."""
+        self._run(self._client.delete, content_hash, bucket=bucket)
+
+    def serve_url(self, content_hash: str, *, bucket: str | None = None) -> str:
+        """As `AsyncImgCacheClient.serve_url`."""
+        return self._client.serve_url(content_hash, bucket=bucket)
+
+    def health(self) -> dict[str, Any]:
+        """As `AsyncImgCacheClient.health`."""
+        return self._run(self._client.health)
+
+    def stats(self) -> dict[str, int]:
+        """As `AsyncImgCacheClient.stats`."""
+        return self._run(self._client.stats)
+
+    def close(self) -> None:
+        """As `AsyncImgCacheClient.aclose`; harmless when repeated."""
+        with self._starting:
+            self._portal = None
+            self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self, call: Callable[..., Awaitable[T]], *args: Any, **options: Any) -> T:
+        return self._loop().call(partial(call, *args, **options))
+
+    def _loop(self) -> BlockingPortal:
+        with self._starting:
+            if self._portal is None:
+                portal = self._stack.enter_context(start_blocking_portal(name="imgcache-client"))
+                self._stack.callback(portal.call, self._client.aclose)
+                self._portal = portal
+            return self._portal
+
+
+def _content_hash(content_hash: str) -> str:
+    if not is_content_hash(content_hash):
+        raise InvalidRequestError(f"a content hash is 64 hex digits, not {content_hash!r:.100}")
+    return content_hash
+
+
+def _iso(time: datetime | str) -> str:
+    if isinstance(time, datetime):
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat()
+    return time
+
+
+def _limited(limit: int | None) -> dict[str, int]:
+    return {} if limit is None else {"limit": limit}
+
+
+def _with_distance(entry: Entry, perceptual_hash: str) -> Entry:
+    other = entry["perceptual_hash"] or "0"
+    distance = (int(other, 16) ^ int(perceptual_hash, 16)).bit_count()
+    return {**entry, "distance": distance}
+
+
+def _checked(response: httpx.Response) -> httpx.Response:
+    """Raise the error that the answer stands for."""
+    if response.is_success:
+        return response
+    error = error_for_status(response.status_code)
+    detail = _detail(response)
+    if detail is None and error is NotFoundError and response.content:
+        # Somebody else's "not found" must not read as a miss, for ever.
+        error = ProtocolError
+    raise error(detail or f"the cache answered {response.status_code}")
+
+
+def _detail(response: httpx.Response) -> str | None:
+    try:
+        body = response.json()
+    except ValueError:
+        return None
+    return str(body.get("detail", "")) if isinstance(body, dict) else None
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError as error:
+        raise ProtocolError("the answer is no JSON: is this the address of a cache?") from error
+
+
+def _object(body: Any) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise ProtocolError(f"the answer should be an object, not {type(body).__name__}")
+    return body
+
+
+def _list(body: Any) -> list[Any]:
+    if not isinstance(body, list):
+        raise ProtocolError(f"the answer should be a list, not {type(body).__name__}")
+    return body
+
+
+def _entry(body: Any) -> Entry:
+    if not is_content_hash(_object(body).get("content_hash")):
+        raise ProtocolError("the answer is no entry: is this the address of a cache?")
+    entry: Entry = body
+    return entry

@@ -1,0 +1,216 @@
+"""What one crawl shares: its client, joined lookups, bounded misses, the fates of its images."""
+
+import logging
+from collections import Counter
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+from weakref import WeakKeyDictionary, ref
+
+from scrapy import signals
+from scrapy.utils.asyncio import is_asyncio_available
+
+from imgcache_scrapy.client import AsyncImgCacheClient
+from imgcache_scrapy.entry import Entry
+from imgcache_scrapy.errors import ConfigurationError
+from imgcache_scrapy.joining import Joined, Room
+from imgcache_scrapy.settings import Settings
+
+if TYPE_CHECKING:
+    from scrapy.crawler import Crawler
+
+logger = logging.getLogger(__name__)
+
+Fate = Literal["hit", "stored", "duplicate", "rejected", "failed"]
+
+# What may be in memory between a lookup and the end of its store: media downloads bypass
+# CONCURRENT_REQUESTS, and bodies would pile up behind the stores.
+MAX_MISSES = 64
+MAX_MISS_BYTES = 64 * 2**20
+_JOINED = 100
+_FIRST_GUESS = 2**20
+
+
+def get_client(crawler: "Crawler") -> AsyncImgCacheClient:
+    """Give the crawl's client, for direct calls from a spider, from `start()` on.
+
+    Args:
+        crawler: `self.crawler` in a spider.
+
+    Returns:
+        The client, closed with the crawl; its `sync` is for plain `def` callbacks.
+
+    Raises:
+        ConfigurationError: the cache cannot work with these settings, or in this installation.
+    """
+    return Crawl.of(crawler).client
+
+
+class Crawl:
+    """What the pipelines, the middleware and the spider of one crawl share.
+
+    Made on first use by whichever needs it; nothing is opened before the first call.
+
+    Args:
+        crawler: the crawl's crawler; it is not kept alive.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
+
+    def __init__(self, crawler: "Crawler") -> None:
+        self.settings = Settings.from_settings(crawler.settings)
+        self._crawler = ref(crawler)
+        self._lookups: Joined[str, Entry] = Joined(self._lookup_many, limit=_JOINED)
+        self._misses = Room(count=MAX_MISSES, size=MAX_MISS_BYTES)
+        self.enter = self._misses.enter
+        self._counted: set[int] = set()
+        self._fates: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
+        self._fetched = self._fetched_bytes = self._saved_bytes = 0
+        self._warned: set[str] = set()
+        crawler.signals.connect(self._close, signals.spider_closed)
+
+    @classmethod
+    def of(cls, crawler: "Crawler") -> "Crawl":
+        """Give the crawl of a crawler, the same one every time."""
+        crawl = _crawls.get(crawler)
+        if crawl is None:
+            crawl = _crawls[crawler] = cls(crawler)
+        return crawl
+
+    @cached_property
+    def client(self) -> AsyncImgCacheClient:
+        """The crawl's client.
+
+        Raises:
+            ConfigurationError: there is no asyncio, or the embedded cache is not installed.
+        """
+        require_asyncio()
+        return AsyncImgCacheClient(
+            self.settings.url, self.settings.timeout, bucket=self.settings.bucket
+        )
+
+    async def lookup(self, key: str) -> Entry | None:
+        """Ask the cache for a URL; trouble is a miss and a stat."""
+        self._inc("lookup")
+        try:
+            return await self._lookups.ask(key)
+        except Exception as error:
+            self._trouble(error)
+            return None
+
+    async def read(self, entry: Entry) -> bytes | None:
+        """Read an entry's bytes; None where that is not possible, which is a miss and a stat."""
+        try:
+            return await self.client.get_bytes(
+                entry["content_hash"], bucket=entry.get("bucket", self.settings.bucket)
+            )
+        except Exception as error:
+            self._trouble(error)
+            return None
+
+    async def store(self, key: str, body: bytes) -> Entry | None:
+        """Store what was fetched; None where that failed, which is a stat."""
+        self._fetched += 1
+        self._fetched_bytes += len(body)
+        try:
+            entry = await self.client.store(
+                key, body, self._client_name, bucket=self.settings.bucket
+            )
+        except Exception as error:
+            self._trouble(error)
+            return None
+        if entry["created"]:
+            self._inc("bytes_stored", len(body))
+        return entry
+
+    def count(self, key: str, fate: Fate, reason: str | None = None, *, saved: int = 0) -> None:
+        """Count the fate of an image URL, once in a crawl; the first one counts.
+
+        Args:
+            key: the cache key of the URL.
+            fate: what became of it.
+            reason: why it was rejected or failed.
+            saved: bytes that were not fetched.
+        """
+        if hash(key) in self._counted:
+            return
+        self._counted.add(hash(key))
+        self._fates[fate] += 1
+        self._inc(fate)
+        if reason is not None:
+            self._failures[reason] += 1
+            self._inc(f"{fate}/{reason}")
+        if saved:
+            self._saved_bytes += saved
+            self._inc("bytes_saved", saved)
+
+    @property
+    def expected_size(self) -> int:
+        """How many bytes the next image will have: the mean of those fetched so far."""
+        return self._fetched_bytes // self._fetched if self._fetched else _FIRST_GUESS
+
+    @property
+    def _client_name(self) -> str:
+        crawler = self._crawler()
+        spider = crawler.spider if crawler is not None else None
+        return self.settings.client_name or (spider.name if spider is not None else "scrapy")
+
+    async def _lookup_many(self, keys: list[str]) -> dict[str, Entry]:
+        return await self.client.lookup_many(keys, bucket=self.settings.bucket)
+
+    def _trouble(self, error: Exception) -> None:
+        code = getattr(error, "code", "unexpected")
+        self._inc(f"error/{code}")
+        level = logging.DEBUG if code in self._warned else logging.WARNING
+        self._warned.add(code)
+        logger.log(level, "Trouble with the image cache, taken as a miss: %s", error,
+                   extra=self._log_extra)  # fmt: skip
+
+    def _inc(self, name: str, count: int = 1) -> None:
+        crawler = self._crawler()
+        if crawler is not None:
+            crawler.stats.inc_value(f"imgcache/{name}", count)
+
+    @property
+    def _log_extra(self) -> dict[str, object]:
+        crawler = self._crawler()
+        return {"spider": crawler.spider if crawler is not None else None}
+
+    async def _close(self) -> None:
+        if "client" in self.__dict__:
+            await self.client.aclose()
+        if self._fates:
+            logger.info("%s", self._summary(), extra=self._log_extra)
+
+    def _summary(self) -> str:
+        fates = self._fates
+        line = (
+            f"Image cache: {fates.total()} images: {fates['hit']} hit"
+            f" ({_megabytes(self._saved_bytes)} saved), {fates['stored']} stored,"
+            f" {fates['duplicate']} duplicate, {fates['rejected']} rejected,"
+            f" {fates['failed']} failed; {self._fetched} fetched"
+            f" ({_megabytes(self._fetched_bytes)})"
+        )
+        reasons = ", ".join(f"{reason} {n}" for reason, n in self._failures.most_common())
+        return f"{line}; without image: {reasons}" if reasons else line
+
+
+def require_asyncio() -> None:
+    """Refuse a crawl on a reactor without asyncio.
+
+    Raises:
+        ConfigurationError: with what to do.
+    """
+    if not is_asyncio_available():
+        raise ConfigurationError(
+            "imgcache-scrapy needs asyncio: leave TWISTED_REACTOR at its default or set it to "
+            "'twisted.internet.asyncioreactor.AsyncioSelectorReactor'"
+        )
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"
+
+
+_crawls: WeakKeyDictionary["Crawler", Crawl] = WeakKeyDictionary()

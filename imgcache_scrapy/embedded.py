@@ -1,0 +1,119 @@
+"""The embedded road: the service's own app, answering in this process through a transport."""
+
+import asyncio
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from imgcache_scrapy.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from imgcache_scrapy.engine.cache import ImageCache
+    from imgcache_scrapy.server.app import Workers
+
+_SERVER_LIBRARIES = ("fastapi", "numpy", "obstore", "PIL", "python_multipart", "sqlalchemy")
+
+
+def folder_of(base_url: str) -> Path | None:
+    """Tell where an embedded cache lives.
+
+    Args:
+        base_url: `http(s)://…`, `file:///folder` or a path.
+
+    Returns:
+        The folder, None for the address of a service.
+
+    Raises:
+        ConfigurationError: an address of no known kind.
+    """
+    if base_url.lower().startswith(("http://", "https://")):
+        if not urlsplit(base_url).hostname:
+            raise ConfigurationError(f"{base_url!r} names no host: http://host:port is needed")
+        return None
+    if base_url.startswith("file://"):
+        base_url = unquote(urlsplit(base_url).path)
+    if "://" in base_url or not base_url.strip():
+        raise ConfigurationError(
+            f"{base_url!r} is no address of a cache: http(s)://host, file:///folder or a path is"
+        )
+    return Path(base_url).expanduser().resolve()
+
+
+class EmbeddedTransport(httpx.AsyncBaseTransport):
+    """Answers requests by the app over the cache in a folder; opened by the first request.
+
+    Args:
+        folder: where the cache lives; created when missing.
+
+    Raises:
+        ConfigurationError: the libraries of the cache are not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        missing = [name for name in _SERVER_LIBRARIES if find_spec(name) is None]
+        if missing:
+            raise ConfigurationError(
+                "the embedded cache is not installed: pip install 'imgcache-scrapy[server]', "
+                f"or set IMGCACHE_URL to a service (missing: {', '.join(missing)})"
+            )
+        self._folder = folder
+        self._opening = asyncio.Lock()
+        self._app: httpx.ASGITransport | None = None
+        self._workers: Workers | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request; what goes wrong in the app is a 500, as over HTTP."""
+        if self._app is None:
+            async with self._opening:
+                if self._app is None:
+                    self._app = await asyncio.to_thread(self._open)
+        return await self._app.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Let the calls under way finish and give the cache back."""
+        workers, self._workers, self._app = self._workers, None, None
+        if workers is not None:
+            await asyncio.to_thread(self._close, workers)
+
+    def _open(self) -> httpx.ASGITransport:
+        # Imported here, since importing the package or talking to a service needs none of it.
+        from imgcache_scrapy.server.app import create_app  # noqa: PLC0415
+
+        app = create_app(_shared.borrow(self._folder))
+        self._workers = app.state.workers
+        return httpx.ASGITransport(app, raise_app_exceptions=False)
+
+    def _close(self, workers: "Workers") -> None:
+        workers.close()
+        _shared.give_back(self._folder)
+
+
+class _SharedCaches:
+    """One thread-safe cache per folder and process, for as long as somebody uses it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[Path, tuple[ImageCache, int]] = {}
+
+    def borrow(self, folder: Path) -> "ImageCache":
+        from imgcache_scrapy.engine.cache import open_cache  # noqa: PLC0415
+
+        with self._lock:
+            cache, users = self._open.get(folder) or (open_cache(folder), 0)
+            self._open[folder] = (cache, users + 1)
+        return cache
+
+    def give_back(self, folder: Path) -> None:
+        with self._lock:
+            cache, users = self._open.pop(folder)
+            if users > 1:
+                self._open[folder] = (cache, users - 1)
+            else:
+                cache.close()
+
+
+_shared = _SharedCaches()

@@ -1,0 +1,216 @@
+"""ImageCache: the rules of the cache, over a catalog, blobs and a decoder."""
+
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+
+from imgcache_scrapy.engine.blobs import open_blobs
+from imgcache_scrapy.engine.catalog import Capture, Catalog, Image
+from imgcache_scrapy.engine.decoder import Decoder
+from imgcache_scrapy.entry import content_hash_of
+from imgcache_scrapy.errors import InvalidRequestError, NotFoundError, UnavailableError
+from imgcache_scrapy.formats import sniff
+from imgcache_scrapy.urls import filename_of
+
+UNKNOWN_TYPE = "application/octet-stream"
+
+
+def open_cache(folder: Path) -> "ImageCache":
+    """Open the cache in a folder, created when missing.
+
+    Args:
+        folder: holds `catalog.sqlite3` and `blobs/`; the environment's `IMGCACHE_DATABASE_URL`
+            and `IMGCACHE_BLOBS_URL` replace either half.
+
+    Raises:
+        ConfigurationError: the catalog is of a newer version.
+        UnavailableError: it cannot be opened.
+    """
+    database_url = os.environ.get("IMGCACHE_DATABASE_URL")
+    blobs_url = os.environ.get("IMGCACHE_BLOBS_URL")
+    try:
+        if not (database_url and blobs_url):
+            folder.mkdir(parents=True, exist_ok=True)
+        return ImageCache(
+            database_url or URL.create("sqlite", database=str(folder / "catalog.sqlite3")),
+            blobs_url or (folder / "blobs").absolute().as_uri(),
+        )
+    except OSError as error:
+        raise UnavailableError(f"the cache in {folder} cannot be opened: {error}") from error
+
+
+class ImageCache:
+    """A cache of images, for any number of threads; every method blocks.
+
+    Args:
+        database_url: where the catalog is, as SQLAlchemy writes it.
+        blobs_url: where the bytes are, `file:///folder` or what obstore knows.
+
+    Raises:
+        ConfigurationError: the catalog is of a newer version.
+        UnavailableError: the catalog or the blobs cannot be reached; from every method.
+    """
+
+    def __init__(self, database_url: str | URL, blobs_url: str) -> None:
+        with _catalog_failures():
+            self._catalog = Catalog(database_url)
+        self._blobs = open_blobs(blobs_url)
+        self._decoder = Decoder()
+
+    def store(
+        self,
+        url: str,
+        data: bytes,
+        client_name: str,
+        *,
+        bucket: str = "",
+        lookup_time: datetime | None = None,
+        filename: str | None = None,
+    ) -> dict[str, Any]:
+        """Keep an image and the URL that led to it; it is durable when this returns.
+
+        Args:
+            url: the cache key of the URL.
+            data: the bytes, as they came.
+            client_name: who stores.
+            bucket: the name space of the capture.
+            lookup_time: when the image was fetched, now by default; naive times are UTC.
+            filename: a hint; the last part of the URL's path by default.
+
+        Returns:
+            The entry, with `created`: whether the image is new.
+
+        Raises:
+            InvalidRequestError: there are no bytes.
+        """
+        if not data:
+            raise InvalidRequestError("an image must not be empty")
+        capture = Capture(
+            url, bucket, client_name, filename or filename_of(url), _utc(lookup_time)
+        )
+        content_hash = content_hash_of(data)
+        with _catalog_failures():
+            image = self._catalog.image(content_hash) or self._new_image(content_hash, data)
+            with self._catalog.exclusive(content_hash) as writing:
+                # A delete may have come between, or a disk may have lost it.
+                if self._blobs.size(content_hash) != len(data):
+                    self._blobs.put(content_hash, data)
+                created = writing.put_image(image)
+                return {**writing.put_capture(capture), "created": created}
+
+    def _new_image(self, content_hash: str, data: bytes) -> Image:
+        facts = self._decoder.facts(data)
+        text = None if facts.perceptual_hash is None else f"{facts.perceptual_hash:016x}"
+        # Before the transaction, so that it need not hold others up.
+        self._blobs.put(content_hash, data)
+        return Image(
+            content_hash, sniff(data) or UNKNOWN_TYPE, len(data), facts.width, facts.height, text
+        )
+
+    def get_bytes(self, content_hash: str, bucket: str = "") -> tuple[bytes, str]:
+        """Read an image, checked against its hash; damage that is found is noted.
+
+        Returns:
+            The bytes and their content type.
+
+        Raises:
+            NotFoundError: not in this bucket, or its bytes are missing or damaged.
+        """
+        entry = self.get_meta(content_hash, bucket)
+        if entry is None:
+            raise NotFoundError(f"no image {content_hash} here")
+        data = self._sound_bytes(content_hash)
+        if data is None:
+            data = self._second_look(content_hash)
+        return data, entry["content_type"]
+
+    def _sound_bytes(self, content_hash: str) -> bytes | None:
+        data = self._blobs.get(content_hash)
+        return data if data is not None and content_hash_of(data) == content_hash else None
+
+    def _second_look(self, content_hash: str) -> bytes:
+        # Within the lock, since a delete and a store may have run beside the first look.
+        with _catalog_failures(), self._catalog.exclusive(content_hash) as writing:
+            data = self._sound_bytes(content_hash)
+            if data is None:
+                writing.mark_damaged()
+        if data is None:
+            raise NotFoundError(f"the bytes of image {content_hash} are missing or damaged")
+        return data
+
+    def get_meta(self, content_hash: str, bucket: str = "") -> dict[str, Any] | None:
+        """Find the newest capture of an image, None where there is none or it is damaged."""
+        with _catalog_failures():
+            return self._catalog.newest_of_image(content_hash, bucket)
+
+    def lookup(self, urls: Iterable[str], bucket: str | None = None) -> dict[str, dict[str, Any]]:
+        """Find the newest capture of each URL: URL to entry, hits only."""
+        with _catalog_failures():
+            return self._catalog.newest(urls, bucket)
+
+    def search(
+        self, url_contains: str, bucket: str | None = None, limit: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Find captures by a part of their URL: one entry per URL, newest first."""
+        with _catalog_failures():
+            return self._catalog.search(url_contains, bucket, limit)
+
+    def similar(
+        self,
+        perceptual_hash: int,
+        max_distance: int,
+        bucket: str | None = None,
+        limit: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Find look-alikes: one entry per image, with its distance, nearest first."""
+        with _catalog_failures():
+            return self._catalog.similar(perceptual_hash, max_distance, bucket, limit)
+
+    def delete(self, content_hash: str, bucket: str = "") -> None:
+        """Forget a bucket's captures of an image; with the last one the image and its bytes.
+
+        Raises:
+            NotFoundError: this bucket has no capture of it.
+        """
+        with _catalog_failures():
+            with self._catalog.exclusive(content_hash) as writing:
+                deleted = writing.delete_captures(bucket)
+            if not deleted:
+                raise NotFoundError(f"no image {content_hash} here")
+            # The row is gone for good before its blob goes; a store may have come between.
+            with self._catalog.exclusive(content_hash) as writing:
+                if not writing.has_image():
+                    self._blobs.delete(content_hash)
+
+    def totals(self) -> dict[str, int]:
+        """Count `images`, `captures`, `bytes` and `damaged` images."""
+        with _catalog_failures():
+            return self._catalog.totals()
+
+    def close(self) -> None:
+        """End the decoder and close the catalog."""
+        self._decoder.close()
+        self._catalog.close()
+
+
+class _catalog_failures:  # noqa: N801
+    """Turns what a database driver raises into `UnavailableError`."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, DBAPIError):
+            # Not the statement: it may hold URLs, and a connection's address its password.
+            raise UnavailableError(f"the catalog failed: {type(error.orig).__name__}") from error
+
+
+def _utc(time: datetime | None) -> datetime:
+    if time is None:
+        return datetime.now(UTC)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

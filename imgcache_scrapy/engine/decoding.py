@@ -1,0 +1,190 @@
+"""The child program of `decoder`: answers each picture on stdin with its size and its pHash."""
+
+import math
+import signal
+import sys
+from contextlib import suppress
+from io import BytesIO
+
+import numpy as np
+import numpy.typing as npt
+
+# Those unused here register their formats; Pillow itself would import all its plugins for that.
+from PIL import (
+    AvifImagePlugin,
+    ExifTags,
+    IcoImagePlugin,  # noqa: F401
+    Image,
+    JpegImagePlugin,
+    TiffImagePlugin,  # noqa: F401
+    WebPImagePlugin,  # noqa: F401
+)
+
+from imgcache_scrapy.engine.decoder import NO_FACTS, REPLY, REQUEST, Facts
+
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "ICO")
+"""Pillow's names of the formats that are decoded; "JPEG" includes MPO."""
+
+MAX_PIXELS = 100_000_000
+"""Pictures with more of them are not decoded."""
+
+MAX_SCANS = 100
+"""JPEGs with more of them are not decoded: each can cost a pass over all pixels."""
+
+MEMORY_LIMIT = 1 << 30
+"""Bytes of address space for the program."""
+
+REDUCED_SIDE = 256
+"""Pixels that the short side of a JPEG keeps at least when it is decoded at a reduced scale."""
+
+# Pillow only warns up to twice this number.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+# Otherwise each core gets one, and a large machine has no address space left for the picture.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+_Floats = npt.NDArray[np.float64]
+
+_SIDE, _KEPT = 32, 8
+_EIGHTH = math.pi / 4
+_COS = np.array([math.cos(_EIGHTH * k / 16) for k in range(_KEPT)])
+# The sine, by the addition theorem because that is how pocketfft comes by it, down to the last bit.
+_SIN = np.array(
+    [
+        math.sin(_EIGHTH) * math.cos(_EIGHTH * (16 - k) / 16)
+        - math.cos(_EIGHTH) * math.sin(_EIGHTH * (16 - k) / 16)
+        for k in range(_KEPT)
+    ]
+)
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_FIRST_SIDEWAYS = 5
+
+
+def main() -> None:
+    """Answer pictures until stdin ends. What ends the program earlier, the parent copes with."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _limit_memory()
+    requests, replies = sys.stdin.buffer, sys.stdout.buffer
+    while header := requests.read(REQUEST.size):
+        facts = facts_of(requests.read(*REQUEST.unpack(header)))
+        replies.write(REPLY.pack(*(fact or 0 for fact in facts)))
+        replies.flush()
+
+
+def facts_of(data: bytes) -> Facts:
+    """Decode the first frame of a picture.
+
+    Args:
+        data: the whole picture.
+
+    Returns:
+        Its size as displayed and its perceptual hash, or `NO_FACTS` when it is of a format not in
+        `FORMATS`, is broken or exceeds a limit of this module.
+    """
+    try:
+        return _decode(data)
+    except Exception:  # There is hardly one that no plugin of Pillow raises.
+        return NO_FACTS
+
+
+def phash(image: Image.Image) -> int:
+    """Compute the perceptual hash of an upright picture.
+
+    This is the pHash of https://www.hackerfactor.com/blog/index.php?/archives/432-Looks-Like-It.html
+    as ImageHash computes it, equal in every bit: scaled to 32x32 grey pixels, DCT-II, and of the
+    8x8 lowest frequencies those that exceed their median. Transparent pixels count as white.
+
+    Args:
+        image: of any size and mode.
+
+    Returns:
+        64 bits, unsigned; the most significant is the lowest frequency, then row by row.
+    """
+    grey = _on_white(image).convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    low = _low_dct(_low_dct(np.asarray(grey, np.float64).T).T)
+    return int.from_bytes(np.packbits(low > np.median(low)).tobytes(), "big")
+
+
+def _limit_memory() -> None:
+    if sys.platform != "win32":
+        import resource  # noqa: PLC0415
+
+        # Refused where a tighter limit holds, or (macOS) where more is reserved from the start.
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+
+
+def _decode(data: bytes) -> Facts:
+    image = Image.open(BytesIO(data), formats=FORMATS)
+    if isinstance(image, JpegImagePlugin.JpegImageFile) and data.count(b"\xff\xda") > MAX_SCANS:
+        return NO_FACTS
+    width, height = _load(image)
+    orientation = _orientation(image)
+    if orientation >= _FIRST_SIDEWAYS:
+        width, height = height, width
+    if orientation in _UPRIGHT:
+        return Facts(width, height, phash(image.transpose(_UPRIGHT[orientation])))
+    return Facts(width, height, phash(image))
+
+
+def _load(image: Image.Image) -> tuple[int, int]:
+    """Decode, at a reduced scale where the format allows that, and tell the full size."""
+    size = image.size
+    is_large = min(size) >= 2 * REDUCED_SIDE
+    is_reduced = is_large and image.draft("L", (REDUCED_SIDE, REDUCED_SIDE)) is not None
+    image.load()
+    # The directory of an ICO may be wrong about the size, and its pixels right.
+    return size if is_reduced else image.size
+
+
+def _orientation(image: Image.Image) -> int:
+    """Read the EXIF orientation (TIFF 6.0, 8: 1 to 8); 1 also when there is none or it is broken.
+
+    To be called after loading: only then do PNGs have theirs, and TIFFs, already turned, no longer.
+    """
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # The pixels of a picture with broken EXIF data are as good as any.
+        return 1
+    return orientation if orientation in _UPRIGHT else 1
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    picture = image.convert("RGBA")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(picture, mask=picture)
+    return white
+
+
+def _low_dct(rows: _Floats) -> _Floats:
+    """Transform each row: the lowest coefficients of its unnormalised DCT-II.
+
+    This repeats pocketfft's way from a real FFT of the same length to the DCT (`T_dcst23` in
+    https://github.com/mreineck/pocketfft), rounding by rounding. In flat or symmetric pictures
+    most coefficients are zero but for rounding, which therefore decides over the bits of the hash.
+
+    Args:
+        rows: n x 32.
+
+    Returns:
+        n x 8: 2 * sum(x[i] * cos(pi * k * (2 * i + 1) / 64)) for each frequency k.
+    """
+    even = np.column_stack((rows[:, ::2], rows[:, -1]))
+    odd = np.column_stack((rows[:, 0], rows[:, 1::2]))
+    wave = np.fft.irfft((even + odd) + 1j * (even - odd), _SIDE, norm="forward")
+    front, back = wave[:, :_KEPT], wave[:, -np.arange(_KEPT)]
+    return ((_COS * back + _SIN * front) + (_COS * front - _SIN * back)) / 2
+
+
+if __name__ == "__main__":
+    main()

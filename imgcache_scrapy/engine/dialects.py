@@ -1,0 +1,71 @@
+"""Where SQLite and PostgreSQL differ: connecting, locking, searching text."""
+
+import sqlite3
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+BUSY_SECONDS = 30
+
+
+def create_engine(database_url: str | sa.URL) -> Engine:
+    """Connect to the database of a catalog.
+
+    Args:
+        database_url: `sqlite:///path` or `postgresql+psycopg://…`.
+
+    Returns:
+        An engine whose `begin()` takes the right to write at once.
+    """
+    engine = sa.create_engine(database_url)
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _set_up_sqlite)
+        sa.event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def reading(engine: Engine) -> Connection:
+    """Connect for reading alone: in SQLite without a transaction, so that no writer is met."""
+    return engine.connect().execution_options(imgcache_reading=True)
+
+
+def lock(connection: Connection, content_hash: str) -> None:
+    """Keep others from writing this image until the transaction ends."""
+    if connection.dialect.name == "postgresql":
+        number = int(content_hash[:16], 16) - (1 << 63)
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
+
+
+class contains(FunctionElement[bool]):  # noqa: N801
+    """SQL for "this column holds this text": case-sensitive, nothing special in the text."""
+
+    type = sa.Boolean()
+    name = "contains"
+    inherit_cache = True
+
+
+@compiles(contains)
+def _strpos(element: contains, compiler: Any, **options: Any) -> str:
+    return f"strpos({compiler.process(element.clauses, **options)}) > 0"
+
+
+@compiles(contains, "sqlite")
+def _instr(element: contains, compiler: Any, **options: Any) -> str:
+    return f"instr({compiler.process(element.clauses, **options)}) > 0"
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+    connection.execute("PRAGMA journal_mode=WAL")
+    # NORMAL loses acknowledged images when the power goes.
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A transaction that reads first and writes later fails at once where another one writes.
+    if not connection.get_execution_options().get("imgcache_reading"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,179 @@
+"""Callers that want the same kind of thing at the same time share one call."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Joined(Generic[K, V]):
+    """Joins questions: what is asked while a call is under way goes out together in the next.
+
+    There is no timer: a question that finds nothing under way goes out at once. One that is
+    asked anew while its like is under way waits for the next call, since its answer may have
+    changed meanwhile.
+
+    Args:
+        call: answers many questions at once; a question that is missing in its answer has none.
+        limit: how many questions go into one call.
+    """
+
+    def __init__(
+        self, call: Callable[[list[K]], Awaitable[Mapping[K, V]]], *, limit: int
+    ) -> None:
+        self._call = call
+        self._limit = limit
+        self._waiting: dict[K, asyncio.Future[V | None]] = {}
+        self._running: asyncio.Task[None] | None = None
+
+    async def ask(self, question: K) -> V | None:
+        """Ask one question.
+
+        Returns:
+            Its answer, None where it has none.
+
+        Raises:
+            Exception: what the call raised, for every question in it.
+        """
+        answer = self._waiting.get(question)
+        if answer is None:
+            answer = self._waiting[question] = asyncio.get_running_loop().create_future()
+            # Whoever asked may be gone when the call fails.
+            answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
+        return await asyncio.shield(answer)
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                questions = list(self._waiting)[: self._limit]
+                answers = {question: self._waiting.pop(question) for question in questions}
+                await self._answer(answers)
+        finally:
+            self._running = None
+
+    async def _answer(self, answers: dict[K, "asyncio.Future[V | None]"]) -> None:
+        try:
+            found = await self._call(list(answers))
+        except Exception as error:
+            for answer in answers.values():
+                answer.set_exception(error)
+        else:
+            for question, answer in answers.items():
+                answer.set_result(found.get(question))
+
+
+class Once(Generic[K, V]):
+    """Does a thing once per key: whoever comes later, or meanwhile, gets the same outcome.
+
+    Args:
+        remembered: how many outcomes are kept, the ones used last.
+    """
+
+    def __init__(self, *, remembered: int) -> None:
+        self._remembered = remembered
+        self._outcomes: OrderedDict[K, asyncio.Task[V]] = OrderedDict()
+
+    async def do(self, key: K, make: Callable[[], Awaitable[V]]) -> V:
+        """Give the outcome of the key, by doing it where it was not done yet.
+
+        Args:
+            key: names the thing.
+            make: does it; should return its failures, since what it raises is kept alive.
+        """
+        task = self._outcomes.get(key)
+        if task is None:
+            task = self._outcomes[key] = asyncio.ensure_future(_awaited(make))
+            task.add_done_callback(lambda _: self._forget())
+        self._outcomes.move_to_end(key)
+        return await asyncio.shield(task)
+
+    def _forget(self) -> None:
+        for key in list(self._outcomes)[: max(0, len(self._outcomes) - self._remembered)]:
+            if self._outcomes[key].done():
+                del self._outcomes[key]
+
+
+async def _awaited(make: Callable[[], Awaitable[V]]) -> V:
+    return await make()
+
+
+class Room:
+    """Bounds what is in memory at a time, by count and by bytes; who finds it full waits in line.
+
+    Args:
+        count: how many may be inside.
+        size: how many bytes may be inside; one alone may be larger.
+    """
+
+    def __init__(self, *, count: int, size: int) -> None:
+        self._count = count
+        self._size = size
+        self._inside: dict[Place, int] = {}
+        self._line: OrderedDict[Place, asyncio.Future[None]] = OrderedDict()
+
+    async def enter(self, expected: int) -> "Place":
+        """Wait for a place for something of about this many bytes."""
+        place = Place(self, expected)
+        if not self._line and self._has_room(expected):
+            self._inside[place] = expected
+            return place
+        turn = self._line[place] = asyncio.get_running_loop().create_future()
+        try:
+            await turn
+        except BaseException:
+            self._line.pop(place, None)
+            place.leave()
+            raise
+        return place
+
+    def _has_room(self, size: int) -> bool:
+        if not self._inside:
+            return True
+        full = sum(self._inside.values()) + size > self._size
+        return len(self._inside) < self._count and not full
+
+    def _resize(self, place: "Place", size: int) -> None:
+        if place in self._inside:
+            self._inside[place] = size
+            self._admit()
+
+    def _leave(self, place: "Place") -> None:
+        if self._inside.pop(place, None) is not None:
+            self._admit()
+
+    def _admit(self) -> None:
+        while self._line:
+            place, turn = next(iter(self._line.items()))
+            if not self._has_room(place.expected):
+                return
+            del self._line[place]
+            self._inside[place] = place.expected
+            if not turn.done():
+                turn.set_result(None)
+
+
+class Place:
+    """A place in a `Room`; leave it as soon as the bytes are gone."""
+
+    def __init__(self, room: Room, expected: int) -> None:
+        self.expected = expected
+        self._room = room
+
+    def holds(self, size: int) -> None:
+        """Correct the number of bytes, now that it is known."""
+        self._room._resize(self, size)  # noqa: SLF001
+
+    def leave(self) -> None:
+        """Make room for the next; harmless when repeated."""
+        self._room._leave(self)  # noqa: SLF001
+
+    def __enter__(self) -> "Place":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()

@@ -1,0 +1,86 @@
+"""Errors as answers: problem+json (RFC 9457), the same shape for every one."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from imgcache_scrapy.errors import ImgCacheError, InvalidRequestError, error_for_status
+
+logger = logging.getLogger(__name__)
+
+
+class Problem(BaseModel):
+    """An error as it travels.
+
+    Attributes:
+        code: the machine-readable name.
+        status: the HTTP status.
+        detail: a sentence.
+    """
+
+    code: str
+    status: int
+    detail: str
+
+
+def documented(*errors: type[ImgCacheError]) -> dict[int | str, dict[str, Any]]:
+    """Describe errors in the OpenAPI document of a route."""
+    content = {"application/problem+json": {"schema": Problem.model_json_schema()}}
+    return {
+        error.status: {"description": (error.__doc__ or "").splitlines()[0], "content": content}
+        for error in errors
+    }
+
+
+def sentence(errors: Iterable[Mapping[str, Any]]) -> str:
+    """Turn what pydantic found wrong into one sentence."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}" for error in errors
+    )
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    """Make the app answer every error as a problem."""
+
+    async def known(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ImgCacheError)  # noqa: S101
+        return _problem(error.code, error.status, str(error))
+
+    async def invalid(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        return _problem(
+            InvalidRequestError.code, InvalidRequestError.status, sentence(error.errors())
+        )
+
+    async def refused(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        response = _problem(
+            error_for_status(error.status_code).code, error.status_code, str(error.detail)
+        )
+        response.headers.update(error.headers or {})
+        return response
+
+    async def unexpected(_request: Request, error: Exception) -> JSONResponse:
+        logger.error("A request failed: %s", type(error).__name__, exc_info=error)
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        return _problem(ImgCacheError.code, status, "the cache failed; its log says why")
+
+    app.add_exception_handler(ImgCacheError, known)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, refused)
+    app.add_exception_handler(Exception, unexpected)
+
+
+def _problem(code: str, status: int, detail: str) -> JSONResponse:
+    return JSONResponse(
+        Problem(code=code, status=status, detail=detail).model_dump(),
+        status_code=status,
+        media_type="application/problem+json",
+    )

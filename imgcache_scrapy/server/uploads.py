@@ -1,0 +1,115 @@
+"""Reads a multipart upload into memory, no further than the limit."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import Request
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from imgcache_scrapy.errors import InvalidRequestError, TooLargeError
+from imgcache_scrapy.server.problems import sentence
+from imgcache_scrapy.urls import checked
+
+MAX_IMAGE_BYTES = 100 * 2**20
+# What a multipart body may hold beside the image: a long URL, names, boundaries.
+_MAX_FORM_BYTES = 2**20
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not contain a NUL character")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_nul), Field(max_length=4096)]
+
+
+class Upload(BaseModel):
+    """The form fields of a store, and the file.
+
+    Attributes:
+        file: the image's bytes.
+        url: the URL that led to it.
+        client_name: who stores it.
+        bucket: the name space.
+        lookup_time: when it was fetched, ISO 8601.
+        filename: the name that came with the file.
+    """
+
+    file: bytes
+    url: str
+    client_name: Text
+    bucket: Text = ""
+    lookup_time: datetime | None = None
+    filename: Text | None = None
+
+
+UPLOAD_SCHEMA: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file", "url", "client_name"],
+                "properties": {
+                    "file": {"type": "string", "format": "binary", "minLength": 1},
+                    "url": {"type": "string", "minLength": 1},
+                    "client_name": {"type": "string"},
+                    "bucket": {"type": "string", "default": ""},
+                    "lookup_time": {"type": "string", "format": "date-time"},
+                },
+            }
+        }
+    },
+}
+
+
+class _InMemoryParser(MultiPartParser):
+    # Starlette writes a larger file to disk, chunk by chunk, through anyio's threads; under
+    # Scrapy's reactor each such hop walks every pending task.
+    spool_max_size = MAX_IMAGE_BYTES + _MAX_FORM_BYTES
+
+
+async def read_upload(request: Request) -> Upload:
+    """Read the form of a store.
+
+    Raises:
+        InvalidRequestError: a field is missing or wrong, or the body is no multipart form.
+        TooLargeError: the body goes beyond the limit.
+    """
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise InvalidRequestError("a store wants a multipart/form-data body")
+    parser = _InMemoryParser(request.headers, _bounded(request), max_files=1, max_fields=16)
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise InvalidRequestError(f"the body is no multipart form: {error.message}") from error
+    return _validated(form)
+
+
+def _validated(form: FormData) -> Upload:
+    fields: dict[str, Any] = {k: v for k, v in form.items() if v != "" or k in {"url", "bucket"}}
+    upload = fields.pop("file", None)
+    if isinstance(upload, UploadFile):
+        fields |= {"file": upload.file.read(), "filename": upload.filename or None}
+        upload.file.close()
+    try:
+        found = Upload.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidRequestError(sentence(error.errors(include_input=False))) from error
+    if not found.file:
+        raise InvalidRequestError("an image must not be empty")
+    checked(found.url)
+    return found
+
+
+async def _bounded(request: Request) -> AsyncIterator[bytes]:
+    read = 0
+    async for chunk in request.stream():
+        read += len(chunk)
+        if read > MAX_IMAGE_BYTES + _MAX_FORM_BYTES:
+            raise TooLargeError(f"an image must not be larger than {MAX_IMAGE_BYTES} bytes")
+        yield chunk

@@ -1,0 +1,117 @@
+"""Every IMGCACHE_* setting, read once into one frozen object."""
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+from scrapy.settings import BaseSettings
+from scrapy.utils.project import data_path
+
+from imgcache_scrapy.embedded import folder_of
+from imgcache_scrapy.errors import ConfigurationError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a project says about the cache.
+
+    Attributes:
+        enabled: whether there is a cache at all.
+        url: where it is: `http(s)://…`, `file://…` or a path.
+        bucket: the only bucket that pipelines and middleware look in.
+        client_name: who stores; None for the spider's name.
+        timeout: seconds for one call in a crawl.
+        urls_field: where `ImgCachePipeline` finds an item's image URLs.
+        result_field: where it puts the images.
+        failures_field: where every pipeline puts the URLs that gave no image; None for nowhere.
+        min_width: pixels; `ImgCachePipeline` rejects narrower images.
+        min_height: pixels; `ImgCachePipeline` rejects lower images.
+    """
+
+    enabled: bool
+    url: str
+    bucket: str
+    client_name: str | None
+    timeout: float
+    urls_field: str
+    result_field: str
+    failures_field: str | None
+    min_width: int
+    min_height: int
+
+    @classmethod
+    def from_settings(cls, settings: BaseSettings) -> Self:
+        """Read the settings of a crawl.
+
+        Raises:
+            ConfigurationError: a value cannot be; the message names the setting.
+        """
+        get = _Reader(settings).get
+        default_url = os.environ.get("IMGCACHE_URL") or data_path("imgcache")
+        return cls(
+            enabled=get("ENABLED", True, _flag, "True or False"),
+            url=get("URL", default_url, _address, "http(s)://host, file:///folder or a path"),
+            bucket=get("BUCKET", "", _text, "a string"),
+            client_name=get("CLIENT_NAME", None, _name, "a name"),
+            timeout=get("TIMEOUT", 10.0, _seconds, "a number of seconds above 0"),
+            urls_field=get("URLS_FIELD", "image_urls", _name, "the name of a field"),
+            result_field=get("RESULT_FIELD", "images", _name, "the name of a field"),
+            failures_field=get("FAILURES_FIELD", None, _name, "the name of a field"),
+            min_width=get("MIN_WIDTH", 0, _pixels, "a number of pixels, 0 or more"),
+            min_height=get("MIN_HEIGHT", 0, _pixels, "a number of pixels, 0 or more"),
+        )
+
+
+class _Reader:
+    def __init__(self, settings: BaseSettings) -> None:
+        self._settings = settings
+
+    def get(self, name: str, default: T, read: Callable[[Any], T], wanted: str) -> T:
+        value = self._settings.get(f"IMGCACHE_{name}")
+        if value is None:
+            return default
+        try:
+            return read(value)
+        except (TypeError, ValueError, ConfigurationError) as error:
+            raise ConfigurationError(f"IMGCACHE_{name} must be {wanted}, not {value!r}") from error
+
+
+def _flag(value: Any) -> bool:
+    return BaseSettings({"flag": value}).getbool("flag")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError
+    return os.fspath(value)
+
+
+def _address(value: Any) -> str:
+    address = _name(value)
+    folder_of(address)
+    return address
+
+
+def _name(value: Any) -> str:
+    text = _text(value)
+    if not text:
+        raise ValueError
+    return text
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not 0 < seconds < math.inf:
+        raise ValueError
+    return seconds
+
+
+def _pixels(value: Any) -> int:
+    pixels = int(value)
+    if pixels < 0:
+        raise ValueError
+    return pixels

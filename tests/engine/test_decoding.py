@@ -1,0 +1,225 @@
+"""What the child program tells about pictures, compared with ImageHash and with Pillow at large."""
+
+import struct
+from io import BytesIO
+from random import Random
+
+import imagehash
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import ExifTags, Image, ImageDraw, ImageOps
+
+from imgcache_scrapy.engine.decoder import NO_FACTS, Facts
+from imgcache_scrapy.engine.decoding import MAX_SCANS, REDUCED_SIDE, facts_of, phash
+
+LOSSLESS = {"PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}}
+
+
+def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
+    file = BytesIO()
+    image.save(file, file_format, **options)
+    return file.getvalue()
+
+
+def noise(width: int, height: int, mode: str = "RGB", seed: int = 1) -> Image.Image:
+    size = width * height * len(Image.new(mode, (1, 1)).tobytes())
+    return Image.frombytes(mode, (width, height), Random(seed).randbytes(size))
+
+
+def photo(width: int, height: int, seed: int = 1) -> Image.Image:
+    """A picture with the spectrum of photographs: large shapes on a slope, and a little noise."""
+    random = Random(seed)
+    image = noise(6, 6, seed=seed).resize((width, height), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(image)
+    for _ in range(12):
+        x, y = random.randrange(width), random.randrange(height)
+        color = tuple(random.randbytes(3))
+        draw.ellipse((x, y, x + random.randrange(width), y + random.randrange(height)), color)
+    return Image.blend(image, noise(width, height, seed=seed), 0.1)
+
+
+def reference(image: Image.Image) -> int:
+    return int(str(imagehash.phash(image)), 16)
+
+
+def distance(one: int | None, other: int | None) -> int:
+    assert one is not None
+    assert other is not None
+    return (one ^ other).bit_count()
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA"))
+
+
+def degenerate() -> dict[str, Image.Image]:
+    """Pictures most of whose frequencies are zero, so that rounding errors decide over the bits."""
+    y, x = np.indices((48, 64))
+    arrays = {
+        "horizontal gradient": x * 4,
+        "vertical gradient": y * 5,
+        "diagonal gradient": (x + y) * 2,
+        "disc": ((x - 31.5) ** 2 + (y - 23.5) ** 2 < 300) * 255,
+        "single pixel": ((x == 40) & (y == 11)) * 255,
+        "square": ((x > 9) & (x < 30) & (y > 9) & (y < 30)) * 200,
+    }
+    arrays |= {f"stripes of {n}": (x // n % 2) * 255 for n in (1, 2, 3, 8)}
+    arrays |= {f"checkerboard of {n}": ((x // n + y // n) % 2) * 255 for n in (1, 2, 3, 4, 8, 16)}
+    images = {name: Image.fromarray(array.astype(np.uint8)) for name, array in arrays.items()}
+    images |= {f"solid {n}": Image.new("L", (64, 48), n) for n in (0, 1, 77, 254, 255)}
+    return images | {f"tiny {w}x{h}": noise(w, h) for w, h in ((1, 1), (2, 1), (3, 2), (4, 4))}
+
+
+@given(
+    st.integers(1, 90),
+    st.integers(1, 90),
+    st.sampled_from(["1", "L", "P", "RGB", "CMYK", "YCbCr", "I;16"]),
+    st.integers(0, 1 << 32),
+)
+def test_noise_hashes_as_with_imagehash(width: int, height: int, mode: str, seed: int) -> None:
+    """Noise of any size and mode has ImageHash's hash, bit for bit."""
+    image = noise(width, height, mode if mode in {"CMYK", "I;16"} else "RGB", seed).convert(mode)
+    assert phash(image) == reference(image)
+
+
+@pytest.mark.parametrize("name", degenerate())
+def test_degenerate_pictures_hash_as_with_imagehash(name: str) -> None:
+    """Where only rounding errors tell coefficients apart, they are ImageHash's rounding errors."""
+    image = degenerate()[name]
+    assert phash(image) == reference(image)
+
+
+@pytest.mark.parametrize("side", [REDUCED_SIDE - 1, 2 * REDUCED_SIDE - 1])
+def test_small_jpegs_are_decoded_in_full(side: int) -> None:
+    """A JPEG that cannot be reduced has exactly ImageHash's hash."""
+    data = encoded(photo(side + 100, side), "JPEG")
+    assert facts_of(data) == Facts(side + 100, side, reference(Image.open(BytesIO(data))))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_reduced_jpegs_keep_size_and_hash(seed: int) -> None:
+    """A JPEG decoded at a reduced scale has its full size, and its hash but for two bits."""
+    data = encoded(photo(700 + 300 * seed, 2300 - 200 * seed, seed), "JPEG", quality=85)
+    width, height, found = facts_of(data)
+    assert (width, height) == (700 + 300 * seed, 2300 - 200 * seed)
+    assert distance(found, reference(Image.open(BytesIO(data)))) <= 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("file_format", LOSSLESS)
+def test_orientation_is_applied(file_format: str, orientation: int) -> None:
+    """A picture stored turned or mirrored has the size and the hash of the upright one."""
+    upright = photo(90, 60)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    inverse = {6: 8, 8: 6}.get(orientation, orientation)
+    upright.getexif()[ExifTags.Base.Orientation] = inverse
+    stored = ImageOps.exif_transpose(upright)
+    assert (stored.width < stored.height) == (orientation >= 5)
+    data = encoded(stored, file_format, exif=exif, **LOSSLESS[file_format])
+    assert facts_of(data) == Facts(90, 60, reference(upright.convert("RGB")))
+
+
+def test_orientation_of_a_reduced_jpeg() -> None:
+    """Width and height of a turned JPEG swap at the full scale, though it is decoded at another."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    data = encoded(photo(1600, 1200), "JPEG", exif=exif)
+    width, height, found = facts_of(data)
+    assert (width, height) == (1200, 1600)
+    assert distance(found, reference(ImageOps.exif_transpose(Image.open(BytesIO(data))))) <= 2
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff"])
+def test_broken_exif_is_ignored(exif: bytes) -> None:
+    """EXIF data that cannot be read cost nothing but the orientation."""
+    data = encoded(photo(90, 60), "PNG", exif=exif)
+    assert facts_of(data) == Facts(90, 60, reference(photo(90, 60)))
+
+
+@pytest.mark.parametrize(
+    ("image", "options"),
+    [
+        (noise(70, 50, "RGBA"), {}),
+        (noise(70, 50, "LA"), {}),
+        (noise(70, 50).quantize(8), {"transparency": 3}),
+        (noise(70, 50).quantize(8), {"transparency": bytes(range(0, 256, 32))}),
+        (photo(70, 50).convert("L"), {"transparency": 99}),
+        (Image.new("RGB", (70, 50), "red"), {"transparency": (255, 0, 0)}),
+    ],
+    ids=["RGBA", "LA", "P, one color", "P, alpha palette", "L, one shade", "RGB, one color"],
+)
+def test_transparent_is_white(image: Image.Image, options: dict[str, object]) -> None:
+    """Whatever way a PNG is transparent, it is hashed as seen on white."""
+    data = encoded(image, "PNG", **options)
+    seen = on_white(Image.open(BytesIO(data)))
+    assert facts_of(data).perceptual_hash == reference(seen)
+    assert reference(seen) != reference(image.convert("RGB"))
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF"])
+def test_formats_give_facts(file_format: str) -> None:
+    """Every format on the list is decoded, to the hash that ImageHash gives for the same file."""
+    data = encoded(photo(200, 150), file_format)
+    assert facts_of(data) == Facts(200, 150, reference(Image.open(BytesIO(data))))
+
+
+def test_icon_gives_facts() -> None:
+    """Of the pictures in an icon the largest counts."""
+    data = encoded(photo(64, 64), "ICO", sizes=[(16, 16), (64, 64), (32, 32)])
+    assert facts_of(data) == Facts(64, 64, reference(photo(64, 64)))
+
+
+@pytest.mark.parametrize("file_format", ["MPO", "GIF", "PNG", "WEBP", "AVIF", "TIFF"])
+def test_only_the_first_frame_counts(file_format: str) -> None:
+    """Of several frames or pages in one file the first is hashed."""
+    options = {"quality": 95} if file_format in {"MPO", "AVIF"} else LOSSLESS.get(file_format, {})
+    first, second = photo(96, 96, seed=1), photo(96, 96, seed=2)
+    data = encoded(first, file_format, save_all=True, append_images=[second], **options)
+    found = facts_of(data)
+    assert found[:2] == (96, 96)
+    assert distance(found.perceptual_hash, reference(first)) <= 4
+    assert distance(reference(first), reference(second)) > 10
+
+
+def psd(width: int, height: int) -> bytes:
+    header = struct.pack("!4sH6xHIIHH", b"8BPS", 1, 3, height, width, 8, 3)
+    return header + bytes(4 + 4 + 4 + 2) + bytes(3 * width * height)
+
+
+@pytest.mark.parametrize("file_format", ["PPM", "TGA", "PCX", "EPS", "JPEG2000", "SGI", "PSD"])
+def test_other_formats_are_not_decoded(file_format: str) -> None:
+    """What Pillow could open, but no browser would show, is left alone."""
+    data = psd(64, 64) if file_format == "PSD" else encoded(photo(64, 64), file_format)
+    assert Image.open(BytesIO(data)).size == (64, 64)
+    assert facts_of(data) == NO_FACTS
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF"])
+def test_truncated_pictures_have_no_facts(file_format: str) -> None:
+    """Half a picture has no facts, not even the size that its header tells."""
+    data = encoded(photo(200, 150), file_format)
+    assert facts_of(data[: len(data) // 2]) == NO_FACTS
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_jpegs_with_many_scans_are_not_decoded(beyond: int) -> None:
+    """A JPEG has facts up to the limit of its scans, and none beyond."""
+    data = encoded(photo(64, 64), "JPEG", progressive=True)
+    scans = data.count(b"\xff\xda")
+    last_scan = data[data.rindex(b"\xff\xda") : -2]
+    data = data[:-2] + last_scan * (MAX_SCANS - scans + beyond) + data[-2:]
+    assert (facts_of(data) == NO_FACTS) == bool(beyond)
+
+
+@given(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "ICO"]), st.data())
+def test_damaged_pictures_never_raise(file_format: str, choose: st.DataObject) -> None:
+    """Whichever bytes are wrong, there are all the facts or none."""
+    data = bytearray(encoded(photo(24, 24), file_format))
+    for _ in range(3):
+        data[choose.draw(st.integers(0, len(data) - 1))] = choose.draw(st.integers(0, 255))
+    facts = facts_of(bytes(data))
+    assert facts == NO_FACTS or None not in facts
