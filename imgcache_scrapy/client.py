@@ -215,7 +215,9 @@ class AsyncImgCacheClient:
             InvalidRequestError: no such hash or distance can be.
         """
         if not re.fullmatch(PERCEPTUAL_HASH_PATTERN, perceptual_hash):
-            raise InvalidRequestError(f"a perceptual hash is 16 hex digits, not {perceptual_hash!r}")
+            raise InvalidRequestError(
+                f"a perceptual hash is 16 hex digits, not {perceptual_hash!r}"
+            )
         if max_hamming_distance not in range(MAX_DISTANCE + 1):
             raise InvalidRequestError(f"a distance is 0 to 64 bits, not {max_hamming_distance!r}")
         query = {

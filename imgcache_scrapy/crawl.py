@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Literal
 from weakref import WeakKeyDictionary, ref
 
 from scrapy import signals
+from scrapy.http import Response
 from scrapy.utils.asyncio import is_asyncio_available
 
 from imgcache_scrapy.client import AsyncImgCacheClient
 from imgcache_scrapy.entry import Entry
 from imgcache_scrapy.errors import ConfigurationError
 from imgcache_scrapy.joining import Joined, Room
+from imgcache_scrapy.responses import is_from_cache
 from imgcache_scrapy.settings import Settings
 
 if TYPE_CHECKING:
@@ -109,10 +111,12 @@ class Crawl:
             self._trouble(error)
             return None
 
-    async def store(self, key: str, body: bytes) -> Entry | None:
-        """Store what was fetched; None where that failed, which is a stat."""
-        self._fetched += 1
-        self._fetched_bytes += len(body)
+    async def store(self, key: str, response: Response) -> Entry | None:
+        """Store the image in a response under a URL; None where that failed, which is a stat."""
+        body = response.body
+        if not is_from_cache(response):
+            self._fetched += 1
+            self._fetched_bytes += len(body)
         try:
             entry = await self.client.store(
                 key, body, self._client_name, bucket=self.settings.bucket
@@ -144,6 +148,15 @@ class Crawl:
         if saved:
             self._saved_bytes += saved
             self._inc("bytes_saved", saved)
+
+    def count_stored(self, key: str, response: Response, entry: Entry | None) -> None:
+        """Count the fate of an image that came in a response and was given to `store`."""
+        if entry is None:
+            self.count(key, "failed", "store")
+        elif is_from_cache(response):  # a redirect led to an image that the cache had
+            self.count(key, "hit", saved=len(response.body))
+        else:
+            self.count(key, "stored" if entry["created"] else "duplicate")
 
     @property
     def expected_size(self) -> int:

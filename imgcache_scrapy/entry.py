@@ -4,7 +4,7 @@ import hashlib
 import re
 
 # Pydantic, which describes entries in the API, cannot read typing's own before Python 3.12.
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import NotRequired, TypedDict  # noqa: UP035
 
 HASH_PATTERN = r"^[0-9a-f]{64}$"
 PERCEPTUAL_HASH_PATTERN = r"^[0-9a-f]{16}$"

@@ -21,7 +21,7 @@ _SIGNATURES = {
     # "BM" alone is too little evidence, so the size of the DIB header must be a known one.
     "image/bmp": rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0",
     "image/tiff": rb"II\*\0|MM\0\*|II\+\0\x08\0\0\0|MM\0\+\0\x08\0\0",
-    # Nor are zeros and a one: the first entry must tell likely planes and depth, a size and an
+    # So are zeros and a one: the first entry must have likely planes and depth, a size and an
     # offset. Its reserved byte is 255 when .NET wrote it.
     "image/x-icon": rb"\0\0\x01\0[^\0]\0...[\0\xff][\0\x01]\0[\0\x01\x04\x08\x10\x18\x20]\0"
     rb"(?!\0{4}).{4}(?!\0{4}).{4}",
@@ -36,7 +36,7 @@ _MISC = re.compile(
     re.ASCII | re.DOTALL | re.IGNORECASE,
 )
 _SVG_ROOT = re.compile(r"<((?:[\w.-]+:)?svg)(?=[\s/>])")
-# The WHATWG does not list "head" and "meta", with which error pages and redirections begin.
+# "meta", with which pages that only redirect begin, is the one tag that the WHATWG does not list.
 _HTML_START = re.compile(
     r"<(?:!doctype\s+html\b|(?:html|head|body|script|title|style|meta|iframe|div|table|font|h1|br"
     r"|p|a|b)(?=[\s/>]))",

@@ -3,7 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -21,9 +21,7 @@ class Joined(Generic[K, V]):
         limit: how many questions go into one call.
     """
 
-    def __init__(
-        self, call: Callable[[list[K]], Awaitable[Mapping[K, V]]], *, limit: int
-    ) -> None:
+    def __init__(self, call: Callable[[list[K]], Awaitable[Mapping[K, V]]], *, limit: int) -> None:
         self._call = call
         self._limit = limit
         self._waiting: dict[K, asyncio.Future[V | None]] = {}
@@ -172,7 +170,7 @@ class Place:
         """Make room for the next; harmless when repeated."""
         self._room._leave(self)  # noqa: SLF001
 
-    def __enter__(self) -> "Place":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -17,6 +17,8 @@ from imgcache_scrapy.errors import InvalidRequestError, NotFoundError, Unavailab
 from imgcache_scrapy.formats import sniff
 from imgcache_scrapy.urls import filename_of
 
+# Where `imgcache serve` keeps its cache when told nothing else.
+DEFAULT_FOLDER = Path("imgcache")
 UNKNOWN_TYPE = "application/octet-stream"
 
 
@@ -90,9 +92,7 @@ class ImageCache:
         """
         if not data:
             raise InvalidRequestError("an image must not be empty")
-        capture = Capture(
-            url, bucket, client_name, filename or filename_of(url), _utc(lookup_time)
-        )
+        capture = Capture(url, bucket, client_name, filename or filename_of(url), _utc(lookup_time))
         content_hash = content_hash_of(data)
         with _catalog_failures():
             image = self._catalog.image(content_hash) or self._new_image(content_hash, data)

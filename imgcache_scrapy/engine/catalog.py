@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine, RowMapping
+from sqlalchemy.engine import Connection, Engine, Row, RowMapping
 
 from imgcache_scrapy.engine import dialects
 from imgcache_scrapy.engine.similarity import BAND_COUNT, band_candidates, bands
@@ -34,16 +34,12 @@ _capture = sa.Table(
     "capture",
     _metadata,
     # SQLite only numbers rows by itself where the key is INTEGER.
-    sa.Column(
-        "id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True
-    ),
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
     # The URL itself may be longer than an index row can be.
     sa.Column("url_digest", sa.LargeBinary(16), nullable=False, index=True),
     sa.Column("bucket", sa.Text, nullable=False),
     sa.Column("url", sa.Text, nullable=False),
-    sa.Column(
-        "content_hash", sa.ForeignKey("image.content_hash"), nullable=False, index=True
-    ),
+    sa.Column("content_hash", sa.ForeignKey("image.content_hash"), nullable=False, index=True),
     sa.Column("original_filename", sa.Text),
     sa.Column("client_name", sa.Text, nullable=False),
     sa.Column("lookup_time", sa.BigInteger, nullable=False),
@@ -134,9 +130,7 @@ class Catalog:
         with dialects.reading(self._engine) as connection:
             return _image_of(connection, content_hash, damaged=False)
 
-    def newest(
-        self, urls: Iterable[str], bucket: str | None = None
-    ) -> dict[str, dict[str, Any]]:
+    def newest(self, urls: Iterable[str], bucket: str | None = None) -> dict[str, dict[str, Any]]:
         """Find the newest capture of each URL, by lookup time, then by insertion.
 
         Args:
@@ -218,7 +212,8 @@ class Catalog:
         )
         entries = self._newest_of_images([found for _, found in nearest], bucket)
         return [
-            {**entries[found], "distance": distance} for distance, found in nearest
+            {**entries[found], "distance": distance}
+            for distance, found in nearest
             if found in entries
         ][:limit]
 
@@ -231,7 +226,9 @@ class Catalog:
             sa.select(sa.func.count()).select_from(_capture).scalar_subquery().label("captures"),
         )
         with dialects.reading(self._engine) as connection:
-            return {key: int(value) for key, value in connection.execute(query).mappings().one().items()}
+            return {
+                key: int(value) for key, value in connection.execute(query).mappings().one().items()
+            }
 
     def close(self) -> None:
         """Close every connection."""
@@ -296,7 +293,7 @@ class Writing:
             self._connection.execute(
                 _capture.update().where(_capture.c.id == newest.id).values(renewed)
             )
-            return self._entry_of(newest.id)
+            return self._entry_of(newest)
         values = capture._asdict() | {
             "url_digest": digest,
             "content_hash": self._hash,
@@ -304,7 +301,7 @@ class Writing:
             "created_at": _microseconds(datetime.now(UTC)),
         }
         inserted = self._connection.execute(_capture.insert().values(values))
-        return self._entry_of(inserted.inserted_primary_key[0])
+        return self._entry_of(inserted.inserted_primary_key)
 
     def mark_damaged(self) -> None:
         """Make the image a miss until it is stored again."""
@@ -326,8 +323,9 @@ class Writing:
             self._connection.execute(_image.delete().where(_image.c.content_hash == self._hash))
         return deleted
 
-    def _entry_of(self, capture_id: int) -> dict[str, Any]:
-        query = _entries.where(_capture.c.id == capture_id)
+    def _entry_of(self, capture: Row[Any] | None) -> dict[str, Any]:
+        assert capture is not None  # noqa: S101 - both databases tell the key of a new row
+        query = _entries.where(_capture.c.id == capture.id)
         return _entry(self._connection.execute(query).mappings().one())
 
 

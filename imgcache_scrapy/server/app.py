@@ -12,7 +12,7 @@ from fastapi import Body, FastAPI, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator
 
-from imgcache_scrapy.engine.cache import UNKNOWN_TYPE, ImageCache
+from imgcache_scrapy.engine.cache import DEFAULT_FOLDER, UNKNOWN_TYPE, ImageCache, open_cache
 from imgcache_scrapy.entry import HASH_PATTERN, MAX_DISTANCE, PERCEPTUAL_HASH_PATTERN, Entry
 from imgcache_scrapy.errors import (
     InvalidRequestError,
@@ -120,6 +120,11 @@ def create_app(cache: ImageCache, *, owns_cache: bool = False) -> FastAPI:
     return app
 
 
+def app_from_environment() -> FastAPI:
+    """Make the app of a service process: its cache is where the environment says."""
+    return create_app(open_cache(DEFAULT_FOLDER), owns_cache=True)
+
+
 def _add_lookups(app: FastAPI, workers: Workers) -> None:
     """Add the routes that answer with entries."""
     cache, failing = workers.cache, (InvalidRequestError, UnavailableError)
@@ -132,17 +137,16 @@ def _add_lookups(app: FastAPI, workers: Workers) -> None:
     async def stats() -> dict[str, int]:
         return await workers.read(cache.totals)
 
-    @app.get(
-        "/images/lookup", response_model=Entry, responses=documented(NotFoundError, *failing)
-    )
+    @app.get("/images/lookup", response_model=Entry, responses=documented(NotFoundError, *failing))
     async def lookup(url: Annotated[Url, Query()], bucket: AnyBucket = None) -> Response:
         entry = await workers.lookups.ask((bucket, url))
         if entry is None:
             raise NotFoundError("no image is known under this URL")
         return JSONResponse(entry)
 
-    @app.post("/images/lookup", response_model=dict[str, dict[str, Entry]],
-              responses=documented(*failing))
+    @app.post(
+        "/images/lookup", response_model=dict[str, dict[str, Entry]], responses=documented(*failing)
+    )
     async def lookup_many(
         urls: Annotated[list[Url], Body(max_length=MAX_BATCH)],
         bucket: Annotated[Text | None, Body()] = None,
@@ -150,9 +154,7 @@ def _add_lookups(app: FastAPI, workers: Workers) -> None:
         return JSONResponse({"entries": await workers.read(cache.lookup, urls, bucket)})
 
     @app.get("/images/search", response_model=list[Entry], responses=documented(*failing))
-    async def search(
-        url_contains: Text, bucket: AnyBucket = None, limit: Limit = None
-    ) -> Response:
+    async def search(url_contains: Text, bucket: AnyBucket = None, limit: Limit = None) -> Response:
         return JSONResponse(await workers.read(cache.search, url_contains, bucket, limit))
 
     @app.get("/images/similar", response_model=list[Entry], responses=documented(*failing))

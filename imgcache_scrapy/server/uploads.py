@@ -1,6 +1,6 @@
 """Reads a multipart upload into memory, no further than the limit."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -106,7 +106,7 @@ def _validated(form: FormData) -> Upload:
     return found
 
 
-async def _bounded(request: Request) -> AsyncIterator[bytes]:
+async def _bounded(request: Request) -> AsyncGenerator[bytes, None]:
     read = 0
     async for chunk in request.stream():
         read += len(chunk)

@@ -55,6 +55,12 @@ def on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, image.convert("RGBA"))
 
 
+def navy_on_red() -> Image.Image:
+    image = Image.new("RGB", (70, 50), "red")
+    image.paste("navy", (10, 5, 40, 45))
+    return image
+
+
 def degenerate() -> dict[str, Image.Image]:
     """Pictures most of whose frequencies are zero, so that rounding errors decide over the bits."""
     y, x = np.indices((48, 64))
@@ -148,7 +154,7 @@ def test_broken_exif_is_ignored(exif: bytes) -> None:
         (noise(70, 50).quantize(8), {"transparency": 3}),
         (noise(70, 50).quantize(8), {"transparency": bytes(range(0, 256, 32))}),
         (photo(70, 50).convert("L"), {"transparency": 99}),
-        (Image.new("RGB", (70, 50), "red"), {"transparency": (255, 0, 0)}),
+        (navy_on_red(), {"transparency": (0, 0, 128)}),
     ],
     ids=["RGBA", "LA", "P, one color", "P, alpha palette", "L, one shade", "RGB, one color"],
 )

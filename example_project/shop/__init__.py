@@ -1,0 +1,1 @@
+"""A shop whose pictures are worth fetching once."""

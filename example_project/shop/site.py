@@ -1,0 +1,183 @@
+"""The picture site: real photographs on loopback, each under several URLs, with a count of requests.
+
+    /                         the shop's page, one product per photograph
+    /photos/NAME              the photograph
+    /signed/NAME?…&sig=…      the same bytes under a URL that changes with every page
+    /copy/NAME                the same bytes under another URL
+    /go/NAME                  a redirect to the photograph
+    /resized/NAME             other bytes: 320 pixels wide
+    /recompressed/NAME        other bytes: a JPEG of lower quality
+    /blocked/NAME             an HTML page in place of the picture
+    /photos/sold-out.jpg      404
+    /requests                 the count so far, as JSON
+"""
+
+import html
+import json
+import logging
+import mimetypes
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+from threading import Thread
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from PIL import Image, ImageOps
+from scrapy import signals
+from scrapy.crawler import Crawler
+
+HOST = "127.0.0.1"
+PHOTOS = Path(__file__).parent.parent / "photos"
+NAMES = sorted(path.name for path in PHOTOS.iterdir() if path.suffix in {".jpg", ".png", ".webp"})
+
+logger = logging.getLogger(__name__)
+
+
+class PictureSite:
+    """Scrapy extension: runs the site while a spider is open."""
+
+    def __init__(self, port: int) -> None:
+        try:
+            self._server = Server((HOST, port), Handler)
+        except OSError as error:
+            raise SystemExit(
+                f"Port {port} is taken: stop what listens there, or choose another one with "
+                "-s SITE_PORT=NUMBER"
+            ) from error
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        """Start the site before the spider, and stop it after."""
+        site = cls(crawler.settings.getint("SITE_PORT"))
+        Thread(target=site._server.serve_forever, args=[0.05], daemon=True).start()
+        crawler.signals.connect(site.stop, signals.engine_stopped)
+        return site
+
+    def stop(self) -> None:
+        """Tell what was asked for, and stop."""
+        self._server.shutdown()
+        self._server.server_close()
+        counts = self._server.requests
+        counted = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
+        logger.info("Picture site: %d requests: %s", counts.total(), counted)
+
+
+class Server(ThreadingHTTPServer):
+    """Counts the requests, by the first part of their path."""
+
+    daemon_threads = True
+    request_queue_size = 128  # with the default of 5 a crawler's connections wait for seconds
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.requests: Counter[str] = Counter()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one request."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_GET(self) -> None:
+        """Find the answer by the first part of the path."""
+        path = urlsplit(self.path).path
+        if path == "/requests":
+            self.answer(json.dumps(self.server.requests).encode(), "application/json")
+            return
+        kind, _, name = path.strip("/").partition("/")
+        self.server.requests[kind or "page"] += 1
+        if not kind:
+            self.answer(page().encode(), "text/html; charset=utf-8")
+        elif kind == "blocked":
+            self.answer(b"<!doctype html><title>Are you a robot?</title>", "text/html")
+        elif kind == "go":
+            self.redirect(f"/photos/{name}")
+        elif kind in PICTURES and name in NAMES:
+            self.answer(PICTURES[kind](name), picture_type(kind, name))
+        else:
+            self.send_error(404)
+
+    def answer(self, body: bytes, content_type: str) -> None:
+        """Send a body."""
+        self.send_response(200)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def redirect(self, path: str) -> None:
+        """Send the browser elsewhere."""
+        self.send_response(302)
+        self.send_header("Location", path)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet: the crawl's log tells enough."""
+
+
+def page() -> str:
+    """The shop's page: each photograph under several URLs, one of them new every time."""
+    products = "".join(product(name, urls(name)) for name in NAMES)
+    return f"<!doctype html><title>Shop</title>{products}{product('sold out', FAILING)}"
+
+
+def product(name: str, images: list[str]) -> str:
+    """One product of the page."""
+    pictures = "".join(f'<img src="{html.escape(url)}">' for url in images)
+    return f"<article><h2>{Path(name).stem}</h2>{pictures}</article>"
+
+
+def urls(name: str) -> list[str]:
+    """Every URL of a photograph."""
+    signature = f"expires={int(time.time()) + 900}&sig={secrets.token_hex(16)}"
+    kinds = ("photos", "copy", "go", "resized", "recompressed")
+    return [f"/{kind}/{name}" for kind in kinds] + [f"/signed/{name}?{signature}"]
+
+
+def photo(name: str) -> bytes:
+    """The photograph's own bytes."""
+    return (PHOTOS / name).read_bytes()
+
+
+@cache
+def resized(name: str) -> bytes:
+    """The photograph, 320 pixels wide."""
+    picture = ImageOps.exif_transpose(Image.open(PHOTOS / name))
+    return jpeg(picture.resize((320, round(320 * picture.height / picture.width))), quality=85)
+
+
+@cache
+def recompressed(name: str) -> bytes:
+    """The photograph as a JPEG of lower quality."""
+    return jpeg(ImageOps.exif_transpose(Image.open(PHOTOS / name)), quality=60)
+
+
+def jpeg(picture: Image.Image, quality: int) -> bytes:
+    """A picture as a JPEG file."""
+    file = BytesIO()
+    picture.convert("RGB").save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+def picture_type(kind: str, name: str) -> str:
+    """The content type of a picture."""
+    converted = kind in {"resized", "recompressed"}
+    return "image/jpeg" if converted else mimetypes.guess_type(name)[0] or "image/webp"
+
+
+FAILING = ["/photos/sold-out.jpg", "/blocked/door.jpg"]
+PICTURES: dict[str, Callable[[str], bytes]] = {
+    "photos": photo,
+    "copy": photo,
+    "signed": photo,
+    "resized": resized,
+    "recompressed": recompressed,
+}

@@ -1,0 +1,1 @@
+"""The spiders, from simple to rich."""
