@@ -219,6 +219,8 @@ class CachedMediaPipeline(MediaPipeline):
 
     def _key(self, request: Request) -> str:
         """Name what the request is for; what makes it a bad one is noted in its meta."""
+        if "imgcache_bad_url" in request.meta:
+            return repr(request.meta["imgcache_url"])
         if request.method != "GET":
             return self.crawler.request_fingerprinter.fingerprint(request).hex()
         try:
@@ -400,7 +402,7 @@ def _request(url: object) -> Request:
         return Request(fetchable(url), callback=NO_CALLBACK, meta={"imgcache_url": url})
     except (InvalidRequestError, ValueError) as error:
         meta = {"imgcache_url": url, "imgcache_bad_url": str(error)}
-        return Request("about:invalid", body=repr(url), callback=NO_CALLBACK, meta=meta)
+        return Request("about:invalid", callback=NO_CALLBACK, meta=meta)
 
 
 def _admit(response: Response) -> None:

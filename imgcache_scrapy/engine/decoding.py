@@ -170,8 +170,9 @@ def _low_dct(rows: _Floats) -> _Floats:
     """Transform each row: the lowest coefficients of its unnormalised DCT-II.
 
     This repeats pocketfft's way from a real FFT of the same length to the DCT (`T_dcst23` in
-    https://github.com/mreineck/pocketfft), rounding by rounding. In flat or symmetric pictures
-    most coefficients are zero but for rounding, which therefore decides over the bits of the hash.
+    https://github.com/mreineck/pocketfft), rounding by rounding: SciPy's, and so ImageHash's. In
+    flat or symmetric pictures most coefficients are zero or equal but for rounding, which decides
+    over the bits of the hash.
 
     Args:
         rows: n x 32.

@@ -1,0 +1,98 @@
+"""Runs one crawl in a process of its own: reads what to do as JSON, writes what came of it."""
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import attrs
+import scrapy
+from scrapy.crawler import AsyncCrawlerProcess, CrawlerProcess
+
+
+class DeclaredItem(scrapy.Item):
+    """A Scrapy item."""
+
+    name = scrapy.Field()
+    image_urls = scrapy.Field()
+    images = scrapy.Field()
+
+
+@dataclass
+class DataclassItem:
+    """A dataclass item."""
+
+    name: str = ""
+    image_urls: list = field(default_factory=list)
+    images: list = field(default_factory=list)
+
+
+@attrs.define
+class AttrsItem:
+    """An attrs item."""
+
+    name: str = ""
+    image_urls: list = attrs.Factory(list)
+    images: list = attrs.Factory(list)
+
+
+KINDS = {"dict": dict, "item": DeclaredItem, "dataclass": DataclassItem, "attrs": AttrsItem}
+
+
+class ItemsSpider(scrapy.Spider):
+    """Fetches one page, then yields the items it was told to."""
+
+    name = "items"
+    page = ""
+    items = ()
+    kind = "dict"
+    requests = ()
+
+    async def start(self):
+        yield scrapy.Request(self.page)
+
+    def parse(self, response):
+        for item in self.items:
+            yield KINDS[self.kind](**item)
+        for url, meta in self.requests:
+            yield scrapy.Request(url, self.parse_image, meta=meta, dont_filter=True)
+
+    def parse_image(self, response):
+        entry = response.meta.get("imgcache_entry") or {}
+        yield {
+            "fetched": response.url,
+            "flags": response.flags,
+            "size": len(response.body),
+            "type": type(response).__name__,
+            "content_hash": entry.get("content_hash"),
+        }
+
+
+def main() -> None:
+    config = json.load(sys.stdin)
+    settings = {
+        "LOG_LEVEL": "DEBUG",
+        "REMOTE_CONTROL_ENABLED": False,
+        "TELNETCONSOLE_ENABLED": False,
+        "CONCURRENT_REQUESTS_PER_DOMAIN": 16,
+        "FEEDS": {config["out"]: {"format": "jsonlines", "overwrite": True}},
+        **config["settings"],
+    }
+    # As if they were not installed.
+    sys.modules |= dict.fromkeys(os.environ.get("HIDDEN_MODULES", "").split(","))
+    uses_asyncio = "asyncio" in settings.get("TWISTED_REACTOR", "asyncio")
+    process = (AsyncCrawlerProcess if uses_asyncio else CrawlerProcess)(settings)
+    crawlers = []
+    for spider in config["spiders"]:
+        made = type("Spider", (ItemsSpider,), spider)
+        crawler = process.create_crawler(made)
+        crawlers.append(crawler)
+        process.crawl(crawler)
+    process.start()
+    result = {"stats": [crawler.stats.get_stats() for crawler in crawlers]}
+    Path(config["result"]).write_text(json.dumps(result, default=str))
+
+
+if __name__ == "__main__":
+    main()

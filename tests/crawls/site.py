@@ -1,0 +1,94 @@
+"""A small site on loopback, and the pictures that it answers with."""
+
+from collections import Counter
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from random import Random
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+from PIL import Image
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # a crawler opens many connections at once
+
+
+class Site:
+    """A site on loopback: what it answers is put into `answers`, what it was asked is in `asked`.
+
+    An answer is bytes, or a function of the handler that answers by itself.
+    """
+
+    def __init__(self) -> None:
+        self.answers: dict[str, bytes | Callable[[BaseHTTPRequestHandler], None]] = {}
+        self.asked: Counter[str] = Counter()
+        self.headers: dict[str, list[dict[str, str]]] = {}
+        self._server = _Server(("127.0.0.1", 0), self._handler())
+        Thread(target=self._server.serve_forever, args=[0.05], daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def images_asked(self) -> Counter[str]:
+        """What was asked for, without the page itself."""
+        return Counter({path: n for path, n in self.asked.items() if path != "/"})
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                site.asked[self.path] += 1
+                site.headers.setdefault(self.path, []).append(dict(self.headers))
+                answer = site.answers.get(self.path) or site.answers.get(urlsplit(self.path).path)
+                if self.path == "/":
+                    respond(self, b"<title>page</title>", content_type="text/html")
+                elif answer is None:
+                    respond(self, b"no such thing", status=404, content_type="text/plain")
+                elif isinstance(answer, bytes):
+                    respond(self, answer)
+                else:
+                    answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+
+def respond(
+    handler: BaseHTTPRequestHandler,
+    body: bytes,
+    *,
+    status: int = 200,
+    content_type: str = "image/jpeg",
+    headers: dict[str, str] | None = None,
+) -> None:
+    """Send an answer."""
+    handler.send_response(status)
+    handler.send_header("Content-Type", content_type)
+    for name, value in ({"Content-Length": str(len(body))} | (headers or {})).items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def redirect(to: str, status: int = 302) -> Callable[[BaseHTTPRequestHandler], None]:
+    """An answer that leads elsewhere."""
+    return lambda handler: respond(handler, b"", status=status, headers={"Location": to})
+
+
+def jpeg(seed: int = 0, size: tuple[int, int] = (64, 48), **options: Any) -> bytes:
+    """A JPEG of coarse noise, another one for each seed."""
+    noise = Image.frombytes("RGB", (8, 6), Random(seed).randbytes(8 * 6 * 3))
+    file = BytesIO()
+    noise.resize(size, Image.Resampling.BICUBIC).save(file, "JPEG", **options)
+    return file.getvalue()
