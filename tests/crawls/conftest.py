@@ -18,10 +18,11 @@ FATES = ("hit", "stored", "duplicate", "rejected", "failed")
 
 @dataclass
 class Crawled:
-    """What came of a crawl."""
+    """What came of a crawl; `max_rss` in bytes."""
 
     items: list[dict[str, Any]]
     all_stats: list[dict[str, Any]]
+    max_rss: int
     log: str
     returncode: int
 
@@ -78,7 +79,13 @@ def crawl(tmp_path: Path, site: Site) -> Callable[..., Crawled]:
             env=os.environ | (environment or {}),
         )
         lines = out.read_text().splitlines() if out.exists() else []
-        stats = json.loads(result.read_text())["stats"] if result.exists() else []
-        return Crawled([json.loads(line) for line in lines], stats, done.stderr, done.returncode)
+        told = json.loads(result.read_text()) if result.exists() else {"stats": [], "max_rss": 0}
+        return Crawled(
+            items=[json.loads(line) for line in lines],
+            all_stats=told["stats"],
+            max_rss=told["max_rss"],
+            log=done.stderr,
+            returncode=done.returncode,
+        )
 
     return run

@@ -5,6 +5,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 
 import attrs
 import scrapy
@@ -90,7 +91,10 @@ def main() -> None:
         crawlers.append(crawler)
         process.crawl(crawler)
     process.start()
-    result = {"stats": [crawler.stats.get_stats() for crawler in crawlers]}
+    result = {
+        "stats": [crawler.stats.get_stats() for crawler in crawlers],
+        "max_rss": getrusage(RUSAGE_SELF).ru_maxrss * 1024,
+    }
     Path(config["result"]).write_text(json.dumps(result, default=str))
 
 

@@ -1,0 +1,103 @@
+"""Crawls while the cache is in trouble, and crawls that would bring it into some."""
+
+import pytest
+
+from tests.crawls.site import jpeg, respond
+
+FILES = {
+    "ITEM_PIPELINES": {"imgcache_scrapy.ImgCacheFilesPipeline": 1},
+    "FILES_STORE": "files",
+    "FILES_URLS_FIELD": "image_urls",
+    "FILES_RESULT_FIELD": "images",
+}
+STOCK = {
+    "ITEM_PIPELINES": {"scrapy.pipelines.files.FilesPipeline": 1},
+    "DOWNLOADER_MIDDLEWARES": {"imgcache_scrapy.ImgCacheMiddleware": 585},
+    "FILES_STORE": "files",
+    "FILES_URLS_FIELD": "image_urls",
+    "FILES_RESULT_FIELD": "images",
+}
+PIPELINE = {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCachePipeline": 1}}
+
+
+@pytest.fixture
+def items(site):
+    """Forty items with five images each, all of them on the site."""
+    site.answers |= {f"/{n}.jpg": jpeg(n) for n in range(200)}
+    return [
+        {"image_urls": [f"{site.url}/{n}.jpg" for n in range(first, first + 5)]}
+        for first in range(0, 200, 5)
+    ]
+
+
+@pytest.mark.parametrize("settings", [FILES, STOCK], ids=["drop-in", "middleware"])
+def test_a_service_that_is_gone_costs_no_image(items, crawl, service, settings):
+    """Every image is delivered, every item leaves, each URL has a fate."""
+    service.stop()
+    done = crawl(items, settings | {"IMGCACHE_URL": service.url})
+    assert sum(len(item["images"]) for item in done.items) == 200
+    assert done.fates == {"failed": 200}
+    assert done.stats["imgcache/failed/store"] == 200
+    assert done.log.count("WARNING: Trouble with the image cache") == 1
+
+
+@pytest.mark.parametrize("settings", [FILES, STOCK], ids=["drop-in", "middleware"])
+def test_a_service_that_goes_costs_no_image(items, crawl, service, site, settings):
+    """Killed in mid-crawl: what was stored is stored, the rest is delivered without it."""
+
+    def kill(handler):
+        service.process.kill()
+        respond(handler, jpeg(100))
+
+    site.answers["/100.jpg"] = kill
+    done = crawl(items, settings | {"IMGCACHE_URL": service.url})
+    site.answers["/100.jpg"] = jpeg(100)
+    assert sum(len(item["images"]) for item in done.items) == 200
+    assert done.fates.get("stored", 0) + done.fates["failed"] == 200
+    service.start()
+    again = crawl(items, settings | {"IMGCACHE_URL": service.url, "FILES_EXPIRES": -1})
+    assert again.fates.get("hit", 0) >= done.fates.get("stored", 0)
+
+
+def test_without_the_cache_the_plain_pipeline_tells_each_failure(items, crawl, service):
+    """It has nowhere else to put images: the items leave, and say which URLs failed."""
+    service.stop()
+    settings = PIPELINE | {"IMGCACHE_URL": service.url, "IMGCACHE_FAILURES_FIELD": "failures"}
+    done = crawl(items, settings)
+    assert len(done.items) == 40
+    assert {failure["reason"] for item in done.items for failure in item["failures"]} == {"store"}
+    assert done.fates == {"failed": 200}
+
+
+def test_a_damaged_image_is_fetched_again(items, crawl, tmp_path, site):
+    """A reader that meets a bad blob takes it for a miss; the store that follows heals it."""
+    crawl(items, FILES)
+    blobs = [path for path in (tmp_path / "cache" / "blobs").rglob("*") if path.is_file()]
+    for path in blobs[:50]:
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    asked = site.images_asked().total()
+    again = crawl(items, FILES | {"FILES_EXPIRES": -1})
+    assert site.images_asked().total() == asked + 50
+    assert again.fates == {"hit": 150, "duplicate": 50}
+    assert crawl(items, FILES | {"FILES_EXPIRES": -1}).fates == {"hit": 200}
+
+
+@pytest.mark.parametrize(
+    ("settings", "count", "bound"), [(PIPELINE, 2000, 500), (STOCK, 1000, 900)]
+)
+def test_memory_is_bounded_where_stores_are_slower_than_downloads(
+    site, crawl, settings, count, bound
+):
+    """Misses of 1 MB each: bodies do not pile up behind the stores, and no store times out."""
+    padding = bytes(2**20)
+
+    def large(handler):
+        number = handler.path.strip("/").removesuffix(".jpg").encode()
+        respond(handler, jpeg(1) + number + padding)
+
+    site.answers |= {f"/{n}.jpg": large for n in range(count)}
+    urls = [f"{site.url}/{n}.jpg" for n in range(count)]
+    done = crawl([{"image_urls": urls}], settings | {"LOG_LEVEL": "INFO"})
+    assert done.fates == {"stored": count}
+    assert not [key for key in done.stats if key.startswith("imgcache/error")]
+    assert done.max_rss < bound * 2**20
