@@ -17,6 +17,7 @@ from urllib.parse import quote
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from imgcache_scrapy.answers import Answer, with_distance
 from imgcache_scrapy.embedded import EmbeddedTransport, folder_of
 from imgcache_scrapy.entry import (
     MAX_DISTANCE,
@@ -28,9 +29,7 @@ from imgcache_scrapy.entry import (
 from imgcache_scrapy.errors import (
     InvalidRequestError,
     NotFoundError,
-    ProtocolError,
     UnavailableError,
-    error_for_status,
 )
 from imgcache_scrapy.urls import cache_key, filename_of
 
@@ -119,8 +118,7 @@ class AsyncImgCacheClient:
         if lookup_time is not None:
             form["lookup_time"] = _iso(lookup_time)
         file = (filename or filename_of(key) or "image", file_bytes, "application/octet-stream")
-        response = await self._send("POST", "/images", data=form, files={"file": file})
-        return {**_entry(_json(response)), "created": response.status_code == httpx.codes.CREATED}
+        return (await self._send("POST", "/images", data=form, files={"file": file})).stored_entry()
 
     async def get_bytes(self, content_hash: str, *, bucket: str | None = None) -> bytes:
         """Read an image's bytes, verified against its hash.
@@ -128,8 +126,7 @@ class AsyncImgCacheClient:
         Raises:
             NotFoundError: it is not in this bucket, or its bytes are missing or damaged.
         """
-        response = await self._of_image("GET", "/images/", content_hash, bucket)
-        data = response.content
+        data = (await self._of_image("GET", "/images/", content_hash, bucket)).body
         if content_hash_of(data) != content_hash:
             raise NotFoundError(f"the bytes of image {content_hash} came damaged")
         return data
@@ -137,7 +134,7 @@ class AsyncImgCacheClient:
     async def get_meta(self, content_hash: str, *, bucket: str | None = None) -> Entry | None:
         """Find an image's newest capture in this bucket, None where there is none."""
         try:
-            return _entry(_json(await self._of_image("GET", "/images/meta/", content_hash, bucket)))
+            return (await self._of_image("GET", "/images/meta/", content_hash, bucket)).entry()
         except NotFoundError:
             return None
 
@@ -145,7 +142,7 @@ class AsyncImgCacheClient:
         """Find the newest capture of a URL, None where there is none."""
         query = {"url": cache_key(url), **self._or_all(bucket)}
         try:
-            return _entry(_json(await self._send("GET", "/images/lookup", params=query)))
+            return (await self._send("GET", "/images/lookup", params=query)).entry()
         except NotFoundError:
             return None
 
@@ -171,10 +168,9 @@ class AsyncImgCacheClient:
     async def _lookup_batch(self, keys: list[str], bucket: str | None) -> dict[str, Entry]:
         if self._has_batches:
             body = {"urls": keys, **self._or_all(bucket)}
-            response = await self._answer("POST", "/images/lookup", json=body)
-            if response.status_code not in _NO_BATCHES:
-                entries = _object(_json(_checked(response))).get("entries")
-                return {key: _entry(entry) for key, entry in _object(entries).items()}
+            answer = await self._answer("POST", "/images/lookup", json=body)
+            if answer.status not in _NO_BATCHES:
+                return answer.checked().entries_by_url()
             self._has_batches = False
         entries = await asyncio.gather(*(self.lookup(key, bucket=bucket) for key in keys))
         return {key: entry for key, entry in zip(keys, entries, strict=True) if entry is not None}
@@ -188,8 +184,7 @@ class AsyncImgCacheClient:
             One entry per URL, newest first.
         """
         query = {"url_contains": url_contains, **self._or_all(bucket), **_limited(limit)}
-        response = await self._send("GET", "/images/search", params=query)
-        return [_entry(entry) for entry in _list(_json(response))][:limit]
+        return (await self._send("GET", "/images/search", params=query)).entries()[:limit]
 
     async def similar(
         self,
@@ -226,8 +221,8 @@ class AsyncImgCacheClient:
             **self._or_all(bucket),
             **_limited(limit),
         }
-        response = await self._send("GET", "/images/similar", params=query)
-        entries = [_with_distance(_entry(e), perceptual_hash) for e in _list(_json(response))]
+        found = (await self._send("GET", "/images/similar", params=query)).entries()
+        entries = [with_distance(entry, perceptual_hash) for entry in found]
         return sorted(entries, key=lambda entry: entry["distance"])[:limit]
 
     async def delete(self, content_hash: str, *, bucket: str | None = None) -> None:
@@ -250,11 +245,11 @@ class AsyncImgCacheClient:
 
     async def health(self) -> dict[str, Any]:
         """Ask whether the cache works: `{"status": "ok", …}`."""
-        return _object(_json(await self._send("GET", "/health")))
+        return (await self._send("GET", "/health")).object()
 
     async def stats(self) -> dict[str, int]:
         """Count `images`, `captures`, `bytes` and `damaged` images."""
-        return _object(_json(await self._send("GET", "/stats")))
+        return (await self._send("GET", "/stats")).object()
 
     @cached_property
     def sync(self) -> "ImgCacheClient":
@@ -283,19 +278,20 @@ class AsyncImgCacheClient:
 
     async def _of_image(
         self, method: str, route: str, content_hash: str, bucket: str | None
-    ) -> httpx.Response:
+    ) -> Answer:
         query = {"bucket": self._or_own(bucket)}
         return await self._send(method, route + _content_hash(content_hash), params=query)
 
-    async def _send(self, method: str, route: str, **content: Any) -> httpx.Response:
-        return _checked(await self._answer(method, route, **content))
+    async def _send(self, method: str, route: str, **content: Any) -> Answer:
+        return (await self._answer(method, route, **content)).checked()
 
-    async def _answer(self, method: str, route: str, **content: Any) -> httpx.Response:
+    async def _answer(self, method: str, route: str, **content: Any) -> Answer:
         request = self._http.build_request(method, route, **content)
         async with self._slots:
             try:
                 async with asyncio.timeout(self._timeout):
-                    return await self._http.send(request)
+                    response = await self._http.send(request)
+                    return Answer(response.status_code, response.content)
             except TimeoutError as error:
                 raise UnavailableError(
                     f"the cache gave no answer within {self._timeout} s"
@@ -432,55 +428,3 @@ def _iso(time: datetime | str) -> str:
 
 def _limited(limit: int | None) -> dict[str, int]:
     return {} if limit is None else {"limit": limit}
-
-
-def _with_distance(entry: Entry, perceptual_hash: str) -> Entry:
-    other = entry["perceptual_hash"] or "0"
-    distance = (int(other, 16) ^ int(perceptual_hash, 16)).bit_count()
-    return {**entry, "distance": distance}
-
-
-def _checked(response: httpx.Response) -> httpx.Response:
-    """Raise the error that the answer stands for."""
-    if response.is_success:
-        return response
-    error = error_for_status(response.status_code)
-    detail = _detail(response)
-    if detail is None and error is NotFoundError and response.content:
-        # Somebody else's "not found" must not read as a miss, for ever.
-        error = ProtocolError
-    raise error(detail or f"the cache answered {response.status_code}")
-
-
-def _detail(response: httpx.Response) -> str | None:
-    try:
-        body = response.json()
-    except ValueError:
-        return None
-    return str(body.get("detail", "")) if isinstance(body, dict) else None
-
-
-def _json(response: httpx.Response) -> Any:
-    try:
-        return response.json()
-    except ValueError as error:
-        raise ProtocolError("the answer is no JSON: is this the address of a cache?") from error
-
-
-def _object(body: Any) -> dict[str, Any]:
-    if not isinstance(body, dict):
-        raise ProtocolError(f"the answer should be an object, not {type(body).__name__}")
-    return body
-
-
-def _list(body: Any) -> list[Any]:
-    if not isinstance(body, list):
-        raise ProtocolError(f"the answer should be a list, not {type(body).__name__}")
-    return body
-
-
-def _entry(body: Any) -> Entry:
-    if not is_content_hash(_object(body).get("content_hash")):
-        raise ProtocolError("the answer is no entry: is this the address of a cache?")
-    entry: Entry = body
-    return entry

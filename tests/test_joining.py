@@ -366,7 +366,7 @@ visits = st.lists(st.tuples(st.integers(0, 120), st.integers(0, 3)), max_size=30
 
 @given(visits=visits, gone=st.sets(st.integers(0, 29)))
 def test_everybody_gets_in_within_the_bounds_and_in_order(visits, gone):
-    """Whatever the sizes, stays and cancellations: bounds hold, nobody overtakes or is forgotten."""
+    """Whatever the sizes and cancellations: bounds hold, nobody overtakes or is forgotten."""
 
     async def crowd():
         room, inside, entered = Room(count=3, size=100), {}, []

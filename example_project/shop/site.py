@@ -1,15 +1,15 @@
-"""The picture site: real photographs on loopback, each under several URLs, with a count of requests.
+"""The picture site: photographs on loopback, each under several URLs, with a count of requests.
 
-    /                         the shop's page, one product per photograph
-    /photos/NAME              the photograph
-    /signed/NAME?…&sig=…      the same bytes under a URL that changes with every page
-    /copy/NAME                the same bytes under another URL
-    /go/NAME                  a redirect to the photograph
-    /resized/NAME             other bytes: 320 pixels wide
-    /recompressed/NAME        other bytes: a JPEG of lower quality
-    /blocked/NAME             an HTML page in place of the picture
-    /photos/sold-out.jpg      404
-    /requests                 the count so far, as JSON
+/                         the shop's page, one product per photograph
+/photos/NAME              the photograph
+/signed/NAME?…&sig=…      the same bytes under a URL that changes with every page
+/copy/NAME                the same bytes under another URL
+/go/NAME                  a redirect to the photograph
+/resized/NAME             other bytes: 320 pixels wide
+/recompressed/NAME        other bytes: a JPEG of lower quality
+/blocked/NAME             an HTML page in place of the picture
+/photos/sold-out.jpg      404
+/requests                 the count so far, as JSON
 """
 
 import html

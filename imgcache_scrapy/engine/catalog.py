@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine, Row, RowMapping
+from sqlalchemy.engine import Connection, Engine, RowMapping
 
 from imgcache_scrapy.engine import dialects
 from imgcache_scrapy.engine.similarity import BAND_COUNT, band_candidates, bands
@@ -293,7 +293,7 @@ class Writing:
             self._connection.execute(
                 _capture.update().where(_capture.c.id == newest.id).values(renewed)
             )
-            return self._entry_of(newest)
+            return self._entry_of(newest.id)
         values = capture._asdict() | {
             "url_digest": digest,
             "content_hash": self._hash,
@@ -301,7 +301,7 @@ class Writing:
             "created_at": _microseconds(datetime.now(UTC)),
         }
         inserted = self._connection.execute(_capture.insert().values(values))
-        return self._entry_of(inserted.inserted_primary_key)
+        return self._entry_of(inserted.inserted_primary_key[0])  # type: ignore[index]
 
     def mark_damaged(self) -> None:
         """Make the image a miss until it is stored again."""
@@ -323,9 +323,8 @@ class Writing:
             self._connection.execute(_image.delete().where(_image.c.content_hash == self._hash))
         return deleted
 
-    def _entry_of(self, capture: Row[Any] | None) -> dict[str, Any]:
-        assert capture is not None  # noqa: S101 - both databases tell the key of a new row
-        query = _entries.where(_capture.c.id == capture.id)
+    def _entry_of(self, capture_id: int) -> dict[str, Any]:
+        query = _entries.where(_capture.c.id == capture_id)
         return _entry(self._connection.execute(query).mappings().one())
 
 

@@ -156,7 +156,7 @@ def test_redirects_are_followed_and_the_asked_url_hits(site, crawl):
 
 
 def test_a_redirect_to_a_known_image_is_recorded(site, crawl):
-    """With the middleware beside it, the target comes from the cache, and the URL hits from then on."""
+    """With the middleware beside it, the target is not fetched, and the URL hits from then on."""
     site.answers |= {"/go": redirect("/a.jpg"), "/a.jpg": jpeg(1)}
     settings = {"ADDONS": {"imgcache_scrapy.Addon": 500}}
     crawl([{"image_urls": [f"{site.url}/a.jpg"]}], settings)
@@ -202,9 +202,7 @@ def test_images_on_other_hosts_are_fetched(site, crawl):
     """`allowed_domains` is about pages."""
     site.answers["/a.jpg"] = jpeg(1)
     other = site.url.replace("127.0.0.1", "localhost")
-    done = crawl(
-        [{"image_urls": [f"{other}/a.jpg"]}], PIPELINE, allowed_domains=["127.0.0.1"]
-    )
+    done = crawl([{"image_urls": [f"{other}/a.jpg"]}], PIPELINE, allowed_domains=["127.0.0.1"])
     assert done.fates == {"stored": 1}
 
 

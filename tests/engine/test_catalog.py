@@ -66,7 +66,7 @@ def newest(catalog, url=PAGE, bucket=None):
     ],
 )
 def test_the_newest_capture_is_by_time_then_by_insertion(catalog, history, expected):
-    """A capture that is filled in later does not win by that; among equal times the last one does."""
+    """A capture that is filled in later does not win by that; of equal times the last one does."""
     for name, at in history:
         record(catalog, name, at=at)
     assert newest(catalog) == named(expected)
@@ -183,7 +183,7 @@ TRICKY = st.text(st.sampled_from("aAbB%_\\*?['\"é"), min_size=1, max_size=6)
 @settings(deadline=None)
 @given(urls=st.lists(TRICKY, min_size=1, unique=True), part=TRICKY)
 def test_search_is_literal(urls, part):
-    """A URL is found by exactly the parts it has: no wildcards, no escapes, upper and lower case."""
+    """A URL is found by exactly the parts it has: no wildcards, no escapes, no other case."""
     with closing(Catalog(IN_MEMORY)) as catalog:
         for url in urls:
             record(catalog, "a", url=url)
@@ -254,9 +254,14 @@ def test_similar_gives_an_image_once_by_its_newest_capture(catalog):
 
 def test_an_error_in_a_transaction_undoes_it(catalog):
     """What was written before the error is not there afterwards, and others can write."""
-    with pytest.raises(RuntimeError), catalog.exclusive(named("a")) as writing:
-        writing.put_image(Image(named("a"), "image/png", 10, 4, 3, None))
-        raise RuntimeError
+
+    def fail():
+        with catalog.exclusive(named("a")) as writing:
+            writing.put_image(Image(named("a"), "image/png", 10, 4, 3, None))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert catalog.totals()["images"] == 0
     record(catalog, "a")
     assert newest(catalog) == named("a")

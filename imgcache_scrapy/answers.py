@@ -1,0 +1,107 @@
+"""What a cache's answers mean: pure functions of status and body."""
+
+import json
+from typing import Any, NamedTuple, Self
+
+from imgcache_scrapy.entry import Entry, is_content_hash
+from imgcache_scrapy.errors import NotFoundError, ProtocolError, error_for_status
+
+_CREATED = 201
+
+
+class Answer(NamedTuple):
+    """An answer as it came.
+
+    Attributes:
+        status: the HTTP status.
+        body: the bytes.
+    """
+
+    status: int
+    body: bytes
+
+    def checked(self) -> Self:
+        """Give the answer if it is a good one.
+
+        Raises:
+            ImgCacheError: the error that it stands for.
+        """
+        if 200 <= self.status < 300:  # noqa: PLR2004
+            return self
+        error, detail = error_for_status(self.status), self._detail()
+        if error is NotFoundError and detail is None and self.body:
+            # Somebody else's "not found" must not read as a miss, for ever.
+            error = ProtocolError
+        raise error(detail or f"the cache answered {self.status}")
+
+    def object(self) -> dict[str, Any]:
+        """Read a JSON object.
+
+        Raises:
+            ProtocolError: it is none.
+        """
+        return _object(self._json())
+
+    def entry(self) -> Entry:
+        """Read an entry.
+
+        Raises:
+            ProtocolError: it is none.
+        """
+        return _entry(self._json())
+
+    def stored_entry(self) -> Entry:
+        """Read the entry that a store answered with, and whether its image is new."""
+        return {**self.entry(), "created": self.status == _CREATED}
+
+    def entries(self) -> list[Entry]:
+        """Read a list of entries.
+
+        Raises:
+            ProtocolError: it is none.
+        """
+        body = self._json()
+        if not isinstance(body, list):
+            raise ProtocolError(f"the answer should be a list, not {type(body).__name__}")
+        return [_entry(entry) for entry in body]
+
+    def entries_by_url(self) -> dict[str, Entry]:
+        """Read what a batch of lookups found.
+
+        Raises:
+            ProtocolError: it is no such thing.
+        """
+        found = _object(self.object().get("entries"))
+        return {url: _entry(entry) for url, entry in found.items()}
+
+    def _detail(self) -> str | None:
+        try:
+            body = json.loads(self.body)
+        except ValueError:
+            return None
+        return str(body.get("detail", "")) if isinstance(body, dict) else None
+
+    def _json(self) -> Any:
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise ProtocolError("the answer is no JSON: is this the address of a cache?") from error
+
+
+def with_distance(entry: Entry, perceptual_hash: str) -> Entry:
+    """Add how many bits of its perceptual hash differ, which not every service tells."""
+    other = entry["perceptual_hash"] or "0"
+    return {**entry, "distance": (int(other, 16) ^ int(perceptual_hash, 16)).bit_count()}
+
+
+def _object(body: Any) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise ProtocolError(f"the answer should be an object, not {type(body).__name__}")
+    return body
+
+
+def _entry(body: Any) -> Entry:
+    if not is_content_hash(_object(body).get("content_hash")):
+        raise ProtocolError("the answer is no entry: is this the address of a cache?")
+    entry: Entry = body
+    return entry

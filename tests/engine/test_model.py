@@ -1,0 +1,246 @@
+"""Any sequence of calls, reopenings and accidents, compared with a cache that is a few dicts."""
+
+import random
+from dataclasses import astuple, dataclass, field
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from PIL import Image
+
+from imgcache_scrapy.engine.cache import open_cache
+from imgcache_scrapy.engine.decoding import facts_of
+from imgcache_scrapy.entry import blob_key, content_hash_of
+from imgcache_scrapy.errors import NotFoundError
+
+
+def picture(seed):
+    file = BytesIO()
+    Image.frombytes("L", (16, 16), random.Random(seed).randbytes(256)).save(file, "PNG")
+    return file.getvalue()
+
+
+IMAGES = {content_hash_of(data): data for data in (*map(picture, range(3)), b"no picture")}
+PERCEPTUAL = {name: facts_of(data).perceptual_hash for name, data in IMAGES.items()}
+URLS = ("http://a.test/1", "http://a.test/2", "http://b.test/1")
+BUCKETS = ("", "b")
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+
+@dataclass(eq=False)
+class Seen:
+    """A capture of the model; compared by identity, shown as a tuple."""
+
+    url: str
+    bucket: str
+    image: str
+    time: datetime
+
+
+@dataclass
+class Model:
+    """What the cache should be: captures in the order they were made, and the state of images."""
+
+    captures: list[Seen] = field(default_factory=list)
+    marked: set[str] = field(default_factory=set)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+
+    def images(self):
+        return {capture.image for capture in self.captures}
+
+    def by_age(self, **wanted):
+        """The captures that have these attributes, the newest last; None is any."""
+        return sorted(
+            (
+                capture
+                for capture in self.captures
+                if all(value in (None, getattr(capture, key)) for key, value in wanted.items())
+            ),
+            key=lambda capture: capture.time,
+        )
+
+    def newest(self, **wanted):
+        """The newest of these captures, in a list; none if its image is known to be damaged."""
+        newest = self.by_age(**wanted)[-1:]
+        return [capture for capture in newest if capture.image not in self.marked]
+
+    def store(self, image, url, bucket, time):
+        is_new = image not in self.images()
+        if image in self.marked or len(self.blobs.get(image, b"")) != len(IMAGES[image]):
+            self.blobs[image] = IMAGES[image]
+        self.marked.discard(image)
+        newest = self.by_age(url=url, bucket=bucket)[-1:]
+        if newest and newest[0].image == image:
+            newest[0].time = max(newest[0].time, time)
+        else:
+            self.captures.append(Seen(url, bucket, image, time))
+        return is_new
+
+    def read(self, image, bucket):
+        if image in self.marked or not self.by_age(image=image, bucket=bucket):
+            return None
+        if self.blobs.get(image) != IMAGES[image]:
+            self.marked.add(image)
+            return None
+        return IMAGES[image]
+
+    def delete(self, image, bucket):
+        had = self.by_age(image=image, bucket=bucket)
+        self.captures = [capture for capture in self.captures if capture not in had]
+        if had and image not in self.images():
+            self.marked.discard(image)
+            self.blobs.pop(image, None)
+        return bool(had)
+
+    def search(self, part, bucket, limit):
+        found = [
+            capture
+            for url in URLS
+            if part in url
+            for capture in self.newest(url=url, bucket=bucket)
+        ]
+        order = self.by_age()
+        return sorted(found, key=order.index, reverse=True)[:limit]
+
+    def similar(self, question, distance, bucket, limit):
+        near = sorted(
+            ((PERCEPTUAL[capture.image] ^ question).bit_count(), capture.image, capture)
+            for image in self.images() - self.marked
+            if PERCEPTUAL[image] is not None
+            for capture in self.newest(image=image, bucket=bucket)
+        )
+        return [(far, capture) for far, _, capture in near if far <= distance][:limit]
+
+
+def shown(entry):
+    time = datetime.fromisoformat(entry["lookup_time"])
+    return entry["url"], entry["bucket"], entry["content_hash"], time
+
+
+some_image = st.sampled_from(list(IMAGES))
+some_url = st.sampled_from(URLS)
+some_bucket = st.sampled_from(BUCKETS)
+any_bucket = st.sampled_from((*BUCKETS, None))
+any_limit = st.sampled_from((None, 0, 1, 2))
+
+
+class CacheMachine(RuleBasedStateMachine):
+    """Every rule does one thing to the cache and to the model, and compares what they say."""
+
+    def __init__(self):
+        super().__init__()
+        self.directory = TemporaryDirectory()
+        self.folder = Path(self.directory.name)
+        self.cache = open_cache(self.folder)
+        self.model = Model()
+
+    def teardown(self):
+        self.cache.close()
+        self.directory.cleanup()
+
+    @rule(image=some_image, url=some_url, bucket=some_bucket, hours=st.integers(0, 3))
+    def store(self, image, url, bucket, hours):
+        time = NOON + timedelta(hours=hours)
+        entry = self.cache.store(url, IMAGES[image], "test", bucket=bucket, lookup_time=time)
+        assert entry["created"] is self.model.store(image, url, bucket, time)
+        captures = self.model.by_age(url=url, bucket=bucket, image=image)
+        assert shown(entry) in map(astuple, captures)
+
+    @rule(image=some_image, bucket=some_bucket)
+    def get_bytes(self, image, bucket):
+        data = self.model.read(image, bucket)
+        if data is None:
+            with pytest.raises(NotFoundError):
+                self.cache.get_bytes(image, bucket)
+        else:
+            assert self.cache.get_bytes(image, bucket)[0] == data
+
+    @rule(image=some_image, bucket=some_bucket)
+    def get_meta(self, image, bucket):
+        entry = self.cache.get_meta(image, bucket)
+        newest = self.model.newest(image=image, bucket=bucket)
+        assert [shown(entry) for entry in [entry] if entry] == list(map(astuple, newest))
+
+    @rule(image=some_image, bucket=some_bucket)
+    def delete(self, image, bucket):
+        if self.model.delete(image, bucket):
+            self.cache.delete(image, bucket)
+        else:
+            with pytest.raises(NotFoundError):
+                self.cache.delete(image, bucket)
+
+    @rule(part=st.sampled_from(("", "a.test", "/1", "A", "%")), bucket=any_bucket, limit=any_limit)
+    def search(self, part, bucket, limit):
+        entries = self.cache.search(part, bucket, limit)
+        expected = self.model.search(part, bucket, limit)
+        assert list(map(shown, entries)) == list(map(astuple, expected))
+
+    @rule(
+        image=some_image,
+        distance=st.sampled_from((0, 4, 14, 28, 64)),
+        bucket=any_bucket,
+        limit=any_limit,
+    )
+    def similar(self, image, distance, bucket, limit):
+        question = PERCEPTUAL[image] or 0
+        entries = self.cache.similar(question, distance, bucket, limit)
+        expected = self.model.similar(question, distance, bucket, limit)
+        found = [(entry["distance"], shown(entry)) for entry in entries]
+        assert found == [(far, astuple(capture)) for far, capture in expected]
+
+    @rule()
+    def reopen(self):
+        self.cache.close()
+        self.cache = open_cache(self.folder)
+
+    @rule(image=some_image, data=st.sampled_from((None, b"", b"something else")))
+    def damage(self, image, data):
+        if image in self.model.blobs:
+            path = self.folder / "blobs" / blob_key(image)
+            path.unlink(missing_ok=True)
+            del self.model.blobs[image]
+            if data is not None:
+                path.write_bytes(data)
+                self.model.blobs[image] = data
+
+    @rule(image=some_image)
+    def flip_a_bit(self, image):
+        if image in self.model.blobs:
+            flipped = bytes([IMAGES[image][0] ^ 1]) + IMAGES[image][1:]
+            (self.folder / "blobs" / blob_key(image)).write_bytes(flipped)
+            self.model.blobs[image] = flipped
+
+    @invariant()
+    def every_url_leads_where_it_should(self):
+        for bucket in (*BUCKETS, None):
+            entries = self.cache.lookup(URLS, bucket)
+            newest = [c for url in URLS for c in self.model.newest(url=url, bucket=bucket)]
+            assert sorted(map(shown, entries.values())) == sorted(map(astuple, newest))
+            assert all(entry["url"] == url for url, entry in entries.items())
+
+    @invariant()
+    def the_catalog_counts_right(self):
+        images = self.model.images()
+        assert self.cache.totals() == {
+            "images": len(images),
+            "captures": len(self.model.captures),
+            "bytes": sum(len(IMAGES[image]) for image in images),
+            "damaged": len(self.model.marked),
+        }
+
+    @invariant()
+    def the_folder_holds_these_blobs_alone(self):
+        files = {
+            path.parent.name + path.name: path.read_bytes()
+            for path in (self.folder / "blobs").glob("*/*")
+        }
+        assert files == self.model.blobs
+
+
+TestCache = CacheMachine.TestCase
+TestCache.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -1,0 +1,61 @@
+"""The README says all there is, and its examples run."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+import imgcache_scrapy
+from imgcache_scrapy.admission import MESSAGES
+from imgcache_scrapy.client import AsyncImgCacheClient
+from imgcache_scrapy.settings import Settings
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_each_example_runs(block, photos, tmp_path, monkeypatch):
+    """Each block of Python can be run as it stands, beside a photograph."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo.jpg").write_bytes(photos["sunset.jpg"])
+    exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if "# settings.py" in block])
+def test_the_settings_in_examples_load(block):
+    """Each component that an example names is there."""
+    from scrapy.utils.misc import load_object
+
+    settings = {}
+    exec(block, settings)
+    for name in ("ADDONS", "ITEM_PIPELINES", "DOWNLOADER_MIDDLEWARES"):
+        for path in settings.get(name, {}):
+            assert load_object(path)
+
+
+def documented():
+    """What must be found in the README."""
+    yield from (f"IMGCACHE_{field.name.upper()}" for field in dataclasses.fields(Settings))
+    yield from (name for name in dir(AsyncImgCacheClient) if not name.startswith("_"))
+    yield from imgcache_scrapy.__all__
+    yield from MESSAGES
+    yield from ("imgcache serve", "imgcache stats", "imgcache get")
+
+
+@pytest.mark.parametrize("name", sorted(set(documented()) - {"Entry"}))
+def test_it_names(name):
+    """Every setting, method, public name, reason and command."""
+    assert re.search(rf"\b{name}\b", README)
+
+
+def test_every_stat_that_a_crawl_counts_is_in_it():
+    """The stats in the source are those in the README."""
+    source = "".join(
+        path.read_text() for path in Path(imgcache_scrapy.__file__).parent.glob("*.py")
+    )
+    counted = set(re.findall(r'_inc\(f?"([a-z_/]+)', source))
+    assert counted >= {"lookup", "bytes_stored"}
+    for stat in counted:
+        assert f"imgcache/{stat.rstrip('/')}" in README
