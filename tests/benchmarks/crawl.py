@@ -1,0 +1,249 @@
+"""Crawls with the cache beside crawls with what Scrapy has: `python tests/benchmarks/crawl.py`.
+
+Cold and warm runs of every set-up, interleaved, medians of the rounds, as a table with ratios to
+Scrapy's ImagesPipeline; `--json` and `--plot` write the figures and a picture of them.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+HERE = Path(__file__).parent
+IMAGES_PER_PAGE = 5
+IMAGES = {"ITEM_PIPELINES": {"scrapy.pipelines.images.ImagesPipeline": 1}}
+FILES = {"ITEM_PIPELINES": {"scrapy.pipelines.files.FilesPipeline": 1}}
+MIDDLEWARE = {"DOWNLOADER_MIDDLEWARES": {"imgcache_scrapy.ImgCacheMiddleware": 585}}
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """What is compared.
+
+    Attributes:
+        name: as in the table.
+        settings: of the crawl.
+        forgets: folders that are gone before the warm run, so that it has to fetch again.
+        served: whether the cache is a service.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    forgets: tuple[str, ...] = ()
+    served: bool = False
+
+
+def ours(pipeline: str) -> dict[str, Any]:
+    """Settings with one of our pipelines."""
+    return {"ITEM_PIPELINES": {f"imgcache_scrapy.{pipeline}": 1}}
+
+
+SET_UPS = [
+    SetUp("pages only", {}),
+    SetUp("ImagesPipeline", IMAGES),
+    SetUp("FilesPipeline", FILES),
+    SetUp("ImagesPipeline + HttpCache", IMAGES | {"HTTPCACHE_ENABLED": True}, ("images",)),
+    SetUp("ours", ours("ImgCachePipeline")),
+    SetUp("ours, files", ours("ImgCacheFilesPipeline")),
+    SetUp("ours, images", ours("ImgCacheImagesPipeline")),
+    SetUp("ours, images, files gone", ours("ImgCacheImagesPipeline"), ("images",)),
+    SetUp("ours, service", ours("ImgCachePipeline"), served=True),
+    SetUp("ours, middleware + ImagesPipeline", MIDDLEWARE | IMAGES, ("images",)),
+]
+PEER = "ImagesPipeline"
+
+
+@dataclass
+class Figures:
+    """What was measured of one set-up, a list per figure with one value per round."""
+
+    values: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, measured: dict[str, float]) -> None:
+        """Add a round."""
+        for name, value in measured.items():
+            self.values.setdefault(name, []).append(value)
+
+    def median(self, name: str) -> float:
+        """The median of a figure's rounds."""
+        return median(self.values[name])
+
+
+@contextmanager
+def origin() -> Iterator[str]:
+    """Run the site that is crawled."""
+    process = subprocess.Popen([sys.executable, HERE / "origin.py"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@contextmanager
+def service(folder: Path) -> Iterator[tuple[str, int]]:
+    """Run `imgcache serve` in a folder; gives its address and its process id."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = "from imgcache_scrapy.cli import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, "serve", "--port", str(port)],
+        cwd=folder,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            try:
+                urlopen(f"{url}/health", timeout=5).close()
+                break
+            except (URLError, ConnectionError):
+                time.sleep(0.05)
+        yield url, process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process and its children that ended have used; Linux."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(set_up: SetUp, site: str, pages: int, folder: Path) -> dict[str, float]:
+    """Run one crawl."""
+    with ExitStack() as stack:
+        settings = set_up.settings | {
+            "IMGCACHE_URL": str(folder / "cache"),
+            "IMAGES_STORE": str(folder / "images"),
+            "FILES_STORE": str(folder / "files"),
+            "HTTPCACHE_DIR": str(folder / "httpcache"),
+        }
+        pid = None
+        if set_up.served:
+            settings["IMGCACHE_URL"], pid = stack.enter_context(service(folder))
+        used = cpu_seconds(pid) if pid else 0.0
+        config = {"settings": settings, "origin": site, "pages": pages, "only": None}
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, HERE / "one_crawl.py"],
+            input=json.dumps(config).encode(),
+            stdout=subprocess.PIPE,
+            cwd=folder,
+            check=True,
+        )
+        whole = time.perf_counter() - start
+        measured: dict[str, float] = json.loads(done.stdout) | {"whole": whole}
+        if pid:
+            measured["cpu"] += cpu_seconds(pid) - used
+        return measured
+
+
+def run(images: int, rounds: int, names: list[str]) -> dict[str, dict[str, Figures]]:
+    """Measure every set-up, cold and warm, interleaved."""
+    chosen = [set_up for set_up in SET_UPS if not names or set_up.name in names]
+    figures = {set_up.name: {"cold": Figures(), "warm": Figures()} for set_up in chosen}
+    with origin() as site:
+        for number in range(rounds):
+            for set_up in chosen:
+                with tempfile.TemporaryDirectory() as temporary:
+                    folder = Path(temporary)
+                    for run_name in ("cold", "warm"):
+                        measured = measure(set_up, site, images // IMAGES_PER_PAGE, folder)
+                        figures[set_up.name][run_name].add(measured)
+                        for forgotten in set_up.forgets:
+                            shutil.rmtree(folder / forgotten)
+                sys.stderr.write(f"round {number + 1}: {set_up.name}\n")
+    return figures
+
+
+COLUMNS = [
+    ("crawl", "crawl s", "{:.2f}"),
+    ("whole", "whole s", "{:.2f}"),
+    ("cpu", "CPU s", "{:.2f}"),
+    ("memory", "peak MB", "{:.0f}"),
+    ("lag", "lag p99 ms", "{:.1f}"),
+]
+
+
+def table(figures: dict[str, dict[str, Figures]]) -> str:
+    """The medians as text, with ratios of the crawl and whole-process times to the peer's."""
+    head = ["", "run", *(title for _, title, _ in COLUMNS), "crawl ratio", "whole ratio"]
+    rows = [head]
+    for name, runs in figures.items():
+        for run_name, measured in runs.items():
+            row = [name, run_name]
+            row += [form.format(measured.median(key)) for key, _, form in COLUMNS]
+            for key in ("crawl", "whole"):
+                peer = figures.get(PEER, runs)[run_name].median(key)
+                row.append(f"{measured.median(key) / peer:.2f}")
+            rows.append(row)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    lines = [
+        "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths)))
+        for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def plot(figures: dict[str, dict[str, Figures]], path: Path) -> None:
+    """Draw the crawl times, cold and warm."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    names = list(figures)
+    figure, axes = pyplot.subplots(figsize=(9, 0.45 * len(names) + 1.2))
+    for offset, (run_name, colour) in enumerate((("cold", "#3b6ea5"), ("warm", "#e08e45"))):
+        seconds = [figures[name][run_name].median("crawl") for name in names]
+        places = [index + 0.4 * offset - 0.2 for index in range(len(names))]
+        bars = axes.barh(places, seconds, height=0.38, color=colour, label=run_name)
+        axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel("seconds from spider opened to closed")
+    axes.legend()
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main(arguments: list[str] | None = None) -> str:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", action="append", default=[], metavar="SET-UP")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    options = parser.parse_args(arguments)
+    figures = run(options.images, options.rounds, options.only)
+    if options.json:
+        told = {n: {r: f.values for r, f in runs.items()} for n, runs in figures.items()}
+        options.json.write_text(json.dumps(told, indent=1))
+    if options.plot:
+        plot(figures, options.plot)
+    text = f"{options.images} images, medians of {options.rounds} rounds\n\n{table(figures)}\n"
+    sys.stdout.write(text)
+    return text
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""One crawl of the origin in a process of its own; writes what it measured as JSON."""
+
+import asyncio
+import json
+import sys
+import time
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
+from statistics import quantiles
+
+import scrapy
+from scrapy import signals
+from scrapy.crawler import AsyncCrawlerProcess
+
+LAG_INTERVAL = 0.002
+
+
+class PagesSpider(scrapy.Spider):
+    """Asks for every page, and yields its images as one item."""
+
+    name = "pages"
+
+    async def start(self):
+        for number in range(int(self.pages)):
+            yield scrapy.Request(f"{self.origin}/page/{number}")
+
+    def parse(self, response):
+        urls = [response.urljoin(src) for src in response.css("img::attr(src)").getall()]
+        yield {"image_urls": urls, "file_urls": urls} if self.only is None else {self.only: urls}
+
+
+class Stopwatch:
+    """Extension: measures from spider opened to closed, and how late the loop wakes."""
+
+    def __init__(self, crawler):
+        self.lags = []
+        crawler.signals.connect(self.opened, signals.spider_opened)
+        crawler.signals.connect(self.closed, signals.spider_closed)
+        crawler.stopwatch = self
+
+    @classmethod
+    def from_crawler(cls, crawler):
+        return cls(crawler)
+
+    def opened(self):
+        self.start = time.perf_counter()
+        self.sampling = asyncio.ensure_future(self.sample())
+
+    def closed(self):
+        self.seconds = time.perf_counter() - self.start
+        self.sampling.cancel()
+
+    async def sample(self):
+        while True:
+            asked = time.perf_counter()
+            await asyncio.sleep(LAG_INTERVAL)
+            self.lags.append(time.perf_counter() - asked - LAG_INTERVAL)
+
+
+def main() -> None:
+    config = json.load(sys.stdin)
+    settings = {
+        "LOG_LEVEL": "ERROR",
+        "TELNETCONSOLE_ENABLED": False,
+        "REMOTE_CONTROL_ENABLED": False,
+        "CONCURRENT_REQUESTS": 16,
+        "CONCURRENT_REQUESTS_PER_DOMAIN": 16,
+        "EXTENSIONS": {Stopwatch: 0},
+        **config["settings"],
+    }
+    process = AsyncCrawlerProcess(settings)
+    crawler = process.create_crawler(PagesSpider)
+    process.crawl(crawler, origin=config["origin"], pages=config["pages"], only=config["only"])
+    process.start()
+    own, children = getrusage(RUSAGE_SELF), getrusage(RUSAGE_CHILDREN)
+    lags = crawler.stopwatch.lags
+    json.dump(
+        {
+            "crawl": crawler.stopwatch.seconds,
+            "cpu": own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime,
+            "memory": own.ru_maxrss / 1024 + children.ru_maxrss / 1024,
+            "lag": 1000 * quantiles(lags, n=100)[-1] if len(lags) > 1 else 0.0,
+            "samples": len(lags),
+            "images": crawler.stats.get_value("imgcache/hit", 0)
+            + crawler.stats.get_value("imgcache/stored", 0)
+            or crawler.stats.get_value("file_count", 0),
+        },
+        sys.stdout,
+    )
+
+
+if __name__ == "__main__":
+    main()
