@@ -1,7 +1,7 @@
 """What a cache's answers mean: pure functions of status and body."""
 
 import json
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 from imgcache_scrapy.entry import Entry, is_content_hash
 from imgcache_scrapy.errors import NotFoundError, ProtocolError, error_for_status
@@ -100,8 +100,28 @@ def _object(body: Any) -> dict[str, Any]:
     return body
 
 
+_OPTIONAL_TEXT, _OPTIONAL_NUMBER = (str, type(None)), (int, type(None))
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "url": str,
+    "content_hash": str,
+    "content_type": str,
+    "file_size_bytes": int,
+    "original_filename": _OPTIONAL_TEXT,
+    "width": _OPTIONAL_NUMBER,
+    "height": _OPTIONAL_NUMBER,
+    "perceptual_hash": _OPTIONAL_TEXT,
+    "client_name": str,
+    "lookup_time": str,
+    "created_at": str,
+}
+
+
 def _entry(body: Any) -> Entry:
-    if not is_content_hash(_object(body).get("content_hash")):
-        raise ProtocolError("the answer is no entry: is this the address of a cache?")
-    entry: Entry = body
-    return entry
+    entry = _object(body)
+    wrong = [name for name, kind in _TYPES.items() if not isinstance(entry.get(name, ...), kind)]
+    if wrong or not is_content_hash(entry["content_hash"]):
+        raise ProtocolError(
+            f"the answer is no entry ({', '.join(wrong) or 'content_hash'}): "
+            "is this the address of a cache?"
+        )
+    return cast("Entry", entry)

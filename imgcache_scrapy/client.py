@@ -7,15 +7,13 @@ are made, and the blocking client is the awaited one on a loop of its own.
 import asyncio
 import re
 import threading
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from imgcache_scrapy.answers import Answer, with_distance
 from imgcache_scrapy.embedded import EmbeddedTransport, folder_of
@@ -40,6 +38,7 @@ SERVICE_URL = "http://127.0.0.1:8010"
 _CONNECTIONS = 16
 _BATCH = 1000
 _NO_BATCHES = (404, 405)
+_CLOSED = "the client is closed"
 
 
 class AsyncImgCacheClient:
@@ -287,6 +286,8 @@ class AsyncImgCacheClient:
 
     async def _answer(self, method: str, route: str, **content: Any) -> Answer:
         request = self._http.build_request(method, route, **content)
+        if self._http.is_closed:
+            raise UnavailableError(_CLOSED)
         async with self._slots:
             try:
                 async with asyncio.timeout(self._timeout):
@@ -320,9 +321,8 @@ class ImgCacheClient:
         self._client = AsyncImgCacheClient(
             base_url, timeout, token=token, bucket=bucket, transport=transport
         )
-        self._starting = threading.Lock()
-        self._stack = ExitStack()
-        self._portal: BlockingPortal | None = None
+        self._loop = _LoopThread()
+        self._is_closed = False
 
     def store(
         self,
@@ -392,9 +392,9 @@ class ImgCacheClient:
 
     def close(self) -> None:
         """As `AsyncImgCacheClient.aclose`; harmless when repeated."""
-        with self._starting:
-            self._portal = None
-            self._stack.close()
+        if not self._is_closed:
+            self._is_closed = True
+            self._loop.end(self._client.aclose)
 
     def __enter__(self) -> Self:
         return self
@@ -402,16 +402,42 @@ class ImgCacheClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run(self, call: Callable[..., Awaitable[T]], *args: Any, **options: Any) -> T:
-        return self._loop().call(partial(call, *args, **options))
+    def _run(self, call: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any) -> T:
+        if self._is_closed:
+            raise UnavailableError(_CLOSED)
+        return self._loop.run(call(*args, **options))
 
-    def _loop(self) -> BlockingPortal:
+
+class _LoopThread:
+    """An event loop in a thread of its own, which starts with the first call.
+
+    A daemon, since a client that nobody closed must not keep the process from ending.
+    """
+
+    def __init__(self) -> None:
+        self._starting = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         with self._starting:
-            if self._portal is None:
-                portal = self._stack.enter_context(start_blocking_portal(name="imgcache-client"))
-                self._stack.callback(portal.call, self._client.aclose)
-                self._portal = portal
-            return self._portal
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=self._loop.run_forever, name="imgcache-client", daemon=True
+                )
+                self._thread.start()
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def end(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a last coroutine, if there was a first, and end the thread."""
+        if self._loop is None or self._thread is None:
+            return
+        self.run(last())
+        self.run(self._loop.shutdown_default_executor())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 def _content_hash(content_hash: str) -> str:

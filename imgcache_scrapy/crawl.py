@@ -1,10 +1,11 @@
 """What one crawl shares: its client, joined lookups, bounded misses, the fates of its images."""
 
+import asyncio
 import logging
-from collections import Counter
+from collections import Counter, deque
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 from scrapy import signals
 from scrapy.http import Response
@@ -69,6 +70,8 @@ class Crawl:
         self._fates: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         self._fetched = self._fetched_bytes = self._saved_bytes = 0
+        self._sizes: deque[int] = deque([_FIRST_GUESS], maxlen=MAX_MISSES)
+        self._alone: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._warned: set[str] = set()
         crawler.signals.connect(self._close, signals.spider_closed)
 
@@ -117,6 +120,7 @@ class Crawl:
         if not is_from_cache(response):
             self._fetched += 1
             self._fetched_bytes += len(body)
+            self._sizes.append(len(body))
         try:
             entry = await self.client.store(
                 key, body, self._client_name, bucket=self.settings.bucket
@@ -160,8 +164,12 @@ class Crawl:
 
     @property
     def expected_size(self) -> int:
-        """How many bytes the next image will have: the mean of those fetched so far."""
-        return self._fetched_bytes // self._fetched if self._fetched else _FIRST_GUESS
+        """How many bytes the next image may have: as the largest of the last ones fetched."""
+        return max(self._sizes)
+
+    def alone(self, key: str) -> asyncio.Lock:
+        """Give the lock of a key, held from its lookup to its store: others then find it stored."""
+        return self._alone.setdefault(key, asyncio.Lock())
 
     @property
     def _client_name(self) -> str:

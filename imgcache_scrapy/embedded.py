@@ -30,12 +30,19 @@ def folder_of(base_url: str) -> Path | None:
     Raises:
         ConfigurationError: an address of no known kind.
     """
-    if base_url.lower().startswith(("http://", "https://")):
-        if not urlsplit(base_url).hostname:
+    try:
+        parts = urlsplit(base_url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"{base_url!r} is no address: {error}") from error
+    if parts.scheme in {"http", "https"}:
+        if not host:
             raise ConfigurationError(f"{base_url!r} names no host: http://host:port is needed")
         return None
-    if base_url.startswith("file://"):
-        base_url = unquote(urlsplit(base_url).path)
+    if parts.scheme == "file":
+        if host not in {None, "localhost"}:
+            raise ConfigurationError(f"{base_url!r} names a host: file:///folder is needed")
+        base_url = unquote(parts.path)
     if "://" in base_url or not base_url.strip():
         raise ConfigurationError(
             f"{base_url!r} is no address of a cache: http(s)://host, file:///folder or a path is"
@@ -50,7 +57,7 @@ class EmbeddedTransport(httpx.AsyncBaseTransport):
         folder: where the cache lives; created when missing.
 
     Raises:
-        ConfigurationError: the libraries of the cache are not installed.
+        ConfigurationError: the libraries of the cache are not installed, or the folder cannot be.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,6 +67,10 @@ class EmbeddedTransport(httpx.AsyncBaseTransport):
                 "the embedded cache is not installed: pip install 'imgcache-scrapy[server]', "
                 f"or set IMGCACHE_URL to a service (missing: {', '.join(missing)})"
             )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"there can be no cache in {folder}: {error}") from error
         self._folder = folder
         self._opening = asyncio.Lock()
         self._app: httpx.ASGITransport | None = None

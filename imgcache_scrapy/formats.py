@@ -4,7 +4,9 @@ import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import zip_longest
+from pathlib import PurePosixPath
 from typing import Literal
+from urllib.parse import urlsplit
 
 IMAGE_SUFFIXES: frozenset[str] = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".avif", ".heic", ".jxl", ".bmp"}
@@ -49,6 +51,11 @@ _PAGE_LIMIT = 10_000
 # StripOffsets and StripByteCounts, TileOffsets and TileByteCounts; widths of SHORT, LONG, LONG8.
 _TIFF_PARTS = ((273, 279), (324, 325))
 _TIFF_WIDTHS = {3: 2, 4: 4, 16: 8}
+
+
+def has_image_suffix(url: str) -> bool:
+    """Tell whether a URL's path ends as a picture's usually does."""
+    return PurePosixPath(urlsplit(url).path).suffix.lower() in IMAGE_SUFFIXES
 
 
 def sniff(data: bytes) -> str | None:

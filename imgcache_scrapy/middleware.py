@@ -1,27 +1,22 @@
 """The downloader middleware: answers image requests from the cache, stores what was fetched."""
 
+import asyncio
 import logging
-from pathlib import PurePosixPath
+from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary, finalize
+from weakref import finalize
 
 from scrapy import Request
 from scrapy.exceptions import NotConfigured
 from scrapy.http import Response
 from scrapy.http.request import NO_CALLBACK
 
-from imgcache_scrapy.admission import ACCEPTED_STATUSES
 from imgcache_scrapy.crawl import Crawl
 from imgcache_scrapy.errors import ConfigurationError, InvalidRequestError
-from imgcache_scrapy.formats import IMAGE_SUFFIXES
-from imgcache_scrapy.responses import (
-    asked_url,
-    bypasses_cache,
-    cached_response,
-    is_from_cache,
-    refusal_of,
-)
+from imgcache_scrapy.failures import refused
+from imgcache_scrapy.formats import has_image_suffix
+from imgcache_scrapy.responses import bypasses_cache, cached_response, is_from_cache
 from imgcache_scrapy.urls import cache_key
 
 if TYPE_CHECKING:
@@ -30,6 +25,9 @@ if TYPE_CHECKING:
     from imgcache_scrapy.joining import Place
 
 logger = logging.getLogger(__name__)
+
+_PLACE = "imgcache_place"
+_ASKED = "imgcache_asked"
 
 
 class ImgCacheMiddleware:
@@ -53,7 +51,8 @@ class ImgCacheMiddleware:
             _ = self._crawl.client
         except ConfigurationError as error:
             raise NotConfigured(str(error)) from error
-        self._places: WeakKeyDictionary[Request, Place] = WeakKeyDictionary()
+        self._numbers = count()
+        self._places: dict[int, Place] = {}
 
     @classmethod
     def from_crawler(cls, crawler: "Crawler") -> Self:
@@ -65,15 +64,16 @@ class ImgCacheMiddleware:
         key = _key_to_ask(request)
         if key is None:
             return None
-        entry = await self._crawl.lookup(key)
-        body = None if entry is None else await self._crawl.read(entry)
-        if entry is not None and body is not None:
-            if not _is_managed(request):
-                self._crawl.count(key, "hit", saved=len(body))
-            return cached_response(request, entry, body)
-        if not _is_managed(request):
+        request.meta.pop("imgcache_entry", None)
+        request.meta[_ASKED] = [_asked_first(request, key), request.url]
+        try:
+            response = await self._answer(key, request)
+        except Exception:
+            logger.exception("The image cache could not answer %s", request)
+            response = None
+        if response is None and not _is_managed(request):
             await self._wait_for_room(request)
-        return None
+        return response
 
     async def process_response(self, request: Request, response: Response) -> Response:
         """Store an image that was fetched, under the URL that was asked for."""
@@ -91,17 +91,28 @@ class ImgCacheMiddleware:
         """Make room: there is no response."""
         self._leave(request)
 
+    async def _answer(self, key: str, request: Request) -> Response | None:
+        entry = await self._crawl.lookup(key)
+        body = None if entry is None else await self._crawl.read(entry)
+        if entry is None or body is None:
+            return None
+        response = cached_response(request, entry, body)
+        if not _is_managed(request):
+            self._crawl.count(key, "hit", saved=len(body))
+        return response
+
     async def _keep(self, request: Request, response: Response) -> None:
-        key = cache_key(asked_url(request))
-        if is_from_cache(response) and key == cache_key(request.url):
+        own_key = cache_key(request.url)
+        key = _asked_first(request, own_key)
+        if is_from_cache(response) and key == own_key:
             return
-        reason = refusal_of(response)
-        if response.status not in ACCEPTED_STATUSES or reason not in {None, "truncated"}:
+        refusal = refused(response)
+        if refusal is not None:
+            # Anything else is no image, and counts nothing.
+            if refusal.reason == "truncated":
+                self._crawl.count(key, refusal.fate, refusal.reason)
             return
-        if reason is not None:
-            self._crawl.count(key, "rejected", reason)
-            return
-        if place := self._places.get(request):
+        if place := self._places.get(request.meta.get(_PLACE, -1)):
             place.holds(len(response.body))
         entry = await self._crawl.store(key, response)
         self._crawl.count_stored(key, response, entry)
@@ -109,14 +120,31 @@ class ImgCacheMiddleware:
             request.meta["imgcache_entry"] = entry
 
     async def _wait_for_room(self, request: Request) -> None:
+        # A redirect or a retry carries the place of the request that it came from, and must not
+        # wait for another: the first one's may only be left when all is done.
+        if request.meta.get(_PLACE) in self._places:
+            return
         place = await self._crawl.enter(self._crawl.expected_size)
-        self._places[request] = place
-        # Another middleware may replace the request or its response: no hook tells us.
-        finalize(request, place.leave)
+        number = next(self._numbers)
+        self._places[number] = place
+        request.meta[_PLACE] = number
+        # A request may be dropped without a word to any hook.
+        loop = asyncio.get_running_loop()
+        finalize(request, _in_loop, loop, self._places, number).atexit = False
 
     def _leave(self, request: Request) -> None:
-        if place := self._places.pop(request, None):
-            place.leave()
+        _leave_place(self._places, request.meta.get(_PLACE, -1))
+
+
+def _leave_place(places: "dict[int, Place]", number: int) -> None:
+    if place := places.pop(number, None):
+        place.leave()
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, places: "dict[int, Place]", number: int) -> None:
+    # The garbage may be collected in any thread, and after the loop has closed.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(_leave_place, places, number)
 
 
 def _is_managed(request: Request) -> bool:
@@ -126,7 +154,7 @@ def _is_managed(request: Request) -> bool:
 
 def _key_to_ask(request: Request) -> str | None:
     """Give the key to ask the cache for; None where the cache is not to be asked."""
-    if bypasses_cache(request) or not (request.meta.get("imgcache") or _is_image(request)):
+    if bypasses_cache(request) or request.url.startswith("data:") or not _is_image(request):
         return None
     try:
         key = cache_key(request.url)
@@ -135,9 +163,18 @@ def _key_to_ask(request: Request) -> str | None:
     return None if request.meta.get("imgcache_managed") == key else key
 
 
+def _asked_first(request: Request, key: str) -> str:
+    """Give the key that was asked for first, in the chain of redirects that led to a request."""
+    asked, last_url = request.meta.get(_ASKED, (key, request.url))
+    # Meta that a spider copied from another response is no chain.
+    came_from = [request.url, *request.meta.get("redirect_urls", [])[-1:]]
+    return asked if last_url in came_from else key
+
+
 def _is_image(request: Request) -> bool:
+    if request.meta.get("imgcache"):
+        return True
     # robots.txt is asked for without a callback too, but no status is let through for it.
     lets_status_through = {"handle_httpstatus_all", "handle_httpstatus_list"} & request.meta.keys()
-    if request.callback is NO_CALLBACK and lets_status_through:
-        return True
-    return PurePosixPath(urlsplit(request.url).path).suffix.lower() in IMAGE_SUFFIXES
+    is_media = request.callback is NO_CALLBACK and bool(lets_status_through)
+    return is_media or has_image_suffix(request.url)

@@ -1,20 +1,14 @@
 """The item pipelines: an item's images come from the cache, or are fetched once and stored."""
 
 import asyncio
+import json
 import logging
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, cast
 
 from itemadapter import ItemAdapter
 from scrapy import Request, Spider
-from scrapy.exceptions import (
-    CannotResolveHostError,
-    DownloadConnectionRefusedError,
-    DownloadTimeoutError,
-    IgnoreRequest,
-    NotConfigured,
-    ResponseDataLossError,
-)
+from scrapy.exceptions import IgnoreRequest, NotConfigured
 from scrapy.http import Response
 from scrapy.http.request import NO_CALLBACK
 from scrapy.pipelines.files import FilesPipeline
@@ -26,12 +20,14 @@ from scrapy.utils.misc import arg_to_iter
 from twisted.python.failure import Failure
 from w3lib.url import parse_data_uri
 
-from imgcache_scrapy.admission import ACCEPTED_STATUSES, MESSAGES
-from imgcache_scrapy.crawl import Crawl, Fate, require_asyncio
+from imgcache_scrapy.admission import ACCEPTED_STATUSES
+from imgcache_scrapy.crawl import Crawl, require_asyncio
 from imgcache_scrapy.entry import Entry, blob_key
 from imgcache_scrapy.errors import ConfigurationError, InvalidRequestError
+from imgcache_scrapy.failures import ImageFailed, failed, refused
+from imgcache_scrapy.formats import has_image_suffix
 from imgcache_scrapy.joining import Once
-from imgcache_scrapy.responses import bypasses_cache, cached_response, is_from_cache, refusal_of
+from imgcache_scrapy.responses import bypasses_cache, cached_response
 from imgcache_scrapy.urls import cache_key, data_key, fetchable
 
 if TYPE_CHECKING:
@@ -42,32 +38,24 @@ logger = logging.getLogger(__name__)
 # Results and failures that are remembered, so that a URL in many items is looked after once.
 REMEMBERED = 10_000
 
+_BAD_URL = "about:invalid"
 _REDIRECTS_FOLLOWED = SequenceExclude(range(300, 400))
-_DOWNLOAD_FAILURES: dict[type[Exception], tuple[str, Fate]] = {
-    CannotResolveHostError: ("dns", "failed"),
-    DownloadConnectionRefusedError: ("connection", "failed"),
-    DownloadTimeoutError: ("timeout", "failed"),
-    IgnoreRequest: ("filtered", "failed"),
-    ResponseDataLossError: ("truncated", "rejected"),
-}
 
 
-class ImageFailed(FileException):
-    """An image URL that gave no image.
+class Obtained(NamedTuple):
+    """What came of asking the cache, and then the site, for an image.
 
     Attributes:
-        reason: the code of why, as in the stats.
-        fate: `rejected` where something came that is not to be kept, else `failed`.
-        http_status: of the site's answer, None where there was none.
+        entry: the cache's; None where it did not take the image, or was kept out.
+        response: the cache's or the site's; None where the bytes may stay in the cache.
+        is_hit: whether the site was not asked.
+        refusal: why the site's response is not to be kept; None where it is.
     """
 
-    def __init__(
-        self, reason: str, message: str, *, fate: Fate = "failed", http_status: int | None = None
-    ) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.fate = fate
-        self.http_status = http_status
+    entry: Entry | None
+    response: Response | None
+    is_hit: bool = False
+    refusal: ImageFailed | None = None
 
 
 class CachedMediaPipeline(MediaPipeline):
@@ -84,6 +72,7 @@ class CachedMediaPipeline(MediaPipeline):
 
     urls_field: str
     result_field: str
+    needs_bytes = True
     follows_redirects = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -109,8 +98,10 @@ class CachedMediaPipeline(MediaPipeline):
             return await super().process_item(item)
         requests: list[Request] = list(arg_to_iter(self.get_media_requests(item, self.spiderinfo)))
         results = await asyncio.gather(*(self._result(request, item) for request in requests))
-        if field := self.crawl.settings.failures_field:
-            self._put(item, field, _failures(requests, results))
+        field = self.crawl.settings.failures_field
+        if field and requests:
+            told = ItemAdapter(item).get(field) or []
+            self._put(item, field, [*told, *_failures(requests, results)])
         return self.item_completed(results, item, self.spiderinfo)
 
     def get_media_requests(self, item: Any, info: MediaPipeline.SpiderInfo) -> list[Request]:
@@ -135,40 +126,45 @@ class CachedMediaPipeline(MediaPipeline):
         return item
 
     @abstractmethod
-    async def deliver_hit(self, entry: Entry, request: Request, item: Any) -> FileInfo | None:
-        """Give the item an image that the cache has; None where its bytes cannot be had."""
+    async def deliver(self, obtained: Obtained, request: Request, item: Any) -> FileInfo:
+        """Give the item its image.
 
-    @abstractmethod
-    async def deliver_fetched(
-        self, entry: Entry | None, response: Response, request: Request, item: Any
-    ) -> FileInfo:
-        """Give the item an image that was fetched; the entry is None where it was not stored."""
+        Raises:
+            ImageFailed: there is none to give.
+        """
 
     def must_store(self, request: Request) -> bool:
         """Tell whether what this request fetches goes into the cache."""
         return not bypasses_cache(request)
 
     async def _result(self, request: Request, item: Any) -> FileInfoOrError:
-        url = request.meta.get("imgcache_url", request.url)
+        url = _spelling(request)
         errback, request.errback, request.callback = request.errback, None, NO_CALLBACK
-        key = self._key(request)
-        outcome = await self._outcomes.do(key, lambda: self._outcome(key, request, item))
+        key, bad_url = self._key(request)
+        outcome = await self._outcomes.do(key, lambda: self._outcome(key, bad_url, request, item))
         if not isinstance(outcome, ImageFailed):
             return True, cast("FileInfo", {**outcome, "url": url})
-        if errback is not None:
-            return True, errback(Failure(outcome))
+        try:
+            if errback is not None:
+                return True, errback(Failure(outcome))
+        except Exception:
+            return False, Failure()
         return False, Failure(outcome)
 
-    async def _outcome(self, key: str, request: Request, item: Any) -> FileInfo | ImageFailed:
+    async def _outcome(
+        self, key: str, bad_url: str | None, request: Request, item: Any
+    ) -> FileInfo | ImageFailed:
         try:
+            if bad_url is not None:
+                raise ImageFailed("bad_url", bad_url)  # noqa: TRY301 - told like every failure
             return await self._image(key, request, item)
         except Exception as error:
-            failed = _failed(error)
-            self._tell(error, request)
-        self.crawl.count(key, failed.fate, failed.reason)
-        return failed
+            failure = failed(error)
+            self._report(error, request)
+        self.crawl.count(key, failure.fate, failure.reason)
+        return failure
 
-    def _tell(self, error: Exception, request: Request) -> None:
+    def _report(self, error: Exception, request: Request) -> None:
         """Call the hook that logs a failure, and that must raise."""
         try:
             self.media_failed(Failure(error), request, self.spiderinfo)
@@ -176,35 +172,39 @@ class CachedMediaPipeline(MediaPipeline):
             return
 
     async def _image(self, key: str, request: Request, item: Any) -> FileInfo:
-        if bad_url := request.meta.get("imgcache_bad_url"):
-            raise ImageFailed("bad_url", bad_url)
         local = await ensure_awaitable(self.media_to_download(request, self.spiderinfo, item=item))
         if local:
             self.crawl.count(key, "hit")
             return cast("FileInfo", local)
-        found = None if bypasses_cache(request) else await self._cached(key, request, item)
-        return found or await self._fetched(key, request, item)
+        async with self.crawl.alone(key):
+            hit = None if bypasses_cache(request) else await self._hit(key, request)
+            obtained = hit or await self._fetched(key, request)
+        # Nothing is held here: hooks may ask for more images.
+        found = await self.deliver(obtained, request, item)
+        self._count(key, obtained, request)
+        return found
 
-    async def _cached(self, key: str, request: Request, item: Any) -> FileInfo | None:
+    async def _hit(self, key: str, request: Request) -> Obtained | None:
         entry = await self.crawl.lookup(key)
         if entry is None:
             return None
-        found = await self.deliver_hit(entry, request, item)
-        if found is not None:
-            self.crawl.count(key, "hit", saved=entry["file_size_bytes"])
-        return found
+        if not self.needs_bytes:
+            return Obtained(entry, None, is_hit=True)
+        with await self.crawl.enter(entry["file_size_bytes"]):
+            body = await self.crawl.read(entry)
+        if body is None:
+            return None
+        return Obtained(entry, cached_response(request, entry, body), is_hit=True)
 
-    async def _fetched(self, key: str, request: Request, item: Any) -> FileInfo:
+    async def _fetched(self, key: str, request: Request) -> Obtained:
+        stores = self.must_store(request)
         with await self.crawl.enter(self.crawl.expected_size) as place:
             response = await self._fetch(key, request)
             place.holds(len(response.body))
-            _admit(response)
-            entry = None
-            if self.must_store(request):
-                entry = await self.crawl.store(key, response)
-            found = await self.deliver_fetched(entry, response, request, item)
-        self.crawl.count_stored(key, response, entry)
-        return found
+            refusal = refused(response)
+            if refusal is not None or not stores:
+                return Obtained(None, response, refusal=refusal)
+            return Obtained(await self.crawl.store(key, response), response)
 
     async def _fetch(self, key: str, request: Request) -> Response:
         if request.url.startswith("data:"):
@@ -217,18 +217,27 @@ class CachedMediaPipeline(MediaPipeline):
             request.meta["handle_httpstatus_all"] = True
         return await self.crawler.engine.download_async(request)
 
-    def _key(self, request: Request) -> str:
-        """Name what the request is for; what makes it a bad one is noted in its meta."""
-        if "imgcache_bad_url" in request.meta:
-            return repr(request.meta["imgcache_url"])
+    def _count(self, key: str, obtained: Obtained, request: Request) -> None:
+        entry, response, is_hit, refusal = obtained
+        if is_hit and entry is not None:
+            self.crawl.count(key, "hit", saved=entry["file_size_bytes"])
+        elif refusal is not None:
+            self.crawl.count(key, refusal.fate, refusal.reason)
+        elif response is not None and self.must_store(request):
+            self.crawl.count_stored(key, response, entry)
+
+    def _key(self, request: Request) -> tuple[str, str | None]:
+        """Name what a request is for, and say why it cannot be asked for, if so."""
+        if request.url == _BAD_URL:
+            url, reason = json.loads(request.body)
+            return f"{_BAD_URL} {url}", reason
         if request.method != "GET":
-            return self.crawler.request_fingerprinter.fingerprint(request).hex()
+            return self.crawler.request_fingerprinter.fingerprint(request).hex(), None
         try:
             is_data = request.url.startswith("data:")
-            return data_key(request.url) if is_data else cache_key(request.url)
+            return data_key(request.url) if is_data else cache_key(request.url), None
         except InvalidRequestError as error:
-            request.meta["imgcache_bad_url"] = str(error)
-            return request.url
+            return request.url, str(error)
 
     def _put(self, item: Any, field: str, value: list[Any]) -> None:
         try:
@@ -238,8 +247,11 @@ class CachedMediaPipeline(MediaPipeline):
                 self._fields_missed.add(field)
                 logger.error(  # noqa: TRY400 - a traceback would not help
                     "%s has no field %r for its results: declare it, or name another in the "
-                    "settings", type(item).__name__, field, extra={"spider": self.crawler.spider},
-                )  # fmt: skip
+                    "settings",
+                    type(item).__name__,
+                    field,
+                    extra={"spider": self.crawler.spider},
+                )
 
 
 class ImgCachePipeline(CachedMediaPipeline):
@@ -249,40 +261,41 @@ class ImgCachePipeline(CachedMediaPipeline):
     (`imgcache` False, `dont_cache`) is fetched anew, and stored: there is no other place for it.
     """
 
+    needs_bytes = False
+
     def __init__(self, *, crawler: "Crawler") -> None:
         super().__init__(crawler=crawler)
         settings = self.crawl.settings
         if not settings.enabled:
             raise ConfigurationError(
                 "IMGCACHE_ENABLED is False, and ImgCachePipeline has nowhere else to put images: "
-                "take it out of ITEM_PIPELINES, or use ImgCacheFilesPipeline"
+                "take it out of ITEM_PIPELINES (or the add-on out of ADDONS), or use "
+                "ImgCacheFilesPipeline"
             )
         self.urls_field, self.result_field = settings.urls_field, settings.result_field
 
-    async def deliver_hit(
-        self,
-        entry: Entry,
-        request: Request,
-        item: Any,  # noqa: ARG002
-    ) -> FileInfo | None:
-        """Give the entry; its bytes stay where they are."""
-        return self._info(entry, request, "cached")
-
-    async def deliver_fetched(
-        self,
-        entry: Entry | None,
-        response: Response,
-        request: Request,
-        item: Any,  # noqa: ARG002
-    ) -> FileInfo:
-        """Give the entry, if the cache took the image."""
+    async def deliver(self, obtained: Obtained, request: Request, item: Any) -> FileInfo:
+        """Give the entry; the bytes stay in the cache."""
+        entry, response = obtained.entry, obtained.response
+        if obtained.refusal is not None:
+            raise obtained.refusal
         if entry is None:
             raise ImageFailed("store", "the cache did not take the image")
-        return self._info(entry, request, _status(entry, response))
+        self._check_size(entry)
+        request.meta["imgcache_entry"] = entry
+        info: FileInfo = {
+            "url": request.url,
+            "path": self.file_path(request, response, self.spiderinfo, item=item),
+            "checksum": entry["content_hash"],
+            "status": "cached" if response is None else _status(entry, response),
+        }
+        return _with_entry(info, entry)
 
     def must_store(self, request: Request) -> bool:
         """Every image goes into the cache: there is no other place for it."""
-        return request.method == "GET"
+        if request.method != "GET":
+            raise ImageFailed("not_get", "only what a GET request gives can be cached")
+        return True
 
     def item_completed(
         self, results: list[FileInfoOrError], item: Any, info: MediaPipeline.SpiderInfo
@@ -297,16 +310,19 @@ class ImgCachePipeline(CachedMediaPipeline):
     def media_downloaded(
         self, response: Response, request: Request, info: Any, *, item: Any = None
     ) -> NoReturn:
-        """Refuse: images are delivered from the cache alone."""
+        """Never called: images are delivered from the cache alone."""
         raise NotImplementedError
 
     def media_failed(self, failure: Failure, request: Request, info: Any) -> NoReturn:  # noqa: ARG002
         """Log why a URL gave no image."""
         level = logging.DEBUG if isinstance(failure.value, IgnoreRequest) else logging.WARNING
         logger.log(
-            level, "No image from %s: %s", request.meta.get("imgcache_url", request.url),
-            failure.value, extra={"spider": self.crawler.spider},
-        )  # fmt: skip
+            level,
+            "No image from %.200s: %s",
+            _spelling(request),
+            failure.value,
+            extra={"spider": self.crawler.spider},
+        )
         raise FileException(str(failure.value))
 
     def file_path(
@@ -320,25 +336,16 @@ class ImgCachePipeline(CachedMediaPipeline):
         """Give the key of the blob, once the image is known."""
         return blob_key(request.meta["imgcache_entry"]["content_hash"])
 
-    def _info(self, entry: Entry, request: Request, status: str) -> FileInfo:
+    def _check_size(self, entry: Entry) -> None:
         settings, width, height = self.crawl.settings, entry["width"], entry["height"]
-        request.meta["imgcache_entry"] = entry
-        if width is not None and height is not None:  # noqa: SIM102
-            if width < settings.min_width or height < settings.min_height:
-                least = f"{settings.min_width}x{settings.min_height}"
-                raise ImageFailed(
-                    "too_small", f"{width}x{height} pixels, not {least}", fate="rejected"
-                )
-        info: FileInfo = {
-            "url": request.url,
-            "path": self.file_path(request),
-            "checksum": entry["content_hash"],
-            "status": status,
-        }
-        return _with_entry(info, entry)
+        if width is None or height is None:
+            return
+        if width < settings.min_width or height < settings.min_height:
+            least = f"{settings.min_width}x{settings.min_height}"
+            raise ImageFailed("too_small", f"{width}x{height} pixels, not {least}", fate="rejected")
 
 
-class _DropIn(CachedMediaPipeline):
+class DropInPipeline(CachedMediaPipeline):
     """What the drop-ins share: Scrapy's own pipeline delivers what the cache or the site gave.
 
     All of Scrapy's settings and hooks hold; a file that is up to date locally needs no lookup.
@@ -349,90 +356,83 @@ class _DropIn(CachedMediaPipeline):
         is_unset = self.crawler.settings.get("MEDIA_ALLOW_REDIRECTS") is None
         self.follows_redirects = self.allow_redirects or is_unset
 
-    async def deliver_hit(self, entry: Entry, request: Request, item: Any) -> FileInfo | None:
-        """Have Scrapy's pipeline write the files of a response made from the cache."""
-        with await self.crawl.enter(entry["file_size_bytes"]):
-            body = await self.crawl.read(entry)
-            if body is None:
-                return None
-            response = cached_response(request, entry, body)
-            return _with_entry(await self._written(response, request, item), entry)
+    @abstractmethod
+    def takes(self, refusal: ImageFailed, request: Request) -> bool:
+        """Tell whether Scrapy's pipeline is to have what the cache refuses."""
 
-    async def deliver_fetched(
-        self, entry: Entry | None, response: Response, request: Request, item: Any
-    ) -> FileInfo:
-        """Have Scrapy's pipeline write the files of the site's response."""
+    async def deliver(self, obtained: Obtained, request: Request, item: Any) -> FileInfo:
+        """Have Scrapy's pipeline write the files of the response."""
+        entry, response, refusal = obtained.entry, obtained.response, obtained.refusal
+        assert response is not None  # noqa: S101 - asked for by needs_bytes
+        # Of a bad status the hook decides: it may know what to do with a 404.
+        if refusal and response.status in ACCEPTED_STATUSES and not self.takes(refusal, request):
+            raise refusal
         if entry is None:
-            return await self._written(response, request, item)
+            return await self._written(response, request, item, refusal)
         request.meta["imgcache_entry"] = entry
         info = await self._written(response, request, item)
-        return _with_entry({**info, "status": _status(entry, response)}, entry)
+        status = "cached" if obtained.is_hit else _status(entry, response)
+        return _with_entry({**info, "status": status}, entry)
 
-    async def _written(self, response: Response, request: Request, item: Any) -> FileInfo:
-        # Scrapy's pipelines take a 200 alone.
-        whole = response.replace(status=200)
+    async def _written(
+        self, response: Response, request: Request, item: Any, refusal: ImageFailed | None = None
+    ) -> FileInfo:
+        if response.status in ACCEPTED_STATUSES:
+            response = response.replace(status=200)  # Scrapy's pipelines take no other
         try:
             return await ensure_awaitable(
-                self.media_downloaded(whole, request, self.spiderinfo, item=item)
+                self.media_downloaded(response, request, self.spiderinfo, item=item)
             )
         except ImageException as error:
             raise ImageFailed("too_small", str(error), fate="rejected") from error
         except Exception as error:
-            raise ImageFailed("processing", str(error)) from error
+            raise refusal or ImageFailed("processing", str(error)) from error
 
 
-class ImgCacheFilesPipeline(_DropIn, FilesPipeline):
+class ImgCacheFilesPipeline(DropInPipeline, FilesPipeline):
     """Scrapy's FilesPipeline with the cache in front: original bytes in `FILES_STORE`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.urls_field, self.result_field = self.files_urls_field, self.files_result_field
 
+    def takes(self, refusal: ImageFailed, request: Request) -> bool:
+        """A file of any other kind, unless a picture was asked for."""
+        return refusal.reason in {"html", "not_image"} and not has_image_suffix(request.url)
 
-class ImgCacheImagesPipeline(_DropIn, ImagesPipeline):
+
+class ImgCacheImagesPipeline(DropInPipeline, ImagesPipeline):
     """Scrapy's ImagesPipeline with the cache in front: JPEG and thumbnails in `IMAGES_STORE`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.urls_field, self.result_field = self.images_urls_field, self.images_result_field
 
+    def takes(self, refusal: ImageFailed, request: Request) -> bool:  # noqa: ARG002
+        """Formats that Pillow alone knows."""
+        return refusal.reason == "not_image"
+
 
 def _request(url: object) -> Request:
     try:
         return Request(fetchable(url), callback=NO_CALLBACK, meta={"imgcache_url": url})
     except (InvalidRequestError, ValueError) as error:
-        meta = {"imgcache_url": url, "imgcache_bad_url": str(error)}
-        return Request("about:invalid", callback=NO_CALLBACK, meta=meta)
+        # In the body, which stays when a hook replaces the meta.
+        told = json.dumps([url if isinstance(url, str) else repr(url), str(error)])
+        return Request(_BAD_URL, body=told, callback=NO_CALLBACK)
 
 
-def _admit(response: Response) -> None:
-    """Let an image pass.
-
-    Raises:
-        ImageFailed: it is none, or not whole.
-    """
-    status = response.status
-    if status not in ACCEPTED_STATUSES:
-        raise ImageFailed(f"http_{status}", f"the site answered {status}", http_status=status)
-    reason = refusal_of(response)
-    if reason is not None:
-        raise ImageFailed(reason, MESSAGES[reason], fate="rejected", http_status=status)
-
-
-def _failed(error: Exception) -> ImageFailed:
-    """Make of any error one that can be kept for a whole crawl: without the frames it saw."""
-    if isinstance(error, ImageFailed):
-        return ImageFailed(error.reason, str(error), fate=error.fate, http_status=error.http_status)
-    for kind, (reason, fate) in _DOWNLOAD_FAILURES.items():
-        if isinstance(error, kind):
-            return ImageFailed(reason, str(error), fate=fate)
-    return ImageFailed("download", f"{type(error).__name__}: {error}")
+def _spelling(request: Request) -> str:
+    """Give the URL as the item spelled it."""
+    if request.url == _BAD_URL:
+        return str(json.loads(request.body)[0])
+    return str(request.meta.get("imgcache_url", request.url))
 
 
 def _failures(requests: list[Request], results: list[FileInfoOrError]) -> list[dict[str, Any]]:
     return [
         {
-            "url": request.meta.get("imgcache_url", request.url),
+            "url": _spelling(request),
             "reason": result.value.reason,
             "http_status": result.value.http_status,
         }
@@ -442,7 +442,7 @@ def _failures(requests: list[Request], results: list[FileInfoOrError]) -> list[d
 
 
 def _status(entry: Entry, response: Response) -> str:
-    if is_from_cache(response):
+    if "cached" in response.flags:  # by us, where a redirect led to, or by HttpCache
         return "cached"
     return "downloaded" if entry["created"] else "duplicate"
 

@@ -33,16 +33,10 @@ def is_from_cache(response: Response) -> bool:
     return "imgcache" in response.flags
 
 
-def asked_url(request: Request) -> str:
-    """Give the URL that was asked for first, before any redirect."""
-    urls: list[str] = request.meta.get("redirect_urls") or [request.url]
-    return urls[0]
-
-
 def bypasses_cache(request: Request) -> bool:
     """Tell whether the cache must stay out of this request."""
-    meta = request.meta
-    return request.method != "GET" or bool(meta.get("dont_cache")) or meta.get("imgcache") is False
+    meta, is_whole = request.meta, request.method == "GET" and b"Range" not in request.headers
+    return not is_whole or bool(meta.get("dont_cache")) or meta.get("imgcache") is False
 
 
 def refusal_of(response: Response) -> Reason | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
+from scrapy.exceptions import NotConfigured
 from scrapy.settings import BaseSettings
 from scrapy.utils.project import data_path
 
@@ -13,6 +14,8 @@ from imgcache_scrapy.embedded import folder_of
 from imgcache_scrapy.errors import ConfigurationError
 
 T = TypeVar("T")
+
+_ADDRESS = "http(s)://host, file:///folder or a path"
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,9 @@ class Settings:
             ConfigurationError: a value cannot be; the message names the setting.
         """
         get = _Reader(settings).get
-        default_url = os.environ.get("IMGCACHE_URL") or data_path("imgcache")
         return cls(
             enabled=get("ENABLED", True, _flag, "True or False"),
-            url=get("URL", default_url, _address, "http(s)://host, file:///folder or a path"),
+            url=get("URL", None, _address, _ADDRESS) or _default_address(),
             bucket=get("BUCKET", "", _text, "a string"),
             client_name=get("CLIENT_NAME", None, _name, "a name"),
             timeout=get("TIMEOUT", 10.0, _seconds, "a number of seconds above 0"),
@@ -77,7 +79,21 @@ class _Reader:
         try:
             return read(value)
         except (TypeError, ValueError, ConfigurationError) as error:
-            raise ConfigurationError(f"IMGCACHE_{name} must be {wanted}, not {value!r}") from error
+            reason = f" ({error})" if isinstance(error, ConfigurationError) else ""
+            raise ConfigurationError(
+                f"IMGCACHE_{name} must be {wanted}, not {value!r}{reason}"
+            ) from error
+
+
+def _default_address() -> str:
+    """Give the environment's address, else the folder in the project's data folder."""
+    address = os.environ.get("IMGCACHE_URL")
+    try:
+        return _address(address) if address else data_path("imgcache")
+    except ConfigurationError as error:
+        raise ConfigurationError(f"IMGCACHE_URL in the environment: {error}") from error
+    except NotConfigured as error:
+        raise ConfigurationError(f"set IMGCACHE_URL to {_ADDRESS}: {error}") from error
 
 
 def _flag(value: Any) -> bool:
