@@ -1,6 +1,7 @@
 """Pipelines as users write them."""
 
 from itemadapter import ItemAdapter
+from scrapy import Request
 
 from imgcache_scrapy import ImgCacheFilesPipeline, ImgCacheImagesPipeline, ImgCachePipeline
 
@@ -36,3 +37,50 @@ class NamedFiles(ImgCacheFilesPipeline):
 
     def file_path(self, request, response=None, info=None, *, item=None):
         return f"{ItemAdapter(item)['name']}/{request.url.rsplit('/', 1)[-1]}"
+
+
+class NestedFiles(ImgCacheFilesPipeline):
+    """Fetches a second image for each one, from a hook."""
+
+    async def file_downloaded(self, response, request, info, *, item=None):
+        other = Request(request.url.replace("/a", "/b"), meta={"handle_httpstatus_all": True})
+        await self.crawler.engine.download_async(other)
+        return await super().file_downloaded(response, request, info, item=item)
+
+
+class ErrbackPipeline(ImgCachePipeline):
+    """Has errbacks: one that raises, one that makes do."""
+
+    def get_media_requests(self, item, info):
+        for request in super().get_media_requests(item, info):
+            makes_do = "spare" in request.url
+            yield request.replace(errback=self.spare if makes_do else self.give_up)
+
+    def give_up(self, failure):
+        failure.raiseException()
+
+    def spare(self, failure):
+        return {"url": "", "path": "spare", "checksum": None, "status": "spare"}
+
+
+class PlaceholderFiles(ImgCacheFilesPipeline):
+    """Knows what to do with a 404."""
+
+    async def media_downloaded(self, response, request, info, *, item=None):
+        if response.status == 404:
+            return {"url": request.url, "path": "none", "checksum": None, "status": "none"}
+        return await super().media_downloaded(response, request, info, item=item)
+
+
+class PostPipeline(ImgCachePipeline):
+    """Posts."""
+
+    def get_media_requests(self, item, info):
+        return [r.replace(method="POST") for r in super().get_media_requests(item, info)]
+
+
+class ItemNamedPipeline(ImgCachePipeline):
+    """Names paths by the item."""
+
+    def file_path(self, request, response=None, info=None, *, item=None):
+        return f"{item['name']}/{super().file_path(request, response, info, item=item)}"

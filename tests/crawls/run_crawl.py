@@ -49,6 +49,7 @@ class ItemsSpider(scrapy.Spider):
     items = ()
     kind = "dict"
     requests = ()
+    then = None
 
     async def start(self):
         yield scrapy.Request(self.page)
@@ -68,6 +69,8 @@ class ItemsSpider(scrapy.Spider):
             "type": type(response).__name__,
             "content_hash": entry.get("content_hash"),
         }
+        if self.then and response.url != self.then:
+            yield scrapy.Request(self.then, self.parse_image, meta=response.meta)
 
 
 def main() -> None:

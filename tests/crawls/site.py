@@ -58,6 +58,10 @@ class Site:
                 else:
                     answer(self)
 
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self.do_GET()
+
             def log_message(self, *_: object) -> None:
                 pass
 

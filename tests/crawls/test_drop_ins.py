@@ -152,3 +152,50 @@ def test_two_of_them_ask_the_site_once(site, crawl):
     assert (item["files"][0]["status"], item["images"][0]["status"]) == ("downloaded", "cached")
     assert done.fates == {"stored": 1}
     assert site.images_asked().total() == 1
+
+
+def test_other_files_are_delivered_and_not_cached(site, crawl, tmp_path):
+    """A FilesPipeline also has documents: they are no images, and Scrapy's business."""
+    site.answers |= {
+        "/a.pdf": b"%PDF-1.7 and so on",
+        "/page.html": b"<!doctype html><title>x</title>",
+        "/robot.jpg": b"<!doctype html><title>x</title>",
+    }
+    settings = FILES | {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCacheFilesPipeline": 1}}
+    done = crawl([{"file_urls": [site.url + path for path in site.answers]}], settings)
+    assert [found["url"] for found in done.items[0]["files"]] == [
+        f"{site.url}/a.pdf",
+        f"{site.url}/page.html",
+    ]
+    assert done.fates == {"rejected": 3}
+    assert files_in(tmp_path / "cache" / "blobs") == {}
+
+
+def test_a_format_that_pillow_alone_knows_is_delivered(site, crawl):
+    """The images drop-in leaves to Scrapy what it does not know."""
+    site.answers["/a.ppm"] = b"P6 2 2 255 " + bytes(range(12))
+    settings = IMAGES | {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCacheImagesPipeline": 1}}
+    done = crawl([{"image_urls": [f"{site.url}/a.ppm"]}], settings)
+    assert len(done.items[0]["images"]) == 1
+    assert done.fates == {"rejected": 1}
+
+
+def test_the_hook_decides_of_a_bad_status(site, crawl):
+    """media_downloaded is called with a 404, as it is by Scrapy."""
+    settings = FILES | {"ITEM_PIPELINES": {"custom.PlaceholderFiles": 1}}
+    done = crawl([{"file_urls": [f"{site.url}/missing.jpg"]}], settings)
+    assert done.items[0]["files"][0]["status"] == "none"
+    assert done.fates == {"failed": 1}
+
+
+def test_hooks_may_ask_for_more_images(site, crawl):
+    """However many: a hook never waits for what its own image holds."""
+    site.answers |= {f"/{kind}{n}.jpg": jpeg(n) for kind in "ab" for n in range(150)}
+    settings = FILES | {
+        "ITEM_PIPELINES": {"custom.NestedFiles": 1},
+        "DOWNLOADER_MIDDLEWARES": {"imgcache_scrapy.ImgCacheMiddleware": 585},
+    }
+    urls = [f"{site.url}/a{n}.jpg" for n in range(150)]
+    done = crawl([{"file_urls": urls}], settings)
+    assert len(done.items[0]["files"]) == 150
+    assert sum(done.fates.values()) == 300

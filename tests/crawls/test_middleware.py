@@ -132,3 +132,45 @@ def test_switched_off_it_is_gone(site, crawl):
     done = crawl([{"image_urls": [f"{site.url}/a.jpg"]}], off)
     assert len(done.items[0]["images"]) == 1
     assert done.fates == {}
+
+
+def test_many_redirects_at_once_do_not_wait_for_each_other(site, crawl):
+    """A redirected request goes on with the place of the one that it came from."""
+    site.answers |= {f"/{n}.jpg": jpeg(n) for n in range(150)}
+    site.answers |= {f"/go{n}.jpg": redirect(f"/{n}.jpg") for n in range(150)}
+    urls = [f"{site.url}/go{n}.jpg" for n in range(150)]
+    settings = STOCK | {"MEDIA_ALLOW_REDIRECTS": True, "CONCURRENT_REQUESTS_PER_DOMAIN": 100}
+    for fates in ({"stored": 150}, {"hit": 150}):
+        done = crawl([{"image_urls": urls}], settings)
+        assert len(done.items[0]["images"]) == 150
+        assert done.fates == fates
+    assert site.images_asked().total() == 300
+
+
+def test_a_redirect_from_another_url_hits_at_its_target(site, crawl):
+    """What was never asked of the cache is no name for the image."""
+    site.answers |= {"/download": redirect("/a.jpg"), "/a.jpg": jpeg(1)}
+    for fates in ({"stored": 1}, {"hit": 1}):
+        done = crawl(settings=MIDDLEWARE, requests=[[f"{site.url}/download", {}]])
+        assert done.fates == fates
+    assert site.images_asked() == {"/download": 2, "/a.jpg": 1}
+
+
+def test_meta_copied_from_another_response_is_harmless(site, crawl, tmp_path):
+    """An image is stored under its own URL, whatever the meta says of another one."""
+    from imgcache_scrapy import ImgCacheClient
+
+    site.answers |= {"/go.jpg": redirect("/a.jpg"), "/a.jpg": jpeg(1), "/b.jpg": jpeg(2)}
+    crawl(settings=MIDDLEWARE, requests=[[f"{site.url}/go.jpg", {}]], then=f"{site.url}/b.jpg")
+    with ImgCacheClient(str(tmp_path / "cache")) as client:
+        sizes = {entry["url"]: entry["file_size_bytes"] for entry in client.search("")}
+    assert sizes == {f"{site.url}/go.jpg": len(jpeg(1)), f"{site.url}/b.jpg": len(jpeg(2))}
+
+
+def test_a_part_of_an_image_is_not_answered(site, crawl):
+    """A request with a Range wants what the site gives."""
+    site.answers["/a.jpg"] = jpeg(1)
+    crawl(settings=MIDDLEWARE, requests=[[f"{site.url}/a.jpg", {}]])
+    headers = {"DEFAULT_REQUEST_HEADERS": {"Range": "bytes=0-9"}}
+    crawl(settings=MIDDLEWARE | headers, requests=[[f"{site.url}/a.jpg", {}]])
+    assert site.images_asked().total() == 2

@@ -282,3 +282,28 @@ def test_results_are_json_ready(site, crawl):
     (image,) = crawl([{"image_urls": [f"{site.url}/a.svg"]}], PIPELINE).items[0]["images"]
     assert (image["width"], image["perceptual_hash"]) == (None, None)
     assert json.loads(json.dumps(image)) == image
+
+
+def test_an_errback_is_called_as_by_scrapy(site, crawl):
+    """One that raises costs its own image alone, one that makes do gives a result."""
+    site.answers["/a.jpg"] = jpeg(1)
+    urls = [f"{site.url}/{name}.jpg" for name in ("a", "missing", "spare")]
+    settings = {"ITEM_PIPELINES": {"custom.ErrbackPipeline": 1}}
+    (item,) = crawl([{"image_urls": urls}], settings).items
+    assert [image["status"] for image in item["images"]] == ["downloaded", "spare"]
+
+
+def test_file_path_is_given_the_item(site, crawl):
+    """As Scrapy gives it."""
+    site.answers["/a.jpg"] = jpeg(1)
+    settings = {"ITEM_PIPELINES": {"custom.ItemNamedPipeline": 1}}
+    (item,) = crawl([{"name": "x", "image_urls": [f"{site.url}/a.jpg"]}], settings).items
+    assert item["images"][0]["path"].startswith("x/")
+
+
+def test_what_no_get_request_gives_is_not_cached(site, crawl):
+    """ImgCachePipeline says so before it fetches."""
+    settings = {"ITEM_PIPELINES": {"custom.PostPipeline": 1}, "IMGCACHE_FAILURES_FIELD": "failures"}
+    done = crawl([{"image_urls": [f"{site.url}/a.jpg"]}], settings)
+    assert done.items[0]["failures"][0]["reason"] == "not_get"
+    assert site.images_asked().total() == 0

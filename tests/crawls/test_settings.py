@@ -19,6 +19,10 @@ IMAGES = {
         ({"IMGCACHE_TIMEOUT": "soon"}, "IMGCACHE_TIMEOUT must be a number of seconds"),
         ({"IMGCACHE_TIMEOUT": 0}, "IMGCACHE_TIMEOUT must be a number of seconds"),
         ({"IMGCACHE_URL": "ftp://cache"}, "IMGCACHE_URL must be http(s)://host"),
+        ({"IMGCACHE_URL": "http://cache:abc"}, "IMGCACHE_URL must be http(s)://host"),
+        ({"IMGCACHE_URL": "http://cache:99999"}, "IMGCACHE_URL must be http(s)://host"),
+        ({"IMGCACHE_URL": "file://relative/x"}, "IMGCACHE_URL must be http(s)://host"),
+        ({"IMGCACHE_URL": "/proc/nothing/x"}, "there can be no cache in /proc/nothing/x"),
         ({"IMGCACHE_MIN_WIDTH": -1}, "IMGCACHE_MIN_WIDTH must be a number of pixels"),
         ({"IMGCACHE_RESULT_FIELD": ""}, "IMGCACHE_RESULT_FIELD must be the name of a field"),
         ({"IMGCACHE_ENABLED": "maybe"}, "IMGCACHE_ENABLED must be True or False"),
@@ -103,3 +107,14 @@ def test_the_default_is_in_the_projects_data_folder(site, crawl, tmp_path):
     items = [{"image_urls": [f"{site.url}/a.jpg"]}]
     crawl(items, PIPELINE | {"IMGCACHE_URL": None})
     assert (tmp_path / ".scrapy" / "imgcache" / "catalog.sqlite3").exists()
+
+
+def test_outside_a_project_an_address_is_enough(site, crawl, tmp_path):
+    """With a settings module but no scrapy.cfg, as in containers, the address decides."""
+    site.answers["/a.jpg"] = jpeg(1)
+    (tmp_path / "bare.py").write_text("")
+    bare = {"SCRAPY_SETTINGS_MODULE": "bare", "PYTHONPATH": str(tmp_path)}
+    items = [{"image_urls": [f"{site.url}/a.jpg"]}]
+    assert crawl(items, PIPELINE, environment=bare).fates == {"stored": 1}
+    done = crawl(items, PIPELINE | {"IMGCACHE_URL": None}, environment=bare)
+    assert "set IMGCACHE_URL" in done.log.strip().splitlines()[-1]

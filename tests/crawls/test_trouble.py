@@ -69,6 +69,19 @@ def test_without_the_cache_the_plain_pipeline_tells_each_failure(items, crawl, s
     assert done.fates == {"failed": 200}
 
 
+def test_an_answer_that_is_no_entry_is_a_miss(items, crawl, site):
+    """Another service under the address costs no image, and never raises into Scrapy."""
+
+    def answer(handler):
+        body = b'{"entries": {"%b": {"content_hash": 1}}}' % items[0]["image_urls"][0].encode()
+        respond(handler, body, content_type="application/json")
+
+    site.answers["/images/lookup"] = site.answers["/images"] = answer
+    done = crawl(items, STOCK | {"IMGCACHE_URL": site.url})
+    assert sum(len(item["images"]) for item in done.items) == 200
+    assert "Traceback" not in done.log
+
+
 def test_a_damaged_image_is_fetched_again(items, crawl, tmp_path, site):
     """A reader that meets a bad blob takes it for a miss; the store that follows heals it."""
     crawl(items, FILES)
