@@ -54,19 +54,21 @@ class Service:
                 stderr=log,
             )
         deadline = time.monotonic() + 30
-        while not self._answers():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                pytest.fail(f"the service did not start:\n{self.log}")
-            time.sleep(0.02)
+        with httpx.Client(timeout=5, trust_env=False) as http:
+            while not self._answers(http):
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.stop()
+                    pytest.fail(f"the service did not start:\n{self.log}")
+                time.sleep(0.02)
 
-    def stop(self) -> int:
+    def stop(self) -> int | None:
         """End it as a service manager would; harmless when repeated.
 
         Returns:
-            Its exit code.
+            Its exit code, None when it was never started.
         """
-        assert self.process is not None
+        if self.process is None:
+            return None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
@@ -76,9 +78,9 @@ class Service:
             self.process.wait()
             pytest.fail(f"the service did not end on SIGTERM:\n{self.log}")
 
-    def _answers(self) -> bool:
+    def _answers(self, http: httpx.Client) -> bool:
         try:
-            return httpx.get(f"{self.url}/health", timeout=5, trust_env=False).is_success
+            return http.get(f"{self.url}/health").is_success
         except httpx.TransportError:
             return False
 
@@ -91,12 +93,18 @@ def photos() -> dict[str, bytes]:
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    """Serve an empty cache, for one test."""
+def stopped_service(tmp_path: Path) -> Iterator[Service]:
+    """Give a service that is not started yet, so that its `options` can be set."""
     service = Service(tmp_path / "service")
-    service.start()
     yield service
     service.stop()
+
+
+@pytest.fixture
+def service(stopped_service: Service) -> Service:
+    """Serve an empty cache, for one test."""
+    stopped_service.start()
+    return stopped_service
 
 
 @pytest.fixture(scope="session")

@@ -135,7 +135,7 @@ def test_a_delete_that_cannot_be_fails_as_unavailable(folder):
         blobs.delete(HASH)
 
 
-STORE_TWO = """
+STORE_AND_DELETE = """
 import os, sys
 from pathlib import Path
 from imgcache_scrapy.engine.cache import open_cache
@@ -143,8 +143,10 @@ from imgcache_scrapy.engine.cache import open_cache
 cache = open_cache(Path(sys.argv[1]))
 cache.store("http://a.test/1", b"opens everything", "test")
 os.write(1, b"begin")
-cache.store("http://a.test/2", b"image", "test")
+image = cache.store("http://a.test/2", b"image", "test")
 os.write(1, b"stored")
+cache.delete(image["content_hash"])
+os.write(1, b"deleted")
 cache.close()
 """
 
@@ -156,24 +158,53 @@ STEPS = {
     r"rename\w*\(.*/blobs/\w\w/\w+#": "rename",
     r"fsync\(.*/blobs/\w\w>": "sync its folder",
     r"f(data)?sync\(.*/catalog.sqlite3-wal>": "sync catalog",
+    r"unlink\w*\(.*/blobs/\w\w/\w+\"": "unlink",
 }
 
 
-@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
-def test_everything_is_durable_in_order_before_a_store_returns(tmp_path):
-    """Blob, its name and its folders are synced before the catalog is, and that before the end."""
-    calls, trace = "trace=mkdir,write,fsync,fdatasync,rename,renameat,renameat2", tmp_path / "trace"
-    program = [sys.executable, "-c", STORE_TWO, tmp_path / "cache"]
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory):
+    """What a program asks of the system while it stores an image and deletes it again."""
+    folder = tmp_path_factory.mktemp("traced")
+    calls = "trace=mkdir,write,fsync,fdatasync,/^rename,/^unlink"
+    program = [sys.executable, "-c", STORE_AND_DELETE, folder / "cache"]
     subprocess.run(
-        ["strace", "-f", "-y", "-e", calls, "-o", trace, *program],
+        ["strace", "-f", "-y", "-e", calls, "-o", folder / "trace", *program],
         check=True,
         capture_output=True,
     )
-    during = trace.read_text().split('"begin"')[1].split('"stored"')[0]
-    steps = [
+    return (folder / "trace").read_text()
+
+
+def steps(trace, start, end):
+    """The steps between two words that the program wrote."""
+    lines = trace.split(f'"{start}"')[1].split(f'"{end}"')[0].splitlines()
+    return [
         step
-        for line in during.splitlines()
+        for line in lines
         for pattern, step in STEPS.items()
         if re.match(rf"\d+ +{pattern}", line)
     ]
-    assert steps == list(STEPS.values())
+
+
+with_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+
+
+@with_strace
+def test_a_store_is_durable_step_by_step_before_it_returns(trace):
+    """Blob, its name and its folders are synced before the catalog is, and that before the end."""
+    assert steps(trace, "begin", "stored") == [
+        "make folder",
+        "sync the blobs' folder",
+        "write draft",
+        "sync draft",
+        "rename",
+        "sync its folder",
+        "sync catalog",
+    ]
+
+
+@with_strace
+def test_a_row_is_gone_for_good_before_its_blob(trace):
+    """A delete syncs the catalog and only then removes the bytes."""
+    assert steps(trace, "stored", "deleted") == ["sync catalog", "unlink"]

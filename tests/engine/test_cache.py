@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from io import BytesIO
 from pathlib import Path
@@ -454,6 +454,20 @@ def test_damage_that_is_found_while_a_store_waits_is_healed_by_it(cache, folder)
     assert cache.get_bytes(A_HASH)[0] == A
 
 
+def test_a_reader_looks_again_before_it_calls_an_image_damaged(cache, folder):
+    """Bytes that were missing because a delete and a store were under way are given after all."""
+    store(cache)
+    with ThreadPoolExecutor(1) as pool, catalog_of(folder) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        blob_path(folder).unlink()
+        reading = pool.submit(cache.get_bytes, A_HASH)
+        assert not wait([reading], timeout=0.3).done
+        blob_path(folder).write_bytes(A)
+        writer.execute("COMMIT")
+        assert reading.result()[0] == A
+    assert cache.totals()["damaged"] == 0
+
+
 def test_a_damaged_image_can_be_deleted(cache, folder, damage):
     """What nobody finds any more does not stay for ever."""
     store(cache)
@@ -591,19 +605,6 @@ def test_many_store_one_image_at_once(cache, folder):
     assert len(cache.lookup(f"{HERE}?{number}" for number in range(64))) == 64
 
 
-def test_many_open_a_new_cache_at_once(tmp_path):
-    """Whoever comes first makes the tables; nobody is turned away meanwhile."""
-    start = Barrier(16)
-
-    def open_one(folder):
-        start.wait()
-        open_cache(folder).close()
-
-    with ThreadPoolExecutor(16) as pool:
-        for number in range(30):
-            list(pool.map(open_one, [tmp_path / f"{number}"] * 16))
-
-
 def test_a_store_waits_for_another_writer(cache, folder):
     """While another process writes, a store is not answered; when it is done, it is."""
     store(cache)
@@ -616,23 +617,23 @@ def test_a_store_waits_for_another_writer(cache, folder):
         assert storing.result()["created"]
 
 
-WHEN_TOLD = """
+PREAMBLE = """
 import os, sys
 from pathlib import Path
 from imgcache_scrapy.engine.cache import open_cache
 os.write(1, b"ready\\n")
-sys.stdin.readline()
 """
 
 
 @contextmanager
 def program(text, *arguments):
-    """Run a program that opens a cache when it is told to, to have several do so at once."""
+    """Run a program that has imported the cache and reads what to do next from its stdin."""
     process = subprocess.Popen(
-        [sys.executable, "-c", WHEN_TOLD + text, *map(str, arguments)],
+        [sys.executable, "-c", PREAMBLE + text, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        bufsize=1,
     )
     with process:
         try:
@@ -642,14 +643,32 @@ def program(text, *arguments):
             process.kill()
 
 
-def tell(*processes):
-    for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
+@contextmanager
+def four_programs(text, *arguments):
+    """Run the program four times, each with a number of its own behind the arguments."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(program(text, *arguments, number)) for number in range(4)]
+
+
+OPEN_MANY = """
+for number in sys.stdin:
+    open_cache(Path(sys.argv[1], number.strip())).close()
+    print("opened", flush=True)
+"""
+
+
+def test_processes_open_a_new_cache_at_once(tmp_path):
+    """Whoever comes first makes the tables; nobody is turned away meanwhile."""
+    with four_programs(OPEN_MANY, tmp_path) as processes:
+        for number in range(50):
+            for process in processes:
+                process.stdin.write(f"{number}\n")
+            assert [process.stdout.readline() for process in processes] == ["opened\n"] * 4
 
 
 STORE_MANY = """
 folder, number = Path(sys.argv[1]), int(sys.argv[2])
+sys.stdin.readline()
 cache, created = open_cache(folder), 0
 for i in range(150):
     data = b"image %d" % (number * 50 + i)
@@ -660,15 +679,10 @@ print(created)
 
 
 def test_processes_share_a_cache(folder):
-    """Four processes that open it at the same moment and store overlapping images lose nothing."""
-    with (
-        program(STORE_MANY, folder, 0) as one,
-        program(STORE_MANY, folder, 1) as two,
-        program(STORE_MANY, folder, 2) as three,
-        program(STORE_MANY, folder, 3) as four,
-    ):
-        processes = (one, two, three, four)
-        tell(*processes)
+    """Four processes that open it together and store overlapping images lose nothing."""
+    with four_programs(STORE_MANY, folder) as processes:
+        for process in processes:
+            process.stdin.write("go\n")
         created = [process.communicate()[0] for process in processes]
         assert [process.returncode for process in processes] == [0] * 4
     assert sum(map(int, created)) == 300
@@ -726,7 +740,6 @@ def test_what_was_acknowledged_survives_a_kill(folder):
     acknowledged = []
     for round_ in range(10):
         with program(STORE_UNTIL_KILLED, folder) as process:
-            tell(process)
             acknowledged += [process.stdout.readline().strip() for _ in range(5 + 3 * round_)]
             process.kill()
             acknowledged += process.stdout.read().split()

@@ -37,7 +37,7 @@ def test_bands_are_the_whole_hash(perceptual_hash):
 
 @given(perceptual_hash=hashes, distance=narrow, data=st.data())
 def test_every_hash_within_the_distance_is_a_candidate(perceptual_hash, distance, data):
-    """Pigeonhole: whichever bits differ, if they are few enough, some band is among those listed."""
+    """Pigeonhole: whichever bits differ, if they are few, one band is among those listed."""
     other = perceptual_hash ^ data.draw(differing(at_most=distance))
     assert shares_a_band(band_candidates(perceptual_hash, distance), other)
 

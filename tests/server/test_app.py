@@ -1,0 +1,346 @@
+"""The REST API as it travels: every route's statuses, headers and problems, over real HTTP."""
+
+import asyncio
+import sqlite3
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from imgcache_scrapy.entry import content_hash_of
+
+NOWHERE = "0" * 64
+ROUTES = {
+    "/health": {"get"},
+    "/stats": {"get"},
+    "/images": {"post"},
+    "/images/lookup": {"get", "post"},
+    "/images/search": {"get"},
+    "/images/similar": {"get"},
+    "/images/meta/{content_hash}": {"get"},
+    "/images/{content_hash}": {"get", "delete"},
+    "/serve/{content_hash}": {"get"},
+}
+
+
+@pytest.fixture(scope="module")
+def http(shared_service):
+    """Open a plain HTTP client of the shared service."""
+    with httpx.Client(base_url=shared_service.url, trust_env=False, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def site():
+    """Name a site that no other test stores under."""
+    return f"http://{uuid4().hex}.example"
+
+
+def store(http, url, data, **fields):
+    return http.post(
+        "/images", data={"url": url, "client_name": "me", **fields}, files={"file": ("f", data)}
+    )
+
+
+def assert_problem(answer, status, code, *words):
+    """Expect a problem of the documented shape, with a sentence and no traceback."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem.keys() == {"code", "status", "detail"}
+    assert (problem["code"], problem["status"]) == (code, status)
+    assert len(problem["detail"].split()) >= 2
+    for word in words:
+        assert word in problem["detail"]
+    for noise in ("Traceback", "File ", "sqlalchemy", "SELECT", "pydantic"):
+        assert noise not in problem["detail"]
+
+
+# Statuses
+
+
+def test_a_store_is_created_once(http, site):
+    """201 for a new image, 200 for a known one under any URL."""
+    statuses = [store(http, site + path, site.encode()).status_code for path in ("/a", "/a", "/b")]
+    assert statuses == [201, 200, 200]
+
+
+def test_statuses_of_an_image_that_is_there(http, site):
+    """Every route that names an image answers 200, its delete 204 without a body."""
+    content_hash = store(http, f"{site}/a", site.encode()).json()["content_hash"]
+    for path in ("images", "images/meta", "serve"):
+        assert http.get(f"/{path}/{content_hash}").status_code == 200
+    assert http.get("/images/lookup", params={"url": f"{site}/a"}).status_code == 200
+    deleted = http.delete(f"/images/{content_hash}")
+    assert (deleted.status_code, deleted.content) == (204, b"")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", f"/images/{NOWHERE}"),
+        ("GET", f"/images/meta/{NOWHERE}"),
+        ("GET", f"/serve/{NOWHERE}"),
+        ("DELETE", f"/images/{NOWHERE}"),
+        ("GET", "/images/lookup?url=http://nowhere.example/"),
+        ("GET", "/no/such/route"),
+        ("GET", "/"),
+    ],
+)
+def test_what_is_not_there_is_a_404(http, method, path):
+    """An unknown image, URL or route is a problem with the code `not_found`."""
+    assert_problem(http.request(method, path), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("PUT", "/images"), ("POST", "/health"), ("PATCH", f"/images/{NOWHERE}"), ("GET", "/images")],
+)
+def test_a_wrong_method_is_a_405_that_names_the_right_ones(http, method, path):
+    """The problem comes with the `Allow` header that HTTP asks for."""
+    answer = http.request(method, path)
+    assert_problem(answer, 405, "protocol")
+    assert answer.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/images/lookup", ["url"]),
+        ("/images/lookup?url=", ["empty"]),
+        ("/images/lookup?url=http://h/%00", ["NUL"]),
+        ("/images/lookup?url=http://h/&bucket=%00", ["bucket", "NUL"]),
+        ("/images/search", ["url_contains"]),
+        ("/images/search?url_contains=%00", ["url_contains", "NUL"]),
+        ("/images/search?url_contains=a&limit=0", ["limit"]),
+        ("/images/search?url_contains=a&limit=x", ["limit"]),
+        ("/images/search?url_contains=a&limit=99999999999999999999", ["limit"]),
+        ("/images/search?url_contains=a&bucket=%00", ["bucket", "NUL"]),
+        ("/images/similar", ["perceptual_hash"]),
+        ("/images/similar?perceptual_hash=xyz", ["perceptual_hash"]),
+        (f"/images/similar?perceptual_hash={'F' * 16}", ["perceptual_hash"]),
+        (f"/images/similar?perceptual_hash={'0' * 16}%0A", ["perceptual_hash"]),
+        (f"/images/similar?perceptual_hash={'0' * 16}&max_hamming_distance=-1", ["distance"]),
+        (f"/images/similar?perceptual_hash={'0' * 16}&max_hamming_distance=65", ["distance"]),
+        (f"/images/similar?perceptual_hash={'0' * 16}&max_hamming_distance=x", ["distance"]),
+        (f"/images/similar?perceptual_hash={'0' * 16}&bucket=%00", ["bucket", "NUL"]),
+        (f"/images/meta/{NOWHERE}?bucket=%00", ["bucket", "NUL"]),
+        (f"/images/{NOWHERE}?bucket=%00", ["bucket", "NUL"]),
+        (f"/serve/{NOWHERE}?bucket=%00", ["bucket", "NUL"]),
+        ("/images/abc", ["content_hash"]),
+        (f"/images/{'A' * 64}", ["content_hash"]),
+        ("/images/meta/abc", ["content_hash"]),
+        ("/serve/abc", ["content_hash"]),
+        (f"/images/{'0' * 63}%00", ["content_hash"]),
+    ],
+)
+def test_bad_input_is_a_422_that_names_it(http, path, words):
+    """The problem's sentence tells which parameter is wrong."""
+    assert_problem(http.get(path), 422, "invalid_request", *words)
+
+
+@pytest.mark.parametrize("content_hash", ["abc", "A" * 64, "..%2F..%2Fcatalog.sqlite3"])
+def test_a_delete_of_a_malformed_hash_is_refused(http, content_hash):
+    """Nothing outside of the blobs can be named, whatever the spelling."""
+    assert http.delete(f"/images/{content_hash}").status_code in {404, 422}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"no json",
+        b"[]",
+        b"{}",
+        b'{"urls": "http://h.example/"}',
+        b'{"urls": [1]}',
+        b'{"urls": [""]}',
+        b'{"urls": ["http://h.example/\\u0000"]}',
+        b'{"urls": ["http://h.example/\\ud800"]}',
+        b'{"urls": ["http://h.example/"], "bucket": "\\u0000"}',
+        b'{"urls": ["http://h.example/"], "bucket": "\\ud800"}',
+        b'{"urls": ["http://h.example/"], "bucket": 5}',
+        b"\xff\xfe",
+    ],
+    ids=range(13),
+)
+def test_a_bad_batch_is_a_422(http, body):
+    """Whatever the body of a batch, it is answered or told what is wrong with it."""
+    answer = http.post("/images/lookup", content=body, headers={"Content-Type": "application/json"})
+    assert_problem(answer, 422, "invalid_request")
+
+
+def test_a_batch_has_a_thousand_urls_at_most(http, site):
+    """A thousand are answered, one more is refused."""
+    store(http, f"{site}/999", site.encode())
+    urls = [f"{site}/{number}" for number in range(1001)]
+    found = http.post("/images/lookup", json={"urls": urls[:1000]})
+    assert list(found.json()["entries"]) == [f"{site}/999"]
+    assert_problem(http.post("/images/lookup", json={"urls": urls}), 422, "invalid_request", "1000")
+
+
+def test_a_batch_looks_in_its_bucket(http, site):
+    """With a bucket only its captures count, without one all do."""
+    store(http, f"{site}/a", site.encode(), bucket="one")
+    urls = [f"{site}/a"]
+    for body, hits in (({}, urls), ({"bucket": "one"}, urls), ({"bucket": ""}, [])):
+        found = http.post("/images/lookup", json={"urls": urls, **body}).json()
+        assert list(found["entries"]) == hits
+
+
+# Bytes for browsers
+
+
+@pytest.mark.parametrize("route", ["images", "serve"])
+@pytest.mark.parametrize(
+    ("data", "content_type", "disposition"),
+    [
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml", "attachment"),
+        (b"<!doctype html><script>alert(1)</script>", "application/octet-stream", "attachment"),
+        (b"%PDF-1.7 no picture", "application/octet-stream", "attachment"),
+        (b"GIF89a", "image/gif", "inline"),
+    ],
+    ids=["svg", "html", "pdf", "gif"],
+)
+def test_no_browser_runs_what_was_stored(http, route, data, content_type, disposition):
+    """Types come from the bytes, are never guessed again, and nothing active is shown."""
+    content_hash = store(http, "http://evil.example/a.html", data).json()["content_hash"]
+    answer = http.get(f"/{route}/{content_hash}")
+    assert answer.content == data
+    assert answer.headers["content-type"] == content_type
+    assert answer.headers["content-disposition"].split(";")[0] == disposition
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "sandbox" in answer.headers["content-security-policy"]
+
+
+def test_pictures_have_their_own_type(http, site, photos):
+    """JPEG, PNG and WebP are served as what they are, whatever their URL ends with."""
+    kinds = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
+    for name in ("cat.png", "sunset.jpg", "pagoda.webp"):
+        content_hash = store(http, f"{site}/{name}.txt", photos[name]).json()["content_hash"]
+        answer = http.get(f"/serve/{content_hash}")
+        assert answer.headers["content-type"] == kinds[name[name.index(".") :]]
+        assert answer.headers["content-disposition"].split(";")[0] == "inline"
+        assert int(answer.headers["content-length"]) == len(photos[name])
+
+
+# Lookups side by side
+
+
+def test_joined_lookups_each_get_their_own_answer(shared_service, http, site):
+    """Of 200 lookups at once, of hits and misses in two buckets, each is answered rightly."""
+    for number in range(20):
+        for bucket in ("one", "two"):
+            data = f"{site} {number} {bucket}".encode()
+            assert store(http, f"{site}/{number}", data, bucket=bucket).is_success
+    questions = [(n % 30, ("one", "two", "none")[n % 3]) for n in range(200)]
+
+    async def ask():
+        limits = httpx.Limits(max_connections=50)
+        async with httpx.AsyncClient(
+            base_url=shared_service.url, trust_env=False, timeout=30, limits=limits
+        ) as client:
+            return await asyncio.gather(
+                *(
+                    client.get(
+                        "/images/lookup", params={"url": f"{site}/{number}", "bucket": bucket}
+                    )
+                    for number, bucket in questions
+                )
+            )
+
+    for (number, bucket), answer in zip(questions, asyncio.run(ask()), strict=True):
+        if number < 20 and bucket != "none":
+            data = f"{site} {number} {bucket}".encode()
+            assert answer.json()["content_hash"] == content_hash_of(data)
+        else:
+            assert answer.status_code == 404
+
+
+def test_a_stored_url_is_found_at_once(http, site):
+    """What was answered is visible to the next request, fifty times in a row."""
+    url = f"{site}/a"
+    for turn in range(50):
+        data = f"{site} {turn}".encode()
+        assert store(http, url, data).status_code == 201
+        answer = http.get("/images/lookup", params={"url": url})
+        assert answer.json()["content_hash"] == content_hash_of(data)
+
+
+# The document, and failures
+
+
+def test_the_document_describes_every_route(http):
+    """`/openapi.json` has all routes, and each one's errors as problems; `/docs` shows it."""
+    paths = http.get("/openapi.json").json()["paths"]
+    assert {path: set(methods) for path, methods in paths.items()} == ROUTES
+    for path, methods in paths.items():
+        for method, route in methods.items():
+            errors = {code: a for code, a in route["responses"].items() if code >= "400"}
+            assert errors, (method, path)
+            for answer in errors.values():
+                assert list(answer["content"]) == ["application/problem+json"], (method, path)
+    assert http.get("/docs").headers["content-type"].startswith("text/html")
+
+
+def test_a_lost_catalog_is_a_problem_without_a_traceback(service):
+    """With the tables gone every route fails politely, the service lives, its log says why."""
+    with httpx.Client(base_url=service.url, trust_env=False) as http:
+        content_hash = store(http, "http://h.example/a", b"bytes").json()["content_hash"]
+        catalog = sqlite3.connect(service.folder / "catalog.sqlite3")
+        catalog.executescript("DROP TABLE capture; DROP TABLE image;")
+        catalog.close()
+        for answer in (
+            http.get("/images/lookup?url=http://h.example/a"),
+            http.post("/images/lookup", json={"urls": ["http://h.example/a"]}),
+            http.get("/images/search?url_contains=h"),
+            http.get(f"/images/similar?perceptual_hash={'0' * 16}"),
+            http.get(f"/images/meta/{content_hash}"),
+            http.get(f"/images/{content_hash}"),
+            http.delete(f"/images/{content_hash}"),
+            http.get("/stats"),
+            store(http, "http://h.example/b", b"other"),
+        ):
+            assert_problem(answer, 503, "unavailable")
+        assert http.get("/health").status_code in {200, 503}
+
+
+def test_an_unforeseen_failure_is_a_problem_and_spoils_no_connection(service):
+    """What nobody thought of is a 500 without details, and the next request is answered."""
+    with httpx.Client(base_url=service.url, trust_env=False) as http:
+        store(http, "http://h.example/good", b"good")
+        store(http, "http://h.example/bad", b"bad")
+        catalog = sqlite3.connect(service.folder / "catalog.sqlite3")
+        with catalog:
+            # A time that no datetime can hold, as a later or a broken version might write.
+            changed = catalog.execute(
+                "UPDATE capture SET lookup_time = ? WHERE url LIKE '%/bad'", (2**62,)
+            )
+            assert changed.rowcount == 1
+        catalog.close()
+        for _ in range(20):
+            assert_problem(http.get("/images/lookup?url=http://h.example/bad"), 500, "error", "log")
+            assert http.get("/images/lookup?url=http://h.example/good").status_code == 200
+    assert "Traceback" in service.log
+
+
+def test_a_full_disk_is_a_problem_and_records_nothing(service):
+    """Where no blob can be written the store fails, and the URL stays a miss."""
+    with httpx.Client(base_url=service.url, trust_env=False) as http:
+        data = b"no room for these"
+        content_hash = content_hash_of(data)
+        # Not even root can make a folder where a file is.
+        (service.folder / "blobs" / content_hash[:2]).write_bytes(b"in the way")
+        assert_problem(store(http, "http://h.example/a", data), 503, "unavailable")
+        assert http.get("/images/lookup?url=http://h.example/a").status_code == 404
+
+
+def test_a_service_ends_quietly(service):
+    """On SIGTERM it finishes, and its log has nothing to complain about."""
+    with httpx.Client(base_url=service.url, trust_env=False) as http:
+        store(http, "http://h.example/a", b"bytes")
+    service.stop()
+    assert "Application shutdown complete" in service.log
+    assert "ERROR" not in service.log
+    assert "Traceback" not in service.log

@@ -1,0 +1,238 @@
+"""Uploads as they may come: well made, badly made, cut off, and too large."""
+
+import socket
+from uuid import uuid4
+
+import httpx
+import pytest
+
+LIMIT = 100 * 2**20
+BOUNDARY = "imgcache-boundary"
+FORM = f"multipart/form-data; boundary={BOUNDARY}"
+
+
+@pytest.fixture(scope="module")
+def http(shared_service):
+    """Open a plain HTTP client of the shared service."""
+    with httpx.Client(base_url=shared_service.url, trust_env=False, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def url():
+    """Give a URL that no other test stores."""
+    return f"http://{uuid4().hex}.example/a.png"
+
+
+def part(name, value, more="", head=""):
+    data = value if isinstance(value, bytes) else value.encode()
+    disposition = f'Content-Disposition: form-data; name="{name}"{more}\r\n{head}\r\n'
+    return f"--{BOUNDARY}\r\n{disposition}".encode() + data + b"\r\n"
+
+
+def form(*parts):
+    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
+
+
+def file(data):
+    return part("file", data, '; filename="a.png"', "Content-Type: image/png\r\n")
+
+
+def post(http, body, content_type=FORM):
+    return http.post("/images", content=body, headers={"Content-Type": content_type})
+
+
+def knows(http, url):
+    return http.get("/images/lookup", params={"url": url}).status_code == 200
+
+
+def assert_refused(answer, *words, status=422, code="invalid_request"):
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.json()["code"], answer.json()["status"]) == (code, status)
+    for word in words:
+        assert word in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("last", ["file", "client_name"])
+def test_the_parts_may_come_in_any_order(http, url, last):
+    """What counts are the names of the parts."""
+    data = url.encode()
+    parts = {"file": file(data), "url": part("url", url), "client_name": part("client_name", "me")}
+    parts[last] = parts.pop(last)
+    answer = post(http, form(*parts.values()))
+    assert answer.status_code == 201
+    assert answer.json()["file_size_bytes"] == len(data)
+
+
+def test_bytes_that_look_like_a_boundary_are_kept(http, url):
+    """Line breaks, dashes and half a boundary inside a picture are a part of it."""
+    data = f"{url}\r\n--{BOUNDARY[:-1]}\r\n--\r\n\r\n".encode() + bytes(range(256))
+    answer = post(http, form(part("url", url), part("client_name", "me"), file(data)))
+    assert http.get(f"/images/{answer.json()['content_hash']}").content == data
+
+
+def test_a_content_type_is_written_in_any_case(http, url):
+    """Media types have no case, and the boundary may be quoted."""
+    body = form(part("url", url), part("client_name", "me"), file(url.encode()))
+    content_type = f'Multipart/Form-Data; Boundary="{BOUNDARY}"'
+    assert post(http, body, content_type).status_code == 201
+
+
+def test_empty_optional_fields_are_as_if_they_were_not_there(http, url):
+    """An empty lookup time is none: browsers' forms send every field."""
+    body = form(
+        part("url", url), part("client_name", "me"), part("lookup_time", ""), file(url.encode())
+    )
+    assert post(http, body).status_code == 201
+
+
+@pytest.mark.parametrize("missing", ["url", "client_name", "file"])
+def test_a_missing_field_is_named(http, url, missing):
+    """Each of the three required parts is asked for by its name."""
+    parts = {"url": part("url", url), "client_name": part("client_name", "me"), "file": file(b"x")}
+    del parts[missing]
+    assert_refused(post(http, form(*parts.values())), missing)
+    assert not knows(http, url)
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (("url", ""), ["empty"]),
+        (("url", "http://h.example/\0"), ["NUL"]),
+        (("url", "http://h.example/" + "a" * 64 * 1024), ["64 KiB"]),
+        (("client_name", "a\0"), ["client_name", "NUL"]),
+        (("client_name", "a" * 5000), ["client_name", "4096 characters"]),
+        (("bucket", "a\0"), ["bucket", "NUL"]),
+        (("bucket", "a" * 5000), ["bucket"]),
+        (("lookup_time", "yesterday"), ["lookup_time"]),
+        (("lookup_time", "2025-13-01"), ["lookup_time"]),
+        (("lookup_time", "2025-01-01T00:00:00\0"), ["lookup_time"]),
+        (("lookup_time", "9999-12-31T23:59:59-10:00"), []),
+        (("lookup_time", "0001-01-01T00:00:00+10:00"), []),
+        (("lookup_time", "1" * 400), []),
+    ],
+    ids=lambda value: None if isinstance(value, list) else f"{value[0]}={value[1]:.20}",
+)
+def test_a_bad_field_is_named(http, url, bad, words):
+    """What is wrong with a text is told, with the name of its part."""
+    fields = {"url": url, "client_name": "me", **dict([bad])}
+    parts = [part(name, value) for name, value in fields.items()]
+    assert_refused(post(http, form(*parts, file(url.encode()))), *words)
+    assert not knows(http, url)
+
+
+def test_a_file_without_a_file_name_is_refused(http, url):
+    """A part without a file name is text: its bytes would not come back as they came in."""
+    body = form(part("url", url), part("client_name", "me"), part("file", b"\x89PNG\xff\xfe"))
+    assert_refused(post(http, body), "file")
+    assert not knows(http, url)
+
+
+def test_a_text_that_comes_as_a_file_is_refused(http, url):
+    """A URL is no upload."""
+    body = form(part("url", url, '; filename="u"'), part("client_name", "me"), file(b"x"))
+    assert_refused(post(http, body))
+    assert not knows(http, url)
+
+
+def test_an_empty_file_is_refused(http, url):
+    """There is no image without bytes."""
+    body = form(part("url", url), part("client_name", "me"), file(b""))
+    assert_refused(post(http, body), "empty")
+    assert not knows(http, url)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [file(b"one"), file(b"two")],
+        [file(b"one"), *(part(f"field{n}", "x") for n in range(100))],
+        [file(b"one"), part("more", b"x" * 2 * 2**20)],
+    ],
+    ids=["two files", "many fields", "a huge field"],
+)
+def test_a_form_of_too_much_is_refused(http, url, parts):
+    """Two files, a hundred fields or a field of megabytes are no store."""
+    assert_refused(post(http, form(part("url", url), part("client_name", "me"), *parts)))
+    assert not knows(http, url)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("multipart/form-data", b"x"),
+        ("multipart/form-data; boundary=", b"x"),
+        (FORM, b""),
+        (FORM, b"no form at all"),
+        (FORM, b"--" + BOUNDARY.encode() + b"\r\nno header\r\n\r\nx"),
+        (FORM, form()),
+        ("application/json", b'{"url": "http://h.example/"}'),
+        ("application/x-www-form-urlencoded", b"url=http://h.example/&client_name=me&file=x"),
+        ("image/png", b"\x89PNG"),
+        ("", b"x"),
+    ],
+    ids=range(10),
+)
+def test_what_is_no_form_is_refused(http, content_type, body):
+    """Without a boundary, without parts, or of another type: a 422 that says so."""
+    assert_refused(post(http, body, content_type))
+
+
+def test_a_form_that_was_cut_off_is_refused(http, url):
+    """Wherever a body ends too early, nothing is stored, not even what was complete."""
+    body = form(
+        part("url", url),
+        file(url.encode()),
+        part("client_name", "me"),
+        part("bucket", "one"),
+        part("lookup_time", "2025-01-01"),
+    )
+    end = len(f"--{BOUNDARY}--\r\n")
+    for cut in [*range(0, len(body) - end, 17), len(body) - end - 1, len(body) - end]:
+        answer = post(http, body[:cut])
+        assert answer.status_code == 422, (cut, body[:cut][-60:])
+    assert not knows(http, url)
+    assert post(http, body).status_code == 201
+
+
+def test_a_client_that_hangs_up_leaves_nothing(service):
+    """Half an upload stores nothing, and is no failure of the service."""
+    url = "http://h.example/a.png"
+    body = form(part("url", url), part("client_name", "me"), file(b"x" * 100_000))
+    head = f"POST /images HTTP/1.1\r\nHost: h\r\nContent-Type: {FORM}\r\nContent-Length: "
+    with socket.create_connection(("127.0.0.1", service.port)) as connection:
+        connection.sendall(f"{head}{len(body)}\r\n\r\n".encode() + body[:50_000])
+    with httpx.Client(base_url=service.url, trust_env=False) as http:
+        assert not knows(http, url)
+        assert post(http, body).status_code == 201
+    service.stop()
+    assert "Traceback" not in service.log
+
+
+def chunks(size):
+    for _ in range(size // 2**20):
+        yield bytes(2**20)
+    yield bytes(size % 2**20)
+
+
+def streamed(url, size):
+    head, tail = form(part("url", url), part("client_name", "me"), file(b"@")).split(b"@")
+    yield head
+    yield from chunks(size)
+    yield tail
+
+
+@pytest.mark.parametrize("size", [LIMIT + 1, LIMIT + 2 * 2**20, LIMIT + 50 * 2**20])
+def test_an_upload_over_the_limit_is_a_413(http, url, size):
+    """A body of unknown length is refused where it goes beyond the limit, however far."""
+    assert_refused(post(http, streamed(url, size)), str(LIMIT), status=413, code="too_large")
+    assert not knows(http, url)
+
+
+def test_an_upload_of_just_the_limit_is_stored(http, url):
+    """The largest image that is allowed is kept."""
+    answer = post(http, streamed(url, LIMIT))
+    assert answer.status_code in {200, 201}
+    assert answer.json()["file_size_bytes"] == LIMIT
