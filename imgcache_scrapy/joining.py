@@ -125,7 +125,8 @@ class Room:
             await turn
         except BaseException:
             self._line.pop(place, None)
-            place.leave()
+            self._inside.pop(place, None)
+            self._admit()
             raise
         return place
 

@@ -9,6 +9,8 @@ from imgcache_scrapy.entry import content_hash_of
 from imgcache_scrapy.errors import InvalidRequestError
 
 MAX_URL_BYTES = 64 * 1024
+# As in most file systems; a name travels in a header, which has a limit too.
+MAX_NAME = 255
 
 
 def cache_key(url: str) -> str:
@@ -53,7 +55,7 @@ def filename_of(url: str) -> str | None:
     """Take the last part of the URL's path, unquoted; None where there is none."""
     if url.startswith("data:"):
         return None
-    return unquote(basename(urlsplit(url).path)) or None
+    return unquote(basename(urlsplit(url).path))[:MAX_NAME] or None
 
 
 def data_key(url: str) -> str:

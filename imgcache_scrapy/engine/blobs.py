@@ -12,7 +12,7 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from imgcache_scrapy.entry import blob_key
-from imgcache_scrapy.errors import UnavailableError
+from imgcache_scrapy.errors import ConfigurationError, UnavailableError
 
 
 def open_blobs(blobs_url: str) -> "Blobs":
@@ -23,11 +23,18 @@ def open_blobs(blobs_url: str) -> "Blobs":
 
     Returns:
         The storage.
+
+    Raises:
+        ConfigurationError: it is no such URL.
     """
     parts = urlsplit(blobs_url)
     if parts.scheme == "file":
         return FileBlobs(Path(unquote(parts.path)))
-    return Blobs(from_url(blobs_url))
+    try:
+        return Blobs(from_url(blobs_url))
+    except (BaseError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(f"the blobs URL cannot be used: {reason}") from error
 
 
 class Blobs:

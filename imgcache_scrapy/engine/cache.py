@@ -213,4 +213,7 @@ class _catalog_failures:  # noqa: N801
 def _utc(time: datetime | None) -> datetime:
     if time is None:
         return datetime.now(UTC)
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    try:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidRequestError(f"a lookup time cannot be {time}") from error

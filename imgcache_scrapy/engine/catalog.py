@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -15,6 +15,8 @@ from imgcache_scrapy.errors import ConfigurationError
 
 SCHEMA = 1
 _SCHEMA_LOCK = "0" * 64
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _metadata = sa.MetaData()
 _schema = sa.Table("imgcache_schema", _metadata, sa.Column("number", sa.Integer, nullable=False))
@@ -157,11 +159,9 @@ class Catalog:
         """Find captures by a part of their URL, case-sensitive and literal.
 
         Returns:
-            The newest capture of each URL and bucket, newest first.
+            The newest capture of each URL, newest first.
         """
-        rank = sa.func.row_number().over(
-            partition_by=(_capture.c.url_digest, _capture.c.bucket), order_by=_newest_first
-        )
+        rank = sa.func.row_number().over(partition_by=_capture.c.url_digest, order_by=_newest_first)
         matching = _in_bucket(
             sa.select(_capture.c.id, rank.label("rank")).where(
                 dialects.contains(_capture.c.url, url_contains)
@@ -350,12 +350,11 @@ def _band_values(perceptual_hash: str | None) -> dict[str, int | None]:
 
 
 def _microseconds(time: datetime) -> int:
-    return round(time.timestamp() * 1_000_000)
+    return (time - _EPOCH) // timedelta(microseconds=1)
 
 
 def _iso(microseconds: int) -> str:
-    seconds, rest = divmod(microseconds, 1_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest).isoformat()
+    return (_EPOCH + timedelta(microseconds=microseconds)).isoformat()
 
 
 _TRAVELS = (

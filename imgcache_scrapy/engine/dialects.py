@@ -8,6 +8,8 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from imgcache_scrapy.errors import ConfigurationError
+
 BUSY_SECONDS = 30
 
 
@@ -19,8 +21,14 @@ def create_engine(database_url: str | sa.URL) -> Engine:
 
     Returns:
         An engine whose `begin()` takes the right to write at once.
+
+    Raises:
+        ConfigurationError: it is no such URL, or its driver is not installed.
     """
-    engine = sa.create_engine(database_url)
+    try:
+        engine = sa.create_engine(database_url)
+    except (sa.exc.ArgumentError, ImportError, ValueError) as error:
+        raise ConfigurationError(f"the database URL cannot be used: {error}") from error
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _set_up_sqlite)
         sa.event.listen(engine, "begin", _begin_immediate)

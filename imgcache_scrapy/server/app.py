@@ -45,7 +45,7 @@ def _checked(url: str) -> str:
 Url = Annotated[str, AfterValidator(_checked)]
 ContentHash = Annotated[str, Path(pattern=HASH_PATTERN)]
 AnyBucket = Annotated[Text | None, Query()]
-Limit = Annotated[int | None, Query(ge=1)]
+Limit = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 
 
 class Workers:

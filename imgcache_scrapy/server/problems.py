@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from imgcache_scrapy.errors import ImgCacheError, InvalidRequestError, error_for_status
 
@@ -67,15 +68,40 @@ def answer_with_problems(app: FastAPI) -> None:
         response.headers.update(error.headers or {})
         return response
 
-    async def unexpected(_request: Request, error: Exception) -> JSONResponse:
-        logger.error("A request failed: %s", type(error).__name__, exc_info=error)
-        status = HTTPStatus.INTERNAL_SERVER_ERROR
-        return _problem(ImgCacheError.code, status, "the cache failed; its log says why")
-
     app.add_exception_handler(ImgCacheError, known)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, refused)
-    app.add_exception_handler(Exception, unexpected)
+    app.add_middleware(UnexpectedErrors)
+
+
+class UnexpectedErrors:
+    """Answers what nobody foresaw.
+
+    An exception handler would not do: Starlette raises the error again behind it, and uvicorn
+    then drops the connection under the client's next request.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and answer 500 where no answer has begun."""
+        has_begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except Exception as error:
+            if has_begun or scope["type"] != "http":
+                raise
+            logger.exception("A request failed: %s", type(error).__name__)
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            answer = _problem(ImgCacheError.code, status, "the cache failed; its log says why")
+            await answer(scope, receive, send)
 
 
 def _problem(code: str, status: int, detail: str) -> JSONResponse:

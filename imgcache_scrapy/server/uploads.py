@@ -8,6 +8,7 @@ from fastapi import Request
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 
 from imgcache_scrapy.errors import InvalidRequestError, TooLargeError
 from imgcache_scrapy.server.problems import sentence
@@ -16,15 +17,19 @@ from imgcache_scrapy.urls import checked
 MAX_IMAGE_BYTES = 100 * 2**20
 # What a multipart body may hold beside the image: a long URL, names, boundaries.
 _MAX_FORM_BYTES = 2**20
+_TOO_LARGE = f"an image must not be larger than {MAX_IMAGE_BYTES} bytes"
+# What clients call a file that has no name.
+_NAMELESS = {None, "", "image"}
 
 
 def _without_nul(text: str) -> str:
     if "\0" in text:
         raise ValueError("must not contain a NUL character")
+    text.encode()  # a lone surrogate is no text
     return text
 
 
-Text = Annotated[str, AfterValidator(_without_nul), Field(max_length=4096)]
+Text = Annotated[str, Field(max_length=4096), AfterValidator(_without_nul)]
 
 
 class Upload(BaseModel):
@@ -71,6 +76,10 @@ class _InMemoryParser(MultiPartParser):
     # Starlette writes a larger file to disk, chunk by chunk, through anyio's threads; under
     # Scrapy's reactor each such hop walks every pending task.
     spool_max_size = MAX_IMAGE_BYTES + _MAX_FORM_BYTES
+    is_complete = False
+
+    def on_end(self) -> None:
+        self.is_complete = True
 
 
 async def read_upload(request: Request) -> Upload:
@@ -80,13 +89,17 @@ async def read_upload(request: Request) -> Upload:
         InvalidRequestError: a field is missing or wrong, or the body is no multipart form.
         TooLargeError: the body goes beyond the limit.
     """
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise InvalidRequestError("a store wants a multipart/form-data body")
     parser = _InMemoryParser(request.headers, _bounded(request), max_files=1, max_fields=16)
     try:
         form = await parser.parse()
     except MultiPartException as error:
         raise InvalidRequestError(f"the body is no multipart form: {error.message}") from error
+    except ClientDisconnect as error:
+        raise InvalidRequestError("the client hung up in mid-upload") from error
+    if not parser.is_complete:
+        raise InvalidRequestError("the body is no multipart form: it ends too early")
     return _validated(form)
 
 
@@ -94,12 +107,15 @@ def _validated(form: FormData) -> Upload:
     fields: dict[str, Any] = {k: v for k, v in form.items() if v != "" or k in {"url", "bucket"}}
     upload = fields.pop("file", None)
     if isinstance(upload, UploadFile):
-        fields |= {"file": upload.file.read(), "filename": upload.filename or None}
+        name = None if upload.filename in _NAMELESS else upload.filename
+        fields |= {"file": upload.file.read(), "filename": name}
         upload.file.close()
     try:
         found = Upload.model_validate(fields)
     except ValidationError as error:
         raise InvalidRequestError(sentence(error.errors(include_input=False))) from error
+    if len(found.file) > MAX_IMAGE_BYTES:
+        raise TooLargeError(_TOO_LARGE)
     if not found.file:
         raise InvalidRequestError("an image must not be empty")
     checked(found.url)
@@ -111,5 +127,5 @@ async def _bounded(request: Request) -> AsyncGenerator[bytes, None]:
     async for chunk in request.stream():
         read += len(chunk)
         if read > MAX_IMAGE_BYTES + _MAX_FORM_BYTES:
-            raise TooLargeError(f"an image must not be larger than {MAX_IMAGE_BYTES} bytes")
+            raise TooLargeError(_TOO_LARGE)
         yield chunk
