@@ -2,9 +2,10 @@
 
 import asyncio
 import threading
+from collections.abc import MutableMapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -12,6 +13,8 @@ import httpx
 from imgcache_scrapy.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from imgcache_scrapy.engine.cache import ImageCache
     from imgcache_scrapy.server.app import Workers
 
@@ -73,7 +76,7 @@ class EmbeddedTransport(httpx.AsyncBaseTransport):
             raise ConfigurationError(f"there can be no cache in {folder}: {error}") from error
         self._folder = folder
         self._opening = asyncio.Lock()
-        self._app: httpx.ASGITransport | None = None
+        self._app: FastAPI | None = None
         self._workers: Workers | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -82,7 +85,7 @@ class EmbeddedTransport(httpx.AsyncBaseTransport):
             async with self._opening:
                 if self._app is None:
                     self._app = await asyncio.to_thread(self._open)
-        return await self._app.handle_async_request(request)
+        return await _ask(self._app, request)
 
     async def aclose(self) -> None:
         """Let the calls under way finish and give the cache back."""
@@ -90,17 +93,58 @@ class EmbeddedTransport(httpx.AsyncBaseTransport):
         if workers is not None:
             await asyncio.to_thread(self._close, workers)
 
-    def _open(self) -> httpx.ASGITransport:
+    def _open(self) -> "FastAPI":
         # Imported here, since importing the package or talking to a service needs none of it.
         from imgcache_scrapy.server.app import create_app  # noqa: PLC0415
 
         app = create_app(_shared.borrow(self._folder))
         self._workers = app.state.workers
-        return httpx.ASGITransport(app, raise_app_exceptions=False)
+        return app
 
     def _close(self, workers: "Workers") -> None:
         workers.close()
         _shared.give_back(self._folder)
+
+
+async def _ask(app: "FastAPI", request: httpx.Request) -> httpx.Response:
+    """Have the app answer a request, with whole bodies.
+
+    httpx's own ASGITransport looks for a library that is not there at each request, and hands a
+    body over in pieces.
+    """
+    body: bytes | None = await request.aread()
+    status, headers, parts = 500, [], []
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": request.method,
+        "scheme": request.url.scheme,
+        "path": request.url.path,
+        "raw_path": request.url.raw_path.partition(b"?")[0],
+        "query_string": request.url.query,
+        "root_path": "",
+        "headers": [(name.lower(), value) for name, value in request.headers.raw],
+        "server": (request.url.host, request.url.port),
+        "client": ("127.0.0.1", 0),
+    }
+
+    async def receive() -> dict[str, Any]:
+        nonlocal body
+        if body is None:
+            return {"type": "http.disconnect"}
+        message, body = {"type": "http.request", "body": body, "more_body": False}, None
+        return message
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        nonlocal status, headers
+        if message["type"] == "http.response.start":
+            status, headers = message["status"], message.get("headers", [])
+        else:
+            parts.append(message.get("body", b""))
+
+    await app(scope, receive, send)
+    return httpx.Response(status, headers=headers, content=b"".join(parts), request=request)
 
 
 class _SharedCaches:

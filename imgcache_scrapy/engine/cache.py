@@ -97,8 +97,8 @@ class ImageCache:
         with _catalog_failures():
             image = self._catalog.image(content_hash) or self._new_image(content_hash, data)
             with self._catalog.exclusive(content_hash) as writing:
-                # A delete may have come between, or a disk may have lost it.
-                if self._blobs.size(content_hash) != len(data):
+                # A delete may have come between, or damage been found.
+                if writing.is_damaged or self._blobs.size(content_hash) != len(data):
                     self._blobs.put(content_hash, data)
                 created = writing.put_image(image)
                 return {**writing.put_capture(capture), "created": created}

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -53,6 +54,34 @@ _newest_first = (_capture.c.lookup_time.desc(), _capture.c.id.desc())
 _entries = sa.select(
     _capture, *(column for column in _image.c if column.name != "content_hash")
 ).join(_image)
+
+# Built once: building a statement costs more than running it.
+_find_image = sa.select(
+    _image.c.content_hash,
+    _image.c.content_type,
+    _image.c.file_size_bytes,
+    _image.c.width,
+    _image.c.height,
+    _image.c.perceptual_hash,
+).where(_image.c.content_hash == sa.bindparam("its_hash"), ~_image.c.damaged)
+_damage = sa.select(_image.c.damaged).where(_image.c.content_hash == sa.bindparam("its_hash"))
+_update_image = _image.update().where(_image.c.content_hash == sa.bindparam("its_hash"))
+_insert_image = _image.insert()
+_insert_capture = _capture.insert()
+_newest_capture = (
+    sa.select(_capture.c.id, _capture.c.content_hash, _capture.c.lookup_time)
+    .where(
+        _capture.c.url_digest == sa.bindparam("digest"),
+        _capture.c.bucket == sa.bindparam("its_bucket"),
+    )
+    .order_by(*_newest_first)
+    .limit(1)
+)
+_entry_of_capture = _entries.where(_capture.c.id == sa.bindparam("capture_id"))
+_newest = _entries.where(
+    _capture.c.url_digest.in_(sa.bindparam("digests", expanding=True))
+).order_by(*_newest_last)
+_newest_in_bucket = _newest.where(_capture.c.bucket == sa.bindparam("its_bucket"))
 
 
 class Image(NamedTuple):
@@ -105,6 +134,7 @@ class Catalog:
 
     def __init__(self, database_url: str | sa.URL) -> None:
         self._engine: Engine = dialects.create_engine(database_url)
+        self._writers = dialects.queue_of_writers(self._engine)
         with self._engine.begin() as connection:
             dialects.lock(connection, _SCHEMA_LOCK)
             _metadata.create_all(connection)
@@ -123,14 +153,15 @@ class Catalog:
 
         It is committed, and durable, when the block ends; an exception rolls it back.
         """
-        with self._engine.begin() as connection:
+        with self._writers, self._engine.begin() as connection:
             dialects.lock(connection, content_hash)
             yield Writing(connection, content_hash)
 
     def image(self, content_hash: str) -> Image | None:
         """Find an image that is not damaged."""
         with dialects.reading(self._engine) as connection:
-            return _image_of(connection, content_hash, damaged=False)
+            row = connection.execute(_find_image, {"its_hash": content_hash}).first()
+        return None if row is None else Image(*row)
 
     def newest(self, urls: Iterable[str], bucket: str | None = None) -> dict[str, dict[str, Any]]:
         """Find the newest capture of each URL, by lookup time, then by insertion.
@@ -142,10 +173,10 @@ class Catalog:
         Returns:
             URL to entry, for those that lead to an image that is not damaged.
         """
-        digests = [_digest(url) for url in urls]
-        query = _in_bucket(_entries.where(_capture.c.url_digest.in_(digests)), bucket)
+        query = _newest if bucket is None else _newest_in_bucket
+        values = {"digests": [_digest(url) for url in urls], "its_bucket": bucket}
         with dialects.reading(self._engine) as connection:
-            rows = connection.execute(query.order_by(*_newest_last)).mappings().all()
+            rows = connection.execute(query, values).mappings().all()
         newest = {row["url"]: row for row in rows}
         return {url: _entry(row) for url, row in newest.items() if not row["damaged"]}
 
@@ -256,9 +287,14 @@ class Writing:
         self._connection = connection
         self._hash = content_hash
 
+    @cached_property
+    def is_damaged(self) -> bool | None:
+        """Whether the image was damaged when the transaction began; None where it had no row."""
+        return self._connection.scalar(_damage, {"its_hash": self._hash})
+
     def has_image(self) -> bool:
         """Tell whether the image has a row, damaged or not."""
-        return _image_of(self._connection, self._hash) is not None
+        return self.is_damaged is not None
 
     def put_image(self, image: Image) -> bool:
         """Record the image, or heal it where it was damaged.
@@ -266,14 +302,12 @@ class Writing:
         Returns:
             Whether it is new.
         """
-        values = image._asdict() | {"damaged": False} | _band_values(image.perceptual_hash)
-        if self.has_image():
-            self._connection.execute(
-                _image.update().where(_image.c.content_hash == self._hash).values(values)
-            )
-            return False
-        self._connection.execute(_image.insert().values(values))
-        return True
+        is_new = self.is_damaged is None
+        if is_new or self.is_damaged:
+            values = image._asdict() | {"damaged": False} | _band_values(image.perceptual_hash)
+            statement = _insert_image if is_new else _update_image
+            self._connection.execute(statement, values | {"its_hash": self._hash})
+        return is_new
 
     def put_capture(self, capture: Capture) -> dict[str, Any]:
         """Record the capture, or renew the URL's newest one when it led to the same image.
@@ -283,10 +317,7 @@ class Writing:
         """
         digest, seen = _digest(capture.url), _microseconds(capture.lookup_time)
         newest = self._connection.execute(
-            sa.select(_capture.c.id, _capture.c.content_hash, _capture.c.lookup_time)
-            .where(_capture.c.url_digest == digest, _capture.c.bucket == capture.bucket)
-            .order_by(*_newest_first)
-            .limit(1)
+            _newest_capture, {"digest": digest, "its_bucket": capture.bucket}
         ).first()
         if newest is not None and newest.content_hash == self._hash:
             renewed = capture._asdict() | {"lookup_time": max(seen, newest.lookup_time)}
@@ -300,7 +331,7 @@ class Writing:
             "lookup_time": seen,
             "created_at": _microseconds(datetime.now(UTC)),
         }
-        inserted = self._connection.execute(_capture.insert().values(values))
+        inserted = self._connection.execute(_insert_capture, values)
         return self._entry_of(inserted.inserted_primary_key[0])  # type: ignore[index]
 
     def mark_damaged(self) -> None:
@@ -324,16 +355,8 @@ class Writing:
         return deleted
 
     def _entry_of(self, capture_id: int) -> dict[str, Any]:
-        query = _entries.where(_capture.c.id == capture_id)
-        return _entry(self._connection.execute(query).mappings().one())
-
-
-def _image_of(connection: Connection, content_hash: str, **where: bool) -> Image | None:
-    query = sa.select(*(_image.c[name] for name in Image._fields)).where(
-        _image.c.content_hash == content_hash
-    )
-    row = connection.execute(query.filter_by(**where)).first()
-    return None if row is None else Image(*row)
+        row = self._connection.execute(_entry_of_capture, {"capture_id": capture_id})
+        return _entry(row.mappings().one())
 
 
 def _in_bucket(query: sa.Select[Any], bucket: str | None) -> sa.Select[Any]:

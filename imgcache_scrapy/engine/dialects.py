@@ -1,6 +1,9 @@
 """Where SQLite and PostgreSQL differ: connecting, locking, searching text."""
 
 import sqlite3
+import time
+from contextlib import AbstractContextManager, nullcontext
+from threading import Lock
 from typing import Any
 
 import sqlalchemy as sa
@@ -40,6 +43,14 @@ def reading(engine: Engine) -> Connection:
     return engine.connect().execution_options(imgcache_reading=True)
 
 
+def queue_of_writers(engine: Engine) -> AbstractContextManager[object]:
+    """Give what a write transaction of this process is opened in.
+
+    SQLite has one writer at a time, and lets the others try again after ever longer sleeps.
+    """
+    return Lock() if engine.dialect.name == "sqlite" else nullcontext()
+
+
 def lock(connection: Connection, content_hash: str) -> None:
     """Keep others from writing this image until the transaction ends."""
     if connection.dialect.name == "postgresql":
@@ -68,9 +79,23 @@ def _instr(element: contains, compiler: Any, **options: Any) -> str:
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
-    connection.execute("PRAGMA journal_mode=WAL")
+    _use_wal(connection)
     # NORMAL loses acknowledged images when the power goes.
     connection.execute("PRAGMA synchronous=FULL")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging; SQLite does not wait for others that do it at once."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin_immediate(connection: Connection) -> None:
