@@ -196,7 +196,10 @@ def table(figures: dict[str, dict[str, Figures]]) -> str:
             rows.append(row)
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = [
-        "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths)))
+        "  ".join(
+            c.ljust(w) if i < 2 else c.rjust(w)
+            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        )
         for row in rows
     ]
     return "\n".join(line.rstrip() for line in lines)
@@ -207,10 +210,10 @@ def plot(figures: dict[str, dict[str, Figures]], path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plt
 
     names = list(figures)
-    figure, axes = pyplot.subplots(figsize=(9, 0.45 * len(names) + 1.2))
+    figure, axes = plt.subplots(figsize=(9, 0.45 * len(names) + 1.2))
     for offset, (run_name, colour) in enumerate((("cold", "#3b6ea5"), ("warm", "#e08e45"))):
         seconds = [figures[name][run_name].median("crawl") for name in names]
         places = [index + 0.4 * offset - 0.2 for index in range(len(names))]

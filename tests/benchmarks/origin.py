@@ -1,4 +1,4 @@
-"""The site that benchmarks crawl: pages of five photograph-like JPEGs, served by its own process."""
+"""The site that benchmarks crawl: pages of five photograph-like JPEGs, in its own process."""
 
 import asyncio
 import random

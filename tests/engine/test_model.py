@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from PIL import Image
 
 from imgcache_scrapy.engine.cache import open_cache
@@ -130,6 +130,16 @@ any_bucket = st.sampled_from((*BUCKETS, None))
 any_limit = st.sampled_from((None, 0, 1, 2))
 
 
+some_store = st.tuples(some_image, some_url, some_bucket, st.integers(0, 3))
+
+DAMAGES = {
+    "one bit flipped": lambda data: bytes(byte ^ (at == 0) for at, byte in enumerate(data)),
+    "emptied": lambda _: b"",
+    "replaced": lambda _: b"something else",
+    "deleted": lambda _: None,
+}
+
+
 class CacheMachine(RuleBasedStateMachine):
     """Every rule does one thing to the cache and to the model, and compares what they say."""
 
@@ -144,13 +154,14 @@ class CacheMachine(RuleBasedStateMachine):
         self.cache.close()
         self.directory.cleanup()
 
-    @rule(image=some_image, url=some_url, bucket=some_bucket, hours=st.integers(0, 3))
-    def store(self, image, url, bucket, hours):
-        time = NOON + timedelta(hours=hours)
-        entry = self.cache.store(url, IMAGES[image], "test", bucket=bucket, lookup_time=time)
-        assert entry["created"] is self.model.store(image, url, bucket, time)
-        captures = self.model.by_age(url=url, bucket=bucket, image=image)
-        assert shown(entry) in map(astuple, captures)
+    @rule(stores=st.lists(some_store, min_size=1, max_size=4))
+    def store(self, stores):
+        for image, url, bucket, hours in stores:
+            time = NOON + timedelta(hours=hours)
+            entry = self.cache.store(url, IMAGES[image], "test", bucket=bucket, lookup_time=time)
+            assert entry["created"] is self.model.store(image, url, bucket, time)
+            captures = self.model.by_age(url=url, bucket=bucket, image=image)
+            assert shown(entry) in map(astuple, captures)
 
     @rule(image=some_image, bucket=some_bucket)
     def get_bytes(self, image, bucket):
@@ -204,22 +215,18 @@ class CacheMachine(RuleBasedStateMachine):
         self.cache.close()
         self.cache = open_cache(self.folder)
 
-    @rule(image=some_image, data=st.sampled_from((None, b"", b"something else")))
-    def damage(self, image, data):
-        if image in self.model.blobs:
-            path = self.folder / "blobs" / blob_key(image)
-            path.unlink(missing_ok=True)
-            del self.model.blobs[image]
-            if data is not None:
-                path.write_bytes(data)
-                self.model.blobs[image] = data
-
-    @rule(image=some_image)
-    def flip_a_bit(self, image):
-        if image in self.model.blobs:
-            flipped = bytes([IMAGES[image][0] ^ 1]) + IMAGES[image][1:]
-            (self.folder / "blobs" / blob_key(image)).write_bytes(flipped)
-            self.model.blobs[image] = flipped
+    @precondition(lambda self: self.model.blobs)
+    @rule(data=st.data(), damage=st.sampled_from(list(DAMAGES)), is_noticed=st.booleans())
+    def damage(self, data, damage, is_noticed):
+        image = data.draw(st.sampled_from(sorted(self.model.blobs)))
+        path = self.folder / "blobs" / blob_key(image)
+        damaged = DAMAGES[damage](self.model.blobs.pop(image))
+        path.unlink()
+        if damaged is not None:
+            path.write_bytes(damaged)
+            self.model.blobs[image] = damaged
+        if is_noticed:
+            self.get_all_bytes()
 
     @invariant()
     def every_url_leads_where_it_should(self):
