@@ -14,7 +14,7 @@ from scrapy.utils.asyncio import is_asyncio_available
 from imgcache_scrapy.client import AsyncImgCacheClient
 from imgcache_scrapy.entry import Entry
 from imgcache_scrapy.errors import ConfigurationError
-from imgcache_scrapy.joining import Joined, Room
+from imgcache_scrapy.joining import Joined, Place, Room
 from imgcache_scrapy.responses import is_from_cache
 from imgcache_scrapy.settings import Settings
 
@@ -65,7 +65,6 @@ class Crawl:
         self._crawler = ref(crawler)
         self._lookups: Joined[str, Entry] = Joined(self._lookup_many, limit=_JOINED)
         self._misses = Room(count=MAX_MISSES, size=MAX_MISS_BYTES)
-        self.enter = self._misses.enter
         self._counted: set[int] = set()
         self._fates: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
@@ -94,6 +93,10 @@ class Crawl:
         return AsyncImgCacheClient(
             self.settings.url, self.settings.timeout, bucket=self.settings.bucket
         )
+
+    async def enter(self, expected: int) -> Place:
+        """Wait for a place for a body of about this many bytes; nobody who holds one may wait."""
+        return await self._misses.enter(expected)
 
     async def lookup(self, key: str) -> Entry | None:
         """Ask the cache for a URL; trouble is a miss and a stat."""

@@ -369,7 +369,8 @@ class DropInPipeline(CachedMediaPipeline):
             raise refusal
         if entry is None:
             return await self._written(response, request, item, refusal)
-        request.meta["imgcache_entry"] = entry
+        # After a redirect the response is another request's.
+        request.meta["imgcache_entry"] = response.meta["imgcache_entry"] = entry
         info = await self._written(response, request, item)
         status = "cached" if obtained.is_hit else _status(entry, response)
         return _with_entry({**info, "status": status}, entry)
