@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,14 @@ import httpx
 from imgcache_scrapy.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
-
     from imgcache_scrapy.engine.cache import ImageCache
     from imgcache_scrapy.server.app import Workers
+
+Message = MutableMapping[str, Any]
+ASGIApp = Callable[
+    [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]],
+    Awaitable[None],
+]
 
 _SERVER_LIBRARIES = ("fastapi", "numpy", "obstore", "PIL", "python_multipart", "sqlalchemy")
 
@@ -76,7 +80,7 @@ class EmbeddedTransport(httpx.AsyncBaseTransport):
             raise ConfigurationError(f"there can be no cache in {folder}: {error}") from error
         self._folder = folder
         self._opening = asyncio.Lock()
-        self._app: FastAPI | None = None
+        self._app: ASGIApp | None = None
         self._workers: Workers | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -93,7 +97,7 @@ class EmbeddedTransport(httpx.AsyncBaseTransport):
         if workers is not None:
             await asyncio.to_thread(self._close, workers)
 
-    def _open(self) -> "FastAPI":
+    def _open(self) -> ASGIApp:
         # Imported here, since importing the package or talking to a service needs none of it.
         from imgcache_scrapy.server.app import create_app  # noqa: PLC0415
 
@@ -106,7 +110,7 @@ class EmbeddedTransport(httpx.AsyncBaseTransport):
         _shared.give_back(self._folder)
 
 
-async def _ask(app: "FastAPI", request: httpx.Request) -> httpx.Response:
+async def _ask(app: ASGIApp, request: httpx.Request) -> httpx.Response:
     """Have the app answer a request, with whole bodies.
 
     httpx's own ASGITransport looks for a library that is not there at each request, and hands a
@@ -129,14 +133,14 @@ async def _ask(app: "FastAPI", request: httpx.Request) -> httpx.Response:
         "client": ("127.0.0.1", 0),
     }
 
-    async def receive() -> dict[str, Any]:
+    async def receive() -> Message:
         nonlocal body
         if body is None:
             return {"type": "http.disconnect"}
         message, body = {"type": "http.request", "body": body, "more_body": False}, None
         return message
 
-    async def send(message: MutableMapping[str, Any]) -> None:
+    async def send(message: Message) -> None:
         nonlocal status, headers
         if message["type"] == "http.response.start":
             status, headers = message["status"], message.get("headers", [])

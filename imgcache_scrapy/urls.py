@@ -55,7 +55,9 @@ def filename_of(url: str) -> str | None:
     """Take the last part of the URL's path, unquoted; None where there is none."""
     if url.startswith("data:"):
         return None
-    return unquote(basename(urlsplit(url).path))[:MAX_NAME] or None
+    # What is hidden by quoting must not lead to another folder, or end the name, either.
+    name = basename(unquote(basename(urlsplit(url).path)).replace("\\", "/"))
+    return "".join(char for char in name if char.isprintable())[:MAX_NAME] or None
 
 
 def data_key(url: str) -> str:

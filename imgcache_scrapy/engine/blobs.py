@@ -29,6 +29,8 @@ def open_blobs(blobs_url: str) -> "Blobs":
     """
     parts = urlsplit(blobs_url)
     if parts.scheme == "file":
+        if parts.netloc:
+            raise ConfigurationError(f"{blobs_url!r} names a host: file:///folder is needed")
         return FileBlobs(Path(unquote(parts.path)))
     try:
         return Blobs(from_url(blobs_url))
@@ -81,7 +83,9 @@ class FileBlobs(Blobs):
     """Images' bytes in a folder: obstore reads them, but never syncs what it writes."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        with _failures():
+            folder.mkdir(parents=True, exist_ok=True)
+            _sync_folder(folder.parent)
         self._folder = folder
         super().__init__(LocalStore(folder))
 
@@ -90,7 +94,7 @@ class FileBlobs(Blobs):
         path = self._folder / blob_key(content_hash)
         with _failures():
             if not path.parent.exists():
-                path.parent.mkdir(exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 _sync_folder(self._folder)
             # obstore hides names with a # from listings, as it does with its own leftovers.
             draft = path.with_name(f"{path.name}#{uuid4().hex}")

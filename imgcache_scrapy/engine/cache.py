@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import exc
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
 
 from imgcache_scrapy.engine.blobs import open_blobs
 from imgcache_scrapy.engine.catalog import Capture, Catalog, Image
@@ -205,9 +205,10 @@ class _catalog_failures:  # noqa: N801
         pass
 
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, DBAPIError):
+        if isinstance(error, (exc.DBAPIError, exc.TimeoutError)):
             # Not the statement: it may hold URLs, and a connection's address its password.
-            raise UnavailableError(f"the catalog failed: {type(error.orig).__name__}") from error
+            cause = getattr(error, "orig", error)
+            raise UnavailableError(f"the catalog failed: {type(cause).__name__}") from error
 
 
 def _utc(time: datetime | None) -> datetime:
