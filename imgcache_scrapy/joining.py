@@ -3,6 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Mapping
+from itertools import islice
 from typing import Generic, Self, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -91,8 +92,10 @@ class Once(Generic[K, V]):
         return await asyncio.shield(task)
 
     def _forget(self) -> None:
-        for key in list(self._outcomes)[: max(0, len(self._outcomes) - self._remembered)]:
-            if self._outcomes[key].done():
+        surplus = len(self._outcomes) - self._remembered
+        if surplus > 0:
+            oldest = list(islice(self._outcomes.items(), surplus))
+            for key in [key for key, task in oldest if task.done()]:
                 del self._outcomes[key]
 
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 import sys
 import time
+from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from statistics import quantiles
 
@@ -48,12 +50,25 @@ class Stopwatch:
     def closed(self):
         self.seconds = time.perf_counter() - self.start
         self.sampling.cancel()
+        self.memory = peak_memory()
 
     async def sample(self):
         while True:
             asked = time.perf_counter()
             await asyncio.sleep(LAG_INTERVAL)
             self.lags.append(time.perf_counter() - asked - LAG_INTERVAL)
+
+
+def peak_memory() -> float:
+    """The most that this process and its children have held, in MB; Linux.
+
+    Not by getrusage, to which a child that was just forked is as large as its parent.
+    """
+    processes = [Path("/proc/self")]
+    for task in Path("/proc/self/task").iterdir():
+        processes += [Path("/proc") / child for child in (task / "children").read_text().split()]
+    status = "".join((process / "status").read_text() for process in processes)
+    return sum(int(peak) for peak in re.findall(r"VmHWM:\s+(\d+) kB", status)) / 1024
 
 
 def main() -> None:
@@ -77,7 +92,7 @@ def main() -> None:
         {
             "crawl": crawler.stopwatch.seconds,
             "cpu": own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime,
-            "memory": own.ru_maxrss / 1024 + children.ru_maxrss / 1024,
+            "memory": crawler.stopwatch.memory,
             "lag": 1000 * quantiles(lags, n=100)[-1] if len(lags) > 1 else 0.0,
             "samples": len(lags),
             "images": crawler.stats.get_value("imgcache/hit", 0)
