@@ -75,7 +75,8 @@ class Once(Generic[K, V]):
 
     def __init__(self, *, remembered: int) -> None:
         self._remembered = remembered
-        self._outcomes: OrderedDict[K, asyncio.Task[V]] = OrderedDict()
+        self._outcomes: OrderedDict[K, asyncio.Future[V]] = OrderedDict()
+        self._running: set[asyncio.Task[None]] = set()
 
     async def do(self, key: K, make: Callable[[], Awaitable[V]]) -> V:
         """Give the outcome of the key, by doing it where it was not done yet.
@@ -84,23 +85,32 @@ class Once(Generic[K, V]):
             key: names the thing.
             make: does it; should return its failures, since what it raises is kept alive.
         """
-        task = self._outcomes.get(key)
-        if task is None:
-            task = self._outcomes[key] = asyncio.ensure_future(_awaited(make))
-            task.add_done_callback(lambda _: self._forget())
+        outcome = self._outcomes.get(key)
+        if outcome is None:
+            outcome = self._outcomes[key] = asyncio.get_running_loop().create_future()
+            # A task would keep alive whatever its context saw.
+            task = asyncio.create_task(self._make(make, outcome))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
         self._outcomes.move_to_end(key)
-        return await asyncio.shield(task)
+        return await asyncio.shield(outcome)
+
+    async def _make(self, make: Callable[[], Awaitable[V]], outcome: "asyncio.Future[V]") -> None:
+        try:
+            outcome.set_result(await make())
+        except BaseException as error:
+            outcome.set_exception(error)
+            outcome.exception()  # whoever asked may be gone
+            if not isinstance(error, Exception):
+                raise
+        self._forget()
 
     def _forget(self) -> None:
         surplus = len(self._outcomes) - self._remembered
         if surplus > 0:
             oldest = list(islice(self._outcomes.items(), surplus))
-            for key in [key for key, task in oldest if task.done()]:
+            for key in [key for key, outcome in oldest if outcome.done()]:
                 del self._outcomes[key]
-
-
-async def _awaited(make: Callable[[], Awaitable[V]]) -> V:
-    return await make()
 
 
 class Room:
