@@ -13,6 +13,7 @@ PACKAGE = Path(imgcache_scrapy.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = {"scrapy", "fastapi", "starlette", "sqlalchemy", "PIL", "numpy", "obstore", "twisted"}
 SCRAPY_FILES = {
+    "media.py",
     "addon.py",
     "pipeline.py",
     "middleware.py",
@@ -24,7 +25,6 @@ SCRAPY_FILES = {
 # Which files may import a library, by the beginning of their path.
 HOMES = {
     "httpx": {"client.py", "embedded.py"},
-    "anyio": {"client.py"},
     "sqlalchemy": {"engine/"},
     "obstore": {"engine/blobs.py"},
     "PIL": {"engine/decoding.py"},
@@ -47,6 +47,7 @@ LAYERS = [
     ["__init__"],
     ["addon"],
     ["pipeline"],
+    ["media"],
     ["middleware"],
     ["failures"],
     ["crawl"],

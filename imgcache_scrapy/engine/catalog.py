@@ -1,4 +1,4 @@
-"""The catalog: tables of images and captures, and every query, for SQLite and PostgreSQL alike."""
+"""The catalog: every query on images and captures, for SQLite and PostgreSQL alike."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -12,42 +12,17 @@ from sqlalchemy.engine import Connection, Engine, RowMapping
 
 from imgcache_scrapy.engine import dialects
 from imgcache_scrapy.engine.similarity import BAND_COUNT, band_candidates, bands
+from imgcache_scrapy.engine.tables import SCHEMA
+from imgcache_scrapy.engine.tables import capture as _capture
+from imgcache_scrapy.engine.tables import image as _image
+from imgcache_scrapy.engine.tables import metadata as _metadata
+from imgcache_scrapy.engine.tables import schema as _schema
 from imgcache_scrapy.errors import ConfigurationError
 
-SCHEMA = 1
 _SCHEMA_LOCK = "0" * 64
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_metadata = sa.MetaData()
-_schema = sa.Table("imgcache_schema", _metadata, sa.Column("number", sa.Integer, nullable=False))
-_image = sa.Table(
-    "image",
-    _metadata,
-    sa.Column("content_hash", sa.String(64), primary_key=True),
-    sa.Column("content_type", sa.String(64), nullable=False),
-    sa.Column("file_size_bytes", sa.BigInteger, nullable=False),
-    sa.Column("width", sa.Integer),
-    sa.Column("height", sa.Integer),
-    sa.Column("perceptual_hash", sa.String(16)),
-    *(sa.Column(f"band{i}", sa.Integer, index=True) for i in range(BAND_COUNT)),
-    sa.Column("damaged", sa.Boolean, nullable=False, default=False),
-)
-_capture = sa.Table(
-    "capture",
-    _metadata,
-    # SQLite only numbers rows by itself where the key is INTEGER.
-    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
-    # The URL itself may be longer than an index row can be.
-    sa.Column("url_digest", sa.LargeBinary(16), nullable=False, index=True),
-    sa.Column("bucket", sa.Text, nullable=False),
-    sa.Column("url", sa.Text, nullable=False),
-    sa.Column("content_hash", sa.ForeignKey("image.content_hash"), nullable=False, index=True),
-    sa.Column("original_filename", sa.Text),
-    sa.Column("client_name", sa.Text, nullable=False),
-    sa.Column("lookup_time", sa.BigInteger, nullable=False),
-    sa.Column("created_at", sa.BigInteger, nullable=False),
-)
 _bands = [_image.c[f"band{i}"] for i in range(BAND_COUNT)]
 _newest_last = (_capture.c.lookup_time, _capture.c.id)
 _newest_first = (_capture.c.lookup_time.desc(), _capture.c.id.desc())

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from imgcache_scrapy.engine.catalog import SCHEMA, Capture, Catalog, Image
+from imgcache_scrapy.engine.catalog import Capture, Catalog, Image
+from imgcache_scrapy.engine.tables import SCHEMA
 from imgcache_scrapy.entry import content_hash_of
 from imgcache_scrapy.errors import ConfigurationError
 
