@@ -97,7 +97,7 @@ class ImgCacheMiddleware:
         if entry is None or body is None:
             return None
         response = cached_response(request, entry, body)
-        if not _is_managed(request):
+        if not _is_managed(request) and _asked_first(request, key) == key:
             self._crawl.count(key, "hit", saved=len(body))
         return response
 

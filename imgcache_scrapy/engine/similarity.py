@@ -2,7 +2,6 @@
 
 from itertools import combinations
 
-HASH_BITS = 64
 BAND_COUNT = 5
 _WIDTHS = (13, 13, 13, 13, 12)
 _MAX_FLIPS = 2

@@ -76,6 +76,17 @@ def test_the_asked_url_is_stored_after_a_redirect(site, crawl):
     assert site.images_asked() == {"/go.jpg": 1, "/a.jpg": 1}
 
 
+def test_a_redirect_to_a_known_image_counts_once(site, crawl):
+    """Its target comes from the cache, and the URL that was asked for has the fate."""
+    site.answers |= {"/go.jpg": redirect("/a.jpg"), "/a.jpg": jpeg(1)}
+    crawl(settings=MIDDLEWARE, requests=[[f"{site.url}/a.jpg", {}]])
+    for _ in range(2):
+        done = crawl(settings=MIDDLEWARE, requests=[[f"{site.url}/go.jpg", {}]])
+        assert done.fates == {"hit": 1}
+        assert done.stats["imgcache/bytes_saved"] == len(jpeg(1))
+    assert site.images_asked() == {"/go.jpg": 1, "/a.jpg": 1}
+
+
 def test_a_compressed_picture_is_stored_as_it_is(site, crawl, tmp_path):
     """Content-Encoding is undone before; a Content-Length that was the encoded one's is no cut."""
     body = jpeg(1)
