@@ -145,8 +145,7 @@ class DropInPipeline(CachedMediaPipeline):
         # After a redirect the response is another request's.
         request.meta["imgcache_entry"] = response.meta["imgcache_entry"] = entry
         info = await self._written(response, request, item)
-        status = "cached" if obtained.is_hit else _status(entry, response)
-        return _with_entry({**info, "status": status}, entry)
+        return _with_entry({**info, "status": _status(entry, response)}, entry)
 
     async def _written(
         self, response: Response, request: Request, item: Any, refusal: ImageFailed | None = None
@@ -188,7 +187,7 @@ class ImgCacheImagesPipeline(DropInPipeline, ImagesPipeline):
 
 
 def _status(entry: Entry, response: Response) -> str:
-    if "cached" in response.flags:  # by us, where a redirect led to, or by HttpCache
+    if "cached" in response.flags:  # by us, or by HttpCache
         return "cached"
     return "downloaded" if entry["created"] else "duplicate"
 

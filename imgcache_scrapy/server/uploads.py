@@ -116,8 +116,6 @@ def _validated(form: FormData) -> Upload:
         raise InvalidRequestError(sentence(error.errors(include_input=False))) from error
     if len(found.file) > MAX_IMAGE_BYTES:
         raise TooLargeError(_TOO_LARGE)
-    if not found.file:
-        raise InvalidRequestError("an image must not be empty")
     checked(found.url)
     return found
 
