@@ -1,7 +1,8 @@
 """ImageCache: the rules of the cache, over a catalog, blobs and a decoder."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,23 @@ from sqlalchemy import exc
 from sqlalchemy.engine import URL
 
 from imgcache_scrapy.engine.blobs import open_blobs
-from imgcache_scrapy.engine.catalog import Capture, Catalog, Image
+from imgcache_scrapy.engine.catalog import Catalog
 from imgcache_scrapy.engine.decoder import Decoder
+from imgcache_scrapy.engine.rows import Capture, Image
 from imgcache_scrapy.entry import content_hash_of
-from imgcache_scrapy.errors import InvalidRequestError, NotFoundError, UnavailableError
+from imgcache_scrapy.errors import (
+    InvalidRequestError,
+    NotFoundError,
+    TooLargeError,
+    UnavailableError,
+)
 from imgcache_scrapy.formats import sniff
 from imgcache_scrapy.urls import filename_of
 
 # Where `imgcache serve` keeps its cache when told nothing else.
 DEFAULT_FOLDER = Path("imgcache")
 UNKNOWN_TYPE = "application/octet-stream"
+MAX_IMAGE_BYTES = 100 * 2**20
 
 
 def open_cache(folder: Path) -> "ImageCache":
@@ -44,6 +52,21 @@ def open_cache(folder: Path) -> "ImageCache":
         )
     except OSError as error:
         raise UnavailableError(f"the cache in {folder} cannot be opened: {error}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A store whose blob is durable, and that is to be committed.
+
+    Attributes:
+        image: what is known of the image.
+        capture: how it was seen.
+        data: its bytes, should the blob be gone by then.
+    """
+
+    image: Image
+    capture: Capture
+    data: bytes
 
 
 class ImageCache:
@@ -89,19 +112,52 @@ class ImageCache:
 
         Raises:
             InvalidRequestError: there are no bytes.
+            TooLargeError: there are more than `MAX_IMAGE_BYTES`.
+        """
+        prepared = self.prepare(
+            url, data, client_name, bucket=bucket, lookup_time=lookup_time, filename=filename
+        )
+        return self.commit([prepared])[prepared]
+
+    def prepare(
+        self,
+        url: str,
+        data: bytes,
+        client_name: str,
+        *,
+        bucket: str = "",
+        lookup_time: datetime | None = None,
+        filename: str | None = None,
+    ) -> "Prepared":
+        """Do what of a store can be done beside others: hash, decode, make the blob durable.
+
+        The arguments and errors are those of `store`.
         """
         if not data:
             raise InvalidRequestError("an image must not be empty")
+        if len(data) > MAX_IMAGE_BYTES:
+            raise TooLargeError(f"an image must not be larger than {MAX_IMAGE_BYTES} bytes")
         capture = Capture(url, bucket, client_name, filename or filename_of(url), _utc(lookup_time))
         content_hash = content_hash_of(data)
         with _catalog_failures():
-            image = self._catalog.image(content_hash) or self._new_image(content_hash, data)
-            with self._catalog.exclusive(content_hash) as writing:
+            image = self._catalog.image(content_hash)
+        return Prepared(image or self._new_image(content_hash, data), capture, data)
+
+    def commit(self, stores: Sequence["Prepared"]) -> dict["Prepared", dict[str, Any]]:
+        """Record prepared stores, all in one transaction; they are durable when this returns.
+
+        Returns:
+            The entry of each, with `created`: whether the image is new.
+        """
+        blobs = {store.image.content_hash: store.data for store in stores}
+        with _catalog_failures(), self._catalog.exclusive(blobs) as writing:
+            for content_hash, data in blobs.items():
                 # A delete may have come between, or damage been found.
-                if writing.is_damaged or self._blobs.size(content_hash) != len(data):
+                is_there = self._blobs.size(content_hash) == len(data)
+                if writing.is_damaged(content_hash) or not is_there:
                     self._blobs.put(content_hash, data)
-                created = writing.put_image(image)
-                return {**writing.put_capture(capture), "created": created}
+            entries = writing.record([(store.image, store.capture) for store in stores])
+        return dict(zip(stores, entries, strict=True))
 
     def _new_image(self, content_hash: str, data: bytes) -> Image:
         facts = self._decoder.facts(data)
@@ -135,10 +191,10 @@ class ImageCache:
 
     def _second_look(self, content_hash: str) -> bytes:
         # Within the lock, since a delete and a store may have run beside the first look.
-        with _catalog_failures(), self._catalog.exclusive(content_hash) as writing:
+        with _catalog_failures(), self._catalog.exclusive([content_hash]) as writing:
             data = self._sound_bytes(content_hash)
             if data is None:
-                writing.mark_damaged()
+                writing.mark_damaged(content_hash)
         if data is None:
             raise NotFoundError(f"the bytes of image {content_hash} are missing or damaged")
         return data
@@ -178,13 +234,13 @@ class ImageCache:
             NotFoundError: this bucket has no capture of it.
         """
         with _catalog_failures():
-            with self._catalog.exclusive(content_hash) as writing:
-                deleted = writing.delete_captures(bucket)
+            with self._catalog.exclusive([content_hash]) as writing:
+                deleted = writing.delete_captures(content_hash, bucket)
             if not deleted:
                 raise NotFoundError(f"no image {content_hash} here")
             # The row is gone for good before its blob goes; a store may have come between.
-            with self._catalog.exclusive(content_hash) as writing:
-                if not writing.has_image():
+            with self._catalog.exclusive([content_hash]) as writing:
+                if not writing.has_image(content_hash):
                     self._blobs.delete(content_hash)
 
     def totals(self) -> dict[str, int]:

@@ -1,27 +1,23 @@
 """The catalog: every query on images and captures, for SQLite and PostgreSQL alike."""
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine, RowMapping
 
 from imgcache_scrapy.engine import dialects
-from imgcache_scrapy.engine.similarity import BAND_COUNT, band_candidates, bands
+from imgcache_scrapy.engine.rows import Image, digest, entry_of
+from imgcache_scrapy.engine.similarity import BAND_COUNT, band_candidates
 from imgcache_scrapy.engine.tables import SCHEMA
 from imgcache_scrapy.engine.tables import capture as _capture
 from imgcache_scrapy.engine.tables import image as _image
 from imgcache_scrapy.engine.tables import metadata as _metadata
 from imgcache_scrapy.engine.tables import schema as _schema
+from imgcache_scrapy.engine.writing import Writing
 from imgcache_scrapy.errors import ConfigurationError
 
-_SCHEMA_LOCK = "0" * 64
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SCHEMA_LOCK = ["0" * 64]
 
 _bands = [_image.c[f"band{i}"] for i in range(BAND_COUNT)]
 _newest_last = (_capture.c.lookup_time, _capture.c.id)
@@ -39,62 +35,10 @@ _find_image = sa.select(
     _image.c.height,
     _image.c.perceptual_hash,
 ).where(_image.c.content_hash == sa.bindparam("its_hash"), ~_image.c.damaged)
-_damage = sa.select(_image.c.damaged).where(_image.c.content_hash == sa.bindparam("its_hash"))
-_update_image = _image.update().where(_image.c.content_hash == sa.bindparam("its_hash"))
-_insert_image = _image.insert()
-_insert_capture = _capture.insert()
-_newest_capture = (
-    sa.select(_capture.c.id, _capture.c.content_hash, _capture.c.lookup_time)
-    .where(
-        _capture.c.url_digest == sa.bindparam("digest"),
-        _capture.c.bucket == sa.bindparam("its_bucket"),
-    )
-    .order_by(*_newest_first)
-    .limit(1)
-)
-_entry_of_capture = _entries.where(_capture.c.id == sa.bindparam("capture_id"))
 _newest = _entries.where(
     _capture.c.url_digest.in_(sa.bindparam("digests", expanding=True))
 ).order_by(*_newest_last)
 _newest_in_bucket = _newest.where(_capture.c.bucket == sa.bindparam("its_bucket"))
-
-
-class Image(NamedTuple):
-    """What the catalog knows of an image.
-
-    Attributes:
-        content_hash: BLAKE2b-256 of the bytes, 64 hex digits.
-        content_type: by the bytes' magic.
-        file_size_bytes: length of the bytes.
-        width: pixels as displayed, None where not decoded.
-        height: pixels as displayed, None where not decoded.
-        perceptual_hash: 16 hex digits, None where not decoded.
-    """
-
-    content_hash: str
-    content_type: str
-    file_size_bytes: int
-    width: int | None
-    height: int | None
-    perceptual_hash: str | None
-
-
-class Capture(NamedTuple):
-    """One observation, "this URL gave this image then", to be recorded.
-
-    Attributes:
-        url: the cache key of the URL.
-        bucket: the name space.
-        client_name: who saw it.
-        original_filename: a hint.
-        lookup_time: when it was seen.
-    """
-
-    url: str
-    bucket: str
-    client_name: str
-    original_filename: str | None
-    lookup_time: datetime
 
 
 class Catalog:
@@ -108,7 +52,7 @@ class Catalog:
     """
 
     def __init__(self, database_url: str | sa.URL) -> None:
-        self._engine: Engine = dialects.create_engine(database_url)
+        self._engine = dialects.create_engine(database_url)
         self._writers = dialects.queue_of_writers(self._engine)
         with self._engine.begin() as connection:
             dialects.lock(connection, _SCHEMA_LOCK)
@@ -123,14 +67,14 @@ class Catalog:
             )
 
     @contextmanager
-    def exclusive(self, content_hash: str) -> "Iterator[Writing]":
-        """Open a transaction in which nobody else puts or unlinks the blob of this image.
+    def exclusive(self, content_hashes: Collection[str]) -> Iterator[Writing]:
+        """Open a transaction in which nobody else puts or unlinks the blobs of these images.
 
         It is committed, and durable, when the block ends; an exception rolls it back.
         """
         with self._writers, self._engine.begin() as connection:
-            dialects.lock(connection, content_hash)
-            yield Writing(connection, content_hash)
+            dialects.lock(connection, content_hashes)
+            yield Writing(connection, content_hashes)
 
     def image(self, content_hash: str) -> Image | None:
         """Find an image that is not damaged."""
@@ -149,11 +93,11 @@ class Catalog:
             URL to entry, for those that lead to an image that is not damaged.
         """
         query = _newest if bucket is None else _newest_in_bucket
-        values = {"digests": [_digest(url) for url in urls], "its_bucket": bucket}
+        values = {"digests": [digest(url) for url in urls], "its_bucket": bucket}
         with dialects.reading(self._engine) as connection:
             rows = connection.execute(query, values).mappings().all()
         newest = {row["url"]: row for row in rows}
-        return {url: _entry(row) for url, row in newest.items() if not row["damaged"]}
+        return {url: entry_of(row) for url, row in newest.items() if not row["damaged"]}
 
     def newest_of_image(self, content_hash: str, bucket: str | None) -> dict[str, Any] | None:
         """Find the newest capture of an image that is not damaged, in a bucket or anywhere."""
@@ -178,7 +122,7 @@ class Catalog:
         query = _entries.where(_capture.c.id.in_(newest), ~_image.c.damaged)
         with dialects.reading(self._engine) as connection:
             rows = connection.execute(query.order_by(*_newest_first).limit(limit)).mappings()
-            return [_entry(row) for row in rows]
+            return [entry_of(row) for row in rows]
 
     def similar(
         self,
@@ -251,118 +195,9 @@ class Catalog:
                 rows = connection.execute(
                     query.where(~_image.c.damaged).order_by(*_newest_last)
                 ).mappings()
-                found.update((row["content_hash"], _entry(row)) for row in rows)
+                found.update((row["content_hash"], entry_of(row)) for row in rows)
         return found
-
-
-class Writing:
-    """One transaction on one image; made by `Catalog.exclusive`."""
-
-    def __init__(self, connection: Connection, content_hash: str) -> None:
-        self._connection = connection
-        self._hash = content_hash
-
-    @cached_property
-    def is_damaged(self) -> bool | None:
-        """Whether the image was damaged when the transaction began; None where it had no row."""
-        return self._connection.scalar(_damage, {"its_hash": self._hash})
-
-    def has_image(self) -> bool:
-        """Tell whether the image has a row, damaged or not."""
-        return self.is_damaged is not None
-
-    def put_image(self, image: Image) -> bool:
-        """Record the image, or heal it where it was damaged.
-
-        Returns:
-            Whether it is new.
-        """
-        is_new = self.is_damaged is None
-        if is_new or self.is_damaged:
-            values = image._asdict() | {"damaged": False} | _band_values(image.perceptual_hash)
-            statement = _insert_image if is_new else _update_image
-            self._connection.execute(statement, values | {"its_hash": self._hash})
-        return is_new
-
-    def put_capture(self, capture: Capture) -> dict[str, Any]:
-        """Record the capture, or renew the URL's newest one when it led to the same image.
-
-        Returns:
-            The entry.
-        """
-        digest, seen = _digest(capture.url), _microseconds(capture.lookup_time)
-        newest = self._connection.execute(
-            _newest_capture, {"digest": digest, "its_bucket": capture.bucket}
-        ).first()
-        if newest is not None and newest.content_hash == self._hash:
-            renewed = capture._asdict() | {"lookup_time": max(seen, newest.lookup_time)}
-            self._connection.execute(
-                _capture.update().where(_capture.c.id == newest.id).values(renewed)
-            )
-            return self._entry_of(newest.id)
-        values = capture._asdict() | {
-            "url_digest": digest,
-            "content_hash": self._hash,
-            "lookup_time": seen,
-            "created_at": _microseconds(datetime.now(UTC)),
-        }
-        inserted = self._connection.execute(_insert_capture, values)
-        return self._entry_of(inserted.inserted_primary_key[0])  # type: ignore[index]
-
-    def mark_damaged(self) -> None:
-        """Make the image a miss until it is stored again."""
-        self._connection.execute(
-            _image.update().where(_image.c.content_hash == self._hash).values(damaged=True)
-        )
-
-    def delete_captures(self, bucket: str) -> int:
-        """Forget a bucket's captures of the image, and the image with its last capture.
-
-        Returns:
-            How many captures there were.
-        """
-        here = _capture.c.content_hash == self._hash
-        deleted = self._connection.execute(
-            _capture.delete().where(here, _capture.c.bucket == bucket)
-        ).rowcount
-        if not self._connection.scalar(sa.select(sa.exists().where(here))):
-            self._connection.execute(_image.delete().where(_image.c.content_hash == self._hash))
-        return deleted
-
-    def _entry_of(self, capture_id: int) -> dict[str, Any]:
-        row = self._connection.execute(_entry_of_capture, {"capture_id": capture_id})
-        return _entry(row.mappings().one())
 
 
 def _in_bucket(query: sa.Select[Any], bucket: str | None) -> sa.Select[Any]:
     return query if bucket is None else query.where(_capture.c.bucket == bucket)
-
-
-def _digest(url: str) -> bytes:
-    return hashlib.blake2b(url.encode(), digest_size=16).digest()
-
-
-def _band_values(perceptual_hash: str | None) -> dict[str, int | None]:
-    found = [None] * BAND_COUNT if perceptual_hash is None else bands(int(perceptual_hash, 16))
-    return {f"band{i}": value for i, value in enumerate(found)}
-
-
-def _microseconds(time: datetime) -> int:
-    return (time - _EPOCH) // timedelta(microseconds=1)
-
-
-def _iso(microseconds: int) -> str:
-    return (_EPOCH + timedelta(microseconds=microseconds)).isoformat()
-
-
-_TRAVELS = (
-    "url", "content_hash", "content_type", "file_size_bytes", "original_filename",
-    "width", "height", "perceptual_hash", "client_name", "bucket",
-)  # fmt: skip
-
-
-def _entry(row: RowMapping) -> dict[str, Any]:
-    entry = {name: row[name] for name in _TRAVELS}
-    entry["lookup_time"] = _iso(row["lookup_time"])
-    entry["created_at"] = _iso(row["created_at"])
-    return entry

@@ -1,13 +1,13 @@
 """Has pictures decoded by a child program, so that a bad one costs its facts and not the crawl."""
 
+import math
 import os
 import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from threading import Lock, Timer
+from contextlib import suppress
+from threading import Lock, Thread
 from typing import IO, NamedTuple, cast
 
 REQUEST = struct.Struct("!Q")
@@ -15,6 +15,9 @@ REQUEST = struct.Struct("!Q")
 
 REPLY = struct.Struct("!IIQ")
 """What comes back: width, height, perceptual hash; all zero for `NO_FACTS`."""
+
+
+_WATCH_INTERVAL = 0.1
 
 
 class Facts(NamedTuple):
@@ -49,6 +52,7 @@ class Decoder:
         self._time_limit = time_limit
         self._lock = Lock()
         self._child: subprocess.Popen[bytes] | None = None
+        self._deadline = math.inf
 
     def facts(self, data: bytes) -> Facts:
         """Tell the size and the perceptual hash of a picture.
@@ -78,17 +82,30 @@ class Decoder:
     def _ask(self, data: bytes) -> Facts:
         child = self._live_child()
         requests, replies = cast("IO[bytes]", child.stdin), cast("IO[bytes]", child.stdout)
-        with _killed_after(self._time_limit, child):
+        deadline = self._deadline = time.monotonic() + self._time_limit
+        try:
             requests.write(REQUEST.pack(len(data)))
             requests.write(data)
             requests.flush()
             reply = Facts(*REPLY.unpack(replies.read(REPLY.size)))
+        finally:
+            self._deadline = math.inf
+        if time.monotonic() >= deadline:  # The answer came, but the child may have been killed.
+            raise TimeoutError
         return reply if reply.width else NO_FACTS
+
+    def _watch(self, child: subprocess.Popen[bytes]) -> None:
+        """Kill a child that is late, which ends all waiting for it; a timer a picture is dear."""
+        while child.poll() is None:
+            time.sleep(_WATCH_INTERVAL)
+            if time.monotonic() >= self._deadline:
+                child.kill()
 
     def _live_child(self) -> subprocess.Popen[bytes]:
         if self._child is None or self._child.poll() is not None:
             self._end_child()
             self._child = _start_child()
+            Thread(target=self._watch, args=[self._child], daemon=True).start()
         return self._child
 
     def _end_child(self) -> None:
@@ -111,22 +128,3 @@ def _start_child() -> subprocess.Popen[bytes]:
         # Ctrl-C does not reach another process group, not even before the child can ignore it.
         process_group=0,
     )
-
-
-@contextmanager
-def _killed_after(seconds: float, child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Kill the child, which ends all waiting for it, when the block takes longer.
-
-    Raises:
-        TimeoutError: the block came to its end all the same, but the child may have been killed.
-    """
-    deadline = time.monotonic() + seconds
-    watchdog = Timer(seconds, child.kill)
-    watchdog.start()
-    try:
-        yield
-    finally:
-        watchdog.cancel()
-        watchdog.join()
-    if time.monotonic() >= deadline:
-        raise TimeoutError

@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
 from typing import Any
@@ -51,11 +52,12 @@ def queue_of_writers(engine: Engine) -> AbstractContextManager[object]:
     return Lock() if engine.dialect.name == "sqlite" else nullcontext()
 
 
-def lock(connection: Connection, content_hash: str) -> None:
-    """Keep others from writing this image until the transaction ends."""
+def lock(connection: Connection, content_hashes: Iterable[str]) -> None:
+    """Keep others from writing these images until the transaction ends."""
     if connection.dialect.name == "postgresql":
-        number = int(content_hash[:16], 16) - (1 << 63)
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
+        # In one order for all, so that no two wait for each other.
+        for number in sorted(int(each[:16], 16) - (1 << 63) for each in content_hashes):
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
 
 
 class contains(FunctionElement[bool]):  # noqa: N801

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from imgcache_scrapy.engine.catalog import Capture, Catalog, Image
+from imgcache_scrapy.engine.catalog import Catalog
+from imgcache_scrapy.engine.rows import Capture, Image
 from imgcache_scrapy.engine.tables import SCHEMA
 from imgcache_scrapy.entry import content_hash_of
 from imgcache_scrapy.errors import ConfigurationError
@@ -44,10 +45,9 @@ def record(catalog, name, *, url=PAGE, bucket="", at=NOON, perceptual_hash=None)
     """Record an image and a capture of it; hours after noon do for a time."""
     time = at if isinstance(at, datetime) else NOON + timedelta(hours=at)
     text = None if perceptual_hash is None else f"{perceptual_hash:016x}"
-    with catalog.exclusive(named(name)) as writing:
-        created = writing.put_image(Image(named(name), "image/png", 10, 4, 3, text))
-        capture = writing.put_capture(Capture(url, bucket, "test", None, time))
-    return capture | {"created": created}
+    image = Image(named(name), "image/png", 10, 4, 3, text)
+    with catalog.exclusive([named(name)]) as writing:
+        return writing.record([(image, Capture(url, bucket, "test", None, time))])[0]
 
 
 def newest(catalog, url=PAGE, bucket=None):
@@ -112,8 +112,8 @@ def test_an_image_is_new_once(catalog):
     assert [record(catalog, "a", url=f"{PAGE}?{i}")["created"] for i in range(3)] == [True] + [
         False
     ] * 2
-    with catalog.exclusive(named("a")) as writing:
-        assert writing.delete_captures("") == 3
+    with catalog.exclusive([named("a")]) as writing:
+        assert writing.delete_captures(named("a"), "") == 3
     assert record(catalog, "a")["created"]
 
 
@@ -122,9 +122,10 @@ def test_an_image_goes_with_its_last_capture(catalog):
     for bucket in ("one", "two"):
         record(catalog, "a", bucket=bucket)
     for bucket, is_left in [("three", True), ("one", True), ("two", False)]:
-        with catalog.exclusive(named("a")) as writing:
-            writing.delete_captures(bucket)
-            assert writing.has_image() is is_left
+        with catalog.exclusive([named("a")]) as writing:
+            writing.delete_captures(named("a"), bucket)
+        with catalog.exclusive([named("a")]) as writing:
+            assert writing.has_image(named("a")) is is_left
     assert catalog.totals() == {"images": 0, "captures": 0, "bytes": 0, "damaged": 0}
 
 
@@ -142,8 +143,8 @@ def test_a_damaged_image_is_found_nowhere_until_it_is_recorded_again(catalog):
 
     record(catalog, "a", perceptual_hash=7)
     assert None not in found()
-    with catalog.exclusive(named("a")) as writing:
-        writing.mark_damaged()
+    with catalog.exclusive([named("a")]) as writing:
+        writing.mark_damaged(named("a"))
     assert found() == [None] * 5
     assert catalog.totals()["damaged"] == 1
     record(catalog, "a", url="http://a.test/elsewhere", perceptual_hash=7)
@@ -155,8 +156,8 @@ def test_a_url_whose_newest_image_is_damaged_is_a_miss(catalog):
     """An older image of the URL is no answer: it would be a picture that the page had once."""
     record(catalog, "old", at=0)
     record(catalog, "new", at=1)
-    with catalog.exclusive(named("new")) as writing:
-        writing.mark_damaged()
+    with catalog.exclusive([named("new")]) as writing:
+        writing.mark_damaged(named("new"))
     assert newest(catalog) is None
     assert catalog.search("page") == []
 
@@ -257,8 +258,9 @@ def test_an_error_in_a_transaction_undoes_it(catalog):
     """What was written before the error is not there afterwards, and others can write."""
 
     def fail():
-        with catalog.exclusive(named("a")) as writing:
-            writing.put_image(Image(named("a"), "image/png", 10, 4, 3, None))
+        with catalog.exclusive([named("a")]) as writing:
+            image = Image(named("a"), "image/png", 10, 4, 3, None)
+            writing.record([(image, Capture(PAGE, "", "test", None, NOON))])
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -272,7 +274,7 @@ def test_nobody_else_writes_in_an_open_transaction(catalog, path):
     """The right to write is taken when the transaction begins, before it has written anything."""
     with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
         with (
-            catalog.exclusive(named("a")),
+            catalog.exclusive([named("a")]),
             pytest.raises(sqlite3.OperationalError, match="locked"),
         ):
             other.execute("BEGIN IMMEDIATE")
