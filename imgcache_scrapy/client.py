@@ -1,7 +1,7 @@
 """The clients of the cache: `AsyncImgCacheClient`, and `ImgCacheClient` in front of one.
 
-Every road behaves alike, since there is one way: over HTTP or in this process the same requests
-are made, and the blocking client is the awaited one on a loop of its own.
+A client checks what it is given and sends it down a road, over HTTP or in this process; the
+blocking client is the awaited one on a loop of its own.
 """
 
 import asyncio
@@ -10,17 +10,16 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote
 
-import httpx
-
-from imgcache_scrapy.answers import Answer, with_distance
-from imgcache_scrapy.embedded import EmbeddedTransport, folder_of
+from imgcache_scrapy.embedded import EmbeddedRoad, folder_of
 from imgcache_scrapy.entry import (
     MAX_DISTANCE,
     PERCEPTUAL_HASH_PATTERN,
     Entry,
+    checked_limit,
+    checked_text,
     content_hash_of,
     is_content_hash,
 )
@@ -30,17 +29,17 @@ from imgcache_scrapy.errors import (
     NotFoundError,
     UnavailableError,
 )
-from imgcache_scrapy.urls import cache_key, filename_of
+from imgcache_scrapy.urls import cache_key
+
+if TYPE_CHECKING:
+    import httpx
+
+    from imgcache_scrapy.rest import RestRoad
 
 T = TypeVar("T")
 
 # What `imgcache serve` listens on when told nothing else.
 SERVICE_URL = "http://127.0.0.1:8010"
-_CONNECTIONS = 16
-_BATCH = 1000
-_NO_BATCHES = (404, 405)
-# Longer URLs do not go into a request line, of which servers and proxies take 8 KB at times.
-_LONG = 4000
 _CLOSED = "the client is closed"
 
 
@@ -68,28 +67,19 @@ class AsyncImgCacheClient:
         *,
         token: str | None = None,
         bucket: str = "",
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: "httpx.AsyncBaseTransport | None" = None,
     ) -> None:
-        folder = folder_of(base_url) if transport is None else None
-        if folder is not None:
-            transport, base_url = EmbeddedTransport(folder), SERVICE_URL
         if token is not None and not (token.isascii() and token.isprintable()):
             raise ConfigurationError("a token is made of printable ASCII characters")
-        self._address = (base_url, timeout, token, bucket, folder)
-        self._base = base_url.rstrip("/")
-        self._timeout = timeout
+        folder = folder_of(base_url) if transport is None else None
+        self._address = (base_url if folder is None else str(folder), timeout, token, bucket)
+        self._base = (base_url if folder is None else SERVICE_URL).rstrip("/")
         self._bucket = bucket
-        self._has_batches = True
         self._is_closed = False
-        self._slots = asyncio.Semaphore(_CONNECTIONS)
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        # A transport alone: no redirects to follow, no proxies from the environment, and none of
-        # the reference cycles in which a whole httpx client keeps bodies until they are collected.
-        self._transport = transport or httpx.AsyncHTTPTransport(
-            # Reading the certificates takes 40 ms.
-            verify=self._base.startswith("https:"),
-            trust_env=False,
-            limits=httpx.Limits(max_keepalive_connections=_CONNECTIONS),
+        self._open_road: EmbeddedRoad | RestRoad = (
+            _rest_road(self._base, timeout, token, transport)
+            if folder is None
+            else EmbeddedRoad(folder, timeout)
         )
 
     async def store(
@@ -123,12 +113,14 @@ class AsyncImgCacheClient:
             raise InvalidRequestError(
                 f"an image must be bytes and not empty, got {type(file_bytes).__name__}"
             )
-        key = cache_key(url)
-        form = {"url": key, "client_name": client_name, "bucket": self._or_own(bucket)}
-        if lookup_time is not None:
-            form["lookup_time"] = _iso(lookup_time)
-        file = (filename or filename_of(key) or "image", file_bytes, "application/octet-stream")
-        return (await self._send("POST", "/images", data=form, files={"file": file})).stored_entry()
+        return await self._road.store(
+            cache_key(url),
+            file_bytes,
+            checked_text("a client's name", client_name),
+            bucket=self._or_own(bucket),
+            lookup_time=_time(lookup_time),
+            filename=None if filename is None else checked_text("a file name", filename),
+        )
 
     async def get_bytes(self, content_hash: str, *, bucket: str | None = None) -> bytes:
         """Read an image's bytes, verified against its hash.
@@ -136,28 +128,18 @@ class AsyncImgCacheClient:
         Raises:
             NotFoundError: it is not in this bucket, or its bytes are missing or damaged.
         """
-        data = (await self._of_image("GET", "/images/", content_hash, bucket)).body
+        data = await self._road.get_bytes(_content_hash(content_hash), self._or_own(bucket))
         if content_hash_of(data) != content_hash:
             raise NotFoundError(f"the bytes of image {content_hash} came damaged")
         return data
 
     async def get_meta(self, content_hash: str, *, bucket: str | None = None) -> Entry | None:
         """Find an image's newest capture in this bucket, None where there is none."""
-        try:
-            return (await self._of_image("GET", "/images/meta/", content_hash, bucket)).entry()
-        except NotFoundError:
-            return None
+        return await self._road.get_meta(_content_hash(content_hash), self._or_own(bucket))
 
     async def lookup(self, url: str, *, bucket: str | None = None) -> Entry | None:
         """Find the newest capture of a URL, None where there is none."""
-        key = cache_key(url)
-        if len(key) > _LONG and self._has_batches:
-            return (await self._lookup_batch([key], bucket)).get(key)
-        query = {"url": key, **self._or_all(bucket)}
-        try:
-            return (await self._send("GET", "/images/lookup", params=query)).entry()
-        except NotFoundError:
-            return None
+        return await self._road.lookup(cache_key(url), self._or_all(bucket))
 
     async def lookup_many(
         self, urls: Iterable[str], *, bucket: str | None = None
@@ -173,20 +155,8 @@ class AsyncImgCacheClient:
         """
         keys = {url: cache_key(url) for url in urls}
         distinct = list(dict.fromkeys(keys.values()))
-        found: dict[str, Entry] = {}
-        for start in range(0, len(distinct), _BATCH):
-            found |= await self._lookup_batch(distinct[start : start + _BATCH], bucket)
+        found = await self._road.lookup_many(distinct, self._or_all(bucket)) if distinct else {}
         return {url: found[key] for url, key in keys.items() if key in found}
-
-    async def _lookup_batch(self, keys: list[str], bucket: str | None) -> dict[str, Entry]:
-        if self._has_batches:
-            body = {"urls": keys, **self._or_all(bucket)}
-            answer = await self._answer("POST", "/images/lookup", json=body)
-            if answer.status not in _NO_BATCHES:
-                return answer.checked().entries_by_url()
-            self._has_batches = False
-        entries = await asyncio.gather(*(self.lookup(key, bucket=bucket) for key in keys))
-        return {key: entry for key, entry in zip(keys, entries, strict=True) if entry is not None}
 
     async def search(
         self, url_contains: str, *, bucket: str | None = None, limit: int | None = None
@@ -196,8 +166,8 @@ class AsyncImgCacheClient:
         Returns:
             One entry per URL, newest first.
         """
-        query = {"url_contains": url_contains, **self._or_all(bucket), **_limited(limit)}
-        return (await self._send("GET", "/images/search", params=query)).entries()[:limit]
+        part = checked_text("a part of a URL", url_contains)
+        return await self._road.search(part, self._or_all(bucket), checked_limit(limit))
 
     async def similar(
         self,
@@ -228,15 +198,9 @@ class AsyncImgCacheClient:
             )
         if max_hamming_distance not in range(MAX_DISTANCE + 1):
             raise InvalidRequestError(f"a distance is 0 to 64 bits, not {max_hamming_distance!r}")
-        query = {
-            "perceptual_hash": perceptual_hash,
-            "max_hamming_distance": max_hamming_distance,
-            **self._or_all(bucket),
-            **_limited(limit),
-        }
-        found = (await self._send("GET", "/images/similar", params=query)).entries()
-        entries = [with_distance(entry, perceptual_hash) for entry in found]
-        return sorted(entries, key=lambda entry: entry["distance"])[:limit]
+        return await self._road.similar(
+            perceptual_hash, max_hamming_distance, self._or_all(bucket), checked_limit(limit)
+        )
 
     async def delete(self, content_hash: str, *, bucket: str | None = None) -> None:
         """Forget this bucket's captures of an image; with the last one the image itself.
@@ -244,7 +208,7 @@ class AsyncImgCacheClient:
         Raises:
             NotFoundError: this bucket has none.
         """
-        await self._of_image("DELETE", "/images/", content_hash, bucket)
+        await self._road.delete(_content_hash(content_hash), self._or_own(bucket))
 
     def serve_url(self, content_hash: str, *, bucket: str | None = None) -> str:
         """Give the image's address for a browser.
@@ -258,25 +222,25 @@ class AsyncImgCacheClient:
 
     async def health(self) -> dict[str, Any]:
         """Ask whether the cache works: `{"status": "ok", …}`."""
-        return (await self._send("GET", "/health")).object()
+        return await self._road.health()
 
     async def stats(self) -> dict[str, int]:
         """Count `images`, `captures`, `bytes` and `damaged` images."""
-        return (await self._send("GET", "/stats")).object()
+        return await self._road.stats()
 
     @cached_property
     def sync(self) -> "ImgCacheClient":
         """The blocking client of the same cache; closed together with this one."""
-        base_url, timeout, token, bucket, folder = self._address
-        where = base_url if folder is None else str(folder)
-        return ImgCacheClient(where, timeout, token=token, bucket=bucket)
+        address, timeout, token, bucket = self._address
+        return ImgCacheClient(address, timeout, token=token, bucket=bucket)
 
     async def aclose(self) -> None:
         """Close the connections; calls under way finish first in an embedded cache."""
         if "sync" in self.__dict__:
             await asyncio.to_thread(self.sync.close)
-        self._is_closed = True
-        await self._transport.aclose()
+        if not self._is_closed:
+            self._is_closed = True
+            await self._open_road.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -284,46 +248,17 @@ class AsyncImgCacheClient:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def _or_own(self, bucket: str | None) -> str:
-        return self._bucket if bucket is None else bucket
-
-    def _or_all(self, bucket: str | None) -> dict[str, str]:
-        return {} if bucket is None and not self._bucket else {"bucket": self._or_own(bucket)}
-
-    async def _of_image(
-        self, method: str, route: str, content_hash: str, bucket: str | None
-    ) -> Answer:
-        query = {"bucket": self._or_own(bucket)}
-        return await self._send(method, route + _content_hash(content_hash), params=query)
-
-    async def _send(self, method: str, route: str, **content: Any) -> Answer:
-        return (await self._answer(method, route, **content)).checked()
-
-    async def _answer(self, method: str, route: str, **content: Any) -> Answer:
+    @property
+    def _road(self) -> "EmbeddedRoad | RestRoad":
         if self._is_closed:
             raise UnavailableError(_CLOSED)
-        try:
-            request = httpx.Request(method, self._base + route, headers=self._headers, **content)
-        except (UnicodeError, httpx.InvalidURL) as error:
-            raise InvalidRequestError(f"this cannot be sent: {error}") from error
-        async with self._slots:
-            try:
-                async with asyncio.timeout(self._timeout):
-                    return await self._exchange(request)
-            except TimeoutError as error:
-                raise UnavailableError(
-                    f"the cache gave no answer within {self._timeout} s"
-                ) from error
-            except httpx.HTTPError as error:
-                reason = str(error) or type(error).__name__
-                raise UnavailableError(f"the cache cannot be reached: {reason}") from error
+        return self._open_road
 
-    async def _exchange(self, request: httpx.Request) -> Answer:
-        response = await self._transport.handle_async_request(request)
-        try:
-            return Answer(response.status_code, await response.aread())
-        finally:
-            await response.aclose()
+    def _or_own(self, bucket: str | None) -> str:
+        return checked_text("a bucket", self._bucket if bucket is None else bucket)
+
+    def _or_all(self, bucket: str | None) -> str | None:
+        return None if bucket is None and not self._bucket else self._or_own(bucket)
 
 
 class ImgCacheClient:
@@ -340,7 +275,7 @@ class ImgCacheClient:
         *,
         token: str | None = None,
         bucket: str = "",
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: "httpx.AsyncBaseTransport | None" = None,
     ) -> None:
         self._client = AsyncImgCacheClient(
             base_url, timeout, token=token, bucket=bucket, transport=transport
@@ -464,17 +399,23 @@ class _LoopThread:
         self._loop.close()
 
 
+def _rest_road(*args: Any) -> "RestRoad":
+    # Imported here, since an embedded cache needs no HTTP.
+    from imgcache_scrapy.rest import RestRoad  # noqa: PLC0415
+
+    return RestRoad(*args)
+
+
 def _content_hash(content_hash: str) -> str:
     if not is_content_hash(content_hash):
         raise InvalidRequestError(f"a content hash is 64 hex digits, not {content_hash!r:.100}")
     return content_hash
 
 
-def _iso(time: datetime | str) -> str:
-    if isinstance(time, datetime):
-        return (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat()
-    return time
-
-
-def _limited(limit: int | None) -> dict[str, int]:
-    return {} if limit is None else {"limit": limit}
+def _time(time: datetime | str | None) -> datetime | None:
+    if isinstance(time, str):
+        try:
+            time = datetime.fromisoformat(time)
+        except ValueError as error:
+            raise InvalidRequestError(f"a lookup time is ISO 8601, not {time!r:.100}") from error
+    return time if time is None or time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,28 +1,33 @@
-"""The embedded road: the service's own app, answering in this process through a transport."""
+"""The embedded road: the cache in this process, without a server and without HTTP."""
 
 import asyncio
+import logging
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-import httpx
-
-from imgcache_scrapy.errors import ConfigurationError
+from imgcache_scrapy.entry import Entry
+from imgcache_scrapy.errors import ConfigurationError, ImgCacheError, UnavailableError
+from imgcache_scrapy.joining import Calls
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from imgcache_scrapy.engine.async_cache import AsyncImageCache
     from imgcache_scrapy.engine.cache import ImageCache
-    from imgcache_scrapy.server.app import Workers
 
-Message = MutableMapping[str, Any]
-ASGIApp = Callable[
-    [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]],
-    Awaitable[None],
-]
+    Question = Callable[[AsyncImageCache], Awaitable["T"]]
 
-_SERVER_LIBRARIES = ("fastapi", "numpy", "obstore", "PIL", "python_multipart", "sqlalchemy")
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+_LIBRARIES = ("numpy", "obstore", "PIL", "sqlalchemy")
+# So many calls may be under way; the others wait in line.
+_CALLS = 64
 
 
 def folder_of(base_url: str) -> Path | None:
@@ -57,18 +62,21 @@ def folder_of(base_url: str) -> Path | None:
     return Path(base_url).expanduser().resolve()
 
 
-class EmbeddedTransport(httpx.AsyncBaseTransport):
-    """Answers requests by the app over the cache in a folder; opened by the first request.
+class EmbeddedRoad:
+    """Leads to the cache in a folder, which the first call opens.
+
+    Its methods are a client's, with arguments that the client has checked.
 
     Args:
         folder: where the cache lives; created when missing.
+        timeout: seconds for one call; None for no limit.
 
     Raises:
         ConfigurationError: the libraries of the cache are not installed, or the folder cannot be.
     """
 
-    def __init__(self, folder: Path) -> None:
-        missing = [name for name in _SERVER_LIBRARIES if find_spec(name) is None]
+    def __init__(self, folder: Path, timeout: float | None) -> None:
+        missing = [name for name in _LIBRARIES if find_spec(name) is None]
         if missing:
             raise ConfigurationError(
                 "the embedded cache is not installed: pip install 'imgcache-scrapy[server]', "
@@ -79,76 +87,98 @@ class EmbeddedTransport(httpx.AsyncBaseTransport):
         except OSError as error:
             raise ConfigurationError(f"there can be no cache in {folder}: {error}") from error
         self._folder = folder
-        self._opening = asyncio.Lock()
-        self._app: ASGIApp | None = None
-        self._workers: Workers | None = None
+        self._calls = Calls(_CALLS, timeout)
+        self._opening: asyncio.Future[AsyncImageCache] | None = None
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer one request; what goes wrong in the app is a 500, as over HTTP."""
-        if self._app is None:
-            async with self._opening:
-                if self._app is None:
-                    self._app = await asyncio.to_thread(self._open)
-        return await _ask(self._app, request)
+    async def store(
+        self,
+        key: str,
+        data: bytes,
+        client_name: str,
+        *,
+        bucket: str,
+        lookup_time: datetime | None,
+        filename: str | None,
+    ) -> Entry:
+        """As `AsyncImgCacheClient.store`."""
+        options: Any = {"bucket": bucket, "lookup_time": lookup_time, "filename": filename}
+        return await self._ask(lambda cache: cache.store(key, data, client_name, **options))
+
+    async def get_bytes(self, content_hash: str, bucket: str) -> bytes:
+        """As `AsyncImgCacheClient.get_bytes`."""
+        return (await self._ask(lambda cache: cache.get_bytes(content_hash, bucket)))[0]
+
+    async def get_meta(self, content_hash: str, bucket: str) -> Entry | None:
+        """As `AsyncImgCacheClient.get_meta`."""
+        return await self._ask(lambda cache: cache.get_meta(content_hash, bucket))
+
+    async def lookup(self, key: str, bucket: str | None) -> Entry | None:
+        """As `AsyncImgCacheClient.lookup`."""
+        return await self._ask(lambda cache: cache.lookup(key, bucket))
+
+    async def lookup_many(self, keys: list[str], bucket: str | None) -> dict[str, Entry]:
+        """As `AsyncImgCacheClient.lookup_many`."""
+        return await self._ask(lambda cache: cache.lookup_many(keys, bucket))
+
+    async def search(self, part: str, bucket: str | None, limit: int | None) -> list[Entry]:
+        """As `AsyncImgCacheClient.search`."""
+        return await self._ask(lambda cache: cache.search(part, bucket, limit))
+
+    async def similar(
+        self, perceptual_hash: str, max_distance: int, bucket: str | None, limit: int | None
+    ) -> list[Entry]:
+        """As `AsyncImgCacheClient.similar`."""
+        bits = int(perceptual_hash, 16)
+        return await self._ask(lambda cache: cache.similar(bits, max_distance, bucket, limit))
+
+    async def delete(self, content_hash: str, bucket: str) -> None:
+        """As `AsyncImgCacheClient.delete`."""
+        await self._ask(lambda cache: cache.delete(content_hash, bucket))
+
+    async def health(self) -> dict[str, Any]:
+        """As `AsyncImgCacheClient.health`."""
+        return await self._ask(lambda cache: cache.health())
+
+    async def stats(self) -> dict[str, int]:
+        """As `AsyncImgCacheClient.stats`."""
+        return await self._ask(lambda cache: cache.totals())
 
     async def aclose(self) -> None:
         """Let the calls under way finish and give the cache back."""
-        workers, self._workers, self._app = self._workers, None, None
-        if workers is not None:
-            await asyncio.to_thread(self._close, workers)
+        await self._calls.finish()
+        if self._opening is not None:
+            await asyncio.to_thread(self._close, await self._opening)
 
-    def _open(self) -> ASGIApp:
+    async def _ask(self, question: "Question[T]") -> T:
+        return await self._calls.make(lambda: self._answer(question))
+
+    async def _answer(self, question: "Question[T]") -> T:
+        try:
+            return await question(await self._opened())
+        except ImgCacheError:
+            raise
+        except Exception as error:
+            logger.exception("The embedded cache failed: %s", type(error).__name__)
+            raise UnavailableError("the cache failed; its log says why") from error
+
+    async def _opened(self) -> "AsyncImageCache":
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(asyncio.to_thread(self._open))
+        try:
+            return await asyncio.shield(self._opening)
+        except Exception:
+            self._opening = None
+            raise
+
+    def _open(self) -> "AsyncImageCache":
         # Imported here, since importing the package or talking to a service needs none of it.
-        from imgcache_scrapy.server.app import create_app  # noqa: PLC0415
+        from imgcache_scrapy.engine.async_cache import AsyncImageCache  # noqa: PLC0415
 
-        app = create_app(_shared.borrow(self._folder))
-        self._workers = app.state.workers
-        return app
+        return AsyncImageCache(_shared.borrow(self._folder))
 
-    def _close(self, workers: "Workers") -> None:
-        workers.close()
+    def _close(self, cache: "AsyncImageCache") -> None:
+        cache.close()
         _shared.give_back(self._folder)
-
-
-async def _ask(app: ASGIApp, request: httpx.Request) -> httpx.Response:
-    """Have the app answer a request, with whole bodies.
-
-    httpx's own ASGITransport looks for a library that is not there at each request, and hands a
-    body over in pieces.
-    """
-    body: bytes | None = await request.aread()
-    status, headers, parts = 500, [], []
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": request.method,
-        "scheme": request.url.scheme,
-        "path": request.url.path,
-        "raw_path": request.url.raw_path.partition(b"?")[0],
-        "query_string": request.url.query,
-        "root_path": "",
-        "headers": [(name.lower(), value) for name, value in request.headers.raw],
-        "server": (request.url.host, request.url.port),
-        "client": ("127.0.0.1", 0),
-    }
-
-    async def receive() -> Message:
-        nonlocal body
-        if body is None:
-            return {"type": "http.disconnect"}
-        message, body = {"type": "http.request", "body": body, "more_body": False}, None
-        return message
-
-    async def send(message: Message) -> None:
-        nonlocal status, headers
-        if message["type"] == "http.response.start":
-            status, headers = message["status"], message.get("headers", [])
-        else:
-            parts.append(message.get("body", b""))
-
-    await app(scope, receive, send)
-    return httpx.Response(status, headers=headers, content=b"".join(parts), request=request)
 
 
 class _SharedCaches:

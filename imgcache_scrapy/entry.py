@@ -6,9 +6,16 @@ import re
 # Pydantic, which describes entries in the API, cannot read typing's own before Python 3.12.
 from typing_extensions import NotRequired, TypedDict  # noqa: UP035
 
+from imgcache_scrapy.errors import InvalidRequestError
+
 HASH_PATTERN = r"^[0-9a-f]{64}$"
 PERCEPTUAL_HASH_PATTERN = r"^[0-9a-f]{16}$"
 MAX_DISTANCE = 64
+MAX_TEXT = 4096
+"""Characters of a name, of a bucket, of a part of a URL."""
+MAX_LIMIT = 2**31 - 1
+MAX_IMAGE_BYTES = 100 * 2**20
+"""Larger images are refused."""
 
 
 class Entry(TypedDict):
@@ -57,6 +64,47 @@ def is_content_hash(text: object) -> bool:
     return isinstance(text, str) and re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
+def checked_text(what: str, text: object) -> str:
+    """Refuse what no catalog can keep as text.
+
+    Args:
+        what: names it in the message.
+        text: the text.
+
+    Raises:
+        InvalidRequestError: no string, longer than `MAX_TEXT`, with a NUL character or a lone
+            surrogate.
+    """
+    if not isinstance(text, str):
+        raise InvalidRequestError(f"{what} must be a string, got {type(text).__name__}")
+    if len(text) > MAX_TEXT:
+        raise InvalidRequestError(f"{what} must not be longer than {MAX_TEXT} characters")
+    if "\0" in text or not _is_encodable(text):
+        raise InvalidRequestError(
+            f"{what} must contain neither a NUL character nor a lone surrogate: {text!r:.80}"
+        )
+    return text
+
+
+def checked_limit(limit: int | None) -> int | None:
+    """Refuse what is no number of entries.
+
+    Raises:
+        InvalidRequestError: neither None nor a whole number from 1 to `MAX_LIMIT`.
+    """
+    if limit is None or (isinstance(limit, int) and 1 <= limit <= MAX_LIMIT):
+        return limit
+    raise InvalidRequestError(f"a limit is a whole number from 1 on, not {limit!r:.100}")
+
+
 def blob_key(content_hash: str) -> str:
     """Name the blob of an image: `ab/cdef…`, so that no folder holds more than its share."""
     return f"{content_hash[:2]}/{content_hash[2:]}"
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""Callers that want the same kind of thing at the same time share one call."""
+"""How calls that come at the same time are joined, bounded and made once."""
 
 import asyncio
 from collections import OrderedDict
@@ -6,8 +6,11 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from itertools import islice
 from typing import Generic, Self, TypeVar
 
+from imgcache_scrapy.errors import UnavailableError
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+T = TypeVar("T")
 
 
 class Joined(Generic[K, V]):
@@ -111,6 +114,40 @@ class Once(Generic[K, V]):
             oldest = list(islice(self._outcomes.items(), surplus))
             for key in [key for key, outcome in oldest if outcome.done()]:
                 del self._outcomes[key]
+
+
+class Calls:
+    """Bounds how many calls are under way, and how long each may take once it is.
+
+    Args:
+        count: how many may be under way; the others wait in line, as long as that takes.
+        timeout: seconds for one call; None for no limit.
+    """
+
+    def __init__(self, count: int, timeout: float | None) -> None:
+        self._count = count
+        self._timeout = timeout
+        self._slots = asyncio.Semaphore(count)
+
+    async def make(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call when it is its turn.
+
+        Raises:
+            UnavailableError: it took too long.
+        """
+        async with self._slots:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    return await call()
+            except TimeoutError as error:
+                raise UnavailableError(
+                    f"the cache gave no answer within {self._timeout} s"
+                ) from error
+
+    async def finish(self) -> None:
+        """Wait until no call is under way, and let no other begin."""
+        for _ in range(self._count):
+            await self._slots.acquire()
 
 
 class Room:

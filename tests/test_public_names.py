@@ -24,7 +24,7 @@ SCRAPY_FILES = {
 }
 # Which files may import a library, by the beginning of their path.
 HOMES = {
-    "httpx": {"client.py", "embedded.py"},
+    "httpx": {"rest.py", "client.py"},
     "sqlalchemy": {"engine/"},
     "obstore": {"engine/blobs.py"},
     "PIL": {"engine/decoding.py"},
@@ -57,6 +57,7 @@ LAYERS = [
     ["cli"],
     ["client"],
     ["embedded"],
+    ["rest"],
     ["server"],
     ["engine"],
     ["answers"],

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import exc
 from sqlalchemy.engine import URL
@@ -14,7 +13,7 @@ from imgcache_scrapy.engine.blobs import open_blobs
 from imgcache_scrapy.engine.catalog import Catalog
 from imgcache_scrapy.engine.decoder import Decoder
 from imgcache_scrapy.engine.rows import Capture, Image
-from imgcache_scrapy.entry import content_hash_of
+from imgcache_scrapy.entry import MAX_IMAGE_BYTES, Entry, content_hash_of
 from imgcache_scrapy.errors import (
     InvalidRequestError,
     NotFoundError,
@@ -27,7 +26,6 @@ from imgcache_scrapy.urls import filename_of
 # Where `imgcache serve` keeps its cache when told nothing else.
 DEFAULT_FOLDER = Path("imgcache")
 UNKNOWN_TYPE = "application/octet-stream"
-MAX_IMAGE_BYTES = 100 * 2**20
 
 
 def open_cache(folder: Path) -> "ImageCache":
@@ -96,7 +94,7 @@ class ImageCache:
         bucket: str = "",
         lookup_time: datetime | None = None,
         filename: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> Entry:
         """Keep an image and the URL that led to it; it is durable when this returns.
 
         Args:
@@ -143,7 +141,7 @@ class ImageCache:
             image = self._catalog.image(content_hash)
         return Prepared(image or self._new_image(content_hash, data), capture, data)
 
-    def commit(self, stores: Sequence["Prepared"]) -> dict["Prepared", dict[str, Any]]:
+    def commit(self, stores: Sequence["Prepared"]) -> dict["Prepared", Entry]:
         """Record prepared stores, all in one transaction; they are durable when this returns.
 
         Returns:
@@ -199,19 +197,19 @@ class ImageCache:
             raise NotFoundError(f"the bytes of image {content_hash} are missing or damaged")
         return data
 
-    def get_meta(self, content_hash: str, bucket: str = "") -> dict[str, Any] | None:
+    def get_meta(self, content_hash: str, bucket: str = "") -> Entry | None:
         """Find the newest capture of an image, None where there is none or it is damaged."""
         with _catalog_failures():
             return self._catalog.newest_of_image(content_hash, bucket)
 
-    def lookup(self, urls: Iterable[str], bucket: str | None = None) -> dict[str, dict[str, Any]]:
+    def lookup(self, urls: Iterable[str], bucket: str | None = None) -> dict[str, Entry]:
         """Find the newest capture of each URL: URL to entry, hits only."""
         with _catalog_failures():
             return self._catalog.newest(urls, bucket)
 
     def search(
         self, url_contains: str, bucket: str | None = None, limit: int | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> list[Entry]:
         """Find captures by a part of their URL: one entry per URL, newest first."""
         with _catalog_failures():
             return self._catalog.search(url_contains, bucket, limit)
@@ -222,7 +220,7 @@ class ImageCache:
         max_distance: int,
         bucket: str | None = None,
         limit: int | None = None,
-    ) -> list[dict[str, Any]]:
+    ) -> list[Entry]:
         """Find look-alikes: one entry per image, with its distance, nearest first."""
         with _catalog_failures():
             return self._catalog.similar(perceptual_hash, max_distance, bucket, limit)

@@ -15,6 +15,7 @@ from imgcache_scrapy.engine.tables import image as _image
 from imgcache_scrapy.engine.tables import metadata as _metadata
 from imgcache_scrapy.engine.tables import schema as _schema
 from imgcache_scrapy.engine.writing import Writing
+from imgcache_scrapy.entry import Entry
 from imgcache_scrapy.errors import ConfigurationError
 
 _SCHEMA_LOCK = ["0" * 64]
@@ -82,7 +83,7 @@ class Catalog:
             row = connection.execute(_find_image, {"its_hash": content_hash}).first()
         return None if row is None else Image(*row)
 
-    def newest(self, urls: Iterable[str], bucket: str | None = None) -> dict[str, dict[str, Any]]:
+    def newest(self, urls: Iterable[str], bucket: str | None = None) -> dict[str, Entry]:
         """Find the newest capture of each URL, by lookup time, then by insertion.
 
         Args:
@@ -99,13 +100,13 @@ class Catalog:
         newest = {row["url"]: row for row in rows}
         return {url: entry_of(row) for url, row in newest.items() if not row["damaged"]}
 
-    def newest_of_image(self, content_hash: str, bucket: str | None) -> dict[str, Any] | None:
+    def newest_of_image(self, content_hash: str, bucket: str | None) -> Entry | None:
         """Find the newest capture of an image that is not damaged, in a bucket or anywhere."""
         return self._newest_of_images([content_hash], bucket).get(content_hash)
 
     def search(
         self, url_contains: str, bucket: str | None = None, limit: int | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> list[Entry]:
         """Find captures by a part of their URL, case-sensitive and literal.
 
         Returns:
@@ -130,7 +131,7 @@ class Catalog:
         max_distance: int,
         bucket: str | None = None,
         limit: int | None = None,
-    ) -> list[dict[str, Any]]:
+    ) -> list[Entry]:
         """Find the images whose perceptual hash is near, by exact multi-index hashing.
 
         Norouzi, Punjani and Fleet, "Fast search in Hamming space with multi-index hashing",
@@ -161,11 +162,10 @@ class Catalog:
             (distance, found) for found, distance in distances.items() if distance <= max_distance
         )
         entries = self._newest_of_images([found for _, found in nearest], bucket)
-        return [
-            {**entries[found], "distance": distance}
-            for distance, found in nearest
-            if found in entries
-        ][:limit]
+        for distance, found in nearest:
+            if found in entries:
+                entries[found]["distance"] = distance
+        return [entries[found] for _, found in nearest if found in entries][:limit]
 
     def totals(self) -> dict[str, int]:
         """Count images, captures, bytes and damaged images."""
@@ -184,10 +184,8 @@ class Catalog:
         """Close every connection."""
         self._engine.dispose()
 
-    def _newest_of_images(
-        self, content_hashes: list[str], bucket: str | None
-    ) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
+    def _newest_of_images(self, content_hashes: list[str], bucket: str | None) -> dict[str, Entry]:
+        found: dict[str, Entry] = {}
         with dialects.reading(self._engine) as connection:
             for start in range(0, len(content_hashes), 500):
                 some = content_hashes[start : start + 500]

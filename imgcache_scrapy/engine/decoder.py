@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import IO, NamedTuple, cast
 
 REQUEST = struct.Struct("!Q")
@@ -53,6 +53,8 @@ class Decoder:
         self._lock = Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._deadline = math.inf
+        self._ended = Event()
+        self._watcher = Thread()
 
     def facts(self, data: bytes) -> Facts:
         """Tell the size and the perceptual hash of a picture.
@@ -96,8 +98,7 @@ class Decoder:
 
     def _watch(self, child: subprocess.Popen[bytes]) -> None:
         """Kill a child that is late, which ends all waiting for it; a timer a picture is dear."""
-        while child.poll() is None:
-            time.sleep(_WATCH_INTERVAL)
+        while not self._ended.wait(_WATCH_INTERVAL):
             if time.monotonic() >= self._deadline:
                 child.kill()
 
@@ -105,7 +106,9 @@ class Decoder:
         if self._child is None or self._child.poll() is not None:
             self._end_child()
             self._child = _start_child()
-            Thread(target=self._watch, args=[self._child], daemon=True).start()
+            self._ended.clear()
+            self._watcher = Thread(target=self._watch, args=[self._child], daemon=True)
+            self._watcher.start()
         return self._child
 
     def _end_child(self) -> None:
@@ -114,6 +117,8 @@ class Decoder:
             with suppress(OSError), self._child:
                 self._child.kill()
             self._child = None
+            self._ended.set()
+            self._watcher.join()
 
 
 def _start_child() -> subprocess.Popen[bytes]:

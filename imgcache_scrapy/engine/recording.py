@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from imgcache_scrapy.engine.rows import Capture, Image, entry_of, microseconds
+from imgcache_scrapy.entry import Entry
 
 Row = dict[str, Any]
 
@@ -38,7 +39,7 @@ class Recording:
         self.new_captures: list[Row] = []
         self.renewed_captures: dict[int, Row] = {}
 
-    def add(self, image: Image, capture: Capture) -> dict[str, Any]:
+    def add(self, image: Image, capture: Capture) -> Entry:
         """Record an image and a capture of it.
 
         Returns:

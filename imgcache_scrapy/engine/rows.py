@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from imgcache_scrapy.engine.similarity import BAND_COUNT, bands
+from imgcache_scrapy.entry import Entry
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -71,18 +72,22 @@ def microseconds(time: datetime) -> int:
     return (time - _EPOCH) // timedelta(microseconds=1)
 
 
-_TRAVELS = (
-    "url", "content_hash", "content_type", "file_size_bytes", "original_filename",
-    "width", "height", "perceptual_hash", "client_name", "bucket",
-)  # fmt: skip
-
-
-def entry_of(row: Mapping[Any, Any]) -> dict[str, Any]:
+def entry_of(row: Mapping[Any, Any]) -> Entry:
     """Make the entry of a row that joins a capture with its image."""
-    entry = {name: row[name] for name in _TRAVELS}
-    entry["lookup_time"] = _iso(row["lookup_time"])
-    entry["created_at"] = _iso(row["created_at"])
-    return entry
+    return {
+        "url": row["url"],
+        "content_hash": row["content_hash"],
+        "content_type": row["content_type"],
+        "file_size_bytes": row["file_size_bytes"],
+        "original_filename": row["original_filename"],
+        "width": row["width"],
+        "height": row["height"],
+        "perceptual_hash": row["perceptual_hash"],
+        "client_name": row["client_name"],
+        "lookup_time": _iso(row["lookup_time"]),
+        "created_at": _iso(row["created_at"]),
+        "bucket": row["bucket"],
+    }
 
 
 def _iso(microseconds: int) -> str:

@@ -12,6 +12,7 @@ from imgcache_scrapy.engine.recording import Recording
 from imgcache_scrapy.engine.rows import Capture, Image, digest
 from imgcache_scrapy.engine.tables import capture as _capture
 from imgcache_scrapy.engine.tables import image as _image
+from imgcache_scrapy.entry import Entry
 
 # Built once: building a statement costs more than running it.
 _find_images = sa.select(_image).where(
@@ -63,7 +64,7 @@ class Writing:
         """Tell whether an image had a row that calls it damaged when the transaction began."""
         return self.has_image(content_hash) and self._images[content_hash]["damaged"]
 
-    def record(self, observed: Sequence[tuple[Image, Capture]]) -> list[dict[str, Any]]:
+    def record(self, observed: Sequence[tuple[Image, Capture]]) -> list[Entry]:
         """Record images and captures of them, in this order.
 
         An image that was damaged is sound again. Where a URL's newest capture led to the same

@@ -1,37 +1,33 @@
 """The REST API of the cache, the same one for a service and for the embedded road."""
 
-import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator
 
+from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.engine.cache import DEFAULT_FOLDER, UNKNOWN_TYPE, ImageCache, open_cache
-from imgcache_scrapy.entry import HASH_PATTERN, MAX_DISTANCE, PERCEPTUAL_HASH_PATTERN, Entry
+from imgcache_scrapy.entry import (
+    HASH_PATTERN,
+    MAX_DISTANCE,
+    MAX_LIMIT,
+    PERCEPTUAL_HASH_PATTERN,
+    Entry,
+)
 from imgcache_scrapy.errors import (
     InvalidRequestError,
     NotFoundError,
     TooLargeError,
     UnavailableError,
 )
-from imgcache_scrapy.joining import Joined
 from imgcache_scrapy.server.problems import answer_with_problems, documented
 from imgcache_scrapy.server.uploads import UPLOAD_SCHEMA, Text, read_upload
 from imgcache_scrapy.urls import checked
 
-T = TypeVar("T")
-
 MAX_BATCH = 1000
-_JOINED = 200
-# Few threads behind the loop: many make it stall, and SQLite has one writer anyway.
-_READERS = 2
-_WRITERS = 3
 _ACTIVE_TYPES = frozenset({"image/svg+xml", UNKNOWN_TYPE})
 
 
@@ -45,48 +41,7 @@ def _checked(url: str) -> str:
 Url = Annotated[str, AfterValidator(_checked)]
 ContentHash = Annotated[str, Path(pattern=HASH_PATTERN)]
 AnyBucket = Annotated[Text | None, Query()]
-Limit = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
-
-
-class Workers:
-    """The threads in which an app's requests wait for the cache.
-
-    Args:
-        cache: the cache; closed by its owner.
-    """
-
-    def __init__(self, cache: ImageCache) -> None:
-        self.cache = cache
-        self._readers = ThreadPoolExecutor(_READERS, "imgcache-read")
-        self._writers = ThreadPoolExecutor(_WRITERS, "imgcache-write")
-        self.lookups: Joined[tuple[str | None, str], dict[str, Any]] = Joined(
-            self._lookup, limit=_JOINED
-        )
-
-    async def read(self, call: Callable[..., T], *args: Any) -> T:
-        """Run a call that only reads."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, call, *args)
-
-    async def write(self, call: Callable[[], T]) -> T:
-        """Run a call that writes."""
-        return await asyncio.get_running_loop().run_in_executor(self._writers, call)
-
-    async def _lookup(
-        self, questions: list[tuple[str | None, str]]
-    ) -> dict[tuple[str | None, str], dict[str, Any]]:
-        urls = defaultdict(list)
-        for bucket, url in questions:
-            urls[bucket].append(url)
-        return {
-            (bucket, url): entry
-            for bucket, some in urls.items()
-            for url, entry in (await self.read(self.cache.lookup, some, bucket)).items()
-        }
-
-    def close(self) -> None:
-        """Let the calls under way finish, then end the threads."""
-        self._readers.shutdown()
-        self._writers.shutdown()
+Limit = Annotated[int | None, Query(ge=1, le=MAX_LIMIT)]
 
 
 def create_app(cache: ImageCache, *, owns_cache: bool = False) -> FastAPI:
@@ -97,14 +52,14 @@ def create_app(cache: ImageCache, *, owns_cache: bool = False) -> FastAPI:
         owns_cache: close it when the app's lifespan ends.
 
     Returns:
-        The app; `app.state.workers` are its threads.
+        The app.
     """
-    workers = Workers(cache)
+    images = AsyncImageCache(cache)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
-        workers.close()
+        images.close()
         if owns_cache:
             cache.close()
 
@@ -113,10 +68,9 @@ def create_app(cache: ImageCache, *, owns_cache: bool = False) -> FastAPI:
         summary="One cache of images: by URL, by content, by likeness.",
         lifespan=lifespan,
     )
-    app.state.workers = workers
     answer_with_problems(app)
-    _add_lookups(app, workers)
-    _add_images(app, workers)
+    _add_lookups(app, images)
+    _add_images(app, images)
     return app
 
 
@@ -125,21 +79,21 @@ def app_from_environment() -> FastAPI:
     return create_app(open_cache(DEFAULT_FOLDER), owns_cache=True)
 
 
-def _add_lookups(app: FastAPI, workers: Workers) -> None:
+def _add_lookups(app: FastAPI, images: AsyncImageCache) -> None:
     """Add the routes that answer with entries."""
-    cache, failing = workers.cache, (InvalidRequestError, UnavailableError)
+    failing = (InvalidRequestError, UnavailableError)
 
     @app.get("/health", responses=documented(UnavailableError))
     async def health() -> dict[str, str]:
-        return {"status": "ok"}
+        return await images.health()
 
     @app.get("/stats", responses=documented(UnavailableError))
     async def stats() -> dict[str, int]:
-        return await workers.read(cache.totals)
+        return await images.totals()
 
     @app.get("/images/lookup", response_model=Entry, responses=documented(NotFoundError, *failing))
     async def lookup(url: Annotated[Url, Query()], bucket: AnyBucket = None) -> Response:
-        entry = await workers.lookups.ask((bucket, url))
+        entry = await images.lookup(url, bucket)
         if entry is None:
             raise NotFoundError("no image is known under this URL")
         return JSONResponse(entry)
@@ -151,11 +105,11 @@ def _add_lookups(app: FastAPI, workers: Workers) -> None:
         urls: Annotated[list[Url], Body(max_length=MAX_BATCH)],
         bucket: Annotated[Text | None, Body()] = None,
     ) -> Response:
-        return JSONResponse({"entries": await workers.read(cache.lookup, urls, bucket)})
+        return JSONResponse({"entries": await images.lookup_many(urls, bucket)})
 
     @app.get("/images/search", response_model=list[Entry], responses=documented(*failing))
     async def search(url_contains: Text, bucket: AnyBucket = None, limit: Limit = None) -> Response:
-        return JSONResponse(await workers.read(cache.search, url_contains, bucket, limit))
+        return JSONResponse(await images.search(url_contains, bucket, limit))
 
     @app.get("/images/similar", response_model=list[Entry], responses=documented(*failing))
     async def similar(
@@ -164,9 +118,7 @@ def _add_lookups(app: FastAPI, workers: Workers) -> None:
         bucket: AnyBucket = None,
         limit: Limit = None,
     ) -> Response:
-        found = await workers.read(
-            cache.similar, int(perceptual_hash, 16), max_hamming_distance, bucket, limit
-        )
+        found = await images.similar(int(perceptual_hash, 16), max_hamming_distance, bucket, limit)
         return JSONResponse(found)
 
     @app.get(
@@ -175,15 +127,15 @@ def _add_lookups(app: FastAPI, workers: Workers) -> None:
         responses=documented(NotFoundError, *failing),
     )
     async def meta(content_hash: ContentHash, bucket: Text = "") -> Response:
-        entry = await workers.read(cache.get_meta, content_hash, bucket)
+        entry = await images.get_meta(content_hash, bucket)
         if entry is None:
             raise NotFoundError(f"no image {content_hash} here")
         return JSONResponse(entry)
 
 
-def _add_images(app: FastAPI, workers: Workers) -> None:
+def _add_images(app: FastAPI, images: AsyncImageCache) -> None:
     """Add the routes that take or give an image's bytes, or remove them."""
-    cache, failing = workers.cache, (InvalidRequestError, UnavailableError)
+    failing = (InvalidRequestError, UnavailableError)
     image: dict[int | str, dict[str, Any]] = {
         200: {
             "description": "The image, as it was stored.",
@@ -204,7 +156,7 @@ def _add_images(app: FastAPI, workers: Workers) -> None:
     async def store(request: Request) -> Response:
         upload = await read_upload(request)
         fields = upload.model_dump(exclude={"file"})
-        entry = await workers.write(partial(cache.store, data=upload.file, **fields))
+        entry = await images.store(data=upload.file, **fields)
         return JSONResponse(entry, status_code=201 if entry["created"] else 200)
 
     @app.get(
@@ -218,7 +170,7 @@ def _add_images(app: FastAPI, workers: Workers) -> None:
         responses={**image, **documented(NotFoundError, *failing)},
     )
     async def get_bytes(content_hash: ContentHash, bucket: Text = "") -> Response:
-        data, content_type = await workers.read(cache.get_bytes, content_hash, bucket)
+        data, content_type = await images.get_bytes(content_hash, bucket)
         return Response(data, media_type=content_type, headers=_safe_headers(content_type))
 
     @app.delete(
@@ -228,7 +180,7 @@ def _add_images(app: FastAPI, workers: Workers) -> None:
         responses=documented(NotFoundError, *failing),
     )
     async def delete(content_hash: ContentHash, bucket: Text = "") -> Response:
-        await workers.write(partial(cache.delete, content_hash, bucket))
+        await images.delete(content_hash, bucket)
         return Response(status_code=204)
 
 

@@ -10,26 +10,25 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
+from imgcache_scrapy.entry import MAX_IMAGE_BYTES, MAX_TEXT, checked_text
 from imgcache_scrapy.errors import InvalidRequestError, TooLargeError
 from imgcache_scrapy.server.problems import sentence
 from imgcache_scrapy.urls import checked
 
-MAX_IMAGE_BYTES = 100 * 2**20
 # What a multipart body may hold beside the image: a long URL, names, boundaries.
 _MAX_FORM_BYTES = 2**20
-_TOO_LARGE = f"an image must not be larger than {MAX_IMAGE_BYTES} bytes"
 # What clients call a file that has no name.
 _NAMELESS = {None, "", "image"}
 
 
-def _without_nul(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("must not contain a NUL character")
-    text.encode()  # a lone surrogate is no text
-    return text
+def _valid(text: str) -> str:
+    try:
+        return checked_text("it", text)
+    except InvalidRequestError as error:
+        raise ValueError(str(error)) from error
 
 
-Text = Annotated[str, Field(max_length=4096), AfterValidator(_without_nul)]
+Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_valid)]
 
 
 class Upload(BaseModel):
@@ -114,8 +113,6 @@ def _validated(form: FormData) -> Upload:
         found = Upload.model_validate(fields)
     except ValidationError as error:
         raise InvalidRequestError(sentence(error.errors(include_input=False))) from error
-    if len(found.file) > MAX_IMAGE_BYTES:
-        raise TooLargeError(_TOO_LARGE)
     checked(found.url)
     return found
 
@@ -125,5 +122,5 @@ async def _bounded(request: Request) -> AsyncGenerator[bytes, None]:
     async for chunk in request.stream():
         read += len(chunk)
         if read > MAX_IMAGE_BYTES + _MAX_FORM_BYTES:
-            raise TooLargeError(_TOO_LARGE)
+            raise TooLargeError(f"an image must not be larger than {MAX_IMAGE_BYTES} bytes")
         yield chunk
