@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
-from scrapy import signals
+from scrapy import Request, signals
 from scrapy.http import Response
 from scrapy.utils.asyncio import is_asyncio_available
 
@@ -94,9 +94,22 @@ class Crawl:
             self.settings.url, self.settings.timeout, bucket=self.settings.bucket
         )
 
-    async def enter(self, expected: int) -> Place:
-        """Wait for a place for a body of about this many bytes; nobody who holds one may wait."""
-        return await self._misses.enter(expected)
+    async def enter(self, request: Request, expected: int) -> Place:
+        """Wait for a place for a body of about this many bytes; nobody who holds one may wait.
+
+        A request that waits counts as one that is being downloaded, so that Scrapy holds its next
+        pages back, as it does for the downloads of its own media pipelines.
+        """
+        crawler = self._crawler()
+        assert crawler is not None  # noqa: S101 - it runs
+        active = crawler.engine.downloader.active
+        if request in active:
+            return await self._misses.enter(expected)
+        active.add(request)
+        try:
+            return await self._misses.enter(expected)
+        finally:
+            active.discard(request)
 
     async def lookup(self, key: str) -> Entry | None:
         """Ask the cache for a URL; trouble is a miss and a stat."""

@@ -186,7 +186,7 @@ class CachedMediaPipeline(MediaPipeline):
             return None
         if not self.needs_bytes:
             return Obtained(entry, None, is_hit=True)
-        with await self.crawl.enter(entry["file_size_bytes"]):
+        with await self.crawl.enter(request, entry["file_size_bytes"]):
             body = await self.crawl.read(entry)
         if body is None:
             return None
@@ -194,7 +194,7 @@ class CachedMediaPipeline(MediaPipeline):
 
     async def _fetched(self, key: str, request: Request) -> Obtained:
         stores = self.must_store(request)
-        with await self.crawl.enter(self.crawl.expected_size) as place:
+        with await self.crawl.enter(request, self.crawl.expected_size) as place:
             response = await self._fetch(key, request)
             place.holds(len(response.body))
             refusal = refused(response)

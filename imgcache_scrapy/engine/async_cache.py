@@ -4,19 +4,16 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
-from functools import partial
 from typing import Any, TypeVar
 
-from imgcache_scrapy.engine.cache import ImageCache, Prepared
+from imgcache_scrapy.engine.cache import ImageCache, Store
 from imgcache_scrapy.entry import Entry
 from imgcache_scrapy.joining import Joined
 
 T = TypeVar("T")
 
-# Few threads behind the loop: many make it stall, and SQLite has one writer anyway.
+# Few threads behind the loop: many make it stall.
 _READERS = 2
-_WRITERS = 3
 # Whoever waits for a joined call goes on at once when it ends: many make the loop stall.
 _JOINED = 32
 
@@ -24,8 +21,8 @@ _JOINED = 32
 class AsyncImageCache:
     """An `ImageCache` whose calls are awaited; to be used within one event loop.
 
-    Its methods are those of `ImageCache`. What is looked up or stored while a lookup or a commit
-    is under way goes together into the next one.
+    Its methods are those of `ImageCache`. What is looked up while a lookup is under way goes into
+    the next one together, and so does what is to be stored.
 
     Args:
         cache: the cache; closed by its owner.
@@ -34,28 +31,15 @@ class AsyncImageCache:
     def __init__(self, cache: ImageCache) -> None:
         self._cache = cache
         self._readers = ThreadPoolExecutor(_READERS, "imgcache-read")
-        self._writers = ThreadPoolExecutor(_WRITERS, "imgcache-write")
-        self._committer = ThreadPoolExecutor(1, "imgcache-commit")
+        # One, as a second would only wait for the decoder and for SQLite's one writer.
+        self._writer = ThreadPoolExecutor(1, "imgcache-write")
         self._lookups: Joined[tuple[str | None, str], Entry] = Joined(self._lookup, limit=_JOINED)
-        self._commits: Joined[Prepared, Entry] = Joined(self._commit, limit=_JOINED)
+        self._stores: Joined[Store, Entry] = Joined(self._store, limit=_JOINED)
 
-    async def store(
-        self,
-        url: str,
-        data: bytes,
-        client_name: str,
-        *,
-        bucket: str = "",
-        lookup_time: datetime | None = None,
-        filename: str | None = None,
-    ) -> Entry:
+    async def store(self, url: str, data: bytes, client_name: str, **options: Any) -> Entry:
         """As `ImageCache.store`."""
-        prepare = partial(
-            self._cache.prepare, bucket=bucket, lookup_time=lookup_time, filename=filename
-        )
-        prepared = await self._run(self._writers, prepare, url, data, client_name)
-        entry = await self._commits.ask(prepared)
-        assert entry is not None  # noqa: S101 - every store in a commit has one
+        entry = await self._stores.ask(Store.of(url, data, client_name, **options))
+        assert entry is not None  # noqa: S101 - every store has one
         return entry
 
     async def get_bytes(self, content_hash: str, bucket: str = "") -> tuple[bytes, str]:
@@ -94,7 +78,7 @@ class AsyncImageCache:
 
     async def delete(self, content_hash: str, bucket: str = "") -> None:
         """As `ImageCache.delete`."""
-        await self._run(self._writers, self._cache.delete, content_hash, bucket)
+        await self._run(self._writer, self._cache.delete, content_hash, bucket)
 
     async def health(self) -> dict[str, str]:
         """Tell that the cache answers."""
@@ -106,7 +90,7 @@ class AsyncImageCache:
 
     def close(self) -> None:
         """Let the calls under way finish, then end the threads; it blocks."""
-        for threads in (self._readers, self._writers, self._committer):
+        for threads in (self._readers, self._writer):
             threads.shutdown()
 
     async def _lookup(
@@ -121,8 +105,9 @@ class AsyncImageCache:
             for url, entry in (await self.lookup_many(some, bucket)).items()
         }
 
-    async def _commit(self, stores: list[Prepared]) -> dict[Prepared, Entry]:
-        return await self._run(self._committer, self._cache.commit, stores)
+    async def _store(self, stores: list[Store]) -> dict[Store, Entry]:
+        entries = await self._run(self._writer, self._cache.store_many, stores)
+        return dict(zip(stores, entries, strict=True))
 
     async def _run(self, threads: ThreadPoolExecutor, call: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(threads, call, *args)

@@ -1,7 +1,8 @@
 """The blobs: images' bytes by their hash, in a folder or in an object store."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -13,6 +14,9 @@ from obstore.store import LocalStore, ObjectStore, from_url
 
 from imgcache_scrapy.entry import blob_key
 from imgcache_scrapy.errors import ConfigurationError, UnavailableError
+
+# So many objects are written at a time.
+_PUTS = 8
 
 
 def open_blobs(blobs_url: str) -> "Blobs":
@@ -54,6 +58,11 @@ class Blobs:
         with _failures():
             obstore.put(self._store, blob_key(content_hash), data, use_multipart=False)
 
+    def put_many(self, blobs: Mapping[str, bytes]) -> None:
+        """Write the bytes of many images, by their content hash, as `put` does."""
+        with ThreadPoolExecutor(_PUTS) as threads:
+            list(threads.map(self.put, blobs.keys(), blobs.values()))
+
     def get(self, content_hash: str) -> bytes | None:
         """Read the bytes, unchecked; None where there are none."""
         with _failures():
@@ -90,21 +99,41 @@ class FileBlobs(Blobs):
         super().__init__(LocalStore(folder))
 
     def put(self, content_hash: str, data: bytes) -> None:
-        """Write, sync, rename, sync the folder: what a power cut leaves is all or nothing."""
-        path = self._folder / blob_key(content_hash)
+        """Write the bytes; they are durable when this returns. Writing them again is harmless."""
+        self.put_many({content_hash: data})
+
+    def put_many(self, blobs: Mapping[str, bytes]) -> None:
+        """Write, sync, rename, sync the folders: what a power cut leaves is all or nothing."""
+        drafts: dict[Path, Path] = {}
         with _failures():
-            if not path.parent.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                _sync_folder(self._folder)
-            # obstore hides names with a # from listings, as it does with its own leftovers.
-            draft = path.with_name(f"{path.name}#{uuid4().hex}")
             try:
-                _write_synced(draft, data)
-                draft.replace(path)
+                for content_hash, data in blobs.items():
+                    path = self._folder / blob_key(content_hash)
+                    self._make_folder(path.parent)
+                    # obstore hides names with a # from listings, as with its own leftovers.
+                    drafts[path] = path.with_name(f"{path.name}#{uuid4().hex}")
+                    _write_synced(drafts[path], data)
+                for path, draft in drafts.items():
+                    draft.replace(path)
             except BaseException:
-                draft.unlink(missing_ok=True)
+                for draft in drafts.values():
+                    draft.unlink(missing_ok=True)
                 raise
-            _sync_folder(path.parent)
+            for folder in {path.parent for path in drafts}:
+                _sync_folder(folder)
+
+    def size(self, content_hash: str) -> int | None:
+        """Tell how many bytes there are; None where there is no blob."""
+        with _failures():
+            try:
+                return (self._folder / blob_key(content_hash)).stat().st_size
+            except FileNotFoundError:
+                return None
+
+    def _make_folder(self, folder: Path) -> None:
+        if not folder.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            _sync_folder(self._folder)
 
 
 def _write_synced(path: Path, data: bytes) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Self
 
 from sqlalchemy import exc
 from sqlalchemy.engine import URL
@@ -53,18 +54,43 @@ def open_cache(folder: Path) -> "ImageCache":
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
-    """A store whose blob is durable, and that is to be committed.
+class Store:
+    """An image to be kept, and how it was seen; made by `Store.of`."""
 
-    Attributes:
-        image: what is known of the image.
-        capture: how it was seen.
-        data: its bytes, should the blob be gone by then.
-    """
-
-    image: Image
     capture: Capture
     data: bytes
+
+    @classmethod
+    def of(
+        cls,
+        url: str,
+        data: bytes,
+        client_name: str,
+        *,
+        bucket: str = "",
+        lookup_time: datetime | None = None,
+        filename: str | None = None,
+    ) -> Self:
+        """Check what is to be stored.
+
+        Args:
+            url: the cache key of the URL.
+            data: the bytes, as they came.
+            client_name: who stores.
+            bucket: the name space of the capture.
+            lookup_time: when the image was fetched, now by default; naive times are UTC.
+            filename: a hint; the last part of the URL's path by default.
+
+        Raises:
+            InvalidRequestError: there are no bytes.
+            TooLargeError: there are more than `MAX_IMAGE_BYTES`.
+        """
+        if not data:
+            raise InvalidRequestError("an image must not be empty")
+        if len(data) > MAX_IMAGE_BYTES:
+            raise TooLargeError(f"an image must not be larger than {MAX_IMAGE_BYTES} bytes")
+        name = filename or filename_of(url)
+        return cls(Capture(url, bucket, client_name, name, _utc(lookup_time)), data)
 
 
 class ImageCache:
@@ -85,83 +111,45 @@ class ImageCache:
         self._blobs = open_blobs(blobs_url)
         self._decoder = Decoder()
 
-    def store(
-        self,
-        url: str,
-        data: bytes,
-        client_name: str,
-        *,
-        bucket: str = "",
-        lookup_time: datetime | None = None,
-        filename: str | None = None,
-    ) -> Entry:
-        """Keep an image and the URL that led to it; it is durable when this returns.
+    def store(self, url: str, data: bytes, client_name: str, **options: Any) -> Entry:
+        """Keep one image; the arguments are those of `Store.of`, the rest as in `store_many`."""
+        return self.store_many([Store.of(url, data, client_name, **options)])[0]
 
-        Args:
-            url: the cache key of the URL.
-            data: the bytes, as they came.
-            client_name: who stores.
-            bucket: the name space of the capture.
-            lookup_time: when the image was fetched, now by default; naive times are UTC.
-            filename: a hint; the last part of the URL's path by default.
+    def store_many(self, stores: Sequence[Store]) -> list[Entry]:
+        """Keep images and the URLs that led to them; they are durable when this returns.
 
-        Returns:
-            The entry, with `created`: whether the image is new.
-
-        Raises:
-            InvalidRequestError: there are no bytes.
-            TooLargeError: there are more than `MAX_IMAGE_BYTES`.
-        """
-        prepared = self.prepare(
-            url, data, client_name, bucket=bucket, lookup_time=lookup_time, filename=filename
-        )
-        return self.commit([prepared])[prepared]
-
-    def prepare(
-        self,
-        url: str,
-        data: bytes,
-        client_name: str,
-        *,
-        bucket: str = "",
-        lookup_time: datetime | None = None,
-        filename: str | None = None,
-    ) -> "Prepared":
-        """Do what of a store can be done beside others: hash, decode, make the blob durable.
-
-        The arguments and errors are those of `store`.
-        """
-        if not data:
-            raise InvalidRequestError("an image must not be empty")
-        if len(data) > MAX_IMAGE_BYTES:
-            raise TooLargeError(f"an image must not be larger than {MAX_IMAGE_BYTES} bytes")
-        capture = Capture(url, bucket, client_name, filename or filename_of(url), _utc(lookup_time))
-        content_hash = content_hash_of(data)
-        with _catalog_failures():
-            image = self._catalog.image(content_hash)
-        return Prepared(image or self._new_image(content_hash, data), capture, data)
-
-    def commit(self, stores: Sequence["Prepared"]) -> dict["Prepared", Entry]:
-        """Record prepared stores, all in one transaction; they are durable when this returns.
+        All or, where the catalog or the storage fails, none of them.
 
         Returns:
             The entry of each, with `created`: whether the image is new.
         """
-        blobs = {store.image.content_hash: store.data for store in stores}
-        with _catalog_failures(), self._catalog.exclusive(blobs) as writing:
-            for content_hash, data in blobs.items():
+        hashes = [content_hash_of(store.data) for store in stores]
+        blobs = {name: store.data for name, store in zip(hashes, stores, strict=True)}
+        with _catalog_failures():
+            images = self._catalog.images(blobs)
+            new = {name: data for name, data in blobs.items() if name not in images}
+            images |= {name: self._examined(name, data) for name, data in new.items()}
+            # Before the transaction, so that it need not hold others up.
+            self._blobs.put_many(new)
+            with self._catalog.exclusive(blobs) as writing:
                 # A delete may have come between, or damage been found.
-                is_there = self._blobs.size(content_hash) == len(data)
-                if writing.is_damaged(content_hash) or not is_there:
-                    self._blobs.put(content_hash, data)
-            entries = writing.record([(store.image, store.capture) for store in stores])
-        return dict(zip(stores, entries, strict=True))
+                self._blobs.put_many(
+                    {
+                        name: data
+                        for name, data in blobs.items()
+                        if writing.is_damaged(name) or self._blobs.size(name) != len(data)
+                    }
+                )
+                return writing.record(
+                    [
+                        (images[name], store.capture)
+                        for name, store in zip(hashes, stores, strict=True)
+                    ]
+                )
 
-    def _new_image(self, content_hash: str, data: bytes) -> Image:
+    def _examined(self, content_hash: str, data: bytes) -> Image:
         facts = self._decoder.facts(data)
         text = None if facts.perceptual_hash is None else f"{facts.perceptual_hash:016x}"
-        # Before the transaction, so that it need not hold others up.
-        self._blobs.put(content_hash, data)
         return Image(
             content_hash, sniff(data) or UNKNOWN_TYPE, len(data), facts.width, facts.height, text
         )

@@ -28,14 +28,9 @@ _entries = sa.select(
 ).join(_image)
 
 # Built once: building a statement costs more than running it.
-_find_image = sa.select(
-    _image.c.content_hash,
-    _image.c.content_type,
-    _image.c.file_size_bytes,
-    _image.c.width,
-    _image.c.height,
-    _image.c.perceptual_hash,
-).where(_image.c.content_hash == sa.bindparam("its_hash"), ~_image.c.damaged)
+_find_images = sa.select(*(_image.c[name] for name in Image._fields)).where(
+    _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True)), ~_image.c.damaged
+)
 _newest = _entries.where(
     _capture.c.url_digest.in_(sa.bindparam("digests", expanding=True))
 ).order_by(*_newest_last)
@@ -77,11 +72,11 @@ class Catalog:
             dialects.lock(connection, content_hashes)
             yield Writing(connection, content_hashes)
 
-    def image(self, content_hash: str) -> Image | None:
-        """Find an image that is not damaged."""
+    def images(self, content_hashes: Iterable[str]) -> dict[str, Image]:
+        """Find the images that are not damaged: content hash to image."""
         with dialects.reading(self._engine) as connection:
-            row = connection.execute(_find_image, {"its_hash": content_hash}).first()
-        return None if row is None else Image(*row)
+            rows = connection.execute(_find_images, {"hashes": list(content_hashes)})
+            return {row.content_hash: Image(*row) for row in rows}
 
     def newest(self, urls: Iterable[str], bucket: str | None = None) -> dict[str, Entry]:
         """Find the newest capture of each URL, by lookup time, then by insertion.

@@ -134,7 +134,7 @@ def test_a_damaged_image_is_found_nowhere_until_it_is_recorded_again(catalog):
 
     def found():
         return [
-            catalog.image(named("a")),
+            catalog.images([named("a")]).get(named("a")),
             catalog.newest_of_image(named("a"), None),
             catalog.newest([PAGE]).get(PAGE),
             *(catalog.search("page") or [None]),
@@ -288,7 +288,7 @@ def test_reading_waits_for_no_writer(catalog, path):
         other.execute("BEGIN IMMEDIATE")
         other.execute("UPDATE image SET damaged = 1")
         assert newest(catalog) == named("a")
-        assert catalog.image(named("a")) is not None
+        assert catalog.images([named("a")]).get(named("a")) is not None
         assert len(catalog.search("page")) == len(catalog.similar(CENTRE, 4)) == 1
         assert catalog.totals()["damaged"] == 0
 
