@@ -23,13 +23,17 @@ class Joined(Generic[K, V]):
     Args:
         call: answers many questions at once; a question that is missing in its answer has none.
         limit: how many questions go into one call.
+        calls: how many calls may be under way.
     """
 
-    def __init__(self, call: Callable[[list[K]], Awaitable[Mapping[K, V]]], *, limit: int) -> None:
+    def __init__(
+        self, call: Callable[[list[K]], Awaitable[Mapping[K, V]]], *, limit: int, calls: int = 1
+    ) -> None:
         self._call = call
         self._limit = limit
+        self._calls = calls
         self._waiting: dict[K, asyncio.Future[V | None]] = {}
-        self._running: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
 
     async def ask(self, question: K) -> V | None:
         """Ask one question.
@@ -45,18 +49,17 @@ class Joined(Generic[K, V]):
             answer = self._waiting[question] = asyncio.get_running_loop().create_future()
             # Whoever asked may be gone when the call fails.
             answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if self._running is None:
-            self._running = asyncio.create_task(self._run())
+        if len(self._running) < self._calls:
+            running = asyncio.create_task(self._run())
+            self._running.add(running)
+            running.add_done_callback(self._running.discard)
         return await asyncio.shield(answer)
 
     async def _run(self) -> None:
-        try:
-            while self._waiting:
-                questions = list(self._waiting)[: self._limit]
-                answers = {question: self._waiting.pop(question) for question in questions}
-                await self._answer(answers)
-        finally:
-            self._running = None
+        while self._waiting:
+            questions = list(islice(self._waiting, self._limit))
+            answers = {question: self._waiting.pop(question) for question in questions}
+            await self._answer(answers)
 
     async def _answer(self, answers: dict[K, "asyncio.Future[V | None]"]) -> None:
         try:

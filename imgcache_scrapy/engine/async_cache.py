@@ -14,8 +14,11 @@ T = TypeVar("T")
 
 # Few threads behind the loop: many make it stall.
 _READERS = 2
+# One decodes while the other writes.
+_WRITERS = 2
 # Whoever waits for a joined call goes on at once when it ends: many make the loop stall.
 _JOINED = 32
+_STORED = 16
 
 
 class AsyncImageCache:
@@ -31,10 +34,9 @@ class AsyncImageCache:
     def __init__(self, cache: ImageCache) -> None:
         self._cache = cache
         self._readers = ThreadPoolExecutor(_READERS, "imgcache-read")
-        # One, as a second would only wait for the decoder and for SQLite's one writer.
-        self._writer = ThreadPoolExecutor(1, "imgcache-write")
+        self._writers = ThreadPoolExecutor(_WRITERS, "imgcache-write")
         self._lookups: Joined[tuple[str | None, str], Entry] = Joined(self._lookup, limit=_JOINED)
-        self._stores: Joined[Store, Entry] = Joined(self._store, limit=_JOINED)
+        self._stores: Joined[Store, Entry] = Joined(self._store, limit=_STORED, calls=_WRITERS)
 
     async def store(self, url: str, data: bytes, client_name: str, **options: Any) -> Entry:
         """As `ImageCache.store`."""
@@ -78,7 +80,7 @@ class AsyncImageCache:
 
     async def delete(self, content_hash: str, bucket: str = "") -> None:
         """As `ImageCache.delete`."""
-        await self._run(self._writer, self._cache.delete, content_hash, bucket)
+        await self._run(self._writers, self._cache.delete, content_hash, bucket)
 
     async def health(self) -> dict[str, str]:
         """Tell that the cache answers."""
@@ -90,7 +92,7 @@ class AsyncImageCache:
 
     def close(self) -> None:
         """Let the calls under way finish, then end the threads; it blocks."""
-        for threads in (self._readers, self._writer):
+        for threads in (self._readers, self._writers):
             threads.shutdown()
 
     async def _lookup(
@@ -106,7 +108,7 @@ class AsyncImageCache:
         }
 
     async def _store(self, stores: list[Store]) -> dict[Store, Entry]:
-        entries = await self._run(self._writer, self._cache.store_many, stores)
+        entries = await self._run(self._writers, self._cache.store_many, stores)
         return dict(zip(stores, entries, strict=True))
 
     async def _run(self, threads: ThreadPoolExecutor, call: Callable[..., T], *args: Any) -> T:
