@@ -82,6 +82,10 @@ class EmbeddedRoad:
                 "the embedded cache is not installed: pip install 'imgcache-scrapy[server]', "
                 f"or set IMGCACHE_URL to a service (missing: {', '.join(missing)})"
             )
+        # Not at the top, since talking to a service needs none of it; and not with the first call,
+        # since importing in a thread makes the event loop stall.
+        from imgcache_scrapy.engine import async_cache  # noqa: F401, PLC0415
+
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -171,7 +175,6 @@ class EmbeddedRoad:
             raise
 
     def _open(self) -> "AsyncImageCache":
-        # Imported here, since importing the package or talking to a service needs none of it.
         from imgcache_scrapy.engine.async_cache import AsyncImageCache  # noqa: PLC0415
 
         return AsyncImageCache(_shared.borrow(self._folder))

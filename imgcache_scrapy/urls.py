@@ -1,5 +1,6 @@
 """What a URL is to the cache: its key, and whether it can be fetched at all."""
 
+from functools import lru_cache
 from posixpath import basename
 from urllib.parse import unquote, urlsplit
 
@@ -30,6 +31,12 @@ def cache_key(url: str) -> str:
     """
     if not isinstance(url, str):
         raise InvalidRequestError(f"a URL must be a string, got {type(url).__name__}")
+    return _cache_key(url)
+
+
+# On its way an image's URL comes by several times.
+@lru_cache(maxsize=256)
+def _cache_key(url: str) -> str:
     try:
         return checked(safe_url_string(checked(url)))
     except ValueError as error:

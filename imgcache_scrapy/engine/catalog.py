@@ -1,5 +1,6 @@
 """The catalog: every query on images and captures, for SQLite and PostgreSQL alike."""
 
+import json
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -31,9 +32,17 @@ _entries = sa.select(
 _find_images = sa.select(*(_image.c[name] for name in Image._fields)).where(
     _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True)), ~_image.c.damaged
 )
-_newest = _entries.where(
-    _capture.c.url_digest.in_(sa.bindparam("digests", expanding=True))
-).order_by(*_newest_last)
+# All of them but the digest, which JSON cannot hold, and what no entry has.
+_LOOKED_UP = [
+    column.name for column in _entries.selected_columns
+    if column.name != "url_digest" and not column.name.startswith("band")
+]  # fmt: skip
+_newest = (
+    sa.select(dialects.json_rows(*(_entries.selected_columns[name] for name in _LOOKED_UP)))
+    .select_from(_capture)
+    .join(_image)
+    .where(_capture.c.url_digest.in_(sa.bindparam("digests", expanding=True)))
+)
 _newest_in_bucket = _newest.where(_capture.c.bucket == sa.bindparam("its_bucket"))
 
 
@@ -91,7 +100,9 @@ class Catalog:
         query = _newest if bucket is None else _newest_in_bucket
         values = {"digests": [digest(url) for url in urls], "its_bucket": bucket}
         with dialects.reading(self._engine) as connection:
-            rows = connection.execute(query, values).mappings().all()
+            found = json.loads(connection.scalar(query, values) or "[]")
+        rows = [dict(zip(_LOOKED_UP, row, strict=True)) for row in found]
+        rows.sort(key=lambda row: (row["lookup_time"], row["id"]))
         newest = {row["url"]: row for row in rows}
         return {url: entry_of(row) for url, row in newest.items() if not row["damaged"]}
 
