@@ -3,11 +3,13 @@
 import asyncio
 import logging
 from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
-from scrapy import Request, signals
+from scrapy import signals
 from scrapy.http import Response
 from scrapy.utils.asyncio import is_asyncio_available
 
@@ -94,22 +96,25 @@ class Crawl:
             self.settings.url, self.settings.timeout, bucket=self.settings.bucket
         )
 
-    async def enter(self, request: Request, expected: int) -> Place:
-        """Wait for a place for a body of about this many bytes; nobody who holds one may wait.
+    @contextmanager
+    def holding_pages_back(self) -> Iterator[None]:
+        """Count as one download more, so that Scrapy waits with its next pages.
 
-        A request that waits counts as one that is being downloaded, so that Scrapy holds its next
-        pages back, as it does for the downloads of its own media pipelines.
+        So it does for the downloads of its own media pipelines; pages pile up in memory otherwise.
         """
         crawler = self._crawler()
         assert crawler is not None  # noqa: S101 - it runs
-        active = crawler.engine.downloader.active
-        if request in active:
-            return await self._misses.enter(expected)
-        active.add(request)
+        downloads: set[object] = crawler.engine.downloader.active  # type: ignore[assignment]
+        one_more = object()
+        downloads.add(one_more)
         try:
-            return await self._misses.enter(expected)
+            yield
         finally:
-            active.discard(request)
+            downloads.discard(one_more)
+
+    async def enter(self, expected: int) -> Place:
+        """Wait for a place for a body of about this many bytes; nobody who holds one may wait."""
+        return await self._misses.enter(expected)
 
     async def lookup(self, key: str) -> Entry | None:
         """Ask the cache for a URL; trouble is a miss and a stat."""

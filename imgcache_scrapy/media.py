@@ -173,20 +173,21 @@ class CachedMediaPipeline(MediaPipeline):
             self.crawl.count(key, "hit")
             return cast("FileInfo", local)
         async with self.crawl.alone(key):
-            hit = None if bypasses_cache(request) else await self._hit(key, request)
-            obtained = hit or await self._fetched(key, request)
+            entry = None if bypasses_cache(request) else await self.crawl.lookup(key)
+            if entry is not None and not self.needs_bytes:
+                obtained = Obtained(entry, None, is_hit=True)
+            else:
+                # A lookup is over too soon for that.
+                with self.crawl.holding_pages_back():
+                    hit = None if entry is None else await self._read(entry, request)
+                    obtained = hit or await self._fetched(key, request)
         # Nothing is held here: hooks may ask for more images.
         found = await self.deliver(obtained, request, item)
         self._count(key, obtained, request)
         return found
 
-    async def _hit(self, key: str, request: Request) -> Obtained | None:
-        entry = await self.crawl.lookup(key)
-        if entry is None:
-            return None
-        if not self.needs_bytes:
-            return Obtained(entry, None, is_hit=True)
-        with await self.crawl.enter(request, entry["file_size_bytes"]):
+    async def _read(self, entry: Entry, request: Request) -> Obtained | None:
+        with await self.crawl.enter(entry["file_size_bytes"]):
             body = await self.crawl.read(entry)
         if body is None:
             return None
@@ -194,7 +195,7 @@ class CachedMediaPipeline(MediaPipeline):
 
     async def _fetched(self, key: str, request: Request) -> Obtained:
         stores = self.must_store(request)
-        with await self.crawl.enter(request, self.crawl.expected_size) as place:
+        with await self.crawl.enter(self.crawl.expected_size) as place:
             response = await self._fetch(key, request)
             place.holds(len(response.body))
             refusal = refused(response)
