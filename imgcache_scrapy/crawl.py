@@ -5,6 +5,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
 logger = logging.getLogger(__name__)
+
+_at_once: ContextVar[bool] = ContextVar("imgcache_at_once", default=False)
 
 Fate = Literal["hit", "stored", "duplicate", "rejected", "failed"]
 
@@ -112,9 +115,25 @@ class Crawl:
         finally:
             downloads.discard(one_more)
 
-    async def enter(self, expected: int) -> Place:
-        """Wait for a place for a body of about this many bytes; nobody who holds one may wait."""
-        return await self._misses.enter(expected)
+    async def enter(self, entry: Entry | None = None) -> Place:
+        """Wait for a place for the body of an image.
+
+        Nobody who holds a place may wait for another, but `entering_at_once`.
+
+        Args:
+            entry: the image, where it is known; others are taken to be as large as the last ones.
+        """
+        expected = max(self._sizes) if entry is None else entry["file_size_bytes"]
+        return await self._misses.enter(expected, at_once=_at_once.get())
+
+    @contextmanager
+    def entering_at_once(self) -> Iterator[None]:
+        """Give a place to whoever enters meanwhile, in this task or one that it starts."""
+        token = _at_once.set(True)
+        try:
+            yield
+        finally:
+            _at_once.reset(token)
 
     async def lookup(self, key: str) -> Entry | None:
         """Ask the cache for a URL; trouble is a miss and a stat."""
@@ -182,11 +201,6 @@ class Crawl:
             self.count(key, "hit", saved=len(response.body))
         else:
             self.count(key, "stored" if entry["created"] else "duplicate")
-
-    @property
-    def expected_size(self) -> int:
-        """How many bytes the next image may have: as the largest of the last ones fetched."""
-        return max(self._sizes)
 
     def alone(self, key: str) -> asyncio.Lock:
         """Give the lock of a key, held from its lookup to its store: others then find it stored."""

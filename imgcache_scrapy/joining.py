@@ -167,10 +167,15 @@ class Room:
         self._inside: dict[Place, int] = {}
         self._line: OrderedDict[Place, asyncio.Future[None]] = OrderedDict()
 
-    async def enter(self, expected: int) -> "Place":
-        """Wait for a place for something of about this many bytes."""
+    async def enter(self, expected: int, *, at_once: bool = False) -> "Place":
+        """Wait for a place for something of about this many bytes.
+
+        Args:
+            expected: how many bytes.
+            at_once: do not wait, however full it is.
+        """
         place = Place(self, expected)
-        if not self._line and self._has_room(expected):
+        if at_once or (not self._line and self._has_room(expected)):
             self._inside[place] = expected
             return place
         turn = self._line[place] = asyncio.get_running_loop().create_future()

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from abc import abstractmethod
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 from itemadapter import ItemAdapter
@@ -22,7 +23,7 @@ from imgcache_scrapy.crawl import Crawl, require_asyncio
 from imgcache_scrapy.entry import Entry
 from imgcache_scrapy.errors import ConfigurationError, InvalidRequestError
 from imgcache_scrapy.failures import ImageFailed, failed, refused
-from imgcache_scrapy.joining import Once
+from imgcache_scrapy.joining import Once, Place
 from imgcache_scrapy.responses import bypasses_cache, cached_response
 from imgcache_scrapy.urls import cache_key, data_key, fetchable
 
@@ -172,36 +173,35 @@ class CachedMediaPipeline(MediaPipeline):
         if local:
             self.crawl.count(key, "hit")
             return cast("FileInfo", local)
-        async with self.crawl.alone(key):
-            entry = None if bypasses_cache(request) else await self.crawl.lookup(key)
-            if entry is not None and not self.needs_bytes:
-                obtained = Obtained(entry, None, is_hit=True)
-            else:
-                # A lookup is over too soon for that.
-                with self.crawl.holding_pages_back():
+        with ExitStack() as held:
+            async with self.crawl.alone(key):
+                entry = None if bypasses_cache(request) else await self.crawl.lookup(key)
+                if entry is not None and not self.needs_bytes:
+                    obtained = Obtained(entry, None, is_hit=True)
+                else:
+                    held.enter_context(self.crawl.holding_pages_back())
+                    place = held.enter_context(await self.crawl.enter(entry))
                     hit = None if entry is None else await self._read(entry, request)
-                    obtained = hit or await self._fetched(key, request)
-        # Nothing is held here: hooks may ask for more images.
-        found = await self.deliver(obtained, request, item)
+                    obtained = hit or await self._fetched(key, request, place)
+            with self.crawl.entering_at_once():  # Hooks may ask for more images.
+                found = await self.deliver(obtained, request, item)
         self._count(key, obtained, request)
         return found
 
     async def _read(self, entry: Entry, request: Request) -> Obtained | None:
-        with await self.crawl.enter(entry["file_size_bytes"]):
-            body = await self.crawl.read(entry)
+        body = await self.crawl.read(entry)
         if body is None:
             return None
         return Obtained(entry, cached_response(request, entry, body), is_hit=True)
 
-    async def _fetched(self, key: str, request: Request) -> Obtained:
+    async def _fetched(self, key: str, request: Request, place: Place) -> Obtained:
         stores = self.must_store(request)
-        with await self.crawl.enter(self.crawl.expected_size) as place:
-            response = await self._fetch(key, request)
-            place.holds(len(response.body))
-            refusal = refused(response)
-            if refusal is not None or not stores:
-                return Obtained(None, response, refusal=refusal)
-            return Obtained(await self.crawl.store(key, response), response)
+        response = await self._fetch(key, request)
+        place.holds(len(response.body))
+        refusal = refused(response)
+        if refusal is not None or not stores:
+            return Obtained(None, response, refusal=refusal)
+        return Obtained(await self.crawl.store(key, response), response)
 
     async def _fetch(self, key: str, request: Request) -> Response:
         if request.url.startswith("data:"):

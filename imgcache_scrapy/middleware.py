@@ -124,7 +124,7 @@ class ImgCacheMiddleware:
         # wait for another: the first one's may only be left when all is done.
         if request.meta.get(_PLACE) in self._places:
             return
-        place = await self._crawl.enter(self._crawl.expected_size)
+        place = await self._crawl.enter()
         number = next(self._numbers)
         self._places[number] = place
         request.meta[_PLACE] = number

@@ -1,7 +1,10 @@
 """The item pipelines: an item's images come from the cache, or are fetched once and stored."""
 
+import asyncio
 import logging
 from abc import abstractmethod
+from collections.abc import Iterator
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from itemadapter import ItemAdapter
@@ -11,6 +14,7 @@ from scrapy.http import Response
 from scrapy.pipelines.files import FilesPipeline
 from scrapy.pipelines.images import ImageException, ImagesPipeline
 from scrapy.pipelines.media import FileException, FileInfo, FileInfoOrError, MediaPipeline
+from scrapy.utils.asyncio import run_in_thread
 from scrapy.utils.defer import ensure_awaitable
 from twisted.python.failure import Failure
 
@@ -25,6 +29,11 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
 logger = logging.getLogger(__name__)
+
+# So many pictures are converted at a time: what encodes them lets nothing else run in Python.
+CONVERSIONS = 2
+
+Converted = tuple[str, Any, BytesIO]
 
 
 class ImgCachePipeline(CachedMediaPipeline):
@@ -180,6 +189,45 @@ class ImgCacheImagesPipeline(DropInPipeline, ImagesPipeline):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.urls_field, self.result_field = self.images_urls_field, self.images_result_field
+        self._converting = asyncio.Semaphore(CONVERSIONS)
+        self._converted: dict[Response, list[Converted]] = {}
+
+    async def image_downloaded(
+        self,
+        response: Response,
+        request: Request,
+        info: MediaPipeline.SpiderInfo,
+        *,
+        item: Any = None,
+    ) -> str:
+        """As Scrapy's, but converts in a thread, unless a subclass has its own way to convert."""
+        if self.crawl.settings.enabled and self._converts_as_scrapy:
+            images = super().get_images(response, request, info, item=item)
+            async with self._converting:
+                self._converted[response] = await run_in_thread(list, images)
+        return await super().image_downloaded(response, request, info, item=item)
+
+    def get_images(
+        self,
+        response: Response,
+        request: Request,
+        info: MediaPipeline.SpiderInfo,
+        *,
+        item: Any = None,
+    ) -> Iterator[Converted]:
+        """As Scrapy's; what was converted already is given as it is."""
+        converted = self._converted.pop(response, None)
+        if converted is not None:
+            return iter(converted)
+        return super().get_images(response, request, info, item=item)
+
+    @property
+    def _converts_as_scrapy(self) -> bool:
+        own = type(self)
+        return (
+            own.get_images is ImgCacheImagesPipeline.get_images
+            and own.convert_image is ImagesPipeline.convert_image
+        )
 
     def takes(self, refusal: ImageFailed, request: Request) -> bool:  # noqa: ARG002
         """Formats that Pillow alone knows."""
