@@ -20,13 +20,11 @@ from imgcache_scrapy.entry import (
     Entry,
     checked_limit,
     checked_text,
-    content_hash_of,
     is_content_hash,
 )
 from imgcache_scrapy.errors import (
     ConfigurationError,
     InvalidRequestError,
-    NotFoundError,
     UnavailableError,
 )
 from imgcache_scrapy.urls import cache_key
@@ -128,10 +126,7 @@ class AsyncImgCacheClient:
         Raises:
             NotFoundError: it is not in this bucket, or its bytes are missing or damaged.
         """
-        data = await self._road.get_bytes(_content_hash(content_hash), self._or_own(bucket))
-        if content_hash_of(data) != content_hash:
-            raise NotFoundError(f"the bytes of image {content_hash} came damaged")
-        return data
+        return await self._road.get_bytes(_content_hash(content_hash), self._or_own(bucket))
 
     async def get_meta(self, content_hash: str, *, bucket: str | None = None) -> Entry | None:
         """Find an image's newest capture in this bucket, None where there is none."""

@@ -5,6 +5,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Iterator
 from io import BytesIO
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from itemadapter import ItemAdapter
@@ -221,12 +222,24 @@ class ImgCacheImagesPipeline(DropInPipeline, ImagesPipeline):
             return iter(converted)
         return super().get_images(response, request, info, item=item)
 
+    def convert_image(
+        self, image: Any, size: tuple[int, int] | None = None, *, response_body: BytesIO
+    ) -> tuple[Any, BytesIO]:
+        """As Scrapy's, but lets the event loop run meanwhile in the commonest case."""
+        if size or image.format is not None or image.mode != "RGB":
+            return super().convert_image(image, size, response_body=response_body)
+        # Pillow holds the interpreter lock while it encodes into memory, not into a file.
+        with TemporaryFile(buffering=0) as file:
+            image.save(file, "JPEG")
+            file.seek(0)
+            return image, BytesIO(file.read())
+
     @property
     def _converts_as_scrapy(self) -> bool:
         own = type(self)
         return (
             own.get_images is ImgCacheImagesPipeline.get_images
-            and own.convert_image is ImagesPipeline.convert_image
+            and own.convert_image is ImgCacheImagesPipeline.convert_image
         )
 
     def takes(self, refusal: ImageFailed, request: Request) -> bool:  # noqa: ARG002

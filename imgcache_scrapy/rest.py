@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from imgcache_scrapy.answers import Answer, with_distance
-from imgcache_scrapy.entry import Entry
+from imgcache_scrapy.entry import Entry, content_hash_of
 from imgcache_scrapy.errors import InvalidRequestError, NotFoundError, UnavailableError
 from imgcache_scrapy.joining import Calls
 from imgcache_scrapy.urls import filename_of
@@ -69,8 +69,12 @@ class RestRoad:
         return (await self._send("POST", "/images", data=form, files={"file": file})).stored_entry()
 
     async def get_bytes(self, content_hash: str, bucket: str) -> bytes:
-        """As `AsyncImgCacheClient.get_bytes`, but unverified."""
-        return (await self._send("GET", f"/images/{content_hash}", params={"bucket": bucket})).body
+        """As `AsyncImgCacheClient.get_bytes`."""
+        answer = await self._send("GET", f"/images/{content_hash}", params={"bucket": bucket})
+        # An embedded cache has checked what it gives; here it came a long way.
+        if await asyncio.to_thread(content_hash_of, answer.body) != content_hash:
+            raise NotFoundError(f"the bytes of image {content_hash} came damaged")
+        return answer.body
 
     async def get_meta(self, content_hash: str, bucket: str) -> Entry | None:
         """As `AsyncImgCacheClient.get_meta`."""

@@ -26,7 +26,7 @@ SCRAPY_FILES = {
 HOMES = {
     "httpx": {"rest.py", "client.py"},
     "sqlalchemy": {"engine/"},
-    "obstore": {"engine/blobs.py"},
+    "obstore": {"engine/objects.py"},
     "PIL": {"engine/decoding.py"},
     "numpy": {"engine/decoding.py"},
     "fastapi": {"server/"},

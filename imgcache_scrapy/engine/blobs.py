@@ -2,24 +2,20 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
-
-import obstore
-from obstore.exceptions import BaseError
-from obstore.store import LocalStore, ObjectStore, from_url
 
 from imgcache_scrapy.entry import blob_key
 from imgcache_scrapy.errors import ConfigurationError, UnavailableError
 
-# So many objects are written at a time.
-_PUTS = 8
+if TYPE_CHECKING:
+    from imgcache_scrapy.engine.objects import ObjectBlobs
 
 
-def open_blobs(blobs_url: str) -> "Blobs":
+def open_blobs(blobs_url: str) -> "FileBlobs | ObjectBlobs":
     """Open the storage that a URL names.
 
     Args:
@@ -36,81 +32,41 @@ def open_blobs(blobs_url: str) -> "Blobs":
         if parts.netloc:
             raise ConfigurationError(f"{blobs_url!r} names a host: file:///folder is needed")
         return FileBlobs(Path(unquote(parts.path)))
-    try:
-        return Blobs(from_url(blobs_url))
-    except (BaseError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigurationError(f"the blobs URL cannot be used: {reason}") from error
+    # Imported here, since few have an object store.
+    from imgcache_scrapy.engine.objects import ObjectBlobs  # noqa: PLC0415
+
+    return ObjectBlobs(blobs_url)
 
 
-class Blobs:
-    """Images' bytes in an object store.
+class FileBlobs:
+    """Images' bytes in a folder; not by obstore, which never syncs what it writes.
 
     Every method takes the image's content hash and raises `UnavailableError` when the storage
     fails; that a blob is not there is an answer, not a failure.
     """
-
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
-
-    def put(self, content_hash: str, data: bytes) -> None:
-        """Write the bytes; they are durable when this returns. Writing them again is harmless."""
-        with _failures():
-            obstore.put(self._store, blob_key(content_hash), data, use_multipart=False)
-
-    def put_many(self, blobs: Mapping[str, bytes]) -> None:
-        """Write the bytes of many images, by their content hash, as `put` does."""
-        with ThreadPoolExecutor(_PUTS) as threads:
-            list(threads.map(self.put, blobs.keys(), blobs.values()))
-
-    def get(self, content_hash: str) -> bytes | None:
-        """Read the bytes, unchecked; None where there are none."""
-        with _failures():
-            try:
-                return obstore.get(self._store, blob_key(content_hash)).bytes().to_bytes()
-            except FileNotFoundError:
-                return None
-
-    def size(self, content_hash: str) -> int | None:
-        """Tell how many bytes there are; None where there is no blob."""
-        with _failures():
-            try:
-                return obstore.head(self._store, blob_key(content_hash))["size"]
-            except FileNotFoundError:
-                return None
-
-    def delete(self, content_hash: str) -> None:
-        """Remove the blob, if it is there."""
-        with _failures():
-            try:
-                obstore.delete(self._store, blob_key(content_hash))
-            except FileNotFoundError:
-                return
-
-
-class FileBlobs(Blobs):
-    """Images' bytes in a folder: obstore reads them, but never syncs what it writes."""
 
     def __init__(self, folder: Path) -> None:
         with _failures():
             folder.mkdir(parents=True, exist_ok=True)
             _sync_folder(folder.parent)
         self._folder = folder
-        super().__init__(LocalStore(folder))
 
     def put(self, content_hash: str, data: bytes) -> None:
         """Write the bytes; they are durable when this returns. Writing them again is harmless."""
         self.put_many({content_hash: data})
 
     def put_many(self, blobs: Mapping[str, bytes]) -> None:
-        """Write, sync, rename, sync the folders: what a power cut leaves is all or nothing."""
+        """Write the bytes of many images, by their content hash, as `put` does.
+
+        Write, sync, rename, sync the folders: what a power cut leaves is all or nothing.
+        """
         drafts: dict[Path, Path] = {}
         with _failures():
             try:
                 for content_hash, data in blobs.items():
-                    path = self._folder / blob_key(content_hash)
+                    path = self._path(content_hash)
                     self._make_folder(path.parent)
-                    # obstore hides names with a # from listings, as with its own leftovers.
+                    # obstore, should it read this folder, hides such names, as of its own drafts.
                     drafts[path] = path.with_name(f"{path.name}#{uuid4().hex}")
                     _write_synced(drafts[path], data)
                 for path, draft in drafts.items():
@@ -122,13 +78,29 @@ class FileBlobs(Blobs):
             for folder in {path.parent for path in drafts}:
                 _sync_folder(folder)
 
+    def get(self, content_hash: str) -> bytes | None:
+        """Read the bytes, unchecked; None where there are none."""
+        with _failures():
+            try:
+                return self._path(content_hash).read_bytes()
+            except FileNotFoundError:
+                return None
+
     def size(self, content_hash: str) -> int | None:
         """Tell how many bytes there are; None where there is no blob."""
         with _failures():
             try:
-                return (self._folder / blob_key(content_hash)).stat().st_size
+                return self._path(content_hash).stat().st_size
             except FileNotFoundError:
                 return None
+
+    def delete(self, content_hash: str) -> None:
+        """Remove the blob, if it is there."""
+        with _failures():
+            self._path(content_hash).unlink(missing_ok=True)
+
+    def _path(self, content_hash: str) -> Path:
+        return self._folder / blob_key(content_hash)
 
     def _make_folder(self, folder: Path) -> None:
         if not folder.exists():
@@ -157,5 +129,5 @@ def _sync_folder(folder: Path) -> None:
 def _failures() -> Iterator[None]:
     try:
         yield
-    except (BaseError, OSError) as error:
+    except OSError as error:
         raise UnavailableError(f"the image storage failed: {error}") from error

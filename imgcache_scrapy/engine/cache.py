@@ -163,13 +163,14 @@ class ImageCache:
         Raises:
             NotFoundError: not in this bucket, or its bytes are missing or damaged.
         """
-        entry = self.get_meta(content_hash, bucket)
-        if entry is None:
+        with _catalog_failures():
+            content_type = self._catalog.content_type(content_hash, bucket)
+        if content_type is None:
             raise NotFoundError(f"no image {content_hash} here")
         data = self._sound_bytes(content_hash)
         if data is None:
             data = self._second_look(content_hash)
-        return data, entry["content_type"]
+        return data, content_type
 
     def _sound_bytes(self, content_hash: str) -> bytes | None:
         data = self._blobs.get(content_hash)

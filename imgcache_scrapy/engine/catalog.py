@@ -32,6 +32,16 @@ _entries = sa.select(
 _find_images = sa.select(*(_image.c[name] for name in Image._fields)).where(
     _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True)), ~_image.c.damaged
 )
+_find_content_type = (
+    sa.select(_image.c.content_type)
+    .join(_capture)
+    .where(
+        _image.c.content_hash == sa.bindparam("its_hash"),
+        _capture.c.bucket == sa.bindparam("its_bucket"),
+        ~_image.c.damaged,
+    )
+    .limit(1)
+)
 # All of them but the digest, which JSON cannot hold, and what no entry has.
 _LOOKED_UP = [
     column.name for column in _entries.selected_columns
@@ -105,6 +115,12 @@ class Catalog:
         rows.sort(key=lambda row: (row["lookup_time"], row["id"]))
         newest = {row["url"]: row for row in rows}
         return {url: entry_of(row) for url, row in newest.items() if not row["damaged"]}
+
+    def content_type(self, content_hash: str, bucket: str) -> str | None:
+        """Tell the type of an image that is in a bucket and not damaged, None of any other."""
+        values = {"its_hash": content_hash, "its_bucket": bucket}
+        with dialects.reading(self._engine) as connection:
+            return connection.scalar(_find_content_type, values)
 
     def newest_of_image(self, content_hash: str, bucket: str | None) -> Entry | None:
         """Find the newest capture of an image that is not damaged, in a bucket or anywhere."""
