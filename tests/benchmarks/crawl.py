@@ -7,7 +7,6 @@ Scrapy's ImagesPipeline; `--json` and `--plot` write the figures and a picture o
 import argparse
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,14 +15,20 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from imgcache_scrapy.engine.catalog import Catalog
+from imgcache_scrapy.engine.rows import Capture, Image
+from imgcache_scrapy.entry import content_hash_of
+
 HERE = Path(__file__).parent
 IMAGES_PER_PAGE = 5
+_FILLED_AT_ONCE = 1000
 IMAGES = {"ITEM_PIPELINES": {"scrapy.pipelines.images.ImagesPipeline": 1}}
 FILES = {"ITEM_PIPELINES": {"scrapy.pipelines.files.FilesPipeline": 1}}
 MIDDLEWARE = {"DOWNLOADER_MIDDLEWARES": {"imgcache_scrapy.ImgCacheMiddleware": 585}}
@@ -155,22 +160,43 @@ def measure(set_up: SetUp, site: str, pages: int, folder: Path) -> dict[str, flo
         return measured
 
 
-def run(images: int, rounds: int, names: list[str]) -> dict[str, dict[str, Figures]]:
+def run(
+    images: int, rounds: int, names: list[str], captures: int = 0
+) -> dict[str, dict[str, Figures]]:
     """Measure every set-up, cold and warm, interleaved."""
     chosen = [set_up for set_up in SET_UPS if not names or set_up.name in names]
     figures = {set_up.name: {"cold": Figures(), "warm": Figures()} for set_up in chosen}
-    with origin() as site:
+    # Nothing is deleted before the end: ext4 looks long for room where much was deleted lately.
+    with origin() as site, tempfile.TemporaryDirectory() as temporary:
         for number in range(rounds):
             for set_up in chosen:
-                with tempfile.TemporaryDirectory() as temporary:
-                    folder = Path(temporary)
-                    for run_name in ("cold", "warm"):
-                        measured = measure(set_up, site, images // IMAGES_PER_PAGE, folder)
-                        figures[set_up.name][run_name].add(measured)
-                        for forgotten in set_up.forgets:
-                            shutil.rmtree(folder / forgotten)
+                folder = Path(tempfile.mkdtemp(dir=temporary))
+                if captures:
+                    fill(folder / "cache", captures)
+                for run_name in ("cold", "warm"):
+                    measured = measure(set_up, site, images // IMAGES_PER_PAGE, folder)
+                    figures[set_up.name][run_name].add(measured)
+                    for forgotten in set_up.forgets:
+                        (folder / forgotten).rename(folder / f"{forgotten} before {run_name}")
                 sys.stderr.write(f"round {number + 1}: {set_up.name}\n")
     return figures
+
+
+def fill(folder: Path, captures: int) -> None:
+    """Make a catalog of so many images of other sites, each with a capture; they have no blobs."""
+    folder.mkdir(parents=True)
+    catalog = Catalog(f"sqlite:///{folder / 'catalog.sqlite3'}")
+    now = datetime.now(UTC)
+    for start in range(0, captures, _FILLED_AT_ONCE):
+        observed = []
+        for number in range(start, min(start + _FILLED_AT_ONCE, captures)):
+            name = content_hash_of(str(number).encode())
+            image = Image(name, "image/jpeg", 50_000, 800, 600, name[:16])
+            url = f"https://{number % 1000}.example/{number}.jpg"
+            observed.append((image, Capture(url, "", "filler", f"{number}.jpg", now)))
+        with catalog.exclusive({image.content_hash for image, _ in observed}) as writing:
+            writing.record(observed)
+    catalog.close()
 
 
 COLUMNS = [
@@ -234,10 +260,11 @@ def main(arguments: list[str] | None = None) -> str:
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", action="append", default=[], metavar="SET-UP")
+    parser.add_argument("--captures", type=int, default=0, help="known before the cold crawl")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args(arguments)
-    figures = run(options.images, options.rounds, options.only)
+    figures = run(options.images, options.rounds, options.only, options.captures)
     if options.json:
         told = {n: {r: f.values for r, f in runs.items()} for n, runs in figures.items()}
         options.json.write_text(json.dumps(told, indent=1))
