@@ -33,7 +33,8 @@ class Joined(Generic[K, V]):
         self._limit = limit
         self._calls = calls
         self._waiting: dict[K, asyncio.Future[V | None]] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        self._under_way = 0
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def ask(self, question: K) -> V | None:
         """Ask one question.
@@ -49,17 +50,22 @@ class Joined(Generic[K, V]):
             answer = self._waiting[question] = asyncio.get_running_loop().create_future()
             # Whoever asked may be gone when the call fails.
             answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if len(self._running) < self._calls:
-            running = asyncio.create_task(self._run())
-            self._running.add(running)
-            running.add_done_callback(self._running.discard)
+        if self._under_way < self._calls:
+            self._under_way += 1
+            task = asyncio.create_task(self._run())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(answer)
 
     async def _run(self) -> None:
-        while self._waiting:
-            questions = list(islice(self._waiting, self._limit))
-            answers = {question: self._waiting.pop(question) for question in questions}
-            await self._answer(answers)
+        try:
+            while self._waiting:
+                questions = list(islice(self._waiting, self._limit))
+                answers = {question: self._waiting.pop(question) for question in questions}
+                await self._answer(answers)
+        finally:
+            # At once, and not when the task is done: who asks in between starts the next.
+            self._under_way -= 1
 
     async def _answer(self, answers: dict[K, "asyncio.Future[V | None]"]) -> None:
         try:

@@ -1,13 +1,15 @@
 """What callers share: one call for many questions, one doing per key, one room for all."""
 
 import asyncio
+from functools import partial
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgcache_scrapy.joining import Joined, Once, Room
+from imgcache_scrapy.errors import UnavailableError
+from imgcache_scrapy.joining import Calls, Joined, Once, Room
 
 
 @pytest.fixture
@@ -96,6 +98,32 @@ async def test_a_question_asked_anew_while_under_way_is_asked_again():
     service.open.set()
     assert await asyncio.gather(*first, *second) == ["A", "A"]
     assert service.calls == [["a"], ["a"]]
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+async def test_a_question_is_answered_whenever_it_comes(calls):
+    """Also one that comes at the very moment in which the call before it is over."""
+    service = Service()
+    service.open.set()
+    joined = Joined(service, limit=10, calls=calls)
+    for steps in range(20):
+        first = asyncio.create_task(joined.ask("a"))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            assert await joined.ask("b") == "B"
+            assert await first == "A"
+
+
+async def test_so_many_calls_are_under_way_at_a_time():
+    """A second call goes out beside the first, a third waits for one of them."""
+    service = Service()
+    joined = Joined(service, limit=1, calls=2)
+    tasks = asking(joined, "abc")
+    await settled()
+    assert service.calls == [["a"], ["b"]]
+    service.open.set()
+    assert await asyncio.gather(*tasks) == ["A", "B", "C"]
 
 
 async def test_an_error_reaches_every_asker_and_no_later_one():
@@ -243,6 +271,51 @@ class Guests:
 
     def names(self):
         return "".join(self.inside)
+
+
+async def test_calls_wait_for_their_turn_without_timing_out():
+    """The time of a call begins with its turn, and one that takes too long is told so."""
+    calls = Calls(1, 0.2)
+    started = []
+
+    async def call(seconds):
+        started.append(seconds)
+        await asyncio.sleep(seconds)
+        return seconds
+
+    waits = [calls.make(partial(call, seconds)) for seconds in (0.15, 0.15, 5, 0.15)]
+    answers = await asyncio.gather(*waits, return_exceptions=True)
+    assert started == [0.15, 0.15, 5, 0.15]
+    assert [answers[0], answers[1], answers[3]] == [0.15] * 3
+    assert isinstance(answers[2], UnavailableError)
+
+
+async def test_finishing_waits_for_the_calls_under_way():
+    """What was begun is over when it returns."""
+    calls, ended = Calls(2, None), []
+
+    async def call():
+        await settled()
+        ended.append(True)
+
+    tasks = [asyncio.create_task(calls.make(call)) for _ in range(5)]
+    await asyncio.sleep(0)
+    await calls.finish()
+    assert len(ended) == 5
+    await asyncio.gather(*tasks)
+
+
+async def test_who_enters_at_once_finds_no_room_full():
+    """Who holds a place must not wait for another; what it brings counts all the same."""
+    room = Room(count=1, size=10)
+    first = await room.enter(10)
+    second = await room.enter(10, at_once=True)
+    waiting = asyncio.create_task(room.enter(1))
+    first.leave()
+    await settled()
+    assert not waiting.done()
+    second.leave()
+    (await waiting).leave()
 
 
 async def test_a_room_holds_so_many():
