@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -73,14 +73,24 @@ PEER = "ImagesPipeline"
 
 @dataclass
 class Figures:
-    """What was measured of one set-up, a list per figure with one value per round."""
+    """What was measured of one set-up.
+
+    Attributes:
+        values: a list per figure with one value per round.
+        lags: by how many seconds the loop woke too late, of all rounds: one round may have too
+            few for a percentile.
+    """
 
     values: dict[str, list[float]] = field(default_factory=dict)
+    lags: list[float] = field(default_factory=list)
 
-    def add(self, measured: dict[str, float]) -> None:
+    def add(self, measured: dict[str, Any]) -> None:
         """Add a round."""
+        self.lags += measured.pop("lags")
         for name, value in measured.items():
             self.values.setdefault(name, []).append(value)
+        self.values["lag"] = [1000 * quantiles(self.lags, n=100)[-1]]
+        self.values["samples"] = [len(self.lags)]
 
     def median(self, name: str) -> float:
         """The median of a figure's rounds."""
@@ -131,7 +141,7 @@ def cpu_seconds(pid: int) -> float:
     return sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(set_up: SetUp, site: str, pages: int, folder: Path) -> dict[str, float]:
+def measure(set_up: SetUp, site: str, pages: int, folder: Path) -> dict[str, Any]:
     """Run one crawl."""
     with ExitStack() as stack:
         settings = set_up.settings | {
@@ -154,7 +164,7 @@ def measure(set_up: SetUp, site: str, pages: int, folder: Path) -> dict[str, flo
             check=True,
         )
         whole = time.perf_counter() - start
-        measured: dict[str, float] = json.loads(done.stdout) | {"whole": whole}
+        measured: dict[str, Any] = json.loads(done.stdout) | {"whole": whole}
         if pid:
             measured["cpu"] += cpu_seconds(pid) - used
         return measured
@@ -205,6 +215,7 @@ COLUMNS = [
     ("cpu", "CPU s", "{:.2f}"),
     ("memory", "peak MB", "{:.0f}"),
     ("lag", "lag p99 ms", "{:.1f}"),
+    ("samples", "of samples", "{:.0f}"),
 ]
 
 

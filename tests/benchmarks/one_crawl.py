@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
-from statistics import quantiles
 
 import scrapy
 from scrapy import signals
@@ -87,14 +86,12 @@ def main() -> None:
     process.crawl(crawler, origin=config["origin"], pages=config["pages"], only=config["only"])
     process.start()
     own, children = getrusage(RUSAGE_SELF), getrusage(RUSAGE_CHILDREN)
-    lags = crawler.stopwatch.lags
     json.dump(
         {
             "crawl": crawler.stopwatch.seconds,
             "cpu": own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime,
             "memory": crawler.stopwatch.memory,
-            "lag": 1000 * quantiles(lags, n=100)[-1] if len(lags) > 1 else 0.0,
-            "samples": len(lags),
+            "lags": crawler.stopwatch.lags,
             "images": crawler.stats.get_value("imgcache/hit", 0)
             + crawler.stats.get_value("imgcache/stored", 0)
             or crawler.stats.get_value("file_count", 0),

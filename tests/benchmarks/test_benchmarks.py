@@ -22,3 +22,22 @@ def test_crawls_are_compared(tmp_path):
     for name in chosen:
         assert [told[name][run]["images"] for run in ("cold", "warm")] == [[10], [10]]
         assert f"{name} " in done.stdout
+
+
+def test_a_crawl_may_begin_with_a_large_catalog(tmp_path):
+    """What the catalog is filled with beforehand is there, and hides no image of the crawl."""
+    figures = tmp_path / "figures.json"
+    command = [sys.executable, HERE / "crawl.py", "--images", "10", "--rounds", "1"]
+    command += ["--only", "ours", "--captures", "1500", "--json", figures]
+    subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    told = json.loads(figures.read_text())["ours"]
+    assert [told[run]["images"] for run in ("cold", "warm")] == [[10], [10]]
+
+
+def test_a_store_is_taken_apart():
+    """Each part of a store has its figure, and its share of the whole."""
+    command = [sys.executable, HERE / "store.py", "--rounds", "1", "--size", "50 KB"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    lines = done.stdout.splitlines()[1:]
+    assert len(lines) == 8
+    assert all(" ms " in line and line.endswith("%") for line in lines)
