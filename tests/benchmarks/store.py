@@ -28,7 +28,12 @@ from imgcache_scrapy.entry import content_hash_of
 from tests.benchmarks.crawl import service
 from tests.benchmarks.origin import numbered, photograph
 
-SIZES = {"50 KB": (800, 600), "500 KB": (2600, 1950), "5 MB": (8400, 6300)}
+# Width and height in pixels, quality.
+SIZES = {
+    "50 KB": ((800, 600), 77),
+    "500 KB": ((2600, 1950), 84),
+    "5 MB": ((8400, 6300), 95),
+}
 WHOLE = "whole store, embedded client"
 
 
@@ -80,7 +85,7 @@ def measure(rounds: int, sizes: list[str]) -> dict[str, dict[str, float]]:
         clients = AsyncImgCacheClient(str(folder / "embedded")), AsyncImgCacheClient(url)
         timed = parts(*clients, folder, runner.run)
         for size in sizes:
-            picture = photograph(1, SIZES[size])
+            picture = photograph(1, *SIZES[size])
             seconds: dict[str, list[float]] = {name: [] for name in timed}
             for number in range(rounds + 1):
                 data = numbered(picture, number)
