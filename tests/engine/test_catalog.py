@@ -107,6 +107,36 @@ def test_times_are_kept_to_the_microsecond(time):
     assert entry["lookup_time"] == time.astimezone(UTC).isoformat()
 
 
+@given(
+    observed=st.lists(
+        st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.integers(0, 3)), max_size=8
+    ),
+    size=st.integers(1, 8),
+)
+def test_many_records_in_one_transaction_are_as_one_after_the_other(observed, size):
+    """Same entries, same captures: an image or a URL that comes twice in a batch included."""
+
+    def recorded(at_once):
+        entries = []
+        with closing(Catalog(IN_MEMORY)) as catalog:
+            for start in range(0, len(observed), at_once):
+                pairs = [
+                    (
+                        Image(named(name), "image/png", 10, 4, 3, None),
+                        Capture(url, "", f"{hour}", None, NOON + timedelta(hours=hour)),
+                    )
+                    for name, url, hour in observed[start : start + at_once]
+                ]
+                with catalog.exclusive({image.content_hash for image, _ in pairs}) as writing:
+                    entries += writing.record(pairs)
+            found = catalog.newest("xyz"), catalog.totals()
+        for entry in [*entries, *found[0].values()]:
+            del entry["created_at"]
+        return entries, found
+
+    assert recorded(size) == recorded(1)
+
+
 def test_an_image_is_new_once(catalog):
     """Only the first row of an image is said to be created, until the image is gone."""
     assert [record(catalog, "a", url=f"{PAGE}?{i}")["created"] for i in range(3)] == [True] + [
