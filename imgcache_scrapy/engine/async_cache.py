@@ -2,23 +2,27 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from imgcache_scrapy.engine.cache import ImageCache, Store
 from imgcache_scrapy.entry import Entry
+from imgcache_scrapy.errors import UnavailableError
 from imgcache_scrapy.joining import Joined
 
 T = TypeVar("T")
 
 # Few threads behind the loop: many make it stall.
 _READERS = 2
+# An object store that hangs must not keep lookups waiting.
+_BLOB_READERS = 4
 # One decodes while the other writes.
 _WRITERS = 2
 # Whoever waits for a joined call goes on at once when it ends: many make the loop stall.
 _JOINED = 32
 _STORED = 16
+_HEALTH_SECONDS = 3
 
 
 class AsyncImageCache:
@@ -34,6 +38,7 @@ class AsyncImageCache:
     def __init__(self, cache: ImageCache) -> None:
         self._cache = cache
         self._readers = ThreadPoolExecutor(_READERS, "imgcache-read")
+        self._blob_readers = ThreadPoolExecutor(_BLOB_READERS, "imgcache-read-blob")
         self._writers = ThreadPoolExecutor(_WRITERS, "imgcache-write")
         self._lookups: Joined[tuple[str | None, str], Entry] = Joined(self._lookup, limit=_JOINED)
         self._stores: Joined[Store, Entry] = Joined(self._store, limit=_STORED, calls=_WRITERS)
@@ -46,7 +51,11 @@ class AsyncImageCache:
 
     async def get_bytes(self, content_hash: str, bucket: str = "") -> tuple[bytes, str]:
         """As `ImageCache.get_bytes`."""
-        return await self._run(self._readers, self._cache.get_bytes, content_hash, bucket)
+        return await self._run(self._blob_readers, self._cache.get_bytes, content_hash, bucket)
+
+    async def content_type(self, content_hash: str, bucket: str = "") -> str | None:
+        """As `ImageCache.content_type`."""
+        return await self._run(self._readers, self._cache.content_type, content_hash, bucket)
 
     async def get_meta(self, content_hash: str, bucket: str = "") -> Entry | None:
         """As `ImageCache.get_meta`."""
@@ -57,7 +66,9 @@ class AsyncImageCache:
         entry = await self._lookups.ask((bucket, url))
         return None if entry is None else entry.copy()
 
-    async def lookup_many(self, urls: Iterable[str], bucket: str | None = None) -> dict[str, Entry]:
+    async def lookup_many(
+        self, urls: Collection[str], bucket: str | None = None
+    ) -> dict[str, Entry]:
         """As `ImageCache.lookup`."""
         return await self._run(self._readers, self._cache.lookup, urls, bucket)
 
@@ -83,7 +94,18 @@ class AsyncImageCache:
         await self._run(self._writers, self._cache.delete, content_hash, bucket)
 
     async def health(self) -> dict[str, str]:
-        """Tell that the cache answers."""
+        """Tell that the cache works: `{"status": "ok"}`.
+
+        Raises:
+            UnavailableError: the catalog or the storage does not work, or not in time.
+        """
+        try:
+            async with asyncio.timeout(_HEALTH_SECONDS):
+                await self._run(self._blob_readers, self._cache.check)
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"the catalog or the image storage gave no answer within {_HEALTH_SECONDS} s"
+            ) from error
         return {"status": "ok"}
 
     async def totals(self) -> dict[str, int]:
@@ -92,7 +114,7 @@ class AsyncImageCache:
 
     def close(self) -> None:
         """Let the calls under way finish, then end the threads; it blocks."""
-        for threads in (self._readers, self._writers):
+        for threads in (self._readers, self._blob_readers, self._writers):
             threads.shutdown()
 
     async def _lookup(

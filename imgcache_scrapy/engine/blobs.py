@@ -1,7 +1,7 @@
 """The blobs: images' bytes by their hash, in a folder or in an object store."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,8 +41,8 @@ def open_blobs(blobs_url: str) -> "FileBlobs | ObjectBlobs":
 class FileBlobs:
     """Images' bytes in a folder; not by obstore, which never syncs what it writes.
 
-    Every method takes the image's content hash and raises `UnavailableError` when the storage
-    fails; that a blob is not there is an answer, not a failure.
+    Every method raises `UnavailableError` when the storage fails; that a blob is not there is an
+    answer, not a failure.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -86,18 +86,27 @@ class FileBlobs:
             except FileNotFoundError:
                 return None
 
-    def size(self, content_hash: str) -> int | None:
-        """Tell how many bytes there are; None where there is no blob."""
+    def sizes(self, content_hashes: Collection[str]) -> dict[str, int | None]:
+        """Tell how many bytes there are of each image; None where there is no blob."""
         with _failures():
-            try:
-                return self._path(content_hash).stat().st_size
-            except FileNotFoundError:
-                return None
+            return {name: _size(self._path(name)) for name in content_hashes}
 
     def delete(self, content_hash: str) -> None:
         """Remove the blob, if it is there."""
         with _failures():
             self._path(content_hash).unlink(missing_ok=True)
+
+    def check(self) -> None:
+        """Write something, and remove it: what this raises says that no image could be kept."""
+        with _failures():
+            probe = self._folder / f"#{uuid4().hex}"
+            try:
+                probe.write_bytes(b"-")
+            finally:
+                probe.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """End what serves the storage."""
 
     def _path(self, content_hash: str) -> Path:
         return self._folder / blob_key(content_hash)
@@ -106,6 +115,13 @@ class FileBlobs:
         if not folder.exists():
             folder.mkdir(parents=True, exist_ok=True)
             _sync_folder(self._folder)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def _write_synced(path: Path, data: bytes) -> None:

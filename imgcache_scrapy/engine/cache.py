@@ -1,11 +1,12 @@
 """ImageCache: the rules of the cache, over a catalog, blobs and a decoder."""
 
+import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
 from sqlalchemy import exc
 from sqlalchemy.engine import URL
@@ -23,6 +24,9 @@ from imgcache_scrapy.errors import (
 )
 from imgcache_scrapy.formats import sniff
 from imgcache_scrapy.urls import filename_of
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # Where `imgcache serve` keeps its cache when told nothing else.
 DEFAULT_FOLDER = Path("imgcache")
@@ -93,6 +97,31 @@ class Store:
         return cls(Capture(url, bucket, client_name, name, _utc(lookup_time)), data)
 
 
+def on_catalog(call: Callable[P, T]) -> Callable[P, T]:
+    """Have a call on the catalog say `UnavailableError` where the database fails.
+
+    Where a connection died in the middle, as when the database was restarted, it is made once
+    more: a transaction that was not committed has left nothing, and one that was is harmless when
+    repeated.
+    """
+
+    @functools.wraps(call)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            try:
+                return call(*args, **kwargs)
+            except exc.DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                return call(*args, **kwargs)
+        except (exc.DBAPIError, exc.TimeoutError) as error:
+            # Not the statement: it may hold URLs, and a connection's address its password.
+            cause = getattr(error, "orig", error)
+            raise UnavailableError(f"the catalog failed: {type(cause).__name__}") from error
+
+    return guarded
+
+
 class ImageCache:
     """A cache of images, for any number of threads; every method blocks.
 
@@ -106,8 +135,7 @@ class ImageCache:
     """
 
     def __init__(self, database_url: str | URL, blobs_url: str) -> None:
-        with _catalog_failures():
-            self._catalog = Catalog(database_url)
+        self._catalog = on_catalog(Catalog)(database_url)
         self._blobs = open_blobs(blobs_url)
         self._decoder = Decoder()
 
@@ -115,6 +143,7 @@ class ImageCache:
         """Keep one image; the arguments are those of `Store.of`, the rest as in `store_many`."""
         return self.store_many([Store.of(url, data, client_name, **options)])[0]
 
+    @on_catalog
     def store_many(self, stores: Sequence[Store]) -> list[Entry]:
         """Keep images and the URLs that led to them; they are durable when this returns.
 
@@ -125,27 +154,24 @@ class ImageCache:
         """
         hashes = [content_hash_of(store.data) for store in stores]
         blobs = {name: store.data for name, store in zip(hashes, stores, strict=True)}
-        with _catalog_failures():
-            images = self._catalog.images(blobs)
-            new = {name: data for name, data in blobs.items() if name not in images}
-            images |= {name: self._examined(name, data) for name, data in new.items()}
-            # Before the transaction, so that it need not hold others up.
-            self._blobs.put_many(new)
-            with self._catalog.exclusive(blobs) as writing:
-                # A delete may have come between, or damage been found.
-                self._blobs.put_many(
-                    {
-                        name: data
-                        for name, data in blobs.items()
-                        if writing.is_damaged(name) or self._blobs.size(name) != len(data)
-                    }
-                )
-                return writing.record(
-                    [
-                        (images[name], store.capture)
-                        for name, store in zip(hashes, stores, strict=True)
-                    ]
-                )
+        images = self._catalog.images(blobs)
+        new = {name: data for name, data in blobs.items() if name not in images}
+        images |= {name: self._examined(name, data) for name, data in new.items()}
+        # Before the transaction, so that it need not hold others up.
+        self._blobs.put_many(new)
+        with self._catalog.exclusive(blobs) as writing:
+            # A delete may have come between, or damage been found.
+            sizes = self._blobs.sizes(blobs)
+            self._blobs.put_many(
+                {
+                    name: data
+                    for name, data in blobs.items()
+                    if writing.is_damaged(name) or sizes[name] != len(data)
+                }
+            )
+            return writing.record(
+                [(images[name], store.capture) for name, store in zip(hashes, stores, strict=True)]
+            )
 
     def _examined(self, content_hash: str, data: bytes) -> Image:
         facts = self._decoder.facts(data)
@@ -163,8 +189,7 @@ class ImageCache:
         Raises:
             NotFoundError: not in this bucket, or its bytes are missing or damaged.
         """
-        with _catalog_failures():
-            content_type = self._catalog.content_type(content_hash, bucket)
+        content_type = self.content_type(content_hash, bucket)
         if content_type is None:
             raise NotFoundError(f"no image {content_hash} here")
         data = self._sound_bytes(content_hash)
@@ -172,13 +197,19 @@ class ImageCache:
             data = self._second_look(content_hash)
         return data, content_type
 
+    @on_catalog
+    def content_type(self, content_hash: str, bucket: str = "") -> str | None:
+        """Tell the type of an image; None where it is not in this bucket, or damaged."""
+        return self._catalog.content_type(content_hash, bucket)
+
     def _sound_bytes(self, content_hash: str) -> bytes | None:
         data = self._blobs.get(content_hash)
         return data if data is not None and content_hash_of(data) == content_hash else None
 
+    @on_catalog
     def _second_look(self, content_hash: str) -> bytes:
         # Within the lock, since a delete and a store may have run beside the first look.
-        with _catalog_failures(), self._catalog.exclusive([content_hash]) as writing:
+        with self._catalog.exclusive([content_hash]) as writing:
             data = self._sound_bytes(content_hash)
             if data is None:
                 writing.mark_damaged(content_hash)
@@ -186,23 +217,24 @@ class ImageCache:
             raise NotFoundError(f"the bytes of image {content_hash} are missing or damaged")
         return data
 
+    @on_catalog
     def get_meta(self, content_hash: str, bucket: str = "") -> Entry | None:
         """Find the newest capture of an image, None where there is none or it is damaged."""
-        with _catalog_failures():
-            return self._catalog.newest_of_image(content_hash, bucket)
+        return self._catalog.newest_of_image(content_hash, bucket)
 
-    def lookup(self, urls: Iterable[str], bucket: str | None = None) -> dict[str, Entry]:
+    @on_catalog
+    def lookup(self, urls: Collection[str], bucket: str | None = None) -> dict[str, Entry]:
         """Find the newest capture of each URL: URL to entry, hits only."""
-        with _catalog_failures():
-            return self._catalog.newest(urls, bucket)
+        return self._catalog.newest(urls, bucket)
 
+    @on_catalog
     def search(
         self, url_contains: str, bucket: str | None = None, limit: int | None = None
     ) -> list[Entry]:
         """Find captures by a part of their URL: one entry per URL, newest first."""
-        with _catalog_failures():
-            return self._catalog.search(url_contains, bucket, limit)
+        return self._catalog.search(url_contains, bucket, limit)
 
+    @on_catalog
     def similar(
         self,
         perceptual_hash: int,
@@ -211,8 +243,7 @@ class ImageCache:
         limit: int | None = None,
     ) -> list[Entry]:
         """Find look-alikes: one entry per image, with its distance, nearest first."""
-        with _catalog_failures():
-            return self._catalog.similar(perceptual_hash, max_distance, bucket, limit)
+        return self._catalog.similar(perceptual_hash, max_distance, bucket, limit)
 
     def delete(self, content_hash: str, bucket: str = "") -> None:
         """Forget a bucket's captures of an image; with the last one the image and its bytes.
@@ -220,38 +251,47 @@ class ImageCache:
         Raises:
             NotFoundError: this bucket has no capture of it.
         """
-        with _catalog_failures():
-            with self._catalog.exclusive([content_hash]) as writing:
-                deleted = writing.delete_captures(content_hash, bucket)
-            if not deleted:
-                raise NotFoundError(f"no image {content_hash} here")
-            # The row is gone for good before its blob goes; a store may have come between.
-            with self._catalog.exclusive([content_hash]) as writing:
-                if not writing.has_image(content_hash):
-                    self._blobs.delete(content_hash)
+        if not self._delete_captures(content_hash, bucket):
+            raise NotFoundError(f"no image {content_hash} here")
+        # The row is gone for good before its blob goes; a store may have come between.
+        self._delete_orphan(content_hash)
 
+    @on_catalog
+    def _delete_captures(self, content_hash: str, bucket: str) -> int:
+        with self._catalog.exclusive([content_hash]) as writing:
+            return writing.delete_captures(content_hash, bucket)
+
+    @on_catalog
+    def _delete_orphan(self, content_hash: str) -> None:
+        with self._catalog.exclusive([content_hash]) as writing:
+            if not writing.has_image(content_hash):
+                self._blobs.delete(content_hash)
+
+    @on_catalog
     def totals(self) -> dict[str, int]:
         """Count `images`, `captures`, `bytes` and `damaged` images."""
-        with _catalog_failures():
-            return self._catalog.totals()
+        return self._catalog.totals()
+
+    def check(self) -> None:
+        """Try the catalog and the storage.
+
+        Raises:
+            UnavailableError: either does not work, or both; the message says which.
+        """
+        troubles = []
+        for part in (self._catalog, self._blobs):
+            try:
+                on_catalog(part.check)()
+            except UnavailableError as error:
+                troubles.append(str(error))
+        if troubles:
+            raise UnavailableError("; ".join(troubles))
 
     def close(self) -> None:
-        """End the decoder and close the catalog."""
+        """End the decoder, close the catalog and the storage."""
         self._decoder.close()
         self._catalog.close()
-
-
-class _catalog_failures:  # noqa: N801
-    """Turns what a database driver raises into `UnavailableError`."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, (exc.DBAPIError, exc.TimeoutError)):
-            # Not the statement: it may hold URLs, and a connection's address its password.
-            cause = getattr(error, "orig", error)
-            raise UnavailableError(f"the catalog failed: {type(cause).__name__}") from error
+        self._blobs.close()
 
 
 def _utc(time: datetime | None) -> datetime:

@@ -3,14 +3,16 @@
 import json
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import RowMapping
 
-from imgcache_scrapy.engine import dialects
+from imgcache_scrapy.engine import dialects, url_index
 from imgcache_scrapy.engine.rows import Image, digest, entry_of
 from imgcache_scrapy.engine.similarity import BAND_COUNT, band_candidates
-from imgcache_scrapy.engine.tables import SCHEMA
+from imgcache_scrapy.engine.tables import SCHEMA, newest_first
 from imgcache_scrapy.engine.tables import capture as _capture
 from imgcache_scrapy.engine.tables import image as _image
 from imgcache_scrapy.engine.tables import metadata as _metadata
@@ -23,7 +25,6 @@ _SCHEMA_LOCK = ["0" * 64]
 
 _bands = [_image.c[f"band{i}"] for i in range(BAND_COUNT)]
 _newest_last = (_capture.c.lookup_time, _capture.c.id)
-_newest_first = (_capture.c.lookup_time.desc(), _capture.c.id.desc())
 _entries = sa.select(
     _capture, *(column for column in _image.c if column.name != "content_hash")
 ).join(_image)
@@ -75,6 +76,7 @@ class Catalog:
             found = connection.scalar(sa.select(_schema.c.number))
             if found is None:
                 connection.execute(_schema.insert().values(number=SCHEMA))
+            url_index.make(connection)
         if found is not None and found > SCHEMA:
             self.close()
             raise ConfigurationError(
@@ -134,18 +136,16 @@ class Catalog:
         Returns:
             The newest capture of each URL, newest first.
         """
-        rank = sa.func.row_number().over(partition_by=_capture.c.url_digest, order_by=_newest_first)
-        matching = _in_bucket(
-            sa.select(_capture.c.id, rank.label("rank")).where(
-                dialects.contains(_capture.c.url, url_contains)
-            ),
-            bucket,
-        ).subquery()
-        newest = sa.select(matching.c.id).where(matching.c.rank == 1)
-        query = _entries.where(_capture.c.id.in_(newest), ~_image.c.damaged)
+        query = _in_bucket(_entries.where(dialects.contains(_capture.c.url, url_contains)), bucket)
         with dialects.reading(self._engine) as connection:
-            rows = connection.execute(query.order_by(*_newest_first).limit(limit)).mappings()
-            return [entry_of(row) for row in rows]
+            few = url_index.candidates(connection, url_contains)
+            if few is not None:
+                query = query.where(_capture.c.id.in_(few))
+            # One by one, since with a limit the first ones are enough.
+            rows = connection.execution_options(yield_per=1000).execute(
+                query.order_by(*newest_first)
+            )
+            return list(islice(_newest_of_urls(rows.mappings()), limit))
 
     def similar(
         self,
@@ -202,6 +202,11 @@ class Catalog:
                 key: int(value) for key, value in connection.execute(query).mappings().one().items()
             }
 
+    def check(self) -> None:
+        """Ask the database for something; what it raises says that it does not work."""
+        with dialects.reading(self._engine) as connection:
+            connection.execute(sa.select(_schema.c.number))
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
@@ -217,6 +222,16 @@ class Catalog:
                 ).mappings()
                 found.update((row["content_hash"], entry_of(row)) for row in rows)
         return found
+
+
+def _newest_of_urls(newest_first: Iterable[RowMapping]) -> Iterator[Entry]:
+    """Give the first entry of each URL, unless its image is damaged."""
+    seen = set()
+    for row in newest_first:
+        if row["url"] not in seen:
+            seen.add(row["url"])
+            if not row["damaged"]:
+                yield entry_of(row)
 
 
 def _in_bucket(query: sa.Select[Any], bucket: str | None) -> sa.Select[Any]:

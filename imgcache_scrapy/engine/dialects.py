@@ -9,12 +9,25 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from imgcache_scrapy.errors import ConfigurationError
 
 BUSY_SECONDS = 30
+"""So long a write waits for another one, at most."""
+
+CONNECT_SECONDS = 5
+_POSTGRESQL: dict[str, Any] = {
+    # Of an idle connection nobody hears that the server went; a restart would fail many calls.
+    "pool_pre_ping": True,
+    "connect_args": {
+        "connect_timeout": CONNECT_SECONDS,
+        # Milliseconds until a host that went without a word is given up.
+        "tcp_user_timeout": BUSY_SECONDS * 1000,
+    },
+}
 
 
 def create_engine(database_url: str | sa.URL) -> Engine:
@@ -30,12 +43,26 @@ def create_engine(database_url: str | sa.URL) -> Engine:
         ConfigurationError: it is no such URL, or its driver is not installed.
     """
     try:
-        engine = sa.create_engine(database_url)
-    except (sa.exc.ArgumentError, ImportError, ValueError) as error:
-        raise ConfigurationError(f"the database URL cannot be used: {error}") from error
+        url = sa.make_url(database_url)
+        options = _POSTGRESQL if url.get_backend_name() == "postgresql" else {}
+        engine = sa.create_engine(url, **options)
+    except sa.exc.ArgumentError as error:
+        # Not what SQLAlchemy says, which may quote the URL and the password in it.
+        raise ConfigurationError(
+            "the database URL must be sqlite:///path or postgresql+psycopg://user@host/database"
+        ) from error
+    except ImportError as error:
+        raise ConfigurationError(
+            f"the database's driver is not installed ({error.name}): "
+            "pip install 'imgcache-scrapy[postgres]'"
+        ) from error
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _set_up_sqlite)
         sa.event.listen(engine, "begin", _begin_immediate)
+    elif engine.dialect.name == "postgresql":
+        sa.event.listen(engine, "connect", _set_up_postgresql)
+    else:
+        raise ConfigurationError(f"no catalog can be kept in {engine.dialect.name}")
     return engine
 
 
@@ -56,8 +83,14 @@ def lock(connection: Connection, content_hashes: Iterable[str]) -> None:
     """Keep others from writing these images until the transaction ends."""
     if connection.dialect.name == "postgresql":
         # In one order for all, so that no two wait for each other.
-        for number in sorted(int(each[:16], 16) - (1 << 63) for each in content_hashes):
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
+        numbers = sorted(int(each[:16], 16) - (1 << 63) for each in content_hashes)
+        connection.execute(_lock_all, {"numbers": numbers})
+
+
+_lock_all = sa.text(
+    "SELECT count(pg_advisory_xact_lock(number))"
+    " FROM unnest(CAST(:numbers AS bigint[])) AS each(number)"
+)
 
 
 class contains(FunctionElement[bool]):  # noqa: N801
@@ -69,8 +102,12 @@ class contains(FunctionElement[bool]):  # noqa: N801
 
 
 @compiles(contains)
-def _strpos(element: contains, compiler: Any, **options: Any) -> str:
-    return f"strpos({compiler.process(element.clauses, **options)}) > 0"
+def _like(element: contains, compiler: Any, **options: Any) -> str:
+    # Not strpos, which uses no index; the doubled percent sign is the driver's.
+    column, text = (compiler.process(clause, **options) for clause in element.clauses)
+    for special in ("\\", "%%", "_"):
+        text = f"replace({text}, '{special}', '\\{special}')"
+    return f"{column} LIKE '%%' || {text} || '%%'"
 
 
 @compiles(contains, "sqlite")
@@ -107,6 +144,13 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     _use_wal(connection)
     # NORMAL loses acknowledged images when the power goes.
     connection.execute("PRAGMA synchronous=FULL")
+
+
+def _set_up_postgresql(connection: DBAPIConnection, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
+    cursor.close()
+    connection.commit()
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

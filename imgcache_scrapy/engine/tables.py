@@ -35,4 +35,8 @@ capture = sa.Table(
     sa.Column("client_name", sa.Text, nullable=False),
     sa.Column("lookup_time", sa.BigInteger, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    # An id that was given is never given again, or the index of URLs would miss its second URL.
+    sqlite_autoincrement=True,
 )
+newest_first = (capture.c.lookup_time.desc(), capture.c.id.desc())
+sa.Index("ix_capture_newest_first", *newest_first)

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
+from imgcache_scrapy.engine import url_index
 from imgcache_scrapy.engine.recording import Recording
 from imgcache_scrapy.engine.rows import Capture, Image, digest
 from imgcache_scrapy.engine.tables import capture as _capture
@@ -81,6 +82,8 @@ class Writing:
         self._execute(_insert_capture, recording.new_captures)
         renewed = [row | {"its_id": row["id"]} for row in recording.renewed_captures.values()]
         self._execute(_renew_capture, renewed)
+        if recording.new_captures:
+            url_index.extend(self._connection)
         return entries
 
     def mark_damaged(self, content_hash: str) -> None:

@@ -44,7 +44,7 @@ def test_bytes_come_back_as_they_were_put(blobs):
         name = content_hash_of(data)
         blobs.put(name, data)
         assert blobs.get(name) == data
-        assert blobs.size(name) == len(data)
+        assert blobs.sizes([name]) == {name: len(data)}
 
     check()
 
@@ -52,7 +52,7 @@ def test_bytes_come_back_as_they_were_put(blobs):
 def test_a_missing_blob_is_an_answer(blobs):
     """What is not there has no bytes and no size, and is gone already."""
     assert blobs.get(HASH) is None
-    assert blobs.size(HASH) is None
+    assert blobs.sizes([HASH]) == {HASH: None}
     blobs.delete(HASH)
 
 

