@@ -113,9 +113,9 @@ def service(stopped_service: Service) -> Service:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+def postgresql() -> Iterator[PostgreSQL]:
     """Start a PostgreSQL server, for all tests; each has databases of its own."""
-    server = PostgreSQL(tmp_path_factory.mktemp("postgresql") / "data")
+    server = PostgreSQL()
     yield server
     server.close()
 
