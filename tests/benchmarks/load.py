@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from statistics import median, quantiles
 from typing import Any
 
 import httpx
@@ -45,6 +46,11 @@ def raw(method: str, path: str, **content: Any) -> bytes:
 def load(port: int, requests: Iterable[bytes], connections: int) -> Measured:
     """Send requests, one after the other on each connection."""
     return uvloop.run(_load(port, iter(requests), connections))
+
+
+def percentiles(latencies: list[float]) -> tuple[float, float]:
+    """Give the median and the 99th percentile, in milliseconds."""
+    return 1000 * median(latencies), 1000 * quantiles(latencies, n=100)[-1]
 
 
 async def _load(port: int, requests: Iterator[bytes], connections: int) -> Measured:
