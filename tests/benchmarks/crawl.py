@@ -7,7 +7,6 @@ Scrapy's ImagesPipeline; `--json` and `--plot` write the figures and a picture o
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,20 +14,16 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
-from imgcache_scrapy.engine.catalog import Catalog
-from imgcache_scrapy.engine.rows import Capture, Image
-from imgcache_scrapy.entry import content_hash_of
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.benchmarks.services import fill, service
 
 HERE = Path(__file__).parent
 IMAGES_PER_PAGE = 5
-_FILLED_AT_ONCE = 1000
 IMAGES = {"ITEM_PIPELINES": {"scrapy.pipelines.images.ImagesPipeline": 1}}
 FILES = {"ITEM_PIPELINES": {"scrapy.pipelines.files.FilesPipeline": 1}}
 MIDDLEWARE = {"DOWNLOADER_MIDDLEWARES": {"imgcache_scrapy.ImgCacheMiddleware": 585}}
@@ -110,31 +105,6 @@ def origin() -> Iterator[str]:
         process.stdout.close()
 
 
-@contextmanager
-def service(folder: Path) -> Iterator[tuple[str, int]]:
-    """Run `imgcache serve` in a folder; gives its address and its process id."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = "from imgcache_scrapy.cli import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", command, "serve", "--port", str(port)],
-        cwd=folder,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            try:
-                urlopen(f"{url}/health", timeout=5).close()
-                break
-            except (URLError, ConnectionError):
-                time.sleep(0.05)
-        yield url, process.pid
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def cpu_seconds(pid: int) -> float:
     """What a process and its children that ended have used; Linux."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -182,7 +152,8 @@ def run(
             for set_up in chosen:
                 folder = Path(tempfile.mkdtemp(dir=temporary))
                 if captures:
-                    fill(folder / "cache", captures)
+                    (folder / "cache").mkdir()
+                    fill(f"sqlite:///{folder / 'cache' / 'catalog.sqlite3'}", captures)
                 for run_name in ("cold", "warm"):
                     measured = measure(set_up, site, images // IMAGES_PER_PAGE, folder)
                     figures[set_up.name][run_name].add(measured)
@@ -190,23 +161,6 @@ def run(
                         (folder / forgotten).rename(folder / f"{forgotten} before {run_name}")
                 sys.stderr.write(f"round {number + 1}: {set_up.name}\n")
     return figures
-
-
-def fill(folder: Path, captures: int) -> None:
-    """Make a catalog of so many images of other sites, each with a capture; they have no blobs."""
-    folder.mkdir(parents=True)
-    catalog = Catalog(f"sqlite:///{folder / 'catalog.sqlite3'}")
-    now = datetime.now(UTC)
-    for start in range(0, captures, _FILLED_AT_ONCE):
-        observed = []
-        for number in range(start, min(start + _FILLED_AT_ONCE, captures)):
-            name = content_hash_of(str(number).encode())
-            image = Image(name, "image/jpeg", 50_000, 800, 600, name[:16])
-            url = f"https://{number % 1000}.example/{number}.jpg"
-            observed.append((image, Capture(url, "", "filler", f"{number}.jpg", now)))
-        with catalog.exclusive({image.content_hash for image, _ in observed}) as writing:
-            writing.record(observed)
-    catalog.close()
 
 
 COLUMNS = [

@@ -25,8 +25,8 @@ from imgcache_scrapy.engine.catalog import Catalog
 from imgcache_scrapy.engine.decoder import Decoder
 from imgcache_scrapy.engine.rows import Capture, Image
 from imgcache_scrapy.entry import content_hash_of
-from tests.benchmarks.crawl import service
 from tests.benchmarks.origin import numbered, photograph
+from tests.benchmarks.services import service
 
 # Width and height in pixels, quality.
 SIZES = {

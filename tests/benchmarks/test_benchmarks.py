@@ -41,3 +41,30 @@ def test_a_store_is_taken_apart():
     lines = done.stdout.splitlines()[1:]
     assert len(lines) == 8
     assert all(" ms " in line and line.endswith("%") for line in lines)
+
+
+def test_the_service_is_compared(tmp_path):
+    """Every kind of work has its rate and its ratios, and every question its times."""
+    figures = tmp_path / "figures.json"
+    command = [sys.executable, HERE / "service.py", "--requests", "40", "--rounds", "1"]
+    command += ["--workers", "1", "--postgresql", "--captures", "100", "--questions", "2"]
+    done = subprocess.run(
+        [*command, "--json", figures], capture_output=True, text=True, check=True, timeout=240
+    )
+    told = json.loads(figures.read_text())
+    rates = {(row["set-up"], row["work"]): row for row in told["rates"]}
+    every = ["store", "lookup", "lookup, 100", "read"]
+    ours = ["ours, SQLite, 1 w.", "ours, PostgreSQL, 1 w."]
+    expected = [(name, work) for name in [*ours, "bare, 1 w."] for work in every]
+    expected += [("naive, 1 w.", work) for work in every if work != "lookup, 100"]
+    assert list(rates) == expected
+    for name, work in expected:
+        assert (
+            0
+            < rates[name, work]["to bare"]
+            == rates[name, work]["rate"] / (rates["bare, 1 w.", work]["rate"])
+        )
+        assert f"{name} " in done.stdout
+    roads = [f"{name}, {road}" for name in ("SQLite", "PostgreSQL") for road in ("engine", "HTTP")]
+    assert len(told["large"]) == 7
+    assert all(list(times) == roads for times in told["large"].values())

@@ -1,0 +1,94 @@
+"""How long lookups and searches take in a large catalog, in this process and over HTTP."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from imgcache_scrapy.engine.cache import ImageCache
+from tests.benchmarks.load import load, percentiles, raw
+from tests.benchmarks.services import fill, service
+
+LIMIT = 50
+Times = dict[str, tuple[float, float]]
+
+
+def questions(captures: int, count: int) -> dict[str, list[str]]:
+    """Name what is asked: URLs to look up, parts of URLs to search for, `count` of each kind."""
+    numbers = [Random(0).randrange(captures) for _ in range(count)]
+    sites = min(1000, captures)
+    return {
+        "lookup, known": [f"https://{n % 1000}.example/{n}.jpg" for n in numbers],
+        "lookup, unknown": [f"https://{n % 1000}.example/{n}.png" for n in numbers],
+        "search, in one URL": [f"/{n}.jpg" for n in numbers],
+        "search, in one of 1,000": [f"//{n % sites}.example" for n in numbers],
+        "search, in all (http)": ["http"] * count,
+        "search, in all (example)": ["example"] * count,
+        "search, in none": [f"none-{n}" for n in numbers],
+    }
+
+
+def measure(
+    folder: Path, database_url: str, captures: int, count: int, loads: Executor
+) -> dict[str, Times]:
+    """Fill a catalog and ask it.
+
+    Args:
+        folder: of the blobs, of which there are none.
+        database_url: of the catalog.
+        captures: how many to fill in.
+        count: how many questions of each kind.
+        loads: sends those that go over HTTP, one at a time.
+
+    Returns:
+        Question to road to median and 99th percentile, in milliseconds.
+    """
+    fill(database_url, captures)
+    asked = questions(captures, count)
+    found: dict[str, Times] = {kind: {} for kind in asked}
+    cache = ImageCache(database_url, (folder / "blobs").as_uri())
+    for kind, texts in asked.items():
+        found[kind]["engine"] = percentiles(_timed(_call(cache, kind), texts))
+    cache.close()
+    options = ["--database", database_url, "--blobs", (folder / "blobs").as_uri()]
+    with service(folder, *options) as (url, _):
+        port = int(url.rpartition(":")[2])
+        for kind, texts in asked.items():
+            requests = [_request(kind, text) for text in texts]
+            measured = loads.submit(load, port, requests, 1).result()
+            assert set(measured.statuses) <= {200, 404}, measured.statuses
+            found[kind]["HTTP"] = percentiles(measured.latencies)
+    return found
+
+
+def table(found: dict[str, Times]) -> str:
+    """The times as text, in milliseconds."""
+    lines = [f"{'':26}{'road':22}{'p50 ms':>10}{'p99 ms':>10}"]
+    for kind, times in found.items():
+        for road, (p50, p99) in times.items():
+            lines.append(f"{kind:26}{road:22}{p50:10.2f}{p99:10.2f}")
+    return "\n".join(lines)
+
+
+def _call(cache: ImageCache, kind: str) -> Callable[[str], Any]:
+    if kind.startswith("lookup"):
+        return lambda url: cache.lookup([url])
+    return lambda part: cache.search(part, limit=LIMIT)
+
+
+def _request(kind: str, text: str) -> bytes:
+    if kind.startswith("lookup"):
+        return raw("GET", "/images/lookup", params={"url": text})
+    return raw("GET", "/images/search", params={"url_contains": text, "limit": LIMIT})
+
+
+def _timed(call: Callable[[str], Any], texts: list[str]) -> list[float]:
+    call(texts[0])
+    seconds = []
+    for text in texts:
+        start = time.perf_counter()
+        call(text)
+        seconds.append(time.perf_counter() - start)
+    return seconds

@@ -1,0 +1,91 @@
+"""Runs the services that are measured, and fills their catalogs."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from imgcache_scrapy.engine import dialects, tables
+from imgcache_scrapy.engine.catalog import Catalog
+from imgcache_scrapy.engine.rows import Capture, Image
+from imgcache_scrapy.entry import content_hash_of
+
+ROOT = Path(__file__).parents[2]
+_FILLED_AT_ONCE = 20_000
+
+
+@contextmanager
+def service(folder: Path, *options: str) -> Iterator[tuple[str, int]]:
+    """Run `imgcache serve` in a folder; gives its address and its process id."""
+    serve = "from imgcache_scrapy.cli import main; main()"
+    command = [sys.executable, "-c", serve, "serve", "--port", "{port}", *options]
+    with serving(command, folder) as served:
+        yield served
+
+
+@contextmanager
+def serving(command: list[str], folder: Path) -> Iterator[tuple[str, int]]:
+    """Run a service in a folder, on a free port for `{port}`; gives address and process id."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [part.replace("{port}", str(port)) for part in command],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        while not answers(f"{url}/health"):
+            if process.poll() is not None:
+                raise subprocess.CalledProcessError(process.returncode, command)
+            time.sleep(0.05)
+        yield url, process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def answers(url: str) -> bool:
+    """Tell whether anything is there."""
+    try:
+        urlopen(url, timeout=5).close()
+    except (URLError, ConnectionError, TimeoutError):
+        return False
+    return True
+
+
+def fill(database_url: str, captures: int) -> None:
+    """Make a catalog of so many images of other sites, each with a capture; they have no blobs.
+
+    Their URLs are `https://S.example/N.jpg`, S being the last three digits of N.
+    """
+    Catalog(database_url).close()
+    engine = dialects.create_engine(database_url)
+    now = datetime.now(UTC)
+    for start in range(0, captures, _FILLED_AT_ONCE):
+        images, seen = [], []
+        for number in range(start, min(start + _FILLED_AT_ONCE, captures)):
+            name = content_hash_of(str(number).encode())
+            images.append(Image(name, "image/jpeg", 50_000, 800, 600, name[:16]).row())
+            url = f"https://{number % 1000}.example/{number}.jpg"
+            row = Capture(url, "", "filler", f"{number}.jpg", now).row()
+            seen.append(row | {"content_hash": name, "created_at": row["lookup_time"]})
+        with engine.begin() as connection:
+            connection.execute(tables.image.insert(), images)
+            connection.execute(tables.capture.insert(), seen)
+    if engine.dialect.name == "postgresql":
+        with engine.begin() as connection:
+            # As it does by itself, but later.
+            connection.exec_driver_sql("ANALYZE")
+    engine.dispose()
+    # Indexes what came in beside it.
+    Catalog(database_url).close()

@@ -1,0 +1,200 @@
+"""Our clients, blocking and awaited, against the service that the reference client was made for.
+
+It refuses whatever it does not know: our clients ask it for nothing that the reference does not.
+"""
+
+import asyncio
+from datetime import UTC, datetime
+
+import httpx
+import imgcache_client
+import pytest
+
+from imgcache_scrapy import ImgCacheError, InvalidRequestError, NotFoundError
+from tests.contract.conftest import Road
+from tests.reference_service import serving
+
+NOWHERE = "0" * 64
+
+
+@pytest.fixture(scope="module")
+def strict_service():
+    """Serve a cache that refuses unknown parameters, for all tests."""
+    with serving(strict=True) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def lenient_service():
+    """Serve a cache that ignores unknown parameters, for all tests."""
+    with serving(strict=False) as url:
+        yield url
+
+
+@pytest.fixture(params=["reference", "reference-async"])
+def road(request, strict_service, tmp_path):
+    """Give the road to the strict service, in either colour; tests keep to their own site."""
+    with asyncio.Runner() as runner:
+        yield Road(request.param, strict_service, tmp_path, runner.run)
+
+
+@pytest.fixture
+def lenient_client(road, lenient_service):
+    """Open a client of the service that ignores what it does not know."""
+    road.address = lenient_service
+    with road.client() as client:
+        yield client
+
+
+def test_the_published_client_works_with_it(strict_service, site, picture):
+    """The imitation serves the client that the service was made for, in all that it asks."""
+    with imgcache_client.ImgCacheClient(strict_service) as reference:
+        stored = reference.store(f"{site}/a", picture(), "me", site, datetime.now(UTC), "a.png")
+        content_hash = stored["content_hash"]
+        assert reference.lookup(f"{site}/a", site) == reference.get_meta(content_hash, site)
+        assert reference.search(site, site) == [stored]
+        assert reference.similar(stored["perceptual_hash"], 0, site) == [stored]
+        assert len(reference.get_bytes(content_hash, site)) == stored["file_size_bytes"]
+        reference.delete(content_hash, site)
+        assert reference.lookup(f"{site}/a") is None
+
+
+def test_an_image_is_stored_and_comes_back(client, site, photos):
+    """Entry, lookup, metadata and bytes agree; `created` is read from the status."""
+    data, when = photos["cat.png"] + site.encode(), datetime(2025, 1, 2, tzinfo=UTC)
+    stored = client.store(f"{site}/ü a.png", data, "me", when)
+    assert stored.pop("created") is True
+    assert stored["url"] == f"{site}/%C3%BC%20a.png"
+    assert (stored["width"], stored["height"]) == (320, 213)
+    assert (stored["client_name"], stored["original_filename"]) == ("me", "ü a.png")
+    assert stored["lookup_time"].startswith("2025-01-02T00:00:00")
+    assert client.lookup(f"{site}/ü a.png") == stored
+    assert client.get_meta(stored["content_hash"]) == stored
+    assert client.get_bytes(stored["content_hash"]) == data
+
+
+def test_what_is_not_there_is_a_miss(client, site):
+    """FastAPI's own 404 reads as ours does: None, no entry, or `NotFoundError`."""
+    assert client.lookup(f"{site}/none") is None
+    assert client.lookup_many([f"{site}/none"]) == {}
+    assert client.get_meta(NOWHERE) is None
+    assert client.search(site) == []
+    for call in (client.get_bytes, client.delete):
+        with pytest.raises(NotFoundError, match="Image not found"):
+            call(NOWHERE)
+
+
+def test_the_newest_capture_of_a_url_counts(client, site):
+    """Of several images under one URL, the one that was looked up last is found."""
+    for day in (2, 3, 1):
+        data = f"{site} {day}".encode()
+        client.store(f"{site}/a", data, "me", datetime(2025, 1, day, tzinfo=UTC))
+    assert client.get_bytes(client.lookup(f"{site}/a")["content_hash"]) == f"{site} 3".encode()
+
+
+def test_a_second_url_of_known_bytes_is_forgotten(client, site):
+    """The service keeps the first URL only: a store succeeds and tells so, its URL is a miss."""
+    first = client.store(f"{site}/first", site.encode(), "me")
+    second = client.store(f"{site}/second", site.encode(), "me")
+    assert second == first | {"created": False}
+    assert client.lookup(f"{site}/second") is None
+    assert client.lookup_many([f"{site}/first", f"{site}/second"]).keys() == {f"{site}/first"}
+
+
+def test_many_urls_are_looked_up_one_by_one(client, site):
+    """Without the batch call, every hit is found all the same, under the caller's spelling."""
+    urls = [f"{site}/ü{number}" for number in range(40)]
+    for url in urls[:20]:
+        client.store(url, url.encode(), "me")
+    for _ in range(2):
+        found = client.lookup_many(urls)
+        assert list(found) == urls[:20]
+        assert [client.get_bytes(found[url]["content_hash"]) for url in urls[:3]] == [
+            url.encode() for url in urls[:3]
+        ]
+
+
+def test_a_long_url_is_looked_up(client, site):
+    """A URL that would go into a batch goes into the request line where there is none."""
+    url = f"{site}/{'a' * 5000}"
+    client.store(url, site.encode(), "me")
+    assert client.lookup(url)["url"] == url
+
+
+def test_search_finds_every_url(client, site):
+    """A part of the URL finds its entries; they have no bucket, and need none."""
+    for name in ("a", "b"):
+        client.store(f"{site}/{name}", f"{site}/{name}".encode(), "me")
+    assert {entry["url"] for entry in client.search(f"{site}/")} == {f"{site}/a", f"{site}/b"}
+
+
+def test_similar_is_sorted_by_a_distance_of_our_own(client, site, picture):
+    """The service tells no distance and no order; the client adds both."""
+    stored = [client.store(f"{site}/{n}", picture(), "me", bucket=site) for n in range(8)]
+    hashes = [entry["perceptual_hash"] for entry in stored]
+    wanted = hashes[5]
+    found = client.similar(wanted, 64, bucket=site)
+    distances = [(int(one, 16) ^ int(wanted, 16)).bit_count() for one in hashes]
+    assert [entry["distance"] for entry in found] == sorted(distances)
+    assert found[0]["url"] == f"{site}/5"
+    assert [entry["url"] for entry in client.similar(wanted, 0, bucket=site)] == [f"{site}/5"]
+
+
+def test_lists_are_cut_where_the_service_has_no_limit(lenient_client, site, picture):
+    """A limit that is ignored holds all the same, and keeps the nearest."""
+    for number in range(5):
+        lenient_client.store(f"{site}/{number}", picture(), "me", bucket=site)
+    wanted = lenient_client.lookup(f"{site}/4")["perceptual_hash"]
+    assert len(lenient_client.search(site, limit=2)) == 2
+    (nearest,) = lenient_client.similar(wanted, 64, bucket=site, limit=1)
+    assert (nearest["url"], nearest["distance"]) == (f"{site}/4", 0)
+
+
+def test_buckets_are_kept_apart(client, road, site):
+    """A bucket of the call or of the client is a name space, as with our own service."""
+    content_hash = client.store(f"{site}/a", site.encode(), "me", bucket=site)["content_hash"]
+    assert client.lookup(f"{site}/a")["content_hash"] == content_hash
+    assert client.lookup(f"{site}/a", bucket="other") is None
+    assert client.get_meta(content_hash) is None
+    with road.client(bucket=site) as own:
+        assert own.get_bytes(content_hash) == site.encode()
+        assert own.lookup_many([f"{site}/a"]).keys() == {f"{site}/a"}
+
+
+def test_a_deleted_image_is_gone(client, site):
+    """With its only URL goes the image, and it cannot be deleted again."""
+    content_hash = client.store(f"{site}/a", site.encode(), "me")["content_hash"]
+    assert client.delete(content_hash) is None
+    assert client.lookup(f"{site}/a") is None
+    with pytest.raises(NotFoundError):
+        client.delete(content_hash)
+
+
+def test_the_service_is_well_and_shows_pictures(client, site, photos):
+    """Health and the address for a browser are the reference's."""
+    assert client.health() == {"status": "ok"}
+    data = photos["cat.png"] + site.encode()
+    content_hash = client.store(f"{site}/a", data, "me", bucket=site)["content_hash"]
+    answer = httpx.get(client.serve_url(content_hash, bucket=site), trust_env=False)
+    assert (answer.content, answer.headers["content-type"]) == (data, "image/png")
+
+
+def test_a_refusal_is_an_invalid_request(client):
+    """FastAPI's list of errors stands for the class that our own problems stand for."""
+    with pytest.raises(InvalidRequestError, match="limit"):
+        client.search("a", limit=1)
+
+
+def test_what_the_service_cannot_count_is_an_error_of_ours(client):
+    """`stats` is the one call that has nothing to fall back on."""
+    with pytest.raises(ImgCacheError):
+        client.stats()
+
+
+@pytest.mark.xfail(reason="entries of the service pass through as they are", strict=True)
+def test_times_have_an_offset(client, site):
+    """The service tells times as `utcnow()` does; an entry of ours says that they are UTC."""
+    moment = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
+    stored = client.store(f"{site}/a", site.encode(), "me", moment)
+    assert datetime.fromisoformat(stored["lookup_time"]) == moment
+    assert datetime.fromisoformat(client.lookup(f"{site}/a")["created_at"]).tzinfo == UTC
