@@ -13,7 +13,7 @@ import pytest
 
 from tests.crawls.site import Site
 
-FATES = ("hit", "stored", "duplicate", "rejected", "failed")
+FATES = ("hit", "stored", "duplicate", "spooled", "rejected", "failed")
 
 
 @dataclass
@@ -31,6 +31,15 @@ class Crawled:
         """The stats of the only spider."""
         (stats,) = self.all_stats
         return stats
+
+    @property
+    def warnings(self) -> list[str]:
+        """The lines of the log that warn of the cache."""
+        return [
+            line
+            for line in self.log.splitlines()
+            if "[imgcache_scrapy" in line and "] WARNING" in line
+        ]
 
     @property
     def fates(self) -> dict[str, int]:

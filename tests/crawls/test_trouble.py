@@ -2,22 +2,8 @@
 
 import pytest
 
+from tests.crawls.roads import FILES, PIPELINE, STOCK
 from tests.crawls.site import jpeg, respond
-
-FILES = {
-    "ITEM_PIPELINES": {"imgcache_scrapy.ImgCacheFilesPipeline": 1},
-    "FILES_STORE": "files",
-    "FILES_URLS_FIELD": "image_urls",
-    "FILES_RESULT_FIELD": "images",
-}
-STOCK = {
-    "ITEM_PIPELINES": {"scrapy.pipelines.files.FilesPipeline": 1},
-    "DOWNLOADER_MIDDLEWARES": {"imgcache_scrapy.ImgCacheMiddleware": 585},
-    "FILES_STORE": "files",
-    "FILES_URLS_FIELD": "image_urls",
-    "FILES_RESULT_FIELD": "images",
-}
-PIPELINE = {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCachePipeline": 1}}
 
 
 @pytest.fixture
