@@ -1,6 +1,7 @@
 """`imgcache …`: the service, and a look into a cache without a crawl."""
 
 import asyncio
+import logging
 import os
 import sys
 from collections import Counter
@@ -152,8 +153,9 @@ def main() -> None:
 async def _replayed(cache: str, folder: Path) -> int:
     counts: Counter[str] = Counter()
 
-    def log(_: int, message: str, *args: object) -> None:
-        Console(stderr=True).print(message % args, markup=False)
+    def log(level: int, message: str, *args: object) -> None:
+        if level >= logging.WARNING:
+            Console(stderr=True).print(message % args, markup=False)
 
     async with AsyncImgCacheClient(cache) as client:
         resilient = ResilientClient(

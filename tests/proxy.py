@@ -48,6 +48,11 @@ class Proxy:
             elif before == "refuse" != self._mode:
                 self._server = self._listening(self._port)
 
+    def wait(self) -> None:
+        """Wait a moment; raises when it is closed meanwhile."""
+        if self._closed.wait(0.02):
+            raise ConnectionError
+
     def close(self) -> None:
         """End it, and all that is under way."""
         self._closed.set()

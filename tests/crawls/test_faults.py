@@ -1,105 +1,249 @@
 """Crawls through every fault of the cache: no image is lost, and the next crawl stores them."""
 
-from itertools import cycle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from imgcache_scrapy import ImgCacheClient
+from tests.crawls.conftest import Crawled
 from tests.crawls.roads import FILES, PIPELINE, STOCK
-from tests.crawls.site import jpeg, respond
+from tests.crawls.site import Site, jpeg, respond
 from tests.proxy import FAULTS, Proxy
 
 TIMEOUT = 1
 ROADS = {"pipeline": PIPELINE, "drop-in": FILES, "middleware": STOCK}
 
 
+@dataclass
+class World:
+    """A site, a service behind a proxy, and crawls of the one through the other."""
+
+    site: Site
+    proxy: Proxy
+    spool: Path
+    crawl: Any
+    settings: dict[str, Any]
+
+    @property
+    def spooled(self) -> list[Path]:
+        """The records in the spool, without those that were refused."""
+        return [path for path in self.spool.glob("*") if path.is_file()]
+
+    def run(self, items: list[dict[str, Any]], road: str, **settings: Any) -> Crawled:
+        """Crawl."""
+        return self.crawl(items, self.settings | ROADS[road] | settings)
+
+    def items(self, count: int) -> list[dict[str, Any]]:
+        """Items with five images each, which the site has."""
+        self.site.answers |= {f"/{n}.jpg": jpeg(n) for n in range(count)}
+        urls = [f"{self.site.url}/{n}.jpg" for n in range(count)]
+        return [{"image_urls": urls[first : first + 5]} for first in range(0, count, 5)]
+
+    def fail(self, fault: str | None, *, at: int) -> None:
+        """Have the cache fail when the image of that number is asked for; 0 for at once."""
+
+        def turn(handler):
+            self.proxy.fault = fault
+            respond(handler, jpeg(at))
+
+        if at:
+            self.site.answers[f"/{at}.jpg"] = turn
+        else:
+            self.proxy.fault = fault
+
+
 @pytest.fixture
-def proxy(shared_service):
-    """A proxy in front of a service."""
+def world(crawl, site, shared_service, tmp_path):
+    """All of it; the bucket is the test's own."""
     proxy = Proxy(shared_service.url)
-    yield proxy
-    proxy.close()
-
-
-@pytest.fixture
-def settings(proxy):
-    """What all crawls of a test share; their bucket is their own."""
-    return {
+    settings = {
         "IMGCACHE_URL": proxy.url,
         "IMGCACHE_BUCKET": uuid4().hex,
         "IMGCACHE_TIMEOUT": TIMEOUT,
         "FILES_EXPIRES": -1,
     }
+    yield World(site, proxy, tmp_path / ".scrapy" / "imgcache-spool", crawl, settings)
+    proxy.close()
 
 
-def items_of(site, count):
-    """Items with five images each."""
-    site.answers |= {f"/{n}.jpg": jpeg(n) for n in range(count)}
-    urls = [f"{site.url}/{n}.jpg" for n in range(count)]
-    return [{"image_urls": urls[first : first + 5]} for first in range(0, count, 5)]
-
-
-def spooled_in(tmp_path):
-    """The records in the spool, without those that were refused."""
-    return [path for path in tmp_path.glob(".scrapy/imgcache-spool/*") if path.is_file()]
-
-
-def assert_nothing_is_lost(crawl, site, tmp_path, settings, proxy, *, fault, at, count):
+def assert_nothing_is_lost(world, fault, road, *, at, count):
     """Crawl through a fault, then again without images: all are stored under their URLs."""
-    items = items_of(site, count)
-
-    def turn(handler):
-        proxy.fault = fault
-        respond(handler, jpeg(at))
-
-    if at:
-        site.answers[f"/{at}.jpg"] = turn
-    else:
-        proxy.fault = fault
-    done = crawl(items, settings)
+    items = world.items(count)
+    world.fail(fault, at=at)
+    done = world.run(items, road)
     assert [len(item["images"]) for item in done.items] == [5] * (count // 5)
     assert sum(done.fates.values()) == count
     assert set(done.fates) <= {"stored", "spooled"}
-    assert done.fates["spooled"] == len(spooled_in(tmp_path)) > 0
+    assert done.fates["spooled"] == len(world.spooled) > 0
     assert len(done.warnings) == 1, done.warnings
     assert "Traceback" not in done.log
-    proxy.fault = None
-    after = crawl([], settings)
+    world.proxy.fault = None
+    after = world.run([], road)
     assert after.stats["imgcache/replayed"] == done.fates["spooled"]
-    assert spooled_in(tmp_path) == []
+    assert world.spooled == []
     assert after.warnings == []
-    with ImgCacheClient(proxy.url, bucket=settings["IMGCACHE_BUCKET"]) as client:
+    with ImgCacheClient(world.proxy.url, bucket=world.settings["IMGCACHE_BUCKET"]) as client:
         entries = client.lookup_many(url for item in items for url in item["image_urls"])
     assert len(entries) == count
     return done
 
 
 @pytest.mark.parametrize(
-    ("fault", "at", "road"),
+    ("fault", "road", "at"),
     [
-        (fault, at, road)
-        for road, (fault, at) in zip(
-            cycle(ROADS), [(f, at) for at in (0, 20) for f in FAULTS], strict=False
-        )
+        ("refuse", "pipeline", 0),
+        ("refuse", "drop-in", 20),
+        ("hang", "drop-in", 0),
+        ("hang", "middleware", 20),
+        ("drip", "middleware", 0),
+        ("drip", "pipeline", 20),
+        ("reset", "pipeline", 0),
+        ("reset", "middleware", 20),
+        ("error", "drop-in", 0),
+        ("error", "pipeline", 20),
+        ("garbage", "middleware", 0),
+        ("garbage", "drop-in", 20),
     ],
 )
-def test_a_fault_costs_no_image(crawl, site, tmp_path, settings, proxy, fault, at, road):
+def test_a_fault_costs_no_image(world, fault, road, at):
     """At the start or in the middle: each image is delivered, warned of once, and stored later."""
-    done = assert_nothing_is_lost(
-        crawl, site, tmp_path, settings | ROADS[road], proxy, fault=fault, at=at, count=50
-    )
-    assert done.stats["elapsed_time_seconds"] < 2 * TIMEOUT + 3
-    asked = [path for _, path in proxy.asked]
-    assert "/health" not in asked
+    done = assert_nothing_is_lost(world, fault, road, at=at, count=50)
+    assert done.stats["elapsed_time_seconds"] < 2 * TIMEOUT + 2
 
 
 @pytest.mark.endurance
 @pytest.mark.parametrize("road", ROADS)
 @pytest.mark.parametrize("at", [0, 200])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_costs_none_of_many_images(crawl, site, tmp_path, settings, proxy, fault, at, road):
+def test_a_fault_costs_none_of_many_images(world, fault, road, at):
     """500 images on every road, through every fault."""
-    assert_nothing_is_lost(
-        crawl, site, tmp_path, settings | ROADS[road], proxy, fault=fault, at=at, count=500
+    assert_nothing_is_lost(world, fault, road, at=at, count=500)
+
+
+def test_a_cache_that_is_left_alone_is_asked_no_more(world):
+    """Three failures are enough: what is under way ends, and no image waits for it again."""
+    world.fail("hang", at=0)
+    world.run(world.items(300), "pipeline")
+    assert len(world.proxy.asked) < 50
+
+
+def test_a_cache_that_comes_back_is_used_again(world):
+    """A probe finds out; the spool is stored in the background, and the crawl goes on with it."""
+    items = world.items(60)
+    world.fail("refuse", at=20)
+
+    def back(handler):
+        world.proxy.fault = None
+        before = len(world.proxy.asked)
+        while ("POST", "/images") not in world.proxy.asked[before:]:
+            world.proxy.wait()
+        respond(handler, jpeg(30))
+
+    world.site.answers["/30.jpg"] = back
+    done = world.run(items, "pipeline", CONCURRENT_ITEMS=1)
+    assert sum(len(item["images"]) for item in done.items) == 60
+    assert len(done.warnings) == 1, done.warnings
+    assert done.log.count("The image cache works again") == 1
+    assert done.stats["imgcache/replayed"] == done.fates["spooled"] > 0
+    assert done.fates["stored"] >= 20 + 25
+    assert world.spooled == []
+
+
+def test_what_is_spooled_says_so(world):
+    """The result has what is known without the cache, and Scrapy's keys."""
+    world.fail("refuse", at=0)
+    (item,) = world.run(world.items(5), "pipeline").items
+    image = item["images"][2]
+    assert image["status"] == "spooled"
+    assert image["url"] == f"{world.site.url}/2.jpg"
+    assert image["path"] == f"{image['checksum'][:2]}/{image['checksum'][2:]}"
+    assert (image["content_hash"], image["content_type"]) == (image["checksum"], "image/jpeg")
+    assert image["file_size_bytes"] == len(jpeg(2))
+    assert image["width"] is image["height"] is image["perceptual_hash"] is None
+    world.proxy.fault = None
+    world.run([], "pipeline")
+    with ImgCacheClient(world.proxy.url, bucket=world.settings["IMGCACHE_BUCKET"]) as client:
+        entry = client.lookup(image["url"])
+        assert client.get_bytes(image["content_hash"]) == jpeg(2)
+    for name in ("content_hash", "content_type", "lookup_time", "client_name", "bucket"):
+        assert entry[name] == image[name]
+    assert entry["width"] == 64
+
+
+def test_a_spooled_image_is_fetched_once(world):
+    """Later items with its URL get it too, and it is in the spool once."""
+    world.fail("refuse", at=0)
+    done = world.run(world.items(5) * 10, "pipeline", CONCURRENT_ITEMS=1)
+    assert sum(len(item["images"]) for item in done.items) == 50
+    assert (done.fates, len(world.spooled)) == ({"spooled": 5}, 5)
+    assert world.site.images_asked().total() == 5
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_a_full_spool_is_told_once(world, road):
+    """The drop-in and the middleware deliver all the same; the plain pipeline has no place left."""
+    world.fail("refuse", at=0)
+    world.spool.mkdir(parents=True)
+    with (world.spool / "large").open("wb") as file:
+        file.truncate(2**30)
+    done = world.run(world.items(50), road)
+    assert len(done.items) == 10
+    assert (done.fates, done.stats["imgcache/failed/store"]) == ({"failed": 50}, 50)
+    delivered = sum(len(item["images"]) for item in done.items)
+    assert delivered == (0 if road == "pipeline" else 50)
+    told = [line for line in done.warnings if "is full" in line]
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_a_strict_crawl_fails_images_instead(world, road):
+    """IMGCACHE_STRICT: the site is not asked, the items leave, and say why they have no images."""
+    world.fail("error", at=0)
+    failures = {"IMGCACHE_FAILURES_FIELD": "failures"}
+    done = world.run(world.items(50), road, IMGCACHE_STRICT=True, **failures)
+    assert [item["images"] for item in done.items] == [[]] * 10
+    assert (done.fates, done.stats["imgcache/failed/cache"]) == ({"failed": 50}, 50)
+    assert world.site.images_asked().total() == 0
+    assert world.spooled == []
+    if road != "middleware":
+        assert {f["reason"] for item in done.items for f in item["failures"]} == {"cache"}
+
+
+def test_a_strict_crawl_does_not_spool(world):
+    """What was fetched when the trouble began is failed as well."""
+    items = world.items(50)
+    world.fail("error", at=20)
+    done = world.run(items, "middleware", IMGCACHE_STRICT=True)
+    stored = done.fates.get("stored", 0)
+    assert sum(len(item["images"]) for item in done.items) == stored
+    assert done.fates["failed"] == 50 - stored
+    assert world.spooled == []
+
+
+def test_a_wrong_token_is_told_once(world, site):
+    """It is trouble as any other: the images are fetched, and wait for the right one."""
+    site.answers["/images/lookup"] = site.answers["/images"] = lambda handler: respond(
+        handler, b'{"detail": "a token is needed"}', status=401, content_type="application/json"
     )
+    done = world.run(world.items(50), "drop-in", IMGCACHE_URL=site.url)
+    assert sum(len(item["images"]) for item in done.items) == 50
+    assert done.fates == {"spooled": 50}
+    (warning,) = done.warnings
+    assert "a token is needed" in warning
+
+
+def test_what_the_cache_refuses_is_not_spooled(world, site):
+    """An image that it will never take opens no breaker, and waits for nothing."""
+    site.answers["/images/lookup"] = lambda handler: respond(
+        handler, b'{"entries": {}}', content_type="application/json"
+    )
+    site.answers["/images"] = lambda handler: respond(
+        handler, b'{"detail": "too large"}', status=413, content_type="application/json"
+    )
+    done = world.run(world.items(50), "drop-in", IMGCACHE_URL=site.url)
+    assert sum(len(item["images"]) for item in done.items) == 50
+    assert (done.fates, world.spooled) == ({"failed": 50}, [])
+    assert done.stats["imgcache/error/too_large"] == 50
