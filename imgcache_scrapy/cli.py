@@ -136,7 +136,7 @@ def replay_spool(cache: Cache = "imgcache", folder: SpoolFolder = SPOOL) -> None
     """Store the images that wait, until the cache takes no more."""
     _check_existing(cache)
     stored = asyncio.run(_replayed(cache, folder))
-    Console().print(f"{stored} stored")
+    typer.echo(f"{stored} stored")
     left = len(Spool(folder).names())
     if left:
         raise UnavailableError(f"{left} images wait on in {folder}")
@@ -155,7 +155,7 @@ async def _replayed(cache: str, folder: Path) -> int:
 
     def log(level: int, message: str, *args: object) -> None:
         if level >= logging.WARNING:
-            Console(stderr=True).print(message % args, markup=False)
+            typer.echo(message % args, err=True)
 
     async with AsyncImgCacheClient(cache) as client:
         resilient = ResilientClient(

@@ -1,6 +1,6 @@
 """Crawls through every fault of the cache: no image is lost, and the next crawl stores them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,19 +26,31 @@ class World:
     spool: Path
     crawl: Any
     settings: dict[str, Any]
+    seed: int = field(default_factory=lambda: uuid4().int)
+
+    def picture(self, number: int) -> bytes:
+        """A picture that no other test has stored in the service."""
+        return jpeg(self.seed + number)
 
     @property
     def spooled(self) -> list[Path]:
         """The records in the spool, without those that were refused."""
         return [path for path in self.spool.glob("*") if path.is_file()]
 
-    def run(self, items: list[dict[str, Any]], road: str, **settings: Any) -> Crawled:
+    def run(
+        self,
+        items: list[dict[str, Any]],
+        road: str,
+        interrupt_when: Any = None,
+        **settings: Any,
+    ) -> Crawled:
         """Crawl."""
-        return self.crawl(items, self.settings | ROADS[road] | settings)
+        settings = self.settings | ROADS[road] | settings
+        return self.crawl(items, settings, interrupt_when=interrupt_when)
 
     def items(self, count: int) -> list[dict[str, Any]]:
         """Items with five images each, which the site has."""
-        self.site.answers |= {f"/{n}.jpg": jpeg(n) for n in range(count)}
+        self.site.answers |= {f"/{n}.jpg": self.picture(n) for n in range(count)}
         urls = [f"{self.site.url}/{n}.jpg" for n in range(count)]
         return [{"image_urls": urls[first : first + 5]} for first in range(0, count, 5)]
 
@@ -47,7 +59,7 @@ class World:
 
         def turn(handler):
             self.proxy.fault = fault
-            respond(handler, jpeg(at))
+            respond(handler, self.picture(at))
 
         if at:
             self.site.answers[f"/{at}.jpg"] = turn
@@ -140,7 +152,7 @@ def test_a_cache_that_comes_back_is_used_again(world):
         before = len(world.proxy.asked)
         while ("POST", "/images") not in world.proxy.asked[before:]:
             world.proxy.wait()
-        respond(handler, jpeg(30))
+        respond(handler, world.picture(30))
 
     world.site.answers["/30.jpg"] = back
     done = world.run(items, "pipeline", CONCURRENT_ITEMS=1)
@@ -161,13 +173,13 @@ def test_what_is_spooled_says_so(world):
     assert image["url"] == f"{world.site.url}/2.jpg"
     assert image["path"] == f"{image['checksum'][:2]}/{image['checksum'][2:]}"
     assert (image["content_hash"], image["content_type"]) == (image["checksum"], "image/jpeg")
-    assert image["file_size_bytes"] == len(jpeg(2))
+    assert image["file_size_bytes"] == len(world.picture(2))
     assert image["width"] is image["height"] is image["perceptual_hash"] is None
     world.proxy.fault = None
     world.run([], "pipeline")
     with ImgCacheClient(world.proxy.url, bucket=world.settings["IMGCACHE_BUCKET"]) as client:
         entry = client.lookup(image["url"])
-        assert client.get_bytes(image["content_hash"]) == jpeg(2)
+        assert client.get_bytes(image["content_hash"]) == world.picture(2)
     for name in ("content_hash", "content_type", "lookup_time", "client_name", "bucket"):
         assert entry[name] == image[name]
     assert entry["width"] == 64
@@ -247,3 +259,24 @@ def test_what_the_cache_refuses_is_not_spooled(world, site):
     assert sum(len(item["images"]) for item in done.items) == 50
     assert (done.fates, world.spooled) == ({"failed": 50}, [])
     assert done.stats["imgcache/error/too_large"] == 50
+
+
+@pytest.mark.parametrize("fault", [None, "hang", "refuse"])
+def test_an_interrupt_loses_nothing(world, fault):
+    """One SIGINT: what was begun is stored or spooled, and no item is exported before."""
+    items = world.items(400)
+    world.fail(fault, at=40)
+    done = world.run(items, "pipeline", lambda: world.site.asked.total() > 60, CONCURRENT_ITEMS=5)
+    assert done.stats["finish_reason"] == "shutdown"
+    assert set(done.fates) <= {"stored", "spooled"}
+    assert sum(done.fates.values()) == done.stats["imgcache/lookup"] < 400
+    assert len(world.spooled) == done.fates.get("spooled", 0)
+    assert (len(world.spooled) > 0) == (fault is not None)
+    images = [image for item in done.items for image in item["images"]]
+    assert len(images) == 5 * len(done.items) >= 5
+    world.proxy.fault = None
+    world.run([], "pipeline")
+    with ImgCacheClient(world.proxy.url, bucket=world.settings["IMGCACHE_BUCKET"]) as client:
+        found = client.lookup_many(image["url"] for image in images)
+    hashes = {image["url"]: image["content_hash"] for image in images}
+    assert {url: entry["content_hash"] for url, entry in found.items()} == hashes
