@@ -7,6 +7,8 @@ from threading import Event, Lock, Thread
 from urllib.parse import urlsplit
 
 FAULTS = ("refuse", "hang", "drip", "reset", "error", "garbage")
+POISON = "poison"
+"""The fault of failing at those requests that hold `poison`."""
 
 
 class Proxy:
@@ -17,6 +19,7 @@ class Proxy:
 
     Attributes:
         url: the proxy's.
+        poison: bytes that the fault of this name is about.
         asked: method and path of each request that came, while whatever fault.
     """
 
@@ -26,6 +29,7 @@ class Proxy:
         self._open: set[socket.socket] = set()
         self._mode = "pass"
         self._closed = Event()
+        self.poison = b""
         self.asked: list[tuple[str, str]] = []
         self._server = self._listening(0)
         self._port = self._server.getsockname()[1]
@@ -38,7 +42,7 @@ class Proxy:
 
     @fault.setter
     def fault(self, fault: str | None) -> None:
-        assert fault is None or fault in FAULTS
+        assert fault is None or fault in {*FAULTS, POISON}
         with self._lock:
             before, self._mode = self._mode, fault or "pass"
             if self._mode == "refuse" != before:
@@ -90,7 +94,7 @@ class Proxy:
             client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
             while not self._closed.wait(0.05):
                 client.sendall(b" ")
-        elif self._mode == "error":
+        elif self._mode == "error" or (self._mode == POISON and self.poison in request):
             client.sendall(_response(b"500 Internal Server Error", b"<h1>Oops</h1>"))
         elif self._mode == "garbage":
             client.sendall(_response(b"200 OK", b"<h1>It works!</h1>"))
