@@ -11,7 +11,7 @@ from imgcache_scrapy import ImgCacheClient
 from tests.crawls.conftest import Crawled
 from tests.crawls.roads import FILES, PIPELINE, STOCK
 from tests.crawls.site import Site, jpeg, respond
-from tests.proxy import FAULTS, Proxy
+from tests.proxy import FAULTS, POISON, Proxy
 
 TIMEOUT = 1
 ROADS = {"pipeline": PIPELINE, "drop-in": FILES, "middleware": STOCK}
@@ -162,6 +162,40 @@ def test_a_cache_that_comes_back_is_used_again(world):
     assert done.stats["imgcache/replayed"] == done.fates["spooled"] > 0
     assert done.fates["stored"] >= 20 + 25
     assert world.spooled == []
+
+
+def test_the_spool_is_stored_when_a_crawl_starts(world):
+    """In the background: while its first page is on its way, and even if it has no images."""
+    world.fail("refuse", at=0)
+    world.run(world.items(5), "pipeline")
+    world.proxy.fault = None
+
+    def page(handler):
+        while world.spooled:
+            world.proxy.wait()
+        respond(handler, b"<title>page</title>", content_type="text/html")
+
+    world.site.answers["/"] = page
+    assert world.run([], "pipeline").stats["imgcache/replayed"] == 5
+
+
+def test_the_spool_is_stored_when_a_crawl_ends(world):
+    """What failed once, and opened nothing, waits no longer than that."""
+    items = world.items(50)
+    world.proxy.poison = world.picture(7)
+    world.proxy.fault = POISON
+
+    def heal(handler):
+        while not world.spooled:
+            world.proxy.wait()
+        world.proxy.fault = None
+        respond(handler, world.picture(49))
+
+    world.site.answers["/49.jpg"] = heal
+    done = world.run(items, "pipeline")
+    assert done.fates == {"stored": 49, "spooled": 1}
+    assert done.stats["imgcache/replayed"] == 1
+    assert (world.spooled, len(done.warnings)) == ([], 1)
 
 
 def test_what_is_spooled_says_so(world):
