@@ -164,7 +164,7 @@ class ResilientClient:
         self._count(f"error/{getattr(error, 'code', 'unexpected')}")
         self._log(
             logging.WARNING if is_news else logging.DEBUG,
-            "Trouble with the image cache, taken as a miss: %s",
+            "Trouble with the image cache: %s",
             error,
         )
 
