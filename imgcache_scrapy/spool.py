@@ -72,11 +72,10 @@ class Spool:
         self._reserve(len(content))
         draft = self.folder / f"#{uuid4().hex}"
         try:
-            self._make(self.folder)
+            _make(self.folder)
             write_synced(draft, content)
             draft.replace(self.folder / name)
         except BaseException:
-            self._forget(len(content))
             draft.unlink(missing_ok=True)
             raise
         sync_folder(self.folder)
@@ -96,12 +95,13 @@ class Spool:
         Returns:
             It, to be ended by one of its methods; None where somebody else has it, or had.
         """
+        path = self.folder / name
         try:
-            file = (self.folder / name).open("rb")
+            file = path.open("rb")
         except FileNotFoundError:
             return None
-        if _is_locked(file) and _is_same(file, self.folder / name):
-            return Claim(self, name, file)
+        if _is_locked(file) and _is_same(file, path):
+            return Claim(path, file)
         file.close()
         return None
 
@@ -117,30 +117,19 @@ class Spool:
 
     def _reserve(self, size: int) -> None:
         with self._lock:
-            # Others may have made room.
+            # Counted anew when it seems full: there may be room again.
             if self._size is None or self._size + size > self._limit:
                 self._size = sum(map(_size, self.folder.rglob("*")))
             if self._size + size > self._limit:
                 raise UnavailableError(f"the spool {self.folder} is full")
             self._size += size
 
-    def _forget(self, size: int) -> None:
-        with self._lock:
-            if self._size is not None:
-                self._size -= size
-
-    def _make(self, folder: Path) -> None:
-        if not folder.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            sync_folder(folder.parent)
-
 
 class Claim:
     """A record that somebody is about to store; made by `Spool.claim`."""
 
-    def __init__(self, spool: Spool, name: str, file: BinaryIO) -> None:
-        self._spool = spool
-        self._path = spool.folder / name
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path = path
         self._file = file
 
     def read(self) -> Record:
@@ -158,15 +147,13 @@ class Claim:
 
     def remove(self) -> None:
         """Forget the record: it is stored."""
-        size = _size(self._path)
         self._path.unlink(missing_ok=True)
-        self._spool._forget(size)  # noqa: SLF001
         self.release()
 
     def refuse(self, reason: str) -> None:
         """Set the record aside, for somebody to look at."""
         folder = self._path.parent / _REFUSED
-        self._spool._make(folder)
+        _make(folder)
         (folder / f"{self._path.name}{_REASON}").write_text(reason)
         self._path.replace(folder / self._path.name)
         sync_folder(folder)
@@ -212,6 +199,12 @@ async def replay(spool: Spool, name: str, store: Callable[[Record], Awaitable[ob
         return Outcome(refusal=str(error))
     finally:
         claim.release()
+
+
+def _make(folder: Path) -> None:
+    if not folder.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def _is_locked(file: BinaryIO) -> bool:

@@ -7,6 +7,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Barrier, Thread
 from uuid import uuid4
 
 import pytest
@@ -245,6 +246,27 @@ def test_a_record_that_went_meanwhile_is_not_taken(spool, end):
         claim = spool.claim(name)
         claim.remove() if end == "remove" else claim.refuse("no")
         assert spool.claim(name) is None
+
+
+def test_many_that_take_records_take_each_once(spool):
+    """However they meet."""
+    count = 300
+    filled(spool, count)
+    names, taken, start = spool.names(), [], Barrier(8)
+
+    def take():
+        start.wait()
+        for name in names:
+            if claim := Spool(spool.folder).claim(name):
+                taken.append(name)
+                claim.remove()
+
+    threads = [Thread(target=take) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == names
 
 
 # the command, and processes that share a spool

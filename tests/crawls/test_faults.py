@@ -269,16 +269,31 @@ def test_a_strict_crawl_does_not_spool(world):
     assert world.spooled == []
 
 
-def test_a_wrong_token_is_told_once(world, site):
+def test_a_wrong_token_is_told_once(world, stopped_service):
     """It is trouble as any other: the images are fetched, and wait for the right one."""
-    site.answers["/images/lookup"] = site.answers["/images"] = lambda handler: respond(
-        handler, b'{"detail": "a token is needed"}', status=401, content_type="application/json"
-    )
-    done = world.run(world.items(50), "drop-in", IMGCACHE_URL=site.url)
+    stopped_service.environment = {"IMGCACHE_TOKEN": "right"}
+    stopped_service.start()
+    world.settings |= {"IMGCACHE_URL": stopped_service.url, "IMGCACHE_TOKEN": "wrong"}
+    done = world.run(world.items(50), "drop-in")
     assert sum(len(item["images"]) for item in done.items) == 50
     assert done.fates == {"spooled": 50}
     (warning,) = done.warnings
-    assert "a token is needed" in warning
+    assert "token" in warning
+    after = world.run([], "drop-in", IMGCACHE_TOKEN="right")
+    assert after.stats["imgcache/replayed"] == 50
+
+
+def test_an_embedded_cache_in_trouble_costs_no_image(world, tmp_path):
+    """Its storage fails: the images wait until somebody has repaired it."""
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "blobs").write_bytes(b"no folder")
+    world.settings |= {"IMGCACHE_URL": str(tmp_path / "cache")}
+    done = world.run(world.items(50), "pipeline")
+    assert sum(len(item["images"]) for item in done.items) == 50
+    assert done.fates == {"spooled": 50}
+    assert len(done.warnings) == 1, done.warnings
+    (tmp_path / "cache" / "blobs").unlink()
+    assert world.run([], "pipeline").stats["imgcache/replayed"] == 50
 
 
 def test_what_the_cache_refuses_is_not_spooled(world, site):
