@@ -1,7 +1,10 @@
 """`imgcache …`: the service, and a look into a cache without a crawl."""
 
+import asyncio
+import logging
 import os
 import sys
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,15 +16,25 @@ if find_spec("typer") is None:
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from imgcache_scrapy.client import ImgCacheClient
+from imgcache_scrapy.client import AsyncImgCacheClient, ImgCacheClient
 from imgcache_scrapy.embedded import folder_of
 from imgcache_scrapy.entry import checked_token, is_content_hash
-from imgcache_scrapy.errors import ConfigurationError, ImgCacheError, NotFoundError
+from imgcache_scrapy.errors import (
+    ConfigurationError,
+    ImgCacheError,
+    NotFoundError,
+    UnavailableError,
+)
+from imgcache_scrapy.resilience import ResilientClient
+from imgcache_scrapy.spool import Spool
 
 app = typer.Typer(
     help="One image cache in front of the download.", no_args_is_help=True, add_completion=False
 )
+spool = typer.Typer(help="The images that a cache did not take yet.", no_args_is_help=True)
+app.add_typer(spool, name="spool")
 Cache = Annotated[
     str,
     typer.Argument(
@@ -29,6 +42,10 @@ Cache = Annotated[
         help="http(s)://host:port of a service, or the folder of an embedded cache.",
     ),
 ]
+SpoolFolder = Annotated[
+    Path, typer.Option("--folder", envvar="IMGCACHE_SPOOL_DIR", help="The folder of the spool.")
+]
+SPOOL = Path(".scrapy", "imgcache-spool")
 
 
 @app.command()
@@ -117,6 +134,32 @@ def get(
         sys.stdout.buffer.write(data)
 
 
+@spool.command("list")
+def list_spool(folder: SpoolFolder = SPOOL) -> None:
+    """List the images that wait for the cache, and those that it refused."""
+    table = Table("url", "bytes", "fetched", "bucket", "state", title=f"Spool {folder}")
+    table.columns[1].justify = "right"
+    for waiting in Spool(folder).listed():
+        record, state = waiting.record, waiting.reason or "waiting"
+        if record is None:
+            table.add_row(waiting.name, f"{waiting.size:,}", "", "", Text(f"damaged; {state}"))
+        else:
+            fetched, size = f"{record.lookup_time:%Y-%m-%d %H:%M:%S}", f"{len(record.data):,}"
+            table.add_row(Text(record.url), size, fetched, Text(record.bucket), Text(state))
+    Console().print(table)
+
+
+@spool.command("replay")
+def replay_spool(cache: Cache = "imgcache", folder: SpoolFolder = SPOOL) -> None:
+    """Store the images that wait, until the cache takes no more."""
+    _check_existing(cache)
+    stored = asyncio.run(_replayed(cache, folder))
+    typer.echo(f"{stored} stored")
+    left = len(Spool(folder).names())
+    if left:
+        raise UnavailableError(f"{left} images wait on in {folder}")
+
+
 def main() -> None:
     """Run a command; what went wrong is told in one sentence."""
     try:
@@ -125,9 +168,28 @@ def main() -> None:
         sys.exit(f"imgcache: {error}")
 
 
+async def _replayed(cache: str, folder: Path) -> int:
+    counts: Counter[str] = Counter()
+
+    def log(level: int, message: str, *args: object) -> None:
+        if level >= logging.WARNING:
+            typer.echo(message % args, err=True)
+
+    async with AsyncImgCacheClient(cache, token=os.environ.get("IMGCACHE_TOKEN")) as client:
+        resilient = ResilientClient(
+            client, folder, count=lambda name: counts.update([name]), log=log
+        )
+        await resilient.aclose()
+    return counts["replayed"]
+
+
 def _existing(cache: str) -> ImgCacheClient:
     """Open a cache, but do not make one where there is none."""
+    _check_existing(cache)
+    return ImgCacheClient(cache, token=os.environ.get("IMGCACHE_TOKEN"))
+
+
+def _check_existing(cache: str) -> None:
     folder = folder_of(cache)
     if folder is not None and not folder.exists() and "IMGCACHE_DATABASE_URL" not in os.environ:
         raise ConfigurationError(f"there is no cache in {folder}: name its folder or its service")
-    return ImgCacheClient(cache, token=os.environ.get("IMGCACHE_TOKEN"))

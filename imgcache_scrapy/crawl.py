@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
@@ -16,8 +17,9 @@ from scrapy.utils.asyncio import is_asyncio_available
 
 from imgcache_scrapy.client import AsyncImgCacheClient
 from imgcache_scrapy.entry import Entry
-from imgcache_scrapy.errors import ConfigurationError
+from imgcache_scrapy.errors import REFUSALS, ConfigurationError, NotFoundError
 from imgcache_scrapy.joining import Joined, Place, Room
+from imgcache_scrapy.resilience import ResilientClient
 from imgcache_scrapy.responses import is_from_cache
 from imgcache_scrapy.settings import Settings
 
@@ -28,7 +30,10 @@ logger = logging.getLogger(__name__)
 
 _at_once: ContextVar[bool] = ContextVar("imgcache_at_once", default=False)
 
-Fate = Literal["hit", "stored", "duplicate", "rejected", "failed"]
+Fate = Literal["hit", "stored", "duplicate", "spooled", "rejected", "failed"]
+
+# By an entry's `created`, which the spool cannot know.
+_FATES: dict[bool | None, Fate] = {True: "stored", False: "duplicate", None: "spooled"}
 
 # What may be in memory between a lookup and the end of its store: media downloads bypass
 # CONCURRENT_REQUESTS, and bodies would pile up behind the stores.
@@ -76,7 +81,7 @@ class Crawl:
         self._fetched = self._fetched_bytes = self._saved_bytes = 0
         self._sizes: deque[int] = deque([_FIRST_GUESS], maxlen=MAX_MISSES)
         self._alone: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._warned: set[str] = set()
+        crawler.signals.connect(self._open, signals.spider_opened)
         crawler.signals.connect(self._close, signals.spider_closed)
 
     @classmethod
@@ -98,6 +103,16 @@ class Crawl:
         settings = self.settings
         return AsyncImgCacheClient(
             settings.url, settings.timeout, token=settings.token, bucket=settings.bucket
+        )
+
+    @cached_property
+    def _cache(self) -> ResilientClient:
+        return ResilientClient(
+            self.client,
+            None if self.settings.strict else Path(self.settings.spool_dir).absolute(),
+            bucket=self.settings.bucket,
+            count=self._inc,
+            log=self._log,
         )
 
     @contextmanager
@@ -137,39 +152,53 @@ class Crawl:
             _at_once.reset(token)
 
     async def lookup(self, key: str) -> Entry | None:
-        """Ask the cache for a URL; trouble is a miss and a stat."""
+        """Ask the cache for a URL; trouble is a miss.
+
+        Raises:
+            ImgCacheError: there is trouble, which `IMGCACHE_STRICT` forbids to take as a miss.
+        """
         self._inc("lookup")
         try:
             return await self._lookups.ask(key)
-        except Exception as error:
-            self._trouble(error)
+        except Exception:
+            if self.settings.strict:
+                raise
             return None
 
     async def read(self, entry: Entry) -> bytes | None:
-        """Read an entry's bytes; None where that is not possible, which is a miss and a stat."""
+        """Read an entry's bytes; None where that is not possible, which is a miss.
+
+        Raises:
+            ImgCacheError: as in `lookup`.
+        """
         try:
-            return await self.client.get_bytes(
-                entry["content_hash"], bucket=entry.get("bucket", self.settings.bucket)
-            )
+            return await self._cache.get_bytes(entry)
         except Exception as error:
-            self._trouble(error)
+            if self.settings.strict and not isinstance(error, NotFoundError):
+                raise
             return None
 
     async def store(self, key: str, response: Response) -> Entry | None:
-        """Store the image in a response under a URL; None where that failed, which is a stat."""
+        """Store the image in a response under a URL, in the spool where the cache is in trouble.
+
+        Returns:
+            The entry, in the spool one without `created`; None where neither took the image.
+
+        Raises:
+            ImgCacheError: as in `lookup`.
+        """
         body = response.body
         if not is_from_cache(response):
             self._fetched += 1
             self._fetched_bytes += len(body)
             self._sizes.append(len(body))
         try:
-            entry = await self.client.store(
-                key, body, self._client_name, bucket=self.settings.bucket
-            )
+            entry = await self._cache.store(key, body, self._client_name)
         except Exception as error:
-            self._trouble(error)
+            if self.settings.strict and not isinstance(error, REFUSALS):
+                raise
             return None
-        if entry["created"]:
+        if entry.get("created"):
             self._inc("bytes_stored", len(body))
         return entry
 
@@ -201,7 +230,7 @@ class Crawl:
         elif is_from_cache(response):  # a redirect led to an image that the cache had
             self.count(key, "hit", saved=len(response.body))
         else:
-            self.count(key, "stored" if entry["created"] else "duplicate")
+            self.count(key, _FATES[entry.get("created")])
 
     def alone(self, key: str) -> asyncio.Lock:
         """Give the lock of a key, held from its lookup to its store: others then find it stored."""
@@ -214,38 +243,36 @@ class Crawl:
         return self.settings.client_name or (spider.name if spider is not None else "scrapy")
 
     async def _lookup_many(self, keys: list[str]) -> dict[str, Entry]:
-        return await self.client.lookup_many(keys, bucket=self.settings.bucket)
-
-    def _trouble(self, error: Exception) -> None:
-        code = getattr(error, "code", "unexpected")
-        self._inc(f"error/{code}")
-        level = logging.DEBUG if code in self._warned else logging.WARNING
-        self._warned.add(code)
-        logger.log(level, "Trouble with the image cache, taken as a miss: %s", error,
-                   extra=self._log_extra)  # fmt: skip
+        return await self._cache.lookup_many(keys)
 
     def _inc(self, name: str, count: int = 1) -> None:
         crawler = self._crawler()
         if crawler is not None:
             crawler.stats.inc_value(f"imgcache/{name}", count)
 
-    @property
-    def _log_extra(self) -> dict[str, object]:
+    def _log(self, level: int, message: str, *args: object) -> None:
         crawler = self._crawler()
-        return {"spider": crawler.spider if crawler is not None else None}
+        spider = crawler.spider if crawler is not None else None
+        logger.log(level, message, *args, extra={"spider": spider})
+
+    def _open(self) -> None:
+        if "client" in self.__dict__:
+            self._cache.replay_soon()
 
     async def _close(self) -> None:
         if "client" in self.__dict__:
+            await self._cache.aclose()
             await self.client.aclose()
         if self._fates:
-            logger.info("%s", self._summary(), extra=self._log_extra)
+            self._log(logging.INFO, "%s", self._summary())
 
     def _summary(self) -> str:
         fates = self._fates
+        spooled = f"{fates['spooled']} spooled, " if fates["spooled"] else ""
         line = (
             f"Image cache: {fates.total()} images: {fates['hit']} hit"
             f" ({_megabytes(self._saved_bytes)} saved), {fates['stored']} stored,"
-            f" {fates['duplicate']} duplicate, {fates['rejected']} rejected,"
+            f" {fates['duplicate']} duplicate, {spooled}{fates['rejected']} rejected,"
             f" {fates['failed']} failed; {self._fetched} fetched"
             f" ({_megabytes(self._fetched_bytes)})"
         )

@@ -80,6 +80,10 @@ class ProtocolError(ImgCacheError):
     status = 502
 
 
+REFUSALS = (InvalidRequestError, TooLargeError)
+"""What is said of an image that will never be taken."""
+
+
 def error_for_status(status: int) -> type[ImgCacheError]:
     """Tell which error an HTTP status stands for.
 

@@ -12,6 +12,7 @@ from scrapy.pipelines.media import FileException
 
 from imgcache_scrapy.admission import ACCEPTED_STATUSES, MESSAGES
 from imgcache_scrapy.crawl import Fate
+from imgcache_scrapy.errors import ImgCacheError
 from imgcache_scrapy.responses import refusal_of
 
 _DOWNLOAD_REASONS: dict[type[Exception], str] = {
@@ -57,6 +58,8 @@ def failed(error: Exception) -> ImageFailed:
         return ImageFailed(error.reason, str(error), fate=error.fate, http_status=error.http_status)
     if isinstance(error, ResponseDataLossError):
         return ImageFailed("truncated", MESSAGES["truncated"], fate="rejected")
+    if isinstance(error, ImgCacheError):
+        return ImageFailed("cache", str(error))
     for kind, reason in _DOWNLOAD_REASONS.items():
         if isinstance(error, kind):
             return ImageFailed(reason, str(error))

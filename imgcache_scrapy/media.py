@@ -43,7 +43,8 @@ class Obtained(NamedTuple):
     """What came of asking the cache, and then the site, for an image.
 
     Attributes:
-        entry: the cache's; None where it did not take the image, or was kept out.
+        entry: the cache's, or the spool's, without `created`; None where neither took the image,
+            or the cache was kept out.
         response: the cache's or the site's; None where the bytes may stay in the cache.
         is_hit: whether the site was not asked.
         refusal: why the site's response is not to be kept; None where it is.

@@ -13,7 +13,7 @@ from scrapy.http import Response
 from scrapy.http.request import NO_CALLBACK
 
 from imgcache_scrapy.crawl import Crawl
-from imgcache_scrapy.errors import ConfigurationError, InvalidRequestError
+from imgcache_scrapy.errors import ConfigurationError, ImgCacheError, InvalidRequestError
 from imgcache_scrapy.failures import refused
 from imgcache_scrapy.formats import has_image_suffix
 from imgcache_scrapy.responses import bypasses_cache, cached_response, is_from_cache
@@ -68,6 +68,9 @@ class ImgCacheMiddleware:
         request.meta[_ASKED] = [_asked_first(request, key), request.url]
         try:
             response = await self._answer(key, request)
+        except ImgCacheError:  # in strict mode
+            self._count_trouble(request, key)
+            raise
         except Exception:
             logger.exception("The image cache could not answer %s", request)
             response = None
@@ -81,6 +84,9 @@ class ImgCacheMiddleware:
             return response
         try:
             await self._keep(request, response)
+        except ImgCacheError:  # in strict mode
+            self._count_trouble(request, cache_key(request.url))
+            raise
         except Exception:
             logger.exception("The image cache could not look at %s", response)
         finally:
@@ -118,6 +124,10 @@ class ImgCacheMiddleware:
         self._crawl.count_stored(key, response, entry)
         if entry is not None:
             request.meta["imgcache_entry"] = entry
+
+    def _count_trouble(self, request: Request, key: str) -> None:
+        if not _is_managed(request):
+            self._crawl.count(_asked_first(request, key), "failed", "cache")
 
     async def _wait_for_room(self, request: Request) -> None:
         # A redirect or a retry carries the place of the request that it came from, and must not

@@ -70,7 +70,7 @@ class ImgCachePipeline(CachedMediaPipeline):
             "url": request.url,
             "path": self.file_path(request, response, self.spiderinfo, item=item),
             "checksum": entry["content_hash"],
-            "status": "cached" if response is None else _status(entry, response),
+            "status": _status(obtained),
         }
         return _with_entry(info, entry)
 
@@ -155,7 +155,7 @@ class DropInPipeline(CachedMediaPipeline):
         # After a redirect the response is another request's.
         request.meta["imgcache_entry"] = response.meta["imgcache_entry"] = entry
         info = await self._written(response, request, item)
-        return _with_entry({**info, "status": _status(entry, response)}, entry)
+        return _with_entry({**info, "status": _status(obtained)}, entry)
 
     async def _written(
         self, response: Response, request: Request, item: Any, refusal: ImageFailed | None = None
@@ -247,8 +247,13 @@ class ImgCacheImagesPipeline(DropInPipeline, ImagesPipeline):
         return refusal.reason == "not_image"
 
 
-def _status(entry: Entry, response: Response) -> str:
-    if "cached" in response.flags:  # by us, or by HttpCache
+def _status(obtained: Obtained) -> str:
+    entry, response = obtained.entry, obtained.response
+    if obtained.is_hit or entry is None:
+        return "cached"
+    if "created" not in entry:
+        return "spooled"
+    if response is not None and "cached" in response.flags:  # by us, or by HttpCache
         return "cached"
     return "downloaded" if entry["created"] else "duplicate"
 

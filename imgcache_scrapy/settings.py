@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from scrapy.exceptions import NotConfigured
@@ -35,6 +36,8 @@ class Settings:
         failures_field: where every pipeline puts the URLs that gave no image; None for nowhere.
         min_width: pixels; `ImgCachePipeline` rejects narrower images.
         min_height: pixels; `ImgCachePipeline` rejects lower images.
+        strict: whether trouble with the cache fails an image, which is fetched otherwise.
+        spool_dir: the folder of the images that the cache did not take.
     """
 
     enabled: bool
@@ -48,6 +51,8 @@ class Settings:
     failures_field: str | None
     min_width: int
     min_height: int
+    strict: bool
+    spool_dir: str
 
     @classmethod
     def from_settings(cls, settings: BaseSettings) -> Self:
@@ -69,6 +74,8 @@ class Settings:
             failures_field=get("FAILURES_FIELD", None, _name, "the name of a field"),
             min_width=get("MIN_WIDTH", 0, _pixels, "a number of pixels, 0 or more"),
             min_height=get("MIN_HEIGHT", 0, _pixels, "a number of pixels, 0 or more"),
+            strict=get("STRICT", False, _flag, "True or False"),
+            spool_dir=get("SPOOL_DIR", None, _name, "a folder") or _default_spool(),
         )
 
 
@@ -99,6 +106,13 @@ def _default_address() -> str:
         raise ConfigurationError(f"IMGCACHE_URL in the environment: {error}") from error
     except NotConfigured as error:
         raise ConfigurationError(f"set IMGCACHE_URL to {_ADDRESS}: {error}") from error
+
+
+def _default_spool() -> str:
+    try:
+        return data_path("imgcache-spool")
+    except NotConfigured:  # a settings module without scrapy.cfg
+        return str(Path(".scrapy", "imgcache-spool"))
 
 
 def _flag(value: Any) -> bool:

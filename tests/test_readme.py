@@ -41,7 +41,13 @@ def documented():
     yield from (name for name in dir(AsyncImgCacheClient) if not name.startswith("_"))
     yield from imgcache_scrapy.__all__
     yield from MESSAGES
-    yield from ("imgcache serve", "imgcache stats", "imgcache get")
+    yield from (
+        "imgcache serve",
+        "imgcache stats",
+        "imgcache get",
+        "imgcache spool list",
+        "imgcache spool replay",
+    )
 
 
 @pytest.mark.parametrize("name", sorted(set(documented()) - {"Entry"}))
@@ -55,7 +61,7 @@ def test_every_stat_that_a_crawl_counts_is_in_it():
     source = "".join(
         path.read_text() for path in Path(imgcache_scrapy.__file__).parent.glob("*.py")
     )
-    counted = set(re.findall(r'_inc\(f?"([a-z_/]+)', source))
-    assert counted >= {"lookup", "bytes_stored"}
+    counted = set(re.findall(r'_(?:inc|count)\(f?"([a-z_/]+)', source))
+    assert counted >= {"lookup", "bytes_stored", "replayed", "error/"}
     for stat in counted:
         assert f"imgcache/{stat.rstrip('/')}" in README

@@ -1,6 +1,5 @@
 """The blobs: images' bytes by their hash, in a folder or in an object store."""
 
-import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from uuid import uuid4
 
 from imgcache_scrapy.entry import blob_key
 from imgcache_scrapy.errors import ConfigurationError, UnavailableError
+from imgcache_scrapy.files import sync_folder, write_synced
 
 if TYPE_CHECKING:
     from imgcache_scrapy.engine.objects import ObjectBlobs
@@ -48,7 +48,7 @@ class FileBlobs:
     def __init__(self, folder: Path) -> None:
         with _failures():
             folder.mkdir(parents=True, exist_ok=True)
-            _sync_folder(folder.parent)
+            sync_folder(folder.parent)
         self._folder = folder
 
     def put(self, content_hash: str, data: bytes) -> None:
@@ -68,7 +68,7 @@ class FileBlobs:
                     self._make_folder(path.parent)
                     # obstore, should it read this folder, hides such names, as of its own drafts.
                     drafts[path] = path.with_name(f"{path.name}#{uuid4().hex}")
-                    _write_synced(drafts[path], data)
+                    write_synced(drafts[path], data)
                 for path, draft in drafts.items():
                     draft.replace(path)
             except BaseException:
@@ -76,7 +76,7 @@ class FileBlobs:
                     draft.unlink(missing_ok=True)
                 raise
             for folder in {path.parent for path in drafts}:
-                _sync_folder(folder)
+                sync_folder(folder)
 
     def get(self, content_hash: str) -> bytes | None:
         """Read the bytes, unchecked; None where there are none."""
@@ -114,7 +114,7 @@ class FileBlobs:
     def _make_folder(self, folder: Path) -> None:
         if not folder.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
 
 
 def _size(path: Path) -> int | None:
@@ -122,23 +122,6 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size
     except FileNotFoundError:
         return None
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows has no handle to sync a folder by
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

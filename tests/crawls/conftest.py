@@ -2,18 +2,21 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from tests.crawls.site import Site
 
-FATES = ("hit", "stored", "duplicate", "rejected", "failed")
+FATES = ("hit", "stored", "duplicate", "spooled", "rejected", "failed")
 
 
 @dataclass
@@ -33,6 +36,15 @@ class Crawled:
         return stats
 
     @property
+    def warnings(self) -> list[str]:
+        """The lines of the log that warn of the cache."""
+        return [
+            line
+            for line in self.log.splitlines()
+            if "[imgcache_scrapy" in line and "] WARNING" in line
+        ]
+
+    @property
     def fates(self) -> dict[str, int]:
         """How many images had each fate, without the fates that none had."""
         counts = {fate: self.stats.get(f"imgcache/{fate}", 0) for fate in FATES}
@@ -49,7 +61,10 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture
 def crawl(tmp_path: Path, site: Site) -> Callable[..., Crawled]:
-    """Run a crawl: `crawl(items, settings, **spider)`; the cache is in `tmp_path`."""
+    """Run a crawl: `crawl(items, settings, **spider)`; the cache is in `tmp_path`.
+
+    It is sent a SIGINT as soon as `interrupt_when` says so.
+    """
 
     def run(
         items: list[dict[str, Any]] | None = None,
@@ -57,6 +72,7 @@ def crawl(tmp_path: Path, site: Site) -> Callable[..., Crawled]:
         *,
         spiders: list[dict[str, Any]] | None = None,
         environment: dict[str, str] | None = None,
+        interrupt_when: Callable[[], bool] | None = None,
         **spider: Any,
     ) -> Crawled:
         spiders = spiders or [{"items": items or [], **spider}]
@@ -68,24 +84,35 @@ def crawl(tmp_path: Path, site: Site) -> Callable[..., Crawled]:
             "out": str(out),
             "result": str(result),
         }
-        done = subprocess.run(
+        process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("run_crawl.py"))],
-            input=json.dumps(config),
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
-            timeout=120,
             cwd=tmp_path,
             env=os.environ | (environment or {}),
         )
+        if interrupt_when is not None:
+            Thread(target=_interrupt, args=[process, interrupt_when], daemon=True).start()
+        try:
+            _, log = process.communicate(json.dumps(config), timeout=120)
+        finally:
+            process.kill()
         lines = out.read_text().splitlines() if out.exists() else []
         told = json.loads(result.read_text()) if result.exists() else {"stats": [], "max_rss": 0}
         return Crawled(
             items=[json.loads(line) for line in lines],
             all_stats=told["stats"],
             max_rss=told["max_rss"],
-            log=done.stderr,
-            returncode=done.returncode,
+            log=log,
+            returncode=process.returncode,
         )
 
     return run
+
+
+def _interrupt(process: "subprocess.Popen[str]", when: Callable[[], bool]) -> None:
+    while process.poll() is None and not when():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)

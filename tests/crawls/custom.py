@@ -1,5 +1,7 @@
 """Pipelines as users write them."""
 
+from pathlib import Path
+
 from itemadapter import ItemAdapter
 from scrapy import Request
 
@@ -84,3 +86,12 @@ class ItemNamedPipeline(ImgCachePipeline):
 
     def file_path(self, request, response=None, info=None, *, item=None):
         return f"{item['name']}/{super().file_path(request, response, info, item=item)}"
+
+
+class SpoolReader:
+    """Says of each item whether its spooled images are in the spool when the item comes by."""
+
+    def process_item(self, item):
+        kept = b"".join(path.read_bytes() for path in Path(".scrapy/imgcache-spool").glob("[!#]*"))
+        spooled = [image for image in item["images"] if image["status"] == "spooled"]
+        return item | {"kept": all(image["url"].encode() in kept for image in spooled)}

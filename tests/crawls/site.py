@@ -49,7 +49,7 @@ class Site:
                 site.asked[self.path] += 1
                 site.headers.setdefault(self.path, []).append(dict(self.headers))
                 answer = site.answers.get(self.path) or site.answers.get(urlsplit(self.path).path)
-                if self.path == "/":
+                if self.path == "/" and answer is None:
                     respond(self, b"<title>page</title>", content_type="text/html")
                 elif answer is None:
                     respond(self, b"no such thing", status=404, content_type="text/plain")

@@ -2,22 +2,8 @@
 
 import pytest
 
+from tests.crawls.roads import FILES, PIPELINE, STOCK
 from tests.crawls.site import jpeg, respond
-
-FILES = {
-    "ITEM_PIPELINES": {"imgcache_scrapy.ImgCacheFilesPipeline": 1},
-    "FILES_STORE": "files",
-    "FILES_URLS_FIELD": "image_urls",
-    "FILES_RESULT_FIELD": "images",
-}
-STOCK = {
-    "ITEM_PIPELINES": {"scrapy.pipelines.files.FilesPipeline": 1},
-    "DOWNLOADER_MIDDLEWARES": {"imgcache_scrapy.ImgCacheMiddleware": 585},
-    "FILES_STORE": "files",
-    "FILES_URLS_FIELD": "image_urls",
-    "FILES_RESULT_FIELD": "images",
-}
-PIPELINE = {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCachePipeline": 1}}
 
 
 @pytest.fixture
@@ -30,43 +16,22 @@ def items(site):
     ]
 
 
-@pytest.mark.parametrize("settings", [FILES, STOCK], ids=["drop-in", "middleware"])
-def test_a_service_that_is_gone_costs_no_image(items, crawl, service, settings):
-    """Every image is delivered, every item leaves, each URL has a fate."""
-    service.stop()
-    done = crawl(items, settings | {"IMGCACHE_URL": service.url})
-    assert sum(len(item["images"]) for item in done.items) == 200
-    assert done.fates == {"failed": 200}
-    assert done.stats["imgcache/failed/store"] == 200
-    assert done.log.count("WARNING: Trouble with the image cache") == 1
-
-
-@pytest.mark.parametrize("settings", [FILES, STOCK], ids=["drop-in", "middleware"])
-def test_a_service_that_goes_costs_no_image(items, crawl, service, site, settings):
-    """Killed in mid-crawl: what was stored is stored, the rest is delivered without it."""
+def test_a_service_that_is_killed_costs_no_image(items, crawl, service, site):
+    """In mid-crawl: what was stored is stored, and the next crawl stores the rest."""
 
     def kill(handler):
         service.process.kill()
         respond(handler, jpeg(100))
 
     site.answers["/100.jpg"] = kill
-    done = crawl(items, settings | {"IMGCACHE_URL": service.url})
+    settings = FILES | {"IMGCACHE_URL": service.url, "FILES_EXPIRES": -1}
+    done = crawl(items, settings)
     site.answers["/100.jpg"] = jpeg(100)
     assert sum(len(item["images"]) for item in done.items) == 200
-    assert done.fates.get("stored", 0) + done.fates["failed"] == 200
+    assert done.fates["stored"] + done.fates["spooled"] == 200
     service.start()
-    again = crawl(items, settings | {"IMGCACHE_URL": service.url, "FILES_EXPIRES": -1})
-    assert again.fates.get("hit", 0) >= done.fates.get("stored", 0)
-
-
-def test_without_the_cache_the_plain_pipeline_tells_each_failure(items, crawl, service):
-    """It has nowhere else to put images: the items leave, and say which URLs failed."""
-    service.stop()
-    settings = PIPELINE | {"IMGCACHE_URL": service.url, "IMGCACHE_FAILURES_FIELD": "failures"}
-    done = crawl(items, settings)
-    assert len(done.items) == 40
-    assert {failure["reason"] for item in done.items for failure in item["failures"]} == {"store"}
-    assert done.fates == {"failed": 200}
+    assert crawl([], settings).stats["imgcache/replayed"] == done.fates["spooled"]
+    assert crawl(items, settings).fates == {"hit": 200}
 
 
 def test_an_answer_that_is_no_entry_is_a_miss(items, crawl, site):
