@@ -7,6 +7,7 @@ from contextlib import closing
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 if find_spec("typer") is None:
@@ -19,7 +20,7 @@ from rich.table import Table
 
 from imgcache_scrapy.client import ImgCacheClient
 from imgcache_scrapy.embedded import folder_of
-from imgcache_scrapy.entry import is_content_hash
+from imgcache_scrapy.entry import checked_token, is_content_hash
 from imgcache_scrapy.errors import ConfigurationError, ImgCacheError, NotFoundError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ Cache = Annotated[
 
 @app.command()
 def serve(
+    *,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8010,
     database: Annotated[
@@ -51,6 +53,13 @@ def serve(
         str | None,
         typer.Option(envvar="IMGCACHE_BLOBS_URL", help="Default: files in ./imgcache/blobs."),
     ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="IMGCACHE_TOKEN",
+            help="What clients must bear; in the environment nobody else sees it.",
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(help="How many processes answer.", min=1)] = 1,
 ) -> None:
     """Serve a cache to many crawlers."""
@@ -58,17 +67,26 @@ def serve(
 
     from imgcache_scrapy.engine.cache import DEFAULT_FOLDER, open_cache  # noqa: PLC0415
 
-    # The workers are processes of their own, and read where the cache is from here.
-    os.environ |= {"IMGCACHE_DATABASE_URL": database or "", "IMGCACHE_BLOBS_URL": blobs or ""}
+    # The workers are processes of their own, and read all this from here.
+    os.environ |= {
+        "IMGCACHE_DATABASE_URL": database or "",
+        "IMGCACHE_BLOBS_URL": blobs or "",
+        "IMGCACHE_TOKEN": checked_token(token) or "",
+    }
     open_cache(DEFAULT_FOLDER).close()
-    uvicorn.run(
-        "imgcache_scrapy.server.app:app_from_environment",
-        factory=True,
-        host=host,
-        port=port,
-        workers=workers,
-        access_log=False,
-    )
+    with TemporaryDirectory(prefix="imgcache-metrics-") as metrics:
+        if workers > 1:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
+        uvicorn.run(
+            "imgcache_scrapy.server.app:app_from_environment",
+            factory=True,
+            http="imgcache_scrapy.server.protocol:ImpatientProtocol",
+            host=host,
+            port=port,
+            workers=workers,
+            access_log=False,
+            server_header=False,
+        )
 
 
 @app.command()
@@ -171,7 +189,7 @@ def main() -> None:
 def _existing(cache: str) -> ImgCacheClient:
     """Open a cache, but do not make one where there is none."""
     _existing_folder(cache)
-    return ImgCacheClient(cache)
+    return ImgCacheClient(cache, token=os.environ.get("IMGCACHE_TOKEN"))
 
 
 def _upkeep(cache: str) -> "Upkeep":

@@ -20,13 +20,10 @@ from imgcache_scrapy.entry import (
     Entry,
     checked_limit,
     checked_text,
+    checked_token,
     is_content_hash,
 )
-from imgcache_scrapy.errors import (
-    ConfigurationError,
-    InvalidRequestError,
-    UnavailableError,
-)
+from imgcache_scrapy.errors import InvalidRequestError, UnavailableError
 from imgcache_scrapy.urls import cache_key
 
 if TYPE_CHECKING:
@@ -67,8 +64,7 @@ class AsyncImgCacheClient:
         bucket: str = "",
         transport: "httpx.AsyncBaseTransport | None" = None,
     ) -> None:
-        if token is not None and not (token.isascii() and token.isprintable()):
-            raise ConfigurationError("a token is made of printable ASCII characters")
+        checked_token(token)
         folder = folder_of(base_url) if transport is None else None
         self._address = (base_url if folder is None else str(folder), timeout, token, bucket)
         self._base = (base_url if folder is None else SERVICE_URL).rstrip("/")

@@ -95,8 +95,9 @@ class Crawl:
             ConfigurationError: there is no asyncio, or the embedded cache is not installed.
         """
         require_asyncio()
+        settings = self.settings
         return AsyncImgCacheClient(
-            self.settings.url, self.settings.timeout, bucket=self.settings.bucket
+            settings.url, settings.timeout, token=settings.token, bucket=settings.bucket
         )
 
     @contextmanager

@@ -6,7 +6,7 @@ import re
 # Pydantic, which describes entries in the API, cannot read typing's own before Python 3.12.
 from typing_extensions import NotRequired, TypedDict  # noqa: UP035
 
-from imgcache_scrapy.errors import InvalidRequestError
+from imgcache_scrapy.errors import ConfigurationError, InvalidRequestError
 
 HASH_PATTERN = r"^[0-9a-f]{64}$"
 PERCEPTUAL_HASH_PATTERN = r"^[0-9a-f]{16}$"
@@ -95,6 +95,17 @@ def checked_limit(limit: int | None) -> int | None:
     if limit is None or (isinstance(limit, int) and 1 <= limit <= MAX_LIMIT):
         return limit
     raise InvalidRequestError(f"a limit is a whole number from 1 on, not {limit!r:.100}")
+
+
+def checked_token(token: str | None) -> str | None:
+    """Refuse what no header can carry.
+
+    Raises:
+        ConfigurationError: a character that is not printable ASCII.
+    """
+    if token is not None and not (token.isascii() and token.isprintable()):
+        raise ConfigurationError("a token is made of printable ASCII characters")
+    return token
 
 
 def blob_key(content_hash: str) -> str:

@@ -11,6 +11,7 @@ from scrapy.settings import BaseSettings
 from scrapy.utils.project import data_path
 
 from imgcache_scrapy.embedded import folder_of
+from imgcache_scrapy.entry import checked_token
 from imgcache_scrapy.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ class Settings:
     Attributes:
         enabled: whether there is a cache at all.
         url: where it is: `http(s)://…`, `file://…` or a path.
+        token: the service's bearer token; None for none.
         bucket: the only bucket that pipelines and middleware look in.
         client_name: who stores; None for the spider's name.
         timeout: seconds for one call in a crawl.
@@ -37,6 +39,7 @@ class Settings:
 
     enabled: bool
     url: str
+    token: str | None
     bucket: str
     client_name: str | None
     timeout: float
@@ -57,6 +60,7 @@ class Settings:
         return cls(
             enabled=get("ENABLED", True, _flag, "True or False"),
             url=get("URL", None, _address, _ADDRESS) or _default_address(),
+            token=get("TOKEN", os.environ.get("IMGCACHE_TOKEN"), _token, "printable ASCII"),
             bucket=get("BUCKET", "", _text, "a string"),
             client_name=get("CLIENT_NAME", None, _name, "a name"),
             timeout=get("TIMEOUT", 10.0, _seconds, "a number of seconds above 0"),
@@ -80,8 +84,9 @@ class _Reader:
             return read(value)
         except (TypeError, ValueError, ConfigurationError) as error:
             reason = f" ({error})" if isinstance(error, ConfigurationError) else ""
+            shown = "what it is" if read is _token else repr(value)
             raise ConfigurationError(
-                f"IMGCACHE_{name} must be {wanted}, not {value!r}{reason}"
+                f"IMGCACHE_{name} must be {wanted}, not {shown}{reason}"
             ) from error
 
 
@@ -117,6 +122,10 @@ def _name(value: Any) -> str:
     if not text:
         raise ValueError
     return text
+
+
+def _token(value: Any) -> str | None:
+    return checked_token(_text(value)) or None
 
 
 def _seconds(value: Any) -> float:

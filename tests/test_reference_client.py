@@ -1,4 +1,4 @@
-"""The published `dwilson-imgcache-client`, unchanged, against our service."""
+"""The published `dwilson-imgcache-client`, unchanged, against our service on either storage."""
 
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -29,10 +29,16 @@ def cat(photos):
     return photos["cat.png"] + uuid4().bytes
 
 
+@pytest.fixture(params=["shared_service", "shared_outgrown_service"])
+def service_url(request):
+    """Serve a cache on SQLite and files, or on PostgreSQL and an object store."""
+    return request.getfixturevalue(request.param).url
+
+
 @pytest.fixture
-def reference(shared_service):
+def reference(service_url):
     """Open the reference client; it notes the statuses of its answers in `statuses`."""
-    with imgcache_client.ImgCacheClient(shared_service.url) as client:
+    with imgcache_client.ImgCacheClient(service_url) as client:
         client.statuses = []
         client._client.event_hooks = {
             "response": [lambda response: client.statuses.append(response.status_code)]
@@ -149,9 +155,9 @@ def test_serve_url_shows_the_picture(reference, url, cat):
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_both_clients_share_a_service(reference, shared_service, site, cat):
+def test_both_clients_share_a_service(reference, service_url, site, cat):
     """What either client stores under a plain URL, the other one finds."""
-    with ImgCacheClient(shared_service.url) as ours:
+    with ImgCacheClient(service_url) as ours:
         reference.store(f"{site}/theirs", cat, "me")
         ours.store(f"{site}/ours", cat, "me")
         assert ours.get_bytes(ours.lookup(f"{site}/theirs")["content_hash"]) == cat

@@ -105,9 +105,9 @@ def on_catalog(call: Callable[P, T]) -> Callable[P, T]:
                     raise
                 return call(*args, **kwargs)
         except (exc.DBAPIError, exc.TimeoutError) as error:
-            # Not the statement: it may hold URLs, and a connection's address its password.
-            cause = getattr(error, "orig", error)
-            raise UnavailableError(f"the catalog failed: {type(cause).__name__}") from error
+            # Not the statement, nor the details: they may hold URLs.
+            reason = str(getattr(error, "orig", error)).strip().split("\n", 1)[0]
+            raise UnavailableError(f"the catalog failed: {reason}") from error
 
     return guarded
 

@@ -151,10 +151,9 @@ class Catalog:
             if few is not None:
                 query = query.where(_capture.c.id.in_(few))
             # One by one, since with a limit the first ones are enough.
-            rows = connection.execution_options(yield_per=1000).execute(
-                query.order_by(*newest_first)
-            )
-            return list(islice(_newest_of_urls(rows.mappings()), limit))
+            streaming = connection.execution_options(yield_per=1000)
+            with streaming.execute(query.order_by(*newest_first)) as rows:
+                return list(islice(_newest_of_urls(rows.mappings()), limit))
 
     def similar(
         self,
@@ -231,9 +230,8 @@ class Catalog:
             return [tuple(row) for row in connection.execute(_rows_after, values)]
 
     def check(self) -> None:
-        """Ask the database for something; what it raises says that it does not work."""
-        with dialects.reading(self._engine) as connection:
-            connection.execute(sa.select(_schema.c.number))
+        """Look something up; what this raises says why the catalog does not work."""
+        self.newest(["about:health"])
 
     def close(self) -> None:
         """Close every connection."""

@@ -1,11 +1,13 @@
 """The REST API of the cache, the same one for a service and for the embedded road."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-from fastapi import Body, FastAPI, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import Body, FastAPI, Header, Path, Query, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import AfterValidator
 
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
@@ -21,13 +23,19 @@ from imgcache_scrapy.errors import (
     InvalidRequestError,
     NotFoundError,
     TooLargeError,
+    UnauthorizedError,
     UnavailableError,
 )
-from imgcache_scrapy.server.problems import answer_with_problems, documented
+from imgcache_scrapy.server.guard import BoundedBodies, TokenRequired
+from imgcache_scrapy.server.metrics import Metrics, Timed
+from imgcache_scrapy.server.problems import PROBLEM, answer_with_problems, documented
+from imgcache_scrapy.server.ranges import is_known, wanted_part
 from imgcache_scrapy.server.uploads import UPLOAD_SCHEMA, Text, read_upload
 from imgcache_scrapy.urls import checked
 
 MAX_BATCH = 1000
+# What any route may answer instead.
+_GUARDED = (UnauthorizedError,)
 _ACTIVE_TYPES = frozenset({"image/svg+xml", UNKNOWN_TYPE})
 
 
@@ -44,11 +52,12 @@ AnyBucket = Annotated[Text | None, Query()]
 Limit = Annotated[int | None, Query(ge=1, le=MAX_LIMIT)]
 
 
-def create_app(cache: ImageCache, *, owns_cache: bool = False) -> FastAPI:
+def create_app(cache: ImageCache, *, token: str | None = None, owns_cache: bool = False) -> FastAPI:
     """Make the app of a cache.
 
     Args:
         cache: the cache.
+        token: what requests must bear, except for `/health`; None for an open service.
         owns_cache: close it when the app's lifespan ends.
 
     Returns:
@@ -68,32 +77,49 @@ def create_app(cache: ImageCache, *, owns_cache: bool = False) -> FastAPI:
         summary="One cache of images: by URL, by content, by likeness.",
         lifespan=lifespan,
     )
+    metrics = Metrics()
+    # The last one stands before the others.
+    app.add_middleware(BoundedBodies)
+    if token:
+        app.add_middleware(TokenRequired, token=token)
+    app.add_middleware(Timed, metrics=metrics)
     answer_with_problems(app)
-    _add_lookups(app, images)
-    _add_images(app, images)
+    _add_state(app, images, metrics)
+    _add_lookups(app, images, metrics)
+    _add_images(app, images, metrics)
     return app
 
 
 def app_from_environment() -> FastAPI:
     """Make the app of a service process: its cache is where the environment says."""
-    return create_app(open_cache(DEFAULT_FOLDER), owns_cache=True)
+    token = os.environ.get("IMGCACHE_TOKEN")
+    return create_app(open_cache(DEFAULT_FOLDER), token=token, owns_cache=True)
 
 
-def _add_lookups(app: FastAPI, images: AsyncImageCache) -> None:
-    """Add the routes that answer with entries."""
-    failing = (InvalidRequestError, UnavailableError)
+def _add_state(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
+    """Add the routes that tell how the cache is."""
 
     @app.get("/health", responses=documented(UnavailableError))
     async def health() -> dict[str, str]:
         return await images.health()
 
-    @app.get("/stats", responses=documented(UnavailableError))
+    @app.get("/stats", responses=documented(UnavailableError, *_GUARDED))
     async def stats() -> dict[str, int]:
         return await images.totals()
+
+    @app.get("/metrics", response_class=PlainTextResponse, responses=documented(*_GUARDED))
+    async def prometheus() -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def _add_lookups(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
+    """Add the routes that answer with entries."""
+    failing = (InvalidRequestError, UnavailableError, *_GUARDED)
 
     @app.get("/images/lookup", response_model=Entry, responses=documented(NotFoundError, *failing))
     async def lookup(url: Annotated[Url, Query()], bucket: AnyBucket = None) -> Response:
         entry = await images.lookup(url, bucket)
+        metrics.count_lookups(int(entry is not None), int(entry is None))
         if entry is None:
             raise NotFoundError("no image is known under this URL")
         return JSONResponse(entry)
@@ -105,7 +131,9 @@ def _add_lookups(app: FastAPI, images: AsyncImageCache) -> None:
         urls: Annotated[list[Url], Body(max_length=MAX_BATCH)],
         bucket: Annotated[Text | None, Body()] = None,
     ) -> Response:
-        return JSONResponse({"entries": await images.lookup_many(urls, bucket)})
+        entries = await images.lookup_many(urls, bucket)
+        metrics.count_lookups(len(entries), len(urls) - len(entries))
+        return JSONResponse({"entries": entries})
 
     @app.get("/images/search", response_model=list[Entry], responses=documented(*failing))
     async def search(url_contains: Text, bucket: AnyBucket = None, limit: Limit = None) -> Response:
@@ -118,6 +146,7 @@ def _add_lookups(app: FastAPI, images: AsyncImageCache) -> None:
         bucket: AnyBucket = None,
         limit: Limit = None,
     ) -> Response:
+        metrics.count_similar()
         found = await images.similar(int(perceptual_hash, 16), max_hamming_distance, bucket, limit)
         return JSONResponse(found)
 
@@ -133,14 +162,16 @@ def _add_lookups(app: FastAPI, images: AsyncImageCache) -> None:
         return JSONResponse(entry)
 
 
-def _add_images(app: FastAPI, images: AsyncImageCache) -> None:
+def _add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
     """Add the routes that take or give an image's bytes, or remove them."""
-    failing = (InvalidRequestError, UnavailableError)
+    failing = (InvalidRequestError, UnavailableError, *_GUARDED)
+    content = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
     image: dict[int | str, dict[str, Any]] = {
-        200: {
-            "description": "The image, as it was stored.",
-            "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
-        }
+        200: {"description": "The image, as it was stored.", "content": content},
+        206: {"description": "The part that was asked for.", "content": content},
+        304: {"description": "The client has it already."},
+        416: {"description": "There are no such bytes.", "content": PROBLEM},
+        **documented(NotFoundError, *failing),
     }
 
     @app.post(
@@ -157,21 +188,32 @@ def _add_images(app: FastAPI, images: AsyncImageCache) -> None:
         upload = await read_upload(request)
         fields = upload.model_dump(exclude={"file"})
         entry = await images.store(data=upload.file, **fields)
+        metrics.count_store(entry)
         return JSONResponse(entry, status_code=201 if entry["created"] else 200)
 
-    @app.get(
-        "/images/{content_hash}",
-        response_class=Response,
-        responses={**image, **documented(NotFoundError, *failing)},
-    )
-    @app.get(
-        "/serve/{content_hash}",
-        response_class=Response,
-        responses={**image, **documented(NotFoundError, *failing)},
-    )
-    async def get_bytes(content_hash: ContentHash, bucket: Text = "") -> Response:
+    async def get_bytes(
+        content_hash: ContentHash,
+        bucket: Text = "",
+        if_none_match: Annotated[str | None, Header()] = None,
+        if_range: Annotated[str | None, Header()] = None,
+        wanted: Annotated[str | None, Header(alias="Range")] = None,
+    ) -> Response:
+        etag = f'"{content_hash}"'
+        content_type = await images.content_type(content_hash, bucket)
+        if content_type is not None and is_known(if_none_match, etag):
+            return Response(status_code=304, headers=_headers(content_type, etag))
         data, content_type = await images.get_bytes(content_hash, bucket)
-        return Response(data, media_type=content_type, headers=_safe_headers(content_type))
+        headers = _headers(content_type, etag)
+        part = wanted_part(wanted, if_range, etag, len(data))
+        if part is None:
+            return Response(data, media_type=content_type, headers=headers)
+        # Cut here, since only the whole can be verified.
+        headers["Content-Range"] = f"bytes {part[0]}-{part[-1]}/{len(data)}"
+        return Response(data[part.start : part.stop], 206, headers, content_type)
+
+    for path in ("/images/{content_hash}", "/serve/{content_hash}"):
+        for add in (app.get, app.head):
+            add(path, response_class=Response, responses=image)(get_bytes)
 
     @app.delete(
         "/images/{content_hash}",
@@ -184,11 +226,15 @@ def _add_images(app: FastAPI, images: AsyncImageCache) -> None:
         return Response(status_code=204)
 
 
-def _safe_headers(content_type: str) -> dict[str, str]:
-    """Keep a browser from running what somebody's site served as a picture."""
-    disposition = "attachment" if content_type in _ACTIVE_TYPES else "inline"
+def _headers(content_type: str, etag: str) -> dict[str, str]:
+    """Let clients keep an image for good, and browsers run nothing of what came as a picture."""
     return {
+        "ETag": etag,
+        "Cache-Control": "private, max-age=31536000, immutable",
+        "Accept-Ranges": "bytes",
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",
-        "Content-Disposition": disposition,
+        "Content-Disposition": "attachment" if content_type in _ACTIVE_TYPES else "inline",
+        # Pages of the same site may show it, such as a catalogue beside the service.
+        "Cross-Origin-Resource-Policy": "same-site",
     }

@@ -31,11 +31,14 @@ class Problem(BaseModel):
     detail: str
 
 
+PROBLEM = {"application/problem+json": {"schema": Problem.model_json_schema()}}
+"""The content of an answer that is a problem, for the OpenAPI document."""
+
+
 def documented(*errors: type[ImgCacheError]) -> dict[int | str, dict[str, Any]]:
     """Describe errors in the OpenAPI document of a route."""
-    content = {"application/problem+json": {"schema": Problem.model_json_schema()}}
     return {
-        error.status: {"description": (error.__doc__ or "").splitlines()[0], "content": content}
+        error.status: {"description": (error.__doc__ or "").splitlines()[0], "content": PROBLEM}
         for error in errors
     }
 
@@ -52,21 +55,18 @@ def answer_with_problems(app: FastAPI) -> None:
 
     async def known(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ImgCacheError)  # noqa: S101
-        return _problem(error.code, error.status, str(error))
+        return problem(error.code, error.status, str(error))
 
     async def invalid(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101
-        return _problem(
+        return problem(
             InvalidRequestError.code, InvalidRequestError.status, sentence(error.errors())
         )
 
     async def refused(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101
-        response = _problem(
-            error_for_status(error.status_code).code, error.status_code, str(error.detail)
-        )
-        response.headers.update(error.headers or {})
-        return response
+        code = error_for_status(error.status_code).code
+        return problem(code, error.status_code, str(error.detail), error.headers)
 
     app.add_exception_handler(ImgCacheError, known)
     app.add_exception_handler(RequestValidationError, invalid)
@@ -100,13 +100,24 @@ class UnexpectedErrors:
                 raise
             logger.exception("A request failed: %s", type(error).__name__)
             status = HTTPStatus.INTERNAL_SERVER_ERROR
-            answer = _problem(ImgCacheError.code, status, "the cache failed; its log says why")
+            answer = problem(ImgCacheError.code, status, "the cache failed; its log says why")
             await answer(scope, receive, send)
 
 
-def _problem(code: str, status: int, detail: str) -> JSONResponse:
+def problem(
+    code: str, status: int, detail: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Make the answer that tells an error.
+
+    Args:
+        code: the machine-readable name.
+        status: the HTTP status.
+        detail: a sentence.
+        headers: more of them.
+    """
     return JSONResponse(
         Problem(code=code, status=status, detail=detail).model_dump(),
         status_code=status,
+        headers=headers,
         media_type="application/problem+json",
     )

@@ -1,6 +1,5 @@
-"""Reads a multipart upload into memory, no further than the limit."""
+"""Reads a multipart upload into memory."""
 
-from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -10,13 +9,12 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from imgcache_scrapy.entry import MAX_IMAGE_BYTES, MAX_TEXT, checked_text
-from imgcache_scrapy.errors import InvalidRequestError, TooLargeError
+from imgcache_scrapy.entry import MAX_TEXT, checked_text
+from imgcache_scrapy.errors import InvalidRequestError
+from imgcache_scrapy.server.guard import MAX_BODY_BYTES
 from imgcache_scrapy.server.problems import sentence
 from imgcache_scrapy.urls import checked
 
-# What a multipart body may hold beside the image: a long URL, names, boundaries.
-_MAX_FORM_BYTES = 2**20
 # What clients call a file that has no name.
 _NAMELESS = {None, "", "image"}
 
@@ -74,7 +72,7 @@ UPLOAD_SCHEMA: dict[str, Any] = {
 class _InMemoryParser(MultiPartParser):
     # Starlette writes a larger file to disk, chunk by chunk, through anyio's threads; under
     # Scrapy's reactor each such hop walks every pending task.
-    spool_max_size = MAX_IMAGE_BYTES + _MAX_FORM_BYTES
+    spool_max_size = MAX_BODY_BYTES
     is_complete = False
 
     def on_end(self) -> None:
@@ -86,11 +84,11 @@ async def read_upload(request: Request) -> Upload:
 
     Raises:
         InvalidRequestError: a field is missing or wrong, or the body is no multipart form.
-        TooLargeError: the body goes beyond the limit.
+        HTTPException: the body is too large, or came too slowly.
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise InvalidRequestError("a store wants a multipart/form-data body")
-    parser = _InMemoryParser(request.headers, _bounded(request), max_files=1, max_fields=16)
+    parser = _InMemoryParser(request.headers, request.stream(), max_files=1, max_fields=16)
     try:
         form = await parser.parse()
     except MultiPartException as error:
@@ -115,12 +113,3 @@ def _validated(form: FormData) -> Upload:
         raise InvalidRequestError(sentence(error.errors(include_input=False))) from error
     checked(found.url)
     return found
-
-
-async def _bounded(request: Request) -> AsyncGenerator[bytes, None]:
-    read = 0
-    async for chunk in request.stream():
-        read += len(chunk)
-        if read > MAX_IMAGE_BYTES + _MAX_FORM_BYTES:
-            raise TooLargeError(f"an image must not be larger than {MAX_IMAGE_BYTES} bytes")
-        yield chunk

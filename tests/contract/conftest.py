@@ -1,11 +1,14 @@
-"""The four roads to a cache, blocking or awaited, over HTTP or in this process, as one."""
+"""The roads to a cache, blocking or awaited, over HTTP or in this process, as one.
+
+Each leads to a cache on SQLite and files, and to one on PostgreSQL and an object store.
+"""
 
 import asyncio
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
@@ -13,8 +16,17 @@ import pytest
 from PIL import Image
 
 from imgcache_scrapy import AsyncImgCacheClient, ImgCacheClient
+from imgcache_scrapy.engine.blobs import FileBlobs
+from imgcache_scrapy.engine.objects import ObjectBlobs
+from tests.conftest import Service, new_outgrown
+from tests.servers import ObjectStore, PostgreSQL
 
-ROADS = ("http", "http-async", "embedded", "embedded-async")
+ROADS = [
+    f"{way}{stack}{colour}"
+    for way in ("http", "embedded")
+    for stack in ("", "-outgrown")
+    for colour in ("", "-async")
+]
 
 
 class Blocking:
@@ -58,13 +70,13 @@ class Road:
     Attributes:
         name: one of `ROADS`.
         address: of the service, or the folder.
-        folder: where the cache behind it lives.
+        blobs: those of the cache behind it.
         run: runs a coroutine on the test's loop.
     """
 
     name: str
     address: str
-    folder: Path
+    blobs: FileBlobs | ObjectBlobs
     run: Callable[..., Any]
 
     def client(self, **options: Any) -> Blocking:
@@ -73,26 +85,69 @@ class Road:
         return Blocking(colour(self.address, **options), self.run)
 
 
+@dataclass
+class Cache:
+    """A cache behind a road, shared by all tests; where it is, and its blobs."""
+
+    address: str
+    blobs: FileBlobs | ObjectBlobs
+
+
 @pytest.fixture(scope="session")
-def embedded_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def http_cache(shared_service: Service) -> Cache:
+    """Serve a cache on SQLite and files."""
+    return Cache(shared_service.url, FileBlobs(shared_service.folder / "blobs"))
+
+
+@pytest.fixture(scope="session")
+def http_outgrown_cache(shared_outgrown_service: Service) -> Cache:
+    """Serve a cache on PostgreSQL and an object store."""
+    service = shared_outgrown_service
+    return Cache(service.url, _object_blobs(service.environment))
+
+
+@pytest.fixture(scope="session")
+def embedded_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cache]:
     """Keep an embedded cache open, so that opening it again is cheap."""
     folder = tmp_path_factory.mktemp("embedded") / "imgcache"
     with ImgCacheClient(folder.as_uri()) as client:
         client.health()
-        yield folder
+        yield Cache(folder.as_uri(), FileBlobs(folder / "blobs"))
+
+
+@pytest.fixture(scope="session")
+def embedded_outgrown_cache(
+    tmp_path_factory: pytest.TempPathFactory, postgresql: PostgreSQL, object_store: ObjectStore
+) -> Iterator[Cache]:
+    """Keep an embedded one open that is on PostgreSQL and an object store."""
+    folder = tmp_path_factory.mktemp("embedded-outgrown") / "imgcache"
+    environment = new_outgrown(postgresql, object_store)
+    with ImgCacheClient(folder.as_uri()) as client:
+        with _environment(environment):
+            client.health()
+        yield Cache(folder.as_uri(), _object_blobs(environment))
+
+
+def _object_blobs(environment: dict[str, str]) -> ObjectBlobs:
+    with _environment(environment):
+        return ObjectBlobs(environment["IMGCACHE_BLOBS_URL"])
+
+
+@contextmanager
+def _environment(more: dict[str, str]) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in more.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(params=ROADS)
 def road(request: pytest.FixtureRequest) -> Iterator[Road]:
-    """Give one of the four roads; the caches behind them are shared by all tests."""
-    if request.param.startswith("http"):
-        service = request.getfixturevalue("shared_service")
-        address, folder = service.url, service.folder
-    else:
-        folder = request.getfixturevalue("embedded_folder")
-        address = folder.as_uri()
+    """Give one of the roads; the caches behind them are shared by all tests."""
+    name = request.param.removesuffix("-async").replace("-", "_")
+    cache = request.getfixturevalue(f"{name}_cache")
     with asyncio.Runner() as runner:
-        yield Road(request.param, address, folder, runner.run)
+        yield Road(request.param, cache.address, cache.blobs, runner.run)
 
 
 @pytest.fixture

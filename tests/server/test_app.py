@@ -13,13 +13,14 @@ NOWHERE = "0" * 64
 ROUTES = {
     "/health": {"get"},
     "/stats": {"get"},
+    "/metrics": {"get"},
     "/images": {"post"},
     "/images/lookup": {"get", "post"},
     "/images/search": {"get"},
     "/images/similar": {"get"},
     "/images/meta/{content_hash}": {"get"},
-    "/images/{content_hash}": {"get", "delete"},
-    "/serve/{content_hash}": {"get"},
+    "/images/{content_hash}": {"get", "head", "delete"},
+    "/serve/{content_hash}": {"get", "head"},
 }
 
 

@@ -1,0 +1,111 @@
+"""What stands before the routes: the token, and bounds on the bodies of requests."""
+
+import asyncio
+from hmac import compare_digest
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from imgcache_scrapy.entry import MAX_IMAGE_BYTES
+from imgcache_scrapy.errors import UnauthorizedError
+from imgcache_scrapy.server.problems import problem
+
+MAX_BODY_BYTES = MAX_IMAGE_BYTES + 2**20
+"""An image, and what a form holds beside it."""
+
+BODY_SECONDS = 30
+"""A body that takes longer is given up."""
+
+# Of all requests together, from the first byte that came to the answer.
+_MAX_HELD_BYTES = 4 * MAX_IMAGE_BYTES
+# Or the rest of the body would be read, and thrown away.
+_CLOSE = {"Connection": "close"}
+
+
+class TokenRequired:
+    """Refuses requests without the bearer token, except for `/health`.
+
+    Args:
+        app: answers the others.
+        token: printable ASCII.
+    """
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._expected = f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 401."""
+        if scope["type"] == "http" and scope["path"] != "/health":
+            given = Headers(scope=scope).get("authorization", "").encode("latin-1")
+            if not compare_digest(given, self._expected):
+                answer = problem(
+                    UnauthorizedError.code,
+                    UnauthorizedError.status,
+                    "this cache wants its token: Authorization: Bearer …",
+                    {"WWW-Authenticate": "Bearer", **_CLOSE},
+                )
+                return await answer(scope, receive, send)
+        return await self._app(scope, receive, send)
+
+
+class BoundedBodies:
+    """Bounds how large a body is, how long it takes, and how much all of them hold.
+
+    Counts what really comes, whatever a Content-Length says.
+
+    Args:
+        app: reads the bodies.
+        seconds: for a whole body.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float = BODY_SECONDS) -> None:
+        self._app = app
+        self._seconds = seconds
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, with a body that ends with an `HTTPException` at a bound."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        body = _Body(receive, asyncio.get_running_loop().time() + self._seconds)
+
+        async def bounded() -> Message:
+            size = body.size
+            try:
+                return await body.receive()
+            finally:
+                self._held += body.size - size
+                if self._held > _MAX_HELD_BYTES:
+                    raise HTTPException(503, "too many uploads at once", _CLOSE)
+
+        try:
+            return await self._app(scope, bounded, send)
+        finally:
+            self._held -= body.size
+
+
+class _Body:
+    def __init__(self, receive: Receive, deadline: float) -> None:
+        self._receive = receive
+        self._deadline = deadline
+        self._is_complete = False
+        self.size = 0
+
+    async def receive(self) -> Message:
+        if self._is_complete:
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise HTTPException(408, "the body of the request came too slowly", _CLOSE) from error
+        self._is_complete = not message.get("more_body", False)
+        self.size += len(message.get("body", b""))
+        if self.size > MAX_BODY_BYTES:
+            raise HTTPException(413, _TOO_LARGE, _CLOSE)
+        return message
+
+
+_TOO_LARGE = f"an image must not be larger than {MAX_IMAGE_BYTES} bytes"

@@ -1,0 +1,113 @@
+"""What the service counts and times, for Prometheus."""
+
+import os
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from imgcache_scrapy.entry import Entry
+
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable by which the library lets several processes count together."""
+
+_SIZES = [2**power for power in range(10, 28, 2)]
+_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
+
+
+class Metrics:
+    """The counts of one app; where several processes serve, of all of them."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        self._stores = Counter(
+            "imgcache_store_total", "Images stored.", ["result"], registry=registry
+        )
+        self._lookups = Counter(
+            "imgcache_lookup_total", "URLs looked up.", ["result"], registry=registry
+        )
+        self._image_bytes = Histogram(
+            "imgcache_image_bytes", "Sizes of new images.", registry=registry, buckets=_SIZES
+        )
+        self._hashes = Counter(
+            "imgcache_perceptual_hash_computed_total",
+            "New images, by whether they could be decoded.",
+            ["result"],
+            registry=registry,
+        )
+        self._similar = Counter(
+            "imgcache_similar_search_total", "Searches for look-alikes.", registry=registry
+        )
+        self.requests = Histogram(
+            "imgcache_request_seconds",
+            "How long requests took.",
+            ["method", "route", "status"],
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        for result in ("created", "duplicate"):
+            self._stores.labels(result)
+        for result in ("hit", "miss"):
+            self._lookups.labels(result)
+        for result in ("ok", "failed"):
+            self._hashes.labels(result)
+
+    def count_store(self, entry: Entry) -> None:
+        """Count an image that was stored."""
+        if not entry["created"]:
+            self._stores.labels("duplicate").inc()
+            return
+        self._stores.labels("created").inc()
+        self._image_bytes.observe(entry["file_size_bytes"])
+        self._hashes.labels("failed" if entry["perceptual_hash"] is None else "ok").inc()
+
+    def count_lookups(self, hits: int, misses: int) -> None:
+        """Count URLs that were looked up."""
+        self._lookups.labels("hit").inc(hits)
+        self._lookups.labels("miss").inc(misses)
+
+    def count_similar(self) -> None:
+        """Count a search for look-alikes."""
+        self._similar.inc()
+
+    def text(self) -> bytes:
+        """Give all counts in Prometheus' text format."""
+        registry = self._registry
+        if SHARED_FOLDER in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)
+        return generate_latest(registry)
+
+
+class Timed:
+    """Times every request by its method, route and status.
+
+    Args:
+        app: answers them.
+        metrics: where to.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._requests = metrics.requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        status = 500
+        start = time.perf_counter()
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            return await self._app(scope, receive, noting)
+        finally:
+            # Not the path, nor a method that somebody made up: each would be a series of its own.
+            route = getattr(scope.get("route"), "path", None)
+            labels = (scope["method"], route, status) if route else ("other", "none", status)
+            self._requests.labels(*labels).observe(time.perf_counter() - start)

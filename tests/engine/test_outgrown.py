@@ -1,0 +1,249 @@
+"""ImageCache on PostgreSQL and an object store: many processes, and either of them in trouble."""
+
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from imgcache_scrapy.engine.cache import ImageCache, open_cache
+from imgcache_scrapy.entry import content_hash_of
+from imgcache_scrapy.errors import ConfigurationError, NotFoundError, UnavailableError
+from tests.conftest import new_outgrown
+from tests.servers import ObjectStore, PostgreSQL
+
+HERE = "http://a.test/here.png"
+A = b"the bytes of an image"
+A_HASH = content_hash_of(A)
+
+
+@pytest.fixture
+def environment(postgresql, object_store, monkeypatch):
+    """Name a new cache in the environment."""
+    environment = new_outgrown(postgresql, object_store)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return environment
+
+
+@pytest.fixture
+def cache(environment, tmp_path):
+    with closing(open_cache(tmp_path / "unused")) as cache:
+        yield cache
+
+
+@pytest.fixture
+def administrator(environment):
+    """A connection of somebody else to the catalog's database."""
+    url = make_url(environment["IMGCACHE_DATABASE_URL"])
+    with psycopg.connect(
+        host=url.query["host"], user="postgres", dbname=url.database, autocommit=True
+    ) as connection:
+        yield connection
+
+
+def test_both_halves_are_elsewhere(cache, tmp_path):
+    """Nothing is written beside the database and the bucket."""
+    cache.store(HERE, A, "test")
+    assert cache.get_bytes(A_HASH)[0] == A
+    assert not list(tmp_path.iterdir())
+
+
+STORE_MANY = """
+import sys
+from pathlib import Path
+from imgcache_scrapy.engine.cache import Store, open_cache
+folder, count, number = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+sys.stdin.readline()
+cache, created = open_cache(folder), 0
+for start in range(0, count, 10):
+    stores = [
+        Store.of(f"http://a.test/{number}/{i}", b"image %d" % (number * count // 2 + i), "test")
+        for i in range(start, start + 10)
+    ]
+    created += sum(entry["created"] for entry in cache.store_many(stores))
+cache.close()
+print(created)
+"""
+
+
+@pytest.mark.parametrize("outgrown", [False, True], ids=["sqlite", "postgresql"])
+@pytest.mark.parametrize("count", [100, pytest.param(2500, marks=pytest.mark.endurance)])
+def test_four_processes_store_overlapping_images(request, tmp_path, outgrown, count):
+    """All are acknowledged, none is lost, and each image has one row, created once."""
+    if outgrown:
+        request.getfixturevalue("environment")
+    folder = tmp_path / "cache"
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", STORE_MANY, str(folder), str(count), str(number)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for number in range(4)
+        ]
+        with ThreadPoolExecutor(4) as pool:
+            answers = [
+                pool.submit(process.communicate, "go\n", timeout=500) for process in processes
+            ]
+        assert [answer.result()[1] for answer in answers] == [""] * 4
+        created = sum(int(answer.result()[0]) for answer in answers)
+    distinct = count // 2 * 5
+    with closing(open_cache(folder)) as cache:
+        totals = cache.totals()
+        assert created == totals["images"] == distinct
+        assert (totals["captures"], totals["damaged"]) == (4 * count, 0)
+        for number in range(distinct):
+            data = b"image %d" % number
+            owner = min(number // (count // 2), 3)
+            url = f"http://a.test/{owner}/{number - owner * count // 2}"
+            assert cache.lookup([url])[url]["content_hash"] == content_hash_of(data)
+            assert cache.get_bytes(content_hash_of(data))[0] == data
+
+
+def test_many_store_one_image_at_once(cache):
+    """Of 64 who store the same bytes under their own URLs one created them, and all are hits."""
+    urls = [f"{HERE}?{number}" for number in range(64)]
+    with ThreadPoolExecutor(16) as pool:
+        created = list(pool.map(lambda url: cache.store(url, A, "test")["created"], urls))
+    assert created.count(True) == 1
+    assert cache.totals() == {"images": 1, "captures": 64, "bytes": len(A), "damaged": 0}
+    assert len(cache.lookup(urls)) == 64
+
+
+def test_deletes_and_stores_of_one_image_agree(cache, tmp_path):
+    """However a delete and a store meet, row and blob are both there or both not."""
+
+    def delete():
+        try:
+            cache.delete(A_HASH)
+        except NotFoundError:
+            return
+
+    with closing(open_cache(tmp_path)) as other, ThreadPoolExecutor(2) as pool:
+        for _ in range(50):
+            wait([pool.submit(delete), pool.submit(other.store, HERE, A, "test")])
+            has_row = cache.totals()["images"] == 1
+            assert cache._blobs.sizes([A_HASH]) == {A_HASH: len(A) if has_row else None}
+
+
+def test_a_connection_that_dies_in_mid_store_is_replaced(cache, administrator, postgresql):
+    """The store waits within its transaction, its connection is cut, and it is made once more."""
+    cache.store(HERE, b"before", "test")
+    lock = int(A_HASH[:16], 16) - (1 << 63)
+    administrator.execute("SELECT pg_advisory_lock(%s)", [lock])
+    with ThreadPoolExecutor(1) as pool:
+        storing = pool.submit(cache.store, HERE, A, "test")
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        while not administrator.execute(waiting).fetchone()[0]:
+            assert not storing.done()
+        administrator.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks"
+            " WHERE locktype = 'advisory' AND NOT granted"
+        )
+        administrator.execute("SELECT pg_advisory_unlock(%s)", [lock])
+        assert storing.result(timeout=20)["created"]
+    assert cache.lookup([HERE])[HERE]["content_hash"] == A_HASH
+
+
+def test_nothing_is_lost_while_postgresql_restarts(tmp_path, object_store, monkeypatch):
+    """What was acknowledged around three crashes is there; the cache goes on by itself."""
+    server = PostgreSQL()
+    try:
+        for name, value in new_outgrown(server, object_store).items():
+            monkeypatch.setenv(name, value)
+        acknowledged, refused = [], []
+
+        def store_on(thread):
+            for number in range(60):
+                data = f"{thread} {number}".encode()
+                try:
+                    acknowledged.append(cache.store(f"{HERE}?{thread}-{number}", data, "test"))
+                except UnavailableError as error:
+                    refused.append(error)
+
+        with closing(open_cache(tmp_path / "unused")) as cache, ThreadPoolExecutor(4) as pool:
+            storing = [pool.submit(store_on, thread) for thread in range(4)]
+            for share in (1, 2, 3):
+                while len(acknowledged) + len(refused) < share * 50:
+                    time.sleep(0.01)
+                server.restart()
+            for future in storing:
+                future.result()
+            found = cache.lookup([entry["url"] for entry in acknowledged])
+            assert len(found) == len(acknowledged)
+            for entry in acknowledged:
+                assert cache.get_bytes(entry["content_hash"])[0]
+            assert cache.store(HERE, A, "test")["created"]
+    finally:
+        server.close()
+
+
+def test_a_frozen_object_store_is_given_up_in_time(tmp_path, postgresql, monkeypatch):
+    """Whoever needs it hears so, lookups are answered, and it is used again when it goes on."""
+    with ObjectStore(tmp_path / "data") as object_store:
+        for name, value in new_outgrown(postgresql, object_store).items():
+            monkeypatch.setenv(name, value)
+        with closing(open_cache(tmp_path / "unused")) as cache, ThreadPoolExecutor(3) as pool:
+            cache.store(HERE, A, "test")
+            object_store.freeze()
+            start = time.monotonic()
+            calls = [
+                pool.submit(cache.store, f"{HERE}?1", b"another", "test"),
+                pool.submit(cache.get_bytes, A_HASH),
+                pool.submit(cache.check),
+            ]
+            assert cache.lookup([HERE])[HERE]["content_hash"] == A_HASH
+            for call in calls:
+                with pytest.raises(UnavailableError, match="image storage"):
+                    call.result()
+            assert time.monotonic() - start < 20
+            object_store.thaw()
+            assert cache.get_bytes(A_HASH)[0] == A
+            assert cache.store(f"{HERE}?1", b"another", "test")["created"]
+
+
+def test_a_newer_catalog_is_refused(cache, administrator, environment):
+    """An old version does not touch what a newer one wrote."""
+    administrator.execute("UPDATE imgcache_schema SET number = 99")
+    with pytest.raises(ConfigurationError, match="schema 99"):
+        ImageCache(environment["IMGCACHE_DATABASE_URL"], environment["IMGCACHE_BLOBS_URL"])
+
+
+@pytest.mark.parametrize(
+    ("database_url", "words"),
+    [
+        ("nonsense", "sqlite:///path or postgresql"),
+        ("mysql://user@host/database", "not installed"),
+        ("postgresql+psycopg2://user@host/database", "not installed"),
+    ],
+)
+def test_a_database_url_that_cannot_be_used_says_what_can(tmp_path, database_url, words):
+    """One sentence, with what to do."""
+    with pytest.raises(ConfigurationError, match=words):
+        ImageCache(database_url, Path(tmp_path).as_uri())
+
+
+def test_with_pg_trgm_urls_are_indexed(cache, administrator, environment):
+    """Where the extension is there, `search` has an index; where it is not, it scans."""
+    available = "SELECT 1 FROM pg_available_extensions WHERE name = 'pg_trgm'"
+    if not administrator.execute(available).fetchone():
+        pytest.skip("this PostgreSQL comes without pg_trgm")
+    administrator.execute("CREATE EXTENSION pg_trgm")
+    cache.store(HERE, A, "test")
+    with closing(
+        ImageCache(environment["IMGCACHE_DATABASE_URL"], environment["IMGCACHE_BLOBS_URL"])
+    ) as again:
+        assert again.search("here.p")[0]["url"] == HERE
+    index = "SELECT 1 FROM pg_indexes WHERE indexname = 'ix_capture_url'"
+    assert administrator.execute(index).fetchone()

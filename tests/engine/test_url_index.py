@@ -1,0 +1,105 @@
+"""Search through the index of URLs: it finds what a scan finds, however common the text is."""
+
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy.engine import URL
+
+from imgcache_scrapy.engine.catalog import Catalog
+from imgcache_scrapy.engine.rows import Capture, Image
+from imgcache_scrapy.engine.url_index import rarest_trigrams
+from imgcache_scrapy.entry import content_hash_of
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+
+def record(catalog, urls, *, minutes=0):
+    """Record one image for each URL; each a minute newer than the one before it."""
+    names = [content_hash_of(url.encode()) for url in urls]
+    with catalog.exclusive(names) as writing:
+        writing.record(
+            [
+                (
+                    Image(name, "image/png", 10, None, None, None),
+                    Capture(url, "", "test", None, NOON + timedelta(minutes=minutes + i)),
+                )
+                for i, (name, url) in enumerate(zip(names, urls, strict=True))
+            ]
+        )
+
+
+def url_of(number):
+    return f"http://shop{number % 7}.test/Products/{number // 5}/ä-{number}.jpg?size=%20_{number}"
+
+
+# More than are indexed together, and so many that a common text leads around the index.
+URLS = [url_of(number) for number in range(4300)]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def catalog(request, tmp_path_factory):
+    """A catalog of all URLs, written in portions; the last ones went and came again."""
+    if request.param == "sqlite":
+        path = tmp_path_factory.mktemp("catalog") / "catalog.sqlite3"
+        address = URL.create("sqlite", database=str(path))
+    else:
+        address = request.getfixturevalue("postgresql").new_database()
+    with closing(Catalog(address)) as catalog:
+        for start in range(0, 4300, 430):
+            record(catalog, URLS[start : start + 430], minutes=start)
+        for url in URLS[-500:]:
+            name = content_hash_of(url.encode())
+            with catalog.exclusive([name]) as writing:
+                writing.delete_captures(name, "")
+        # In another order, so that nobody is found under the number of somebody else.
+        for start in range(4200, 3700, -100):
+            record(catalog, URLS[start : start + 100], minutes=start)
+        yield catalog
+
+
+def scan(text, limit):
+    """What is found without any index; the URLs were recorded oldest first."""
+    return [url for url in reversed(URLS) if text in url][:limit]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    number=st.integers(0, len(URLS) - 1),
+    start=st.integers(0, 40),
+    length=st.integers(0, 30),
+    limit=st.sampled_from([None, 1, 50]),
+)
+def test_a_search_finds_what_a_scan_finds(catalog, number, start, length, limit):
+    """Whatever part of a URL is looked for, rare or common, indexed or not yet."""
+    text = URLS[number][start : start + length]
+    assert [entry["url"] for entry in catalog.search(text, limit=limit)] == scan(text, limit)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "h", "http", "shop3.", "PRODUCTS", '"ä-12"', "%20_77", "ä-4299", "a OR b", "*"]
+)
+def test_nothing_in_a_text_is_special(catalog, text):
+    """Quotes, wildcards and operators are characters, and case counts."""
+    assert [entry["url"] for entry in catalog.search(text)] == scan(text, None)
+
+
+def test_a_catalog_that_has_no_index_yet_gets_one(tmp_path):
+    """Whoever opens it next indexes all that is there."""
+    address = URL.create("sqlite", database=str(tmp_path / "catalog.sqlite3"))
+    with closing(Catalog(address)) as catalog:
+        record(catalog, URLS[:2500])
+        with catalog.exclusive([]) as writing:
+            writing._connection.exec_driver_sql("DROP TABLE capture_url")
+    with closing(Catalog(address)) as catalog:
+        assert [entry["url"] for entry in catalog.search("ä-1234.")] == [URLS[1234]]
+
+
+def test_the_rarest_trigrams_narrow_a_search_down():
+    """What every URL has does not help, what only some have does."""
+    sample = ["http://a.test/1.jpg", "http://a.test/2.jpg", "http://a.test/xyz.jpg"]
+    assert rarest_trigrams("test/xyz9.jpg", sample)[0] in {"yz9", "z9.", "9.j"}
+    assert len(rarest_trigrams("test/xyz9.jpg", sample)) == 3
+    assert rarest_trigrams("abc", []) == ["abc"]
