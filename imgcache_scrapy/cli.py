@@ -175,7 +175,7 @@ def gc(
             if upkeep.remove(orphan):
                 sizes.append(orphan.size)
                 typer.echo(orphan.key)
-    typer.echo(f"{len(sizes)} files removed, {sum(sizes):,} bytes free")
+    typer.echo(f"{len(sizes)} files, {sum(sizes):,} bytes removed")
 
 
 def main() -> None:

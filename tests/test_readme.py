@@ -41,7 +41,7 @@ def documented():
     yield from (name for name in dir(AsyncImgCacheClient) if not name.startswith("_"))
     yield from imgcache_scrapy.__all__
     yield from MESSAGES
-    yield from ("imgcache serve", "imgcache stats", "imgcache get")
+    yield from (f"imgcache {command}" for command in ("serve", "stats", "get", "verify", "gc"))
 
 
 @pytest.mark.parametrize("name", sorted(set(documented()) - {"Entry"}))
