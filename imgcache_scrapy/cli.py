@@ -24,6 +24,9 @@ from imgcache_scrapy.entry import checked_token, is_content_hash
 from imgcache_scrapy.errors import ConfigurationError, ImgCacheError, NotFoundError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imgcache_scrapy.engine.blobs import Found
     from imgcache_scrapy.engine.upkeep import Upkeep
 
 app = typer.Typer(
@@ -142,11 +145,15 @@ def verify(
         images = upkeep.totals()["images"]
         screen = Console(stderr=True)
         for verdict in track(
-            upkeep.examine(), total=images, console=screen, disable=not screen.is_terminal
+            upkeep.examine(),
+            "Reading images",
+            images,
+            console=screen,
+            disable=not screen.is_terminal,
         ):
             if verdict.state != "sound":
                 found[verdict.state].append(verdict.content_hash)
-        for orphan in upkeep.orphans():
+        for orphan in _removable(upkeep) if repair else upkeep.orphans():
             found["orphaned"].append(orphan.key)
             if repair and upkeep.remove(orphan):
                 found["removed"].append(orphan.key)
@@ -171,7 +178,7 @@ def gc(
     """Remove what crashes left and no image owns, while crawls go on."""
     sizes = []
     with closing(_upkeep(cache)) as upkeep:
-        for orphan in upkeep.orphans(timedelta(minutes=older_than)):
+        for orphan in _removable(upkeep, timedelta(minutes=older_than)):
             if upkeep.remove(orphan):
                 sizes.append(orphan.size)
                 typer.echo(orphan.key)
@@ -202,6 +209,17 @@ def _upkeep(cache: str) -> "Upkeep":
     from imgcache_scrapy.engine.upkeep import Upkeep  # noqa: PLC0415 - only for these commands
 
     return Upkeep.in_folder(folder)
+
+
+def _removable(upkeep: "Upkeep", *older_than: timedelta) -> "Iterator[Found]":
+    """Find the orphans, but not where that is all there is: the catalog may be another cache's."""
+    orphans = upkeep.orphans(*older_than)
+    if not upkeep.totals()["images"] and next(orphans, None):
+        raise ConfigurationError(
+            "nothing is removed, since the catalog knows no image at all: is it the right one? "
+            "If it is, remove the blobs by hand"
+        )
+    return orphans
 
 
 def _existing_folder(cache: str) -> Path | None:

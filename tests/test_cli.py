@@ -263,6 +263,18 @@ def test_gc_removes_what_is_old_enough(run, worn):
     assert (worn / "blobs" / "README").exists()
 
 
+@pytest.mark.parametrize("words", [["gc"], ["verify", "--repair"]], ids=["gc", "verify"])
+def test_no_blob_is_removed_for_a_catalog_that_knows_none(run, worn, words):
+    """With the catalog of another cache, or a lost one, all blobs would be orphans."""
+    for path in worn.glob("catalog*"):
+        path.unlink()
+    for path in worn.glob("blobs/*/*"):
+        os.utime(path, (0, 0))
+    before = sorted(worn.glob("blobs/*/*"))
+    assert_failed(run(*words, worn), "catalog", "no image")
+    assert sorted(worn.glob("blobs/*/*")) == before
+
+
 @pytest.mark.parametrize("command", ["verify", "gc"])
 def test_upkeep_is_done_where_the_cache_is(run, command):
     """A service's address and a folder without a cache are one sentence each; nothing is made."""
