@@ -1,20 +1,24 @@
 """`imgcache …`: the service, and a look into a cache without a crawl."""
 
 import asyncio
+import json
 import logging
 import os
 import sys
 from collections import Counter
+from contextlib import closing
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 if find_spec("typer") is None:
     sys.exit("the commands are not installed: pip install 'imgcache-scrapy[server]'")
 
 import typer
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
@@ -30,11 +34,19 @@ from imgcache_scrapy.errors import (
 from imgcache_scrapy.resilience import ResilientClient
 from imgcache_scrapy.spool import Spool
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imgcache_scrapy.engine.blobs import Found
+    from imgcache_scrapy.engine.upkeep import Upkeep
+
 app = typer.Typer(
     help="One image cache in front of the download.", no_args_is_help=True, add_completion=False
 )
 spool = typer.Typer(help="The images that a cache did not take yet.", no_args_is_help=True)
 app.add_typer(spool, name="spool")
+_WRONG = ("missing", "truncated", "altered", "orphaned")
+_FOUND = (*_WRONG, "healed", "removed")
 Cache = Annotated[
     str,
     typer.Argument(
@@ -152,12 +164,68 @@ def list_spool(folder: SpoolFolder = SPOOL) -> None:
 @spool.command("replay")
 def replay_spool(cache: Cache = "imgcache", folder: SpoolFolder = SPOOL) -> None:
     """Store the images that wait, until the cache takes no more."""
-    _check_existing(cache)
+    _existing_folder(cache)
     stored = asyncio.run(_replayed(cache, folder))
     typer.echo(f"{stored} stored")
     left = len(Spool(folder).names())
     if left:
         raise UnavailableError(f"{left} images wait on in {folder}")
+
+
+@app.command()
+def verify(
+    cache: Cache = "imgcache",
+    repair: Annotated[bool, typer.Option("--repair", help="Remove the orphans.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Read every image and check its bytes; exit code 1 when something is wrong.
+
+    A damaged image is a miss from then on, and the next fetch heals it. Orphans are files that a
+    crash left and that no image owns.
+    """
+    found: dict[str, list[str]] = {what: [] for what in _FOUND}
+    with closing(_upkeep(cache)) as upkeep:
+        images = upkeep.totals()["images"]
+        screen = Console(stderr=True)
+        for verdict in track(
+            upkeep.examine(),
+            "Reading images",
+            images,
+            console=screen,
+            disable=not screen.is_terminal,
+        ):
+            if verdict.state != "sound":
+                found[verdict.state].append(verdict.content_hash)
+        for orphan in _removable(upkeep) if repair else upkeep.orphans():
+            found["orphaned"].append(orphan.key)
+            if repair and upkeep.remove(orphan):
+                found["removed"].append(orphan.key)
+    if as_json:
+        typer.echo(json.dumps({"images": images, **found}))
+    else:
+        for what, names in found.items():
+            for name in names:
+                typer.echo(f"{what} {name}")
+        counts = (f"{len(names)} {what}" for what, names in found.items() if names)
+        typer.echo(", ".join([f"{images} images", *counts]))
+    raise typer.Exit(any(found[what] for what in _WRONG))
+
+
+@app.command()
+def gc(
+    cache: Cache = "imgcache",
+    older_than: Annotated[
+        int, typer.Option(help="Minutes; younger files are left alone.", min=0)
+    ] = 60,
+) -> None:
+    """Remove what crashes left and no image owns, while crawls go on."""
+    sizes = []
+    with closing(_upkeep(cache)) as upkeep:
+        for orphan in _removable(upkeep, timedelta(minutes=older_than)):
+            if upkeep.remove(orphan):
+                sizes.append(orphan.size)
+                typer.echo(orphan.key)
+    typer.echo(f"{len(sizes)} files, {sum(sizes):,} bytes removed")
 
 
 def main() -> None:
@@ -185,11 +253,35 @@ async def _replayed(cache: str, folder: Path) -> int:
 
 def _existing(cache: str) -> ImgCacheClient:
     """Open a cache, but do not make one where there is none."""
-    _check_existing(cache)
+    _existing_folder(cache)
     return ImgCacheClient(cache, token=os.environ.get("IMGCACHE_TOKEN"))
 
 
-def _check_existing(cache: str) -> None:
+def _upkeep(cache: str) -> "Upkeep":
+    folder = _existing_folder(cache)
+    if folder is None:
+        raise ConfigurationError(
+            f"{cache} is a service: this must be run where its catalog and its blobs are, "
+            "with the name of its folder"
+        )
+    from imgcache_scrapy.engine.upkeep import Upkeep  # noqa: PLC0415 - only for these commands
+
+    return Upkeep.in_folder(folder)
+
+
+def _removable(upkeep: "Upkeep", *older_than: timedelta) -> "Iterator[Found]":
+    """Find the orphans, but not where that is all there is: the catalog may be another cache's."""
+    orphans = upkeep.orphans(*older_than)
+    if not upkeep.totals()["images"] and next(orphans, None):
+        raise ConfigurationError(
+            "nothing is removed, since the catalog knows no image at all: is it the right one? "
+            "If it is, remove the blobs by hand"
+        )
+    return orphans
+
+
+def _existing_folder(cache: str) -> Path | None:
     folder = folder_of(cache)
     if folder is not None and not folder.exists() and "IMGCACHE_DATABASE_URL" not in os.environ:
         raise ConfigurationError(f"there is no cache in {folder}: name its folder or its service")
+    return folder

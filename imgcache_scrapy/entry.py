@@ -113,6 +113,12 @@ def blob_key(content_hash: str) -> str:
     return f"{content_hash[:2]}/{content_hash[2:]}"
 
 
+def hash_of_key(key: str) -> str | None:
+    """Tell whose blob has this name, None where it is no blob's; the inverse of `blob_key`."""
+    content_hash = key.replace("/", "", 1)
+    return content_hash if is_content_hash(content_hash) and key[2] == "/" else None
+
+
 def _is_encodable(text: str) -> bool:
     try:
         text.encode()

@@ -41,13 +41,8 @@ def documented():
     yield from (name for name in dir(AsyncImgCacheClient) if not name.startswith("_"))
     yield from imgcache_scrapy.__all__
     yield from MESSAGES
-    yield from (
-        "imgcache serve",
-        "imgcache stats",
-        "imgcache get",
-        "imgcache spool list",
-        "imgcache spool replay",
-    )
+    commands = ("serve", "stats", "get", "verify", "gc", "spool list", "spool replay")
+    yield from (f"imgcache {command}" for command in commands)
 
 
 @pytest.mark.parametrize("name", sorted(set(documented()) - {"Entry"}))

@@ -1,13 +1,15 @@
 """The blobs: images' bytes by their hash, in a folder or in an object store."""
 
+import os
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from stat import S_ISREG
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
-from imgcache_scrapy.entry import blob_key
+from imgcache_scrapy.entry import blob_key, hash_of_key
 from imgcache_scrapy.errors import ConfigurationError, UnavailableError
 from imgcache_scrapy.files import sync_folder, write_synced
 
@@ -36,6 +38,25 @@ def open_blobs(blobs_url: str) -> "FileBlobs | ObjectBlobs":
     from imgcache_scrapy.engine.objects import ObjectBlobs  # noqa: PLC0415
 
     return ObjectBlobs(blobs_url)
+
+
+class Found(NamedTuple):
+    """A file or an object that lies in the storage.
+
+    Attributes:
+        key: its name, `ab/cdef…` where it is a blob.
+        size: bytes.
+        modified: seconds since 1970.
+    """
+
+    key: str
+    size: int
+    modified: float
+
+    @property
+    def content_hash(self) -> str | None:
+        """Whose blob it is, None where it is none."""
+        return hash_of_key(self.key)
 
 
 class FileBlobs:
@@ -93,8 +114,22 @@ class FileBlobs:
 
     def delete(self, content_hash: str) -> None:
         """Remove the blob, if it is there."""
+        self.discard(blob_key(content_hash))
+
+    def discard(self, key: str) -> None:
+        """Remove what `scan` found, if it is still there."""
         with _failures():
-            self._path(content_hash).unlink(missing_ok=True)
+            (self._folder / key).unlink(missing_ok=True)
+
+    def scan(self) -> Iterator[Found]:
+        """List what is there in no order, drafts and foreign files included.
+
+        What comes or goes meanwhile may be listed or not.
+        """
+        with _failures():
+            yield from _files(self._folder, "")
+            for folder in filter(Path.is_dir, self._folder.iterdir()):
+                yield from _files(folder, f"{folder.name}/")
 
     def check(self) -> None:
         """Write something, and remove it: what this raises says that no image could be kept."""
@@ -122,6 +157,15 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size
     except FileNotFoundError:
         return None
+
+
+def _files(folder: Path, prefix: str) -> Iterator[Found]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                stat = entry.stat(follow_symlinks=False)
+                if S_ISREG(stat.st_mode):
+                    yield Found(f"{prefix}{entry.name}", stat.st_size, stat.st_mtime)
 
 
 @contextmanager

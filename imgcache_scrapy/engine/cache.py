@@ -44,17 +44,7 @@ def open_cache(folder: Path) -> "ImageCache":
         ConfigurationError: the catalog is of a newer version.
         UnavailableError: it cannot be opened.
     """
-    database_url = os.environ.get("IMGCACHE_DATABASE_URL")
-    blobs_url = os.environ.get("IMGCACHE_BLOBS_URL")
-    try:
-        if not (database_url and blobs_url):
-            folder.mkdir(parents=True, exist_ok=True)
-        return ImageCache(
-            database_url or URL.create("sqlite", database=str(folder / "catalog.sqlite3")),
-            blobs_url or (folder / "blobs").absolute().as_uri(),
-        )
-    except OSError as error:
-        raise UnavailableError(f"the cache in {folder} cannot be opened: {error}") from error
+    return ImageCache.in_folder(folder)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +128,21 @@ class ImageCache:
         self._catalog = on_catalog(Catalog)(database_url)
         self._blobs = open_blobs(blobs_url)
         self._decoder = Decoder()
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Self:
+        """Open the cache in a folder, as `open_cache` says."""
+        database_url = os.environ.get("IMGCACHE_DATABASE_URL")
+        blobs_url = os.environ.get("IMGCACHE_BLOBS_URL")
+        try:
+            if not (database_url and blobs_url):
+                folder.mkdir(parents=True, exist_ok=True)
+            return cls(
+                database_url or URL.create("sqlite", database=str(folder / "catalog.sqlite3")),
+                blobs_url or (folder / "blobs").absolute().as_uri(),
+            )
+        except OSError as error:
+            raise UnavailableError(f"the cache in {folder} cannot be opened: {error}") from error
 
     def store(self, url: str, data: bytes, client_name: str, **options: Any) -> Entry:
         """Keep one image; the arguments are those of `Store.of`, the rest as in `store_many`."""
@@ -262,10 +267,12 @@ class ImageCache:
             return writing.delete_captures(content_hash, bucket)
 
     @on_catalog
-    def _delete_orphan(self, content_hash: str) -> None:
+    def _delete_orphan(self, content_hash: str) -> bool:
         with self._catalog.exclusive([content_hash]) as writing:
-            if not writing.has_image(content_hash):
-                self._blobs.delete(content_hash)
+            if writing.has_image(content_hash):
+                return False
+            self._blobs.delete(content_hash)
+            return True
 
     @on_catalog
     def totals(self) -> dict[str, int]:

@@ -43,6 +43,15 @@ _find_content_type = (
     )
     .limit(1)
 )
+_find_known = sa.select(_image.c.content_hash).where(
+    _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True))
+)
+_rows_after = (
+    sa.select(_image.c.content_hash, _image.c.file_size_bytes, _image.c.damaged)
+    .where(_image.c.content_hash > sa.bindparam("after"))
+    .order_by(_image.c.content_hash)
+    .limit(sa.bindparam("limit"))
+)
 # All of them but the digest, which JSON cannot hold, and what no entry has.
 _LOOKED_UP = [
     column.name for column in _entries.selected_columns
@@ -200,6 +209,25 @@ class Catalog:
             return {
                 key: int(value) for key, value in connection.execute(query).mappings().one().items()
             }
+
+    def known(self, content_hashes: Collection[str]) -> set[str]:
+        """Tell which of these images have a row, damaged or not."""
+        with dialects.reading(self._engine) as connection:
+            return set(connection.scalars(_find_known, {"hashes": list(content_hashes)}))
+
+    def rows_after(self, content_hash: str, limit: int) -> list[tuple[str, int, bool]]:
+        """List images in the order of their hashes, damaged ones included.
+
+        Args:
+            content_hash: the hash that those listed come after, "" for the first ones.
+            limit: at most so many.
+
+        Returns:
+            Content hash, size in bytes and whether it is damaged.
+        """
+        values = {"after": content_hash, "limit": limit}
+        with dialects.reading(self._engine) as connection:
+            return [tuple(row) for row in connection.execute(_rows_after, values)]
 
     def check(self) -> None:
         """Look something up; what this raises says why the catalog does not work."""

@@ -10,6 +10,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
+from imgcache_scrapy.engine.blobs import Found
 from imgcache_scrapy.entry import blob_key
 from imgcache_scrapy.errors import ConfigurationError, UnavailableError
 
@@ -71,11 +72,22 @@ class ObjectBlobs:
 
     def delete(self, content_hash: str) -> None:
         """As `FileBlobs.delete`."""
+        self.discard(blob_key(content_hash))
+
+    def discard(self, key: str) -> None:
+        """As `FileBlobs.discard`."""
         with _failures():
             try:
-                obstore.delete(self._store, blob_key(content_hash))
+                obstore.delete(self._store, key)
             except FileNotFoundError:
                 return
+
+    def scan(self) -> Iterator[Found]:
+        """As `FileBlobs.scan`."""
+        with _failures():
+            for page in obstore.list(self._store):
+                for each in page:
+                    yield Found(each["path"], each["size"], each["last_modified"].timestamp())
 
     def check(self) -> None:
         """As `FileBlobs.check`."""

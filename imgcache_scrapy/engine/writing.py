@@ -90,6 +90,10 @@ class Writing:
         """Make an image a miss until it is stored again."""
         self._connection.execute(_update_image.values(damaged=True), {"its_hash": content_hash})
 
+    def mark_sound(self, content_hash: str) -> None:
+        """Take back that an image is damaged."""
+        self._connection.execute(_update_image.values(damaged=False), {"its_hash": content_hash})
+
     def delete_captures(self, content_hash: str, bucket: str) -> int:
         """Forget a bucket's captures of an image, and the image with its last capture.
 

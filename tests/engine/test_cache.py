@@ -1,9 +1,6 @@
 """ImageCache on real files: its rules, and what it keeps of them under damage, crowds and death."""
 
 import random
-import sqlite3
-import subprocess
-import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager
@@ -26,6 +23,13 @@ from imgcache_scrapy.errors import (
     InvalidRequestError,
     NotFoundError,
     UnavailableError,
+)
+from tests.engine.programs import (
+    assert_no_row_without_blob,
+    blobs,
+    catalog_of,
+    images,
+    program,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -88,30 +92,6 @@ def found(cache, url=HERE, bucket=None):
 
 def blob_path(folder, content_hash=A_HASH):
     return folder / "blobs" / blob_key(content_hash)
-
-
-def blobs(folder):
-    """The blobs by the hash in their name, drafts left out."""
-    paths = (path for path in folder.glob("blobs/*/*") if "#" not in path.name)
-    return {path.parent.name + path.name: path.read_bytes() for path in paths}
-
-
-@contextmanager
-def catalog_of(folder):
-    """The catalog as another process sees it, which does not wait for locks."""
-    path = folder / "catalog.sqlite3"
-    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as database:
-        yield database
-
-
-def images(folder):
-    with catalog_of(folder) as database:
-        return {row[0] for row in database.execute("SELECT content_hash FROM image")}
-
-
-def assert_no_row_without_blob(folder):
-    rows, kept = images(folder), blobs(folder)
-    assert {name for name, data in kept.items() if content_hash_of(data) == name} >= rows
 
 
 # Storing
@@ -589,20 +569,25 @@ def test_an_address_that_cannot_work_is_an_error_of_ours(folder, monkeypatch, na
 # Crowds and sudden death
 
 
-def test_many_store_one_image_at_once(cache, folder):
+@pytest.mark.parametrize("rounds", [10, pytest.param(100, marks=pytest.mark.endurance)])
+def test_many_store_one_image_at_once(cache, folder, rounds):
     """Of 64 who store the same bytes under their own URLs one created them, and all are hits."""
     start = Barrier(64)
 
-    def store_one(number):
+    def store_one(data, number):
         start.wait()
-        return store(cache, url=f"{HERE}?{number}")["created"]
+        return store(cache, data, f"{HERE}?{number}")["created"]
 
+    pictures = [picture(seed) for seed in range(rounds)]
     with ThreadPoolExecutor(64) as pool:
-        created = Counter(pool.map(store_one, range(64)))
-    assert created == {True: 1, False: 63}
-    assert cache.totals() == {"images": 1, "captures": 64, "bytes": len(A), "damaged": 0}
-    assert blobs(folder) == {A_HASH: A}
-    assert len(cache.lookup(f"{HERE}?{number}" for number in range(64))) == 64
+        for data in pictures:
+            created = Counter(pool.map(store_one, [data] * 64, range(64)))
+            assert created == {True: 1, False: 63}
+            found = cache.lookup(f"{HERE}?{number}" for number in range(64))
+            assert hashes(found.values()) == [content_hash_of(data)] * 64
+    totals = cache.totals()
+    assert (totals["images"], totals["captures"]) == (rounds, 64 * rounds)
+    assert blobs(folder) == {content_hash_of(data): data for data in pictures}
 
 
 def test_a_store_waits_for_another_writer(cache, folder):
@@ -615,32 +600,6 @@ def test_a_store_waits_for_another_writer(cache, folder):
         assert found(cache) == A_HASH
         other.execute("COMMIT")
         assert storing.result()["created"]
-
-
-PREAMBLE = """
-import os, sys
-from pathlib import Path
-from imgcache_scrapy.engine.cache import open_cache
-os.write(1, b"ready\\n")
-"""
-
-
-@contextmanager
-def program(text, *arguments):
-    """Run a program that has imported the cache and reads what to do next from its stdin."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", PREAMBLE + text, *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        bufsize=1,
-    )
-    with process:
-        try:
-            assert process.stdout.readline() == "ready\n"
-            yield process
-        finally:
-            process.kill()
 
 
 @contextmanager
@@ -691,61 +650,3 @@ def test_processes_share_a_cache(folder):
     assert (totals["images"], totals["captures"], totals["damaged"]) == (300, 600, 0)
     assert len(blobs(folder)) == 300
     assert_no_row_without_blob(folder)
-
-
-def test_deletes_and_stores_of_one_image_agree(cache, folder):
-    """However a delete, a store and a reader meet, row and blob are both there or both not."""
-    start, outcomes = Barrier(3), Counter()
-
-    def step(action, *arguments):
-        start.wait()
-        try:
-            action(*arguments)
-        except NotFoundError:
-            return
-
-    with closing(open_cache(folder)) as other, ThreadPoolExecutor(3) as pool:
-        for _ in range(300):
-            store(other)
-            steps = (
-                pool.submit(step, store, cache),
-                pool.submit(step, other.delete, A_HASH),
-                pool.submit(step, cache.get_bytes, A_HASH),
-            )
-            for future in steps:
-                future.result()
-            outcomes[bool(images(folder))] += 1
-            assert set(blobs(folder)) == images(folder)
-            assert cache.totals()["damaged"] == 0
-    assert outcomes[True]
-
-
-STORE_UNTIL_KILLED = """
-from threading import Thread
-cache = open_cache(Path(sys.argv[1]))
-
-def store_on():
-    while True:
-        data = os.urandom(2000)
-        entry = cache.store(f"http://a.test/{data[:8].hex()}", data, "test")
-        os.write(1, f"{entry['content_hash']}\\n".encode())
-
-for _ in range(3):
-    Thread(target=store_on).start()
-"""
-
-
-def test_what_was_acknowledged_survives_a_kill(folder):
-    """Ten times a program is killed while it stores: what it acknowledged is there, whole."""
-    acknowledged = []
-    for round_ in range(10):
-        with program(STORE_UNTIL_KILLED, folder) as process:
-            acknowledged += [process.stdout.readline().strip() for _ in range(5 + 3 * round_)]
-            process.kill()
-            acknowledged += process.stdout.read().split()
-        assert_no_row_without_blob(folder)
-    with closing(open_cache(folder)) as cache:
-        for content_hash in acknowledged:
-            cache.get_bytes(content_hash)
-            assert cache.get_meta(content_hash) is not None
-        assert store(cache)["created"]

@@ -3,8 +3,9 @@
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import make_url
 
 from imgcache_scrapy.engine.cache import ImageCache, open_cache
+from imgcache_scrapy.engine.upkeep import Upkeep
 from imgcache_scrapy.entry import content_hash_of
 from imgcache_scrapy.errors import ConfigurationError, NotFoundError, UnavailableError
 from tests.conftest import new_outgrown
@@ -122,7 +124,7 @@ def test_many_store_one_image_at_once(cache):
 
 
 def test_deletes_and_stores_of_one_image_agree(cache, tmp_path):
-    """However a delete and a store meet, row and blob are both there or both not."""
+    """However a delete, a store and `gc` meet, row and blob are both there or both not."""
 
     def delete():
         try:
@@ -130,9 +132,15 @@ def test_deletes_and_stores_of_one_image_agree(cache, tmp_path):
         except NotFoundError:
             return
 
-    with closing(open_cache(tmp_path)) as other, ThreadPoolExecutor(2) as pool:
+    def collect():
+        for orphan in other.orphans(timedelta(0)):
+            other.remove(orphan)
+
+    with closing(Upkeep.in_folder(tmp_path)) as other, ThreadPoolExecutor(3) as pool:
         for _ in range(50):
-            wait([pool.submit(delete), pool.submit(other.store, HERE, A, "test")])
+            steps = delete, lambda: other.store(HERE, A, "test"), collect
+            for step in [pool.submit(step) for step in steps]:
+                step.result()
             has_row = cache.totals()["images"] == 1
             assert cache._blobs.sizes([A_HASH]) == {A_HASH: len(A) if has_row else None}
 

@@ -1,0 +1,134 @@
+"""Upkeep of a cache in use: every image is examined, and what no image owns is removed."""
+
+import re
+import time
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from itertools import islice
+from typing import Literal, NamedTuple
+
+from imgcache_scrapy.engine.blobs import Found
+from imgcache_scrapy.engine.cache import ImageCache, on_catalog
+from imgcache_scrapy.entry import content_hash_of
+
+State = Literal["sound", "healed", "missing", "truncated", "altered"]
+"""What became of an image: `healed` ones were marked damaged, and are not."""
+
+UNDER_WAY = timedelta(minutes=1)
+"""A file that was changed so lately may be of a store that is under way."""
+
+_AT_A_TIME = 500
+# As `FileBlobs` names its drafts and probes, and obstore its own drafts.
+_LEFTOVER = re.compile(r"([0-9a-f]{2}/[0-9a-f]{62})?#[0-9a-f]+")
+
+
+class Verdict(NamedTuple):
+    """What the examination of an image found.
+
+    Attributes:
+        content_hash: names the image.
+        state: what became of it.
+    """
+
+    content_hash: str
+    state: State
+
+
+class Upkeep(ImageCache):
+    """A cache that is looked over as a whole, while others store and delete."""
+
+    def examine(self) -> Iterator[Verdict]:
+        """Read every image and compare its bytes with its hash, one at a time.
+
+        An image whose bytes are not there or others is marked damaged, one that was marked and is
+        sound is not any more.
+
+        Yields:
+            One verdict per image, in the order of their hashes.
+        """
+        page = self._rows_after("")
+        while page:
+            for content_hash, size, is_damaged in page:
+                yield Verdict(content_hash, self._state(content_hash, size, is_damaged))
+            page = self._rows_after(page[-1][0])
+
+    def orphans(self, older_than: timedelta = UNDER_WAY) -> Iterator[Found]:
+        """Find what crashes left: blobs that no image owns, and drafts of blobs.
+
+        Args:
+            older_than: younger ones are left out, since their store may be under way. Drafts
+                younger than `UNDER_WAY` always are: without its draft a store fails.
+        """
+        now = time.time()
+        settled = (found for found in self._blobs.scan() if _is_settled(found, now, older_than))
+        for some in _batches(settled):
+            known = self._known([found.content_hash for found in some if found.content_hash])
+            yield from (found for found in some if found.content_hash not in known)
+
+    def remove(self, orphan: Found) -> bool:
+        """Remove an orphan.
+
+        Returns:
+            Whether it was one to the last: a store may have made an image of it meanwhile.
+        """
+        if orphan.content_hash is not None:
+            return self._delete_orphan(orphan.content_hash)
+        self._blobs.discard(orphan.key)
+        return True
+
+    def _state(self, content_hash: str, size: int, is_damaged: bool) -> State:
+        state = state_of(content_hash, size, self._blobs.get(content_hash))
+        is_news = is_damaged == (state == "sound")
+        return self._settled_state(content_hash, size) if is_news else state
+
+    @on_catalog
+    def _settled_state(self, content_hash: str, size: int) -> State:
+        # Within the lock, since a delete and a store may have run beside the first look.
+        with self._catalog.exclusive([content_hash]) as writing:
+            if not writing.has_image(content_hash):
+                return "sound"
+            state = state_of(content_hash, size, self._blobs.get(content_hash))
+            if state != "sound":
+                writing.mark_damaged(content_hash)
+            elif writing.is_damaged(content_hash):
+                writing.mark_sound(content_hash)
+                return "healed"
+            return state
+
+    @on_catalog
+    def _rows_after(self, content_hash: str) -> list[tuple[str, int, bool]]:
+        return self._catalog.rows_after(content_hash, _AT_A_TIME)
+
+    @on_catalog
+    def _known(self, content_hashes: list[str]) -> set[str]:
+        return self._catalog.known(content_hashes)
+
+
+def state_of(content_hash: str, size: int, data: bytes | None) -> State:
+    """Judge the bytes of an image.
+
+    Args:
+        content_hash: what they should be.
+        size: how many they should be.
+        data: what they are, None where there are none.
+    """
+    if data is None:
+        return "missing"
+    if content_hash_of(data) == content_hash:
+        return "sound"
+    return "truncated" if len(data) < size else "altered"
+
+
+def _is_settled(found: Found, now: float, older_than: timedelta) -> bool:
+    """Tell whether this is a blob or a leftover, and old enough to be judged."""
+    if found.content_hash is None:
+        if not _LEFTOVER.fullmatch(found.key):
+            return False
+        older_than = max(older_than, UNDER_WAY)
+    return now - found.modified >= older_than.total_seconds()
+
+
+def _batches(found: Iterable[Found]) -> Iterator[list[Found]]:
+    each = iter(found)
+    while some := list(islice(each, _AT_A_TIME)):
+        yield some

@@ -1,0 +1,336 @@
+"""Upkeep: it finds all that is wrong and nothing else, and takes nothing from those at work."""
+
+import os
+import random
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing, contextmanager
+from datetime import timedelta
+from threading import Barrier
+
+import pytest
+
+from imgcache_scrapy.engine.cache import open_cache
+from imgcache_scrapy.engine.upkeep import Upkeep
+from imgcache_scrapy.entry import blob_key, content_hash_of
+from imgcache_scrapy.errors import NotFoundError
+from tests.conftest import new_outgrown
+from tests.engine.programs import blobs, catalog_of, images, program, swept
+
+URL = "http://a.test/image"
+DATA = b"the bytes of an image"
+HASH = content_hash_of(DATA)
+AT_ONCE = timedelta(0)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def upkeep(folder):
+    with closing(Upkeep.in_folder(folder)) as upkeep:
+        yield upkeep
+
+
+@pytest.fixture(params=["folder", "PostgreSQL and an object store"])
+def any_upkeep(request, folder, monkeypatch):
+    """Upkeep of each kind of cache."""
+    if request.param != "folder":
+        servers = map(request.getfixturevalue, ("postgresql", "object_store"))
+        for name, value in new_outgrown(*servers).items():
+            monkeypatch.setenv(name, value)
+    with closing(Upkeep.in_folder(folder)) as upkeep:
+        yield upkeep
+
+
+def flip_one_bit(path):
+    data = bytearray(path.read_bytes())
+    data[random.randrange(len(data))] ^= 1 << random.randrange(8)
+    path.write_bytes(data)
+
+
+DAMAGES = [
+    (flip_one_bit, "altered"),
+    (lambda path: os.truncate(path, random.randrange(1, path.stat().st_size)), "truncated"),
+    (lambda path: os.truncate(path, 0), "truncated"),
+    (lambda path: path.unlink(), "missing"),
+]
+
+
+def path_of(folder, content_hash=HASH):
+    return folder / "blobs" / blob_key(content_hash)
+
+
+def verdicts(upkeep):
+    return {verdict.content_hash: verdict.state for verdict in upkeep.examine()}
+
+
+def readable(cache, names):
+    """The images that are given, with their bytes."""
+    given = {}
+    for name in names:
+        try:
+            given[name] = cache.get_bytes(name)[0]
+        except NotFoundError:
+            continue
+    return given
+
+
+@pytest.mark.parametrize("is_read_first", [False, True])
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.endurance)])
+def test_every_damage_is_found_none_is_served_and_all_of_it_heals(
+    upkeep, folder, count, is_read_first
+):
+    """Of 60 % that rotted in four ways each is found, by its kind, and no image else."""
+    pictures = {
+        content_hash_of(data): data for data in map(random.randbytes, range(300, count + 300))
+    }
+    urls = {name: f"{URL}/{name}" for name in pictures}
+    for name, data in pictures.items():
+        upkeep.store(urls[name], data, "test")
+    expected = dict.fromkeys(pictures, "sound")
+    for number, name in enumerate(random.sample(sorted(pictures), count * 6 // 10)):
+        damage, expected[name] = DAMAGES[number % len(DAMAGES)]
+        damage(path_of(folder, name))
+    sound = {name: data for name, data in pictures.items() if expected[name] == "sound"}
+    if is_read_first:
+        assert readable(upkeep, pictures) == sound
+
+    for _ in range(2):
+        assert verdicts(upkeep) == expected
+        assert upkeep.lookup(urls.values()).keys() == {urls[name] for name in sound}
+        assert readable(upkeep, pictures) == sound
+
+    for name, data in pictures.items():
+        assert not upkeep.store(urls[name], data, "test")["created"]
+    assert set(verdicts(upkeep).values()) == {"sound"}
+    assert len(upkeep.lookup(urls.values())) == count
+    assert readable(upkeep, pictures) == pictures
+
+
+def test_more_images_are_examined_than_are_listed_at_a_time(upkeep, folder):
+    """The examination ends with the last image, each has one verdict."""
+    names = [f"{number:064x}" for number in range(1201)]
+    with catalog_of(folder) as database:
+        database.executemany(
+            "INSERT INTO image (content_hash, content_type, file_size_bytes, damaged)"
+            " VALUES (?, 'image/png', 1, 0)",
+            [[name] for name in names],
+        )
+    assert [verdict.content_hash for verdict in upkeep.examine()] == names
+    assert upkeep.totals()["damaged"] == 1201
+
+
+def test_both_kinds_of_cache_are_kept_up(any_upkeep):
+    """Damage and orphans are found, and orphans removed, in a folder and in an object store."""
+    upkeep = any_upkeep
+    lost, rotten, sound = b"lost", b"rotten", b"sound"
+    for data in (lost, rotten, sound):
+        upkeep.store(f"{URL}/{data.decode()}", data, "test")
+    upkeep._blobs.delete(content_hash_of(lost))
+    upkeep._blobs.put(content_hash_of(rotten), b"ROTTEN")
+    upkeep._blobs.put(HASH, DATA)
+    assert verdicts(upkeep) == {
+        content_hash_of(lost): "missing",
+        content_hash_of(rotten): "altered",
+        content_hash_of(sound): "sound",
+    }
+    assert list(upkeep.orphans(timedelta(hours=1))) == []
+    (orphan,) = upkeep.orphans(AT_ONCE)
+    assert (orphan.content_hash, orphan.size) == (HASH, len(DATA))
+    assert upkeep.remove(orphan)
+    assert list(upkeep.orphans(AT_ONCE)) == []
+    assert upkeep._blobs.get(HASH) is None
+    assert upkeep.get_bytes(content_hash_of(sound))[0] == sound
+
+
+def test_a_mark_that_is_not_true_any_more_is_taken_back(upkeep, folder):
+    """An image whose bytes were brought back, from a backup say, is found again."""
+    upkeep.store(URL, DATA, "test")
+    path_of(folder).write_bytes(b"")
+    assert verdicts(upkeep) == {HASH: "truncated"}
+    path_of(folder).write_bytes(DATA)
+    assert upkeep.lookup([URL]) == {}
+    assert verdicts(upkeep) == {HASH: "healed"}
+    assert upkeep.lookup([URL])[URL]["content_hash"] == HASH
+    assert verdicts(upkeep) == {HASH: "sound"}
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_an_image_is_looked_at_again_before_it_is_called_damaged(upkeep, folder, is_deleted):
+    """Bytes that a delete took, with a store behind it or without, are no damage."""
+    upkeep.store(URL, DATA, "test")
+    with ThreadPoolExecutor(1) as pool, catalog_of(folder) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        path_of(folder).unlink()
+        examining = pool.submit(verdicts, upkeep)
+        assert not wait([examining], timeout=0.3).done
+        if is_deleted:
+            writer.execute("DELETE FROM capture")
+            writer.execute("DELETE FROM image")
+        else:
+            path_of(folder).write_bytes(DATA)
+        writer.execute("COMMIT")
+        assert examining.result() == {HASH: "sound"}
+    assert upkeep.totals()["damaged"] == 0
+
+
+def put_aside(path, *, age):
+    """Write a file that is so old."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"1234")
+    changed = time.time() - age.total_seconds()
+    os.utime(path, (changed, changed))
+
+
+def test_orphans_are_what_no_image_owns_and_nothing_else(upkeep, folder):
+    """Old blobs without a row and leftovers are orphans; images and foreign files are not."""
+    upkeep.store(URL, DATA, "test")
+    os.utime(path_of(folder), (0, 0))
+    other = content_hash_of(b"other")
+    orphans = {
+        blob_key(other),
+        f"{blob_key(HASH)}#{'a1' * 16}",
+        f"{blob_key(other)}#1",
+        f"#{'b2' * 16}",
+    }
+    foreign = {"README", "zz", f"{HASH[:2]}/.hidden", f"{HASH[:2]}/#notes", HASH, f"ab/{HASH}"}
+    for key in orphans | foreign:
+        put_aside(folder / "blobs" / key, age=timedelta(hours=2))
+    for age, found in [
+        (AT_ONCE, orphans),
+        (timedelta(hours=1), orphans),
+        (timedelta(hours=3), set()),
+    ]:
+        assert {orphan.key for orphan in upkeep.orphans(age)} == found
+    for orphan in upkeep.orphans():
+        assert upkeep.remove(orphan)
+    left = {str(p.relative_to(folder / "blobs")) for p in folder.rglob("blobs/**/*") if p.is_file()}
+    assert left == foreign | {blob_key(HASH)}
+
+
+def test_a_young_draft_is_never_an_orphan(upkeep, folder):
+    """Whatever age is asked for, a draft that somebody may be writing is left to him."""
+    draft = path_of(folder).with_name(f"{HASH[2:]}#{'a1' * 16}")
+    for age, is_found in [(timedelta(seconds=30), False), (timedelta(seconds=90), True)]:
+        put_aside(draft, age=age)
+        assert bool(list(upkeep.orphans(AT_ONCE))) is is_found
+
+
+def test_an_orphan_that_became_an_image_stays(upkeep):
+    """What was stored after the orphan had been found is not removed."""
+    upkeep._blobs.put(HASH, DATA)
+    (orphan,) = upkeep.orphans(AT_ONCE)
+    upkeep.store(URL, DATA, "test")
+    assert not upkeep.remove(orphan)
+    assert upkeep.get_bytes(HASH)[0] == DATA
+
+
+def test_an_orphan_is_removed_only_while_nobody_writes(upkeep, folder):
+    """The removal waits for a writer, who may be about to make an image of it."""
+    upkeep._blobs.put(HASH, DATA)
+    (orphan,) = upkeep.orphans(AT_ONCE)
+    with ThreadPoolExecutor(1) as pool, catalog_of(folder) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        removing = pool.submit(upkeep.remove, orphan)
+        assert not wait([removing], timeout=0.3).done
+        assert path_of(folder).exists()
+        writer.execute("COMMIT")
+        assert removing.result()
+    assert not path_of(folder).exists()
+
+
+@pytest.mark.parametrize("races", [1000, pytest.param(10_000, marks=pytest.mark.endurance)])
+def test_stores_deletes_readers_and_removals_of_one_image_agree(upkeep, folder, races):
+    """However they meet, row and blob are both there or both not, and nobody is lied to."""
+    start, outcomes = Barrier(4), Counter()
+
+    def step(action, *arguments):
+        start.wait()
+        try:
+            action(*arguments)
+        except NotFoundError:
+            return
+
+    def collect():
+        for orphan in upkeep.orphans(AT_ONCE):
+            upkeep.remove(orphan)
+
+    with closing(open_cache(folder)) as other, ThreadPoolExecutor(4) as pool:
+        for _ in range(races):
+            other.store(URL, DATA, "test")
+            steps = [
+                pool.submit(step, upkeep.store, URL, DATA, "test"),
+                pool.submit(step, other.delete, HASH),
+                pool.submit(step, upkeep.get_bytes, HASH),
+                pool.submit(step, collect),
+            ]
+            for future in steps:
+                future.result()
+            outcomes[bool(images(folder))] += 1
+            assert set(blobs(folder)) == images(folder)
+            assert upkeep.totals()["damaged"] == 0
+    assert outcomes[True]
+
+
+CROWD = """
+from datetime import timedelta
+from threading import Thread
+from imgcache_scrapy.engine.upkeep import Upkeep
+from imgcache_scrapy.errors import NotFoundError
+
+folder, count, number = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+sys.stdin.readline()
+cache, is_done = Upkeep.in_folder(folder), False
+
+def collect():
+    while not is_done:
+        for orphan in cache.orphans(timedelta(0)):
+            cache.remove(orphan)
+
+collecting = Thread(target=collect)
+if number < 2:
+    collecting.start()
+created = 0
+try:
+    for i in range(count):
+        mine = cache.store(f"http://a.test/{number}/{i}", b"mine %d %d" % (number, i), "test")
+        shared = cache.store(f"http://a.test/{number}/shared/{i}", b"shared %d" % i, "test")
+        created += mine["created"] + shared["created"]
+        if i % 2:
+            cache.delete(mine["content_hash"])
+finally:
+    is_done = True
+    if number < 2:
+        collecting.join()
+    cache.close()
+print(created)
+"""
+
+
+@pytest.mark.parametrize("count", [50, pytest.param(500, marks=pytest.mark.endurance)])
+def test_processes_store_delete_and_collect_over_one_folder(upkeep, folder, count):
+    """Eight at once, two of which collect, count exactly, lose nothing and leave nothing."""
+    with eight_programs(CROWD, folder, count) as processes:
+        for process in processes:
+            process.stdin.write("go\n")
+        created = [int(process.communicate(timeout=500)[0]) for process in processes]
+        assert [process.returncode for process in processes] == [0] * 8
+    assert sum(created) == 8 * count + count
+    kept = {b"mine %d %d" % (number, i) for number in range(8) for i in range(0, count, 2)}
+    kept |= {b"shared %d" % i for i in range(count)}
+    assert upkeep.totals()["captures"] == 8 * (count + (count + 1) // 2)
+    assert set(verdicts(upkeep).values()) == {"sound"}
+    swept(folder)
+    assert blobs(folder) == {content_hash_of(data): data for data in kept}
+    assert images(folder) == {content_hash_of(data) for data in kept}
+
+
+@contextmanager
+def eight_programs(text, *arguments):
+    """Run the program eight times, each with a number of its own behind the arguments."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(program(text, *arguments, number)) for number in range(8)]
