@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
@@ -235,6 +235,16 @@ class Crawl:
     def alone(self, key: str) -> asyncio.Lock:
         """Give the lock of a key, held from its lookup to its store: others then find it stored."""
         return self._alone.setdefault(key, asyncio.Lock())
+
+    async def enter_alone(self, key: str, holding: ExitStack) -> None:
+        """Wait until nobody else looks after a key, and keep others from it as long as this holds.
+
+        Who is `entering_at_once` waits for nobody: he holds a place.
+        """
+        if not _at_once.get():
+            lock = self.alone(key)
+            await lock.acquire()
+            holding.callback(lock.release)
 
     @property
     def _client_name(self) -> str:

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import count
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 from weakref import finalize
 
 from scrapy import Request
@@ -16,17 +16,16 @@ from imgcache_scrapy.crawl import Crawl
 from imgcache_scrapy.errors import ConfigurationError, ImgCacheError, InvalidRequestError
 from imgcache_scrapy.failures import refused
 from imgcache_scrapy.formats import has_image_suffix
+from imgcache_scrapy.joining import Place
 from imgcache_scrapy.responses import bypasses_cache, cached_response, is_from_cache
 from imgcache_scrapy.urls import cache_key
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
-    from imgcache_scrapy.joining import Place
-
 logger = logging.getLogger(__name__)
 
-_PLACE = "imgcache_place"
+_HELD = "imgcache_held"
 _ASKED = "imgcache_asked"
 
 
@@ -52,7 +51,7 @@ class ImgCacheMiddleware:
         except ConfigurationError as error:
             raise NotConfigured(str(error)) from error
         self._numbers = count()
-        self._places: dict[int, Place] = {}
+        self._held: dict[int, _Held] = {}
 
     @classmethod
     def from_crawler(cls, crawler: "Crawler") -> Self:
@@ -66,16 +65,16 @@ class ImgCacheMiddleware:
             return None
         request.meta.pop("imgcache_entry", None)
         request.meta[_ASKED] = [_asked_first(request, key), request.url]
-        try:
-            response = await self._answer(key, request)
-        except ImgCacheError:  # in strict mode
-            self._count_trouble(request, key)
-            raise
-        except Exception:
-            logger.exception("The image cache could not answer %s", request)
-            response = None
-        if response is None and not _is_managed(request):
-            await self._wait_for_room(request)
+        if _is_managed(request) or request.meta.get(_HELD) in self._held:
+            # A redirect or a retry carries what the request holds that it came from, and must
+            # not wait for more: the first one's may only be left when all is done.
+            return await self._answered(key, request)
+        with ExitStack() as holding:
+            await self._crawl.enter_alone(key, holding)
+            response = await self._answered(key, request)
+            if response is None:
+                place = holding.enter_context(await self._crawl.enter())
+                self._hold(request, _Held(place, holding.pop_all()))
         return response
 
     async def process_response(self, request: Request, response: Response) -> Response:
@@ -96,6 +95,16 @@ class ImgCacheMiddleware:
     def process_exception(self, request: Request, exception: Exception) -> None:  # noqa: ARG002
         """Make room: there is no response."""
         self._leave(request)
+
+    async def _answered(self, key: str, request: Request) -> Response | None:
+        try:
+            return await self._answer(key, request)
+        except ImgCacheError:  # in strict mode
+            self._count_trouble(request, key)
+            raise
+        except Exception:
+            logger.exception("The image cache could not answer %s", request)
+            return None
 
     async def _answer(self, key: str, request: Request) -> Response | None:
         entry = await self._crawl.lookup(key)
@@ -118,8 +127,8 @@ class ImgCacheMiddleware:
             if refusal.reason == "truncated":
                 self._crawl.count(key, refusal.fate, refusal.reason)
             return
-        if place := self._places.get(request.meta.get(_PLACE, -1)):
-            place.holds(len(response.body))
+        if held := self._held.get(request.meta.get(_HELD, -1)):
+            held.place.holds(len(response.body))
         entry = await self._crawl.store(key, response)
         self._crawl.count_stored(key, response, entry)
         if entry is not None:
@@ -129,32 +138,34 @@ class ImgCacheMiddleware:
         if not _is_managed(request):
             self._crawl.count(_asked_first(request, key), "failed", "cache")
 
-    async def _wait_for_room(self, request: Request) -> None:
-        # A redirect or a retry carries the place of the request that it came from, and must not
-        # wait for another: the first one's may only be left when all is done.
-        if request.meta.get(_PLACE) in self._places:
-            return
-        place = await self._crawl.enter()
+    def _hold(self, request: Request, held: "_Held") -> None:
         number = next(self._numbers)
-        self._places[number] = place
-        request.meta[_PLACE] = number
+        self._held[number] = held
+        request.meta[_HELD] = number
         # A request may be dropped without a word to any hook.
         loop = asyncio.get_running_loop()
-        finalize(request, _in_loop, loop, self._places, number).atexit = False
+        finalize(request, _in_loop, loop, self._held, number).atexit = False
 
     def _leave(self, request: Request) -> None:
-        _leave_place(self._places, request.meta.get(_PLACE, -1))
+        _leave(self._held, request.meta.get(_HELD, -1))
 
 
-def _leave_place(places: "dict[int, Place]", number: int) -> None:
-    if place := places.pop(number, None):
-        place.leave()
+class _Held(NamedTuple):
+    """What a request holds until its image is stored: its place, and with it the key's lock."""
+
+    place: Place
+    holding: ExitStack
 
 
-def _in_loop(loop: asyncio.AbstractEventLoop, places: "dict[int, Place]", number: int) -> None:
+def _leave(all_held: dict[int, _Held], number: int) -> None:
+    if held := all_held.pop(number, None):
+        held.holding.close()
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, held: dict[int, _Held], number: int) -> None:
     # The garbage may be collected in any thread, and after the loop has closed.
     with suppress(RuntimeError):
-        loop.call_soon_threadsafe(_leave_place, places, number)
+        loop.call_soon_threadsafe(_leave, held, number)
 
 
 def _is_managed(request: Request) -> bool:

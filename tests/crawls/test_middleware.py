@@ -1,6 +1,7 @@
 """ImgCacheMiddleware in real crawls: under Scrapy's own pipelines, and for spiders' requests."""
 
 import gzip
+import time
 
 import pytest
 
@@ -185,3 +186,27 @@ def test_a_part_of_an_image_is_not_answered(site, crawl):
     headers = {"DEFAULT_REQUEST_HEADERS": {"Range": "bytes=0-9"}}
     crawl(settings=MIDDLEWARE | headers, requests=[[f"{site.url}/a.jpg", {}]])
     assert site.images_asked().total() == 2
+
+
+@pytest.mark.parametrize("ours", [False, True], ids=["stock", "with our pipeline"])
+def test_who_asks_at_the_same_time_fetches_once(site, crawl, ours):
+    """Two stock pipelines, or one and ours, and a spider want one picture before it is there."""
+
+    def slowly(handler):
+        time.sleep(0.3)  # The others ask meanwhile.
+        respond(handler, jpeg(int(handler.path[1])))
+
+    site.answers |= {f"/{n}.jpg": slowly for n in range(5)}
+    urls = [f"{site.url}/{n}.jpg" for n in range(5)]
+    pipelines = {
+        "scrapy.pipelines.images.ImagesPipeline": 1,
+        "imgcache_scrapy.ImgCachePipeline" if ours else "scrapy.pipelines.files.FilesPipeline": 1,
+    }
+    done = crawl(
+        [{"image_urls": urls, "file_urls": urls}, {"image_urls": urls[::-1]}],
+        STOCK | {"ITEM_PIPELINES": pipelines, "FILES_STORE": "files"},
+        requests=[[url, {}] for url in urls * 3],
+    )
+    assert set(site.images_asked().values()) == {1}
+    assert done.fates == {"stored": 5}
+    assert len(done.items) == 2 + 15
