@@ -116,6 +116,22 @@ def test_a_record_that_never_works_holds_up_no_other(proxy, tmp_path):
     asyncio.run(main())
 
 
+def test_the_spool_is_not_read_while_the_cache_is_left_alone(proxy, tmp_path):
+    """It may be large: not even what is damaged is found."""
+
+    async def main():
+        async with Crawl(proxy, tmp_path) as crawl:
+            proxy.fault = "error"
+            await crawl.fail()
+            await crawl.cache.store(URL, b"GIF89a", "me")
+            (name,) = Spool(tmp_path).names()
+            (tmp_path / name).write_bytes(b"")
+            await crawl.cache.replay()
+            assert Spool(tmp_path).names() == [name]
+
+    asyncio.run(main())
+
+
 def test_a_spool_that_cannot_be_read_is_told(proxy, tmp_path):
     """A file in its place costs nothing else."""
     (tmp_path / "spool").write_bytes(b"")

@@ -269,6 +269,19 @@ def test_a_strict_crawl_does_not_spool(world):
     assert world.spooled == []
 
 
+@pytest.mark.parametrize("road", ["drop-in", "middleware"])
+def test_a_strict_crawl_fetches_nothing_that_cannot_be_read(world, road):
+    """The cache knows the images, and fails at giving their bytes."""
+    items = world.items(50)
+    world.run(items, road)
+    asked = world.site.images_asked()
+    world.proxy.poison, world.proxy.fault = b"GET /images/", POISON
+    done = world.run(items, road, IMGCACHE_STRICT=True)
+    assert [item["images"] for item in done.items] == [[]] * 10
+    assert (done.fates, done.stats["imgcache/failed/cache"]) == ({"failed": 50}, 50)
+    assert world.site.images_asked() == asked
+
+
 def test_a_wrong_token_is_told_once(world, stopped_service):
     """It is trouble as any other: the images are fetched, and wait for the right one."""
     stopped_service.environment = {"IMGCACHE_TOKEN": "right"}
