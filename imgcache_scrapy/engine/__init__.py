@@ -3,7 +3,8 @@
 What must hold, whatever happens (the order of the steps in `cache.py` follows from it):
 
 1. A blob is durable before its row, the row is durable before the answer; a row is gone before
-   its blob. Putting and unlinking one blob exclude each other. A crash leaves at worst orphans.
+   its blob. Putting and unlinking one blob exclude each other. A crash leaves at worst orphans,
+   which `upkeep.py` finds and removes.
 2. A blob's name is the hash of its bytes, checked by whoever reads them. A reader that meets a
    bad blob marks the image damaged; a damaged image is a miss everywhere, and the next store of
    its bytes heals it.
