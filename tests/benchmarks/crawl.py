@@ -6,7 +6,6 @@ Scrapy's ImagesPipeline; `--json` and `--plot` write the figures and a picture o
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks.services import fill, service
+from tests.benchmarks.services import cpu_seconds, fill, service
 
 HERE = Path(__file__).parent
 IMAGES_PER_PAGE = 5
@@ -103,12 +102,6 @@ def origin() -> Iterator[str]:
         process.kill()
         process.wait()
         process.stdout.close()
-
-
-def cpu_seconds(pid: int) -> float:
-    """What a process and its children that ended have used; Linux."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
 def measure(set_up: SetUp, site: str, pages: int, folder: Path) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 Lookups, stores and reads over 16 connections, every set-up in turn, medians of the rounds. The
 ceiling ("bare") is a FastAPI app on the same server that answers constants; the peer ("naive") has
 an ORM row per image and blocking routes, and no batches: its single lookups stand beside ours.
-With `--captures`, how long lookups and searches take in a catalog of that size as well.
+"CPU us" is what the service's own processes used for a unit, PostgreSQL not among them; it depends
+the least on what else the machine does. With `--captures`, how long lookups and searches take in a
+catalog of that size as well.
 
 The load comes from one process of its own. On two cores it has one to itself beside a service of
 one worker; two workers share theirs with it, as PostgreSQL does, so figures of those are low.
@@ -17,6 +19,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -28,7 +31,7 @@ from imgcache_scrapy.entry import content_hash_of
 from tests.benchmarks import large_catalog
 from tests.benchmarks.load import Measured, load, percentiles, raw
 from tests.benchmarks.origin import numbered, photograph
-from tests.benchmarks.services import service, serving
+from tests.benchmarks.services import cpu_seconds, service, serving
 from tests.servers import PostgreSQL
 
 CONNECTIONS = 16
@@ -87,17 +90,23 @@ class Work:
     requests: list[bytes]
     count: int = 1
 
-    def rate(self, measured: Measured) -> float:
-        """Count the units in a second."""
-        count = self.count * len(self.requests) or measured.received / 1e6
-        return count / measured.seconds
+    def done(self, measured: Measured) -> float:
+        """Count the units."""
+        return self.count * len(self.requests) or measured.received / 1e6
 
 
 @dataclass
 class Figures:
-    """What was measured of one set-up at one kind of work; latencies in seconds, of all rounds."""
+    """What was measured of one set-up at one kind of work.
+
+    Attributes:
+        rates: units in a second, of each round.
+        cpu: seconds that the service's processes used for a unit, in each round.
+        latencies: seconds, of all rounds.
+    """
 
     rates: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
 
     @property
@@ -147,16 +156,17 @@ def run(
         for number in range(rounds):
             for set_up in set_ups:
                 folder = Path(tempfile.mkdtemp(dir=temporary))
-                with set_up.served(folder, postgresql) as (url, _):
-                    port = int(url.rpartition(":")[2])
-                    loads.submit(load, port, warming, CONNECTIONS).result()
+                with set_up.served(folder, postgresql) as (url, pid):
+                    send = partial(_load, loads, int(url.rpartition(":")[2]), pid)
+                    send(warming)
                     for kind, work in kinds.items():
                         if set_up.name == "naive" and work.count == BATCH:
                             continue
-                        measured = loads.submit(load, port, work.requests, CONNECTIONS).result()
+                        measured, used = send(work.requests)
                         assert set(measured.statuses) <= {200, 201}, (set_up, measured.statuses)
                         figures = found[set_up].setdefault(kind, Figures())
-                        figures.rates.append(work.rate(measured))
+                        figures.rates.append(work.done(measured) / measured.seconds)
+                        figures.cpu.append(used / work.done(measured))
                         figures.latencies += measured.latencies
                 sys.stderr.write(f"round {number + 1}: {set_up}\n")
     return found
@@ -167,6 +177,7 @@ def rows(found: dict[SetUp, dict[str, Figures]], units: dict[str, str]) -> Itera
     for set_up, kinds in found.items():
         for kind, figures in kinds.items():
             row = {"set-up": str(set_up), "work": kind, "rate": figures.rate, "unit": units[kind]}
+            row["CPU us"] = 1e6 * median(figures.cpu)
             row["p50 ms"], row["p99 ms"] = percentiles(figures.latencies)
             for name in ("bare", "naive"):
                 others = found[SetUp(name, set_up.workers)]
@@ -178,7 +189,7 @@ def rows(found: dict[SetUp, dict[str, Figures]], units: dict[str, str]) -> Itera
 def table(told: list[dict[str, Any]]) -> str:
     """The rows as text."""
     head = f"{'':24}{'work':14}{'rate':>9}{'':10}"
-    numbers = ["p50 ms", "p99 ms", "to bare", "to naive"]
+    numbers = ["CPU us", "p50 ms", "p99 ms", "to bare", "to naive"]
     lines = [head + "".join(f"{title:>10}" for title in numbers)]
     for row in told:
         line = f"{row['set-up']:24}{row['work']:14}{row['rate']:9.0f} {row['unit']:9}"
@@ -245,6 +256,13 @@ def main() -> None:
             sys.stdout.write(f"{head}\n\n{large_catalog.table(told['large'])}\n")
     if options.json:
         options.json.write_text(json.dumps(told, indent=1))
+
+
+def _load(loads: Executor, port: int, pid: int, requests: list[bytes]) -> tuple[Measured, float]:
+    """Load a service; gives what was measured, and the seconds of CPU that it used."""
+    used = cpu_seconds(pid)
+    measured = loads.submit(load, port, requests, CONNECTIONS).result()
+    return measured, cpu_seconds(pid) - used
 
 
 def _url(number: int) -> str:

@@ -63,6 +63,15 @@ def answers(url: str) -> bool:
     return True
 
 
+def cpu_seconds(pid: int) -> float:
+    """What a process has used, and every child of it, ended or not; Linux."""
+    process = Path(f"/proc/{pid}")
+    fields = (process / "stat").read_text().rsplit(")", 1)[1].split()
+    used = sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+    children = [(task / "children").read_text() for task in (process / "task").iterdir()]
+    return used + sum(cpu_seconds(int(child)) for child in " ".join(children).split())
+
+
 def fill(database_url: str, captures: int) -> None:
     """Make a catalog of so many images of other sites, each with a capture; they have no blobs.
 
