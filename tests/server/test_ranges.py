@@ -25,8 +25,7 @@ def part_or_status(wanted, size, if_range=None):
     try:
         return wanted_part(wanted, if_range, ETAG, size)
     except HTTPException as refused:
-        assert refused.headers == {"Content-Range": f"bytes */{size}"}
-        return refused.status_code
+        return refused.status_code if str(size) in refused.headers["Content-Range"] else refused
 
 
 @given(positions, positions, sizes)
@@ -195,10 +194,10 @@ POLYGLOTS = {
     "svg behind a mark": b"\xef\xbb\xbf" + SVG,
     "svg in UTF-16": (b"\xff\xfe" + SVG.decode().encode("utf-16-le")),
     "svg behind a comment": b"<!-- " + b"x" * 5000 + b" -->" + SVG,
-    "svg with a prefix": SVG.replace(b"<svg xmlns=", b"<s:svg xmlns:s=").replace(b"/svg>", b"/s:svg>"),
+    "svg with a prefix": b"<s:svg xmlns:s='http://www.w3.org/2000/svg'>" + SCRIPT + b"</s:svg>",
     "svg behind blanks": b" \r\n\t" + SVG,
     "html": b"<!doctype html>" + SCRIPT,
-    "xhtml": b"<?xml version='1.0'?><html xmlns='http://www.w3.org/1999/xhtml'>" + SCRIPT + b"</html>",
+    "xhtml": b"<?xml version='1.0'?><html xmlns='http://www.w3.org/1999/xhtml'>" + SCRIPT,
     "pdf": b"%PDF-1.7\n1 0 obj<</OpenAction<</S/JavaScript/JS(app.alert(1))>>>>",
     "gif that is a script": b"GIF89a/*\0\0\0\0\0*/=1;alert(1)//",
     "png with a page behind": PNG + b"<html>" + SCRIPT,
