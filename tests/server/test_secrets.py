@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -136,6 +137,7 @@ def test_a_lost_database_tells_no_secret(outgrown, postgresql):
 @pytest.mark.parametrize("command", ["serve", "stats"])
 def test_a_command_that_fails_tells_no_secret(tmp_path, environment, command):
     """It ends with one sentence, and without the address that did not work."""
+    (tmp_path / "imgcache").mkdir()
     done = subprocess.run(
         [sys.executable, "-c", SERVE, command, *(["--port", "0"] if command == "serve" else [])],
         cwd=tmp_path,
@@ -165,7 +167,7 @@ def test_no_one_writes_lines_into_the_log(service):
         query = {"url": form["url"], "bucket": forged}
         assert http.get("/images/lookup", params=query).status_code == 500
         assert http.get("/images/search", params={"url_contains": forged}).status_code == 500
-        http.get(f"/{forged}", params={"forged": forged}, headers={"User-Agent": "\x1b[31mforged"})
+        http.get(f"/{quote(forged)}", params=query, headers={"User-Agent": "\x1b[31mforged"})
     service.stop()
     assert "Traceback" in service.log
     assert "forged" not in service.log
