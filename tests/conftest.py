@@ -25,6 +25,7 @@ class Service:
         url: its address, the same one each time it is started.
         folder: where the cache lives.
         environment: what is added to the environment.
+        script: what Python runs.
         process: the process that serves, None before the first start.
     """
 
@@ -34,6 +35,7 @@ class Service:
         self.folder = home / "imgcache"
         self.options = options
         self.environment: dict[str, str] = {}
+        self.script = SERVE
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -51,7 +53,7 @@ class Service:
         own = {k: v for k, v in os.environ.items() if not k.startswith("IMGCACHE_")}
         with (self.home / "serve.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", SERVE, "serve", "--port", str(self.port), *self.options],
+                [sys.executable, "-c", self.script, "serve", "--port", str(self.port), *self.options],
                 cwd=self.home,
                 env=own | self.environment,
                 stdin=subprocess.DEVNULL,

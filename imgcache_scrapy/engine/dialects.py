@@ -46,7 +46,7 @@ def create_engine(database_url: str | sa.URL) -> Engine:
         url = sa.make_url(database_url)
         options = _POSTGRESQL if url.get_backend_name() == "postgresql" else {}
         engine = sa.create_engine(url, **options)
-    except sa.exc.ArgumentError as error:
+    except (sa.exc.ArgumentError, ValueError) as error:
         # Not what SQLAlchemy says, which may quote the URL and the password in it.
         raise ConfigurationError(
             "the database URL must be sqlite:///path or postgresql+psycopg://user@host/database"

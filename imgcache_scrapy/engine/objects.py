@@ -43,8 +43,11 @@ class ObjectBlobs:
         try:
             self._store = from_url(url, client_options=_CLIENT, retry_config=_RETRY)
         except (BaseError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigurationError(f"the blobs URL cannot be used: {reason}") from error
+            # Not what the library says, which quotes the URL and the password in it.
+            raise ConfigurationError(
+                "the blobs URL must be file:///folder, s3://bucket/prefix or another that obstore"
+                " knows, with its options in the environment"
+            ) from error
         self._threads = ThreadPoolExecutor(_CALLS, "imgcache-objects")
 
     def put(self, content_hash: str, data: bytes) -> None:

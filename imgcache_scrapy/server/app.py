@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from fastapi import Body, FastAPI, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from pydantic import AfterValidator
 
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.engine.cache import DEFAULT_FOLDER, UNKNOWN_TYPE, ImageCache, open_cache
@@ -28,25 +27,31 @@ from imgcache_scrapy.errors import (
 )
 from imgcache_scrapy.server.guard import BoundedBodies, TokenRequired
 from imgcache_scrapy.server.metrics import Metrics, Timed
-from imgcache_scrapy.server.problems import PROBLEM, answer_with_problems, documented
+from imgcache_scrapy.server.problems import PROBLEM, TOO_SLOW, answer_with_problems, documented
 from imgcache_scrapy.server.ranges import is_known, wanted_part
-from imgcache_scrapy.server.uploads import UPLOAD_SCHEMA, Text, read_upload
-from imgcache_scrapy.urls import checked
+from imgcache_scrapy.server.uploads import UPLOAD_SCHEMA, Text, Url, read_upload
 
 MAX_BATCH = 1000
 # What any route may answer instead.
 _GUARDED = (UnauthorizedError,)
+# Where the hash in an entry leads to.
+_LINKS = {
+    name: {
+        "operationRef": f"#/paths/{path.replace('/', '~1')}/{method}",
+        "parameters": {
+            "content_hash": "$response.body#/content_hash",
+            "bucket": "$response.body#/bucket",
+        },
+    }
+    for name, method, path in (
+        ("bytes", "get", "/images/{content_hash}"),
+        ("page", "get", "/serve/{content_hash}"),
+        ("meta", "get", "/images/meta/{content_hash}"),
+        ("delete", "delete", "/images/{content_hash}"),
+    )
+}
 _ACTIVE_TYPES = frozenset({"image/svg+xml", UNKNOWN_TYPE})
 
-
-def _checked(url: str) -> str:
-    try:
-        return checked(url)
-    except InvalidRequestError as error:
-        raise ValueError(str(error)) from error
-
-
-Url = Annotated[str, AfterValidator(_checked)]
 ContentHash = Annotated[str, Path(pattern=HASH_PATTERN)]
 AnyBucket = Annotated[Text | None, Query()]
 Limit = Annotated[int | None, Query(ge=1, le=MAX_LIMIT)]
@@ -125,7 +130,9 @@ def _add_lookups(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> Non
         return JSONResponse(entry)
 
     @app.post(
-        "/images/lookup", response_model=dict[str, dict[str, Entry]], responses=documented(*failing)
+        "/images/lookup",
+        response_model=dict[str, dict[str, Entry]],
+        responses={**documented(TooLargeError, *failing), **TOO_SLOW},
     )
     async def lookup_many(
         urls: Annotated[list[Url], Body(max_length=MAX_BATCH)],
@@ -179,8 +186,14 @@ def _add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None
         status_code=201,
         response_model=Entry,
         responses={
-            200: {"model": Entry, "description": "The image is known; the URL is recorded."},
+            200: {
+                "model": Entry,
+                "description": "The image is known; the URL is recorded.",
+                "links": _LINKS,
+            },
+            201: {"links": _LINKS},
             **documented(TooLargeError, *failing),
+            **TOO_SLOW,
         },
         openapi_extra={"requestBody": UPLOAD_SCHEMA},
     )

@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imgcache_scrapy.entry import MAX_IMAGE_BYTES
+from imgcache_scrapy.entry import MAX_IMAGE_BYTES, TOO_LARGE
 from imgcache_scrapy.errors import UnauthorizedError
 from imgcache_scrapy.server.problems import problem
 
@@ -19,8 +19,6 @@ BODY_SECONDS = 30
 
 # Of all requests together, from the first byte that came to the answer.
 _MAX_HELD_BYTES = 4 * MAX_IMAGE_BYTES
-# Or the rest of the body would be read, and thrown away.
-_CLOSE = {"Connection": "close"}
 
 
 class TokenRequired:
@@ -33,18 +31,19 @@ class TokenRequired:
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
-        self._expected = f"Bearer {token}".encode()
+        self._token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401."""
         if scope["type"] == "http" and scope["path"] != "/health":
-            given = Headers(scope=scope).get("authorization", "").encode("latin-1")
-            if not compare_digest(given, self._expected):
+            scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+            is_right = compare_digest(given.encode("latin-1"), self._token)
+            if scheme.lower() != "bearer" or not is_right:
                 answer = problem(
                     UnauthorizedError.code,
                     UnauthorizedError.status,
                     "this cache wants its token: Authorization: Bearer …",
-                    {"WWW-Authenticate": "Bearer", **_CLOSE},
+                    {"WWW-Authenticate": "Bearer"},
                 )
                 return await answer(scope, receive, send)
         return await self._app(scope, receive, send)
@@ -78,7 +77,7 @@ class BoundedBodies:
             finally:
                 self._held += body.size - size
                 if self._held > _MAX_HELD_BYTES:
-                    raise HTTPException(503, "too many uploads at once", _CLOSE)
+                    raise HTTPException(503, "too many uploads at once")
 
         try:
             return await self._app(scope, bounded, send)
@@ -100,12 +99,9 @@ class _Body:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError as error:
-            raise HTTPException(408, "the body of the request came too slowly", _CLOSE) from error
+            raise HTTPException(408, "the body of the request came too slowly") from error
         self._is_complete = not message.get("more_body", False)
         self.size += len(message.get("body", b""))
         if self.size > MAX_BODY_BYTES:
-            raise HTTPException(413, _TOO_LARGE, _CLOSE)
+            raise HTTPException(413, TOO_LARGE)
         return message
-
-
-_TOO_LARGE = f"an image must not be larger than {MAX_IMAGE_BYTES} bytes"

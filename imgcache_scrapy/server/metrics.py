@@ -108,6 +108,8 @@ class Timed:
             return await self._app(scope, receive, noting)
         finally:
             # Not the path, nor a method that somebody made up: each would be a series of its own.
-            route = getattr(scope.get("route"), "path", None)
-            labels = (scope["method"], route, status) if route else ("other", "none", status)
-            self._requests.labels(*labels).observe(time.perf_counter() - start)
+            route = scope.get("route")
+            is_known = scope["method"] in getattr(route, "methods", ())
+            method = scope["method"] if is_known else "other"
+            path = getattr(route, "path", "none")
+            self._requests.labels(method, path, status).observe(time.perf_counter() - start)

@@ -34,6 +34,10 @@ class Problem(BaseModel):
 PROBLEM = {"application/problem+json": {"schema": Problem.model_json_schema()}}
 """The content of an answer that is a problem, for the OpenAPI document."""
 
+TOO_SLOW: dict[int | str, dict[str, Any]] = {
+    408: {"description": "The body came too slowly.", "content": PROBLEM}
+}
+
 
 def documented(*errors: type[ImgCacheError]) -> dict[int | str, dict[str, Any]]:
     """Describe errors in the OpenAPI document of a route."""
@@ -63,14 +67,26 @@ def answer_with_problems(app: FastAPI) -> None:
             InvalidRequestError.code, InvalidRequestError.status, sentence(error.errors())
         )
 
+    async def of_no_method(request: Request, error: Exception) -> JSONResponse:
+        # Starlette tells the methods of one route, and a path may have several.
+        path = request.scope["route"].path
+        assert isinstance(error, HTTPException)  # noqa: S101
+        routes = [route for route in app.routes if getattr(route, "path", None) == path]
+        allowed = sorted({method for route in routes for method in getattr(route, "methods", ())})
+        code = error_for_status(error.status_code).code
+        return problem(code, error.status_code, error.detail, {"Allow": ", ".join(allowed)})
+
     async def refused(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101
-        code = error_for_status(error.status_code).code
-        return problem(code, error.status_code, str(error.detail), error.headers)
+        kind = error_for_status(error.status_code)
+        # FastAPI has a status of its own for JSON that cannot be read at all.
+        status = kind.status if kind is InvalidRequestError else error.status_code
+        return problem(kind.code, status, str(error.detail), error.headers)
 
     app.add_exception_handler(ImgCacheError, known)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, refused)
+    app.add_exception_handler(405, of_no_method)
     app.add_middleware(UnexpectedErrors)
 
 

@@ -1,22 +1,37 @@
-"""HTTP as uvicorn speaks it, with a deadline for the head of a request, which it has not."""
+"""HTTP as uvicorn speaks it, with bounds on the head of a request, of which it has none."""
 
 import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-HEAD_SECONDS = 20
+# The parser takes URLs of 64 KiB at most.
+_MAX_HEAD_BYTES = 2**17
 
 
 class ImpatientProtocol(HttpToolsProtocol):
-    """Closes a connection on which no head of a request is complete in time."""
+    """Closes a connection on which no head of a request is complete in time, or it has no end.
 
+    Attributes:
+        head_seconds: for a whole head.
+    """
+
+    head_seconds: float = 20
     _timer: asyncio.TimerHandle | None = None
+    # Since the last head or piece of a body: what is kept without the app having seen it.
+    _unseen = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock."""
         super().connection_made(transport)
         self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes; a trailer behind a body is kept as well, as long as it may be."""
+        self._unseen += len(data)
+        super().data_received(data)
+        if self._unseen > _MAX_HEAD_BYTES:
+            self._give_up()
 
     def on_message_begin(self) -> None:
         """Start the clock anew: a connection may carry many requests."""
@@ -26,7 +41,22 @@ class ImpatientProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Stop the clock."""
         self._stop()
+        self._unseen = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Pass it on: `BoundedBodies` counts it."""
+        self._unseen = 0
+        super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        """Start the clock for the rest of a body that no route wanted; it is thrown away.
+
+        To close at once would reset the connection, and the client might never see the answer.
+        """
+        super().on_response_complete()
+        if self.cycle.response_complete:
+            self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
@@ -35,7 +65,7 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def _wait(self) -> None:
         self._stop()
-        self._timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
+        self._timer = self.loop.call_later(self.head_seconds, self._give_up)
 
     def _stop(self) -> None:
         if self._timer is not None:

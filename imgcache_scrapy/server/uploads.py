@@ -19,6 +19,13 @@ from imgcache_scrapy.urls import checked
 _NAMELESS = {None, "", "image"}
 
 
+def _checked(url: str) -> str:
+    try:
+        return checked(url)
+    except InvalidRequestError as error:
+        raise ValueError(str(error)) from error
+
+
 def _valid(text: str) -> str:
     try:
         return checked_text("it", text)
@@ -26,7 +33,14 @@ def _valid(text: str) -> str:
         raise ValueError(str(error)) from error
 
 
-Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_valid)]
+# As the validators below say it, for the OpenAPI document.
+_TEXT = {"pattern": r"^[^\x00]*$"}
+_URL = {"pattern": r"^[^\x00]*[^\s\x00][^\x00]*$"}
+
+Text = Annotated[
+    str, Field(max_length=MAX_TEXT, json_schema_extra={**_TEXT}), AfterValidator(_valid)
+]
+Url = Annotated[str, Field(json_schema_extra={**_URL}), AfterValidator(_checked)]
 
 
 class Upload(BaseModel):
@@ -42,13 +56,14 @@ class Upload(BaseModel):
     """
 
     file: bytes
-    url: str
+    url: Url
     client_name: Text
     bucket: Text = ""
     lookup_time: datetime | None = None
     filename: Text | None = None
 
 
+_LIMITED = {"maxLength": MAX_TEXT, **_TEXT}
 UPLOAD_SCHEMA: dict[str, Any] = {
     "required": True,
     "content": {
@@ -58,9 +73,9 @@ UPLOAD_SCHEMA: dict[str, Any] = {
                 "required": ["file", "url", "client_name"],
                 "properties": {
                     "file": {"type": "string", "format": "binary", "minLength": 1},
-                    "url": {"type": "string", "minLength": 1},
-                    "client_name": {"type": "string"},
-                    "bucket": {"type": "string", "default": ""},
+                    "url": {"type": "string", **_URL},
+                    "client_name": {"type": "string", "minLength": 1, **_LIMITED},
+                    "bucket": {"type": "string", "default": "", **_LIMITED},
                     "lookup_time": {"type": "string", "format": "date-time"},
                 },
             }
@@ -108,8 +123,6 @@ def _validated(form: FormData) -> Upload:
         fields |= {"file": upload.file.read(), "filename": name}
         upload.file.close()
     try:
-        found = Upload.model_validate(fields)
+        return Upload.model_validate(fields)
     except ValidationError as error:
         raise InvalidRequestError(sentence(error.errors(include_input=False))) from error
-    checked(found.url)
-    return found

@@ -118,3 +118,23 @@ def test_outside_a_project_an_address_is_enough(site, crawl, tmp_path):
     assert crawl(items, PIPELINE, environment=bare).fates == {"stored": 1}
     done = crawl(items, PIPELINE | {"IMGCACHE_URL": None}, environment=bare)
     assert "set IMGCACHE_URL" in done.log.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("way", ["setting", "environment", "neither"])
+def test_the_token_opens_the_service(site, crawl, stopped_service, way):
+    """IMGCACHE_TOKEN is a setting or in the environment; without it, images are only fetched."""
+    stopped_service.environment = {"IMGCACHE_TOKEN": "the-right-one"}
+    stopped_service.start()
+    site.answers["/a.jpg"] = jpeg(1)
+    settings = PIPELINE | {"IMGCACHE_URL": stopped_service.url}
+    environment = {"IMGCACHE_TOKEN": "the-right-one" if way == "environment" else ""}
+    if way == "setting":
+        settings["IMGCACHE_TOKEN"] = "the-right-one"
+    items = [{"image_urls": [f"{site.url}/a.jpg"]}]
+    first, second = (crawl(items, settings, environment=environment) for _ in range(2))
+    if way == "neither":
+        assert first.fates == {"failed": 1}
+        assert first.stats["imgcache/error/unauthorized"] >= 1
+    else:
+        assert (first.fates, second.fates) == ({"stored": 1}, {"hit": 1})
+    assert "the-right-one" not in first.log + second.log

@@ -2,10 +2,13 @@
 
 import asyncio
 import sqlite3
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from imgcache_scrapy.entry import content_hash_of
 
@@ -144,6 +147,33 @@ def test_bad_input_is_a_422_that_names_it(http, path, words):
 def test_a_delete_of_a_malformed_hash_is_refused(http, content_hash):
     """Nothing outside of the blobs can be named, whatever the spelling."""
     assert http.delete(f"/images/{content_hash}").status_code in {404, 422}
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.text(min_size=1)
+    | st.text("0123456789abcdefABCDEF", min_size=60, max_size=68)
+    | st.sampled_from(["../", "%2e%2e/", "..\\", "\0", "\n", ";", "?", "#"]).map(
+        lambda bad: f"{NOWHERE[:32]}{bad}{NOWHERE[32:]}"
+    )
+    | st.from_regex(r"[0-9a-f]{64}\s", fullmatch=True)
+)
+def test_no_malformed_hash_reaches_the_cache(http, text):
+    """Whatever stands for a hash, on each route: a 404 or a 422, never a failure."""
+    try:
+        quoted = quote(text, safe="")
+    except UnicodeEncodeError:
+        return
+    for method, route in (
+        ("GET", "images"),
+        ("GET", "images/meta"),
+        ("GET", "serve"),
+        ("DELETE", "images"),
+    ):
+        answer = http.request(method, f"/{route}/{quoted}")
+        # A dot, or a slash, leads to another route.
+        allowed = {404, 422} | ({307, 405} if set(text) & {"/", "."} else set())
+        assert answer.status_code in allowed, (method, route, text)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from tests.server.forms import BOUNDARY, FORM, file, form, part
+
 LIMIT = 100 * 2**20
-BOUNDARY = "imgcache-boundary"
-FORM = f"multipart/form-data; boundary={BOUNDARY}"
 
 
 @pytest.fixture(scope="module")
@@ -22,20 +22,6 @@ def http(shared_service):
 def url():
     """Give a URL that no other test stores."""
     return f"http://{uuid4().hex}.example/a.png"
-
-
-def part(name, value, more="", head=""):
-    data = value if isinstance(value, bytes) else value.encode()
-    disposition = f'Content-Disposition: form-data; name="{name}"{more}\r\n{head}\r\n'
-    return f"--{BOUNDARY}\r\n{disposition}".encode() + data + b"\r\n"
-
-
-def form(*parts):
-    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
-
-
-def file(data):
-    return part("file", data, '; filename="a.png"', "Content-Type: image/png\r\n")
 
 
 def post(http, body, content_type=FORM):
@@ -148,13 +134,14 @@ def test_an_empty_file_is_refused(http, url):
     "parts",
     [
         [file(b"one"), file(b"two")],
-        [file(b"one"), *(part(f"field{n}", "x") for n in range(100))],
+        [file(b"one"), *(part(f"field{n}", "x") for n in range(10_000))],
+        [part("file", b"x", f'; filename="{n}"') for n in range(10_000)],
         [file(b"one"), part("more", b"x" * 2 * 2**20)],
     ],
-    ids=["two files", "many fields", "a huge field"],
+    ids=["two files", "many fields", "many files", "a huge field"],
 )
 def test_a_form_of_too_much_is_refused(http, url, parts):
-    """Two files, a hundred fields or a field of megabytes are no store."""
+    """Two files, ten thousand fields or a field of megabytes are no store."""
     assert_refused(post(http, form(part("url", url), part("client_name", "me"), *parts)))
     assert not knows(http, url)
 

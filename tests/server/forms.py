@@ -1,0 +1,18 @@
+"""Multipart forms as they may come, byte by byte."""
+
+BOUNDARY = "imgcache-boundary"
+FORM = f"multipart/form-data; boundary={BOUNDARY}"
+
+
+def part(name, value, more="", head=""):
+    data = value if isinstance(value, bytes) else value.encode()
+    disposition = f'Content-Disposition: form-data; name="{name}"{more}\r\n{head}\r\n'
+    return f"--{BOUNDARY}\r\n{disposition}".encode() + data + b"\r\n"
+
+
+def form(*parts):
+    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
+
+
+def file(data):
+    return part("file", data, '; filename="a.png"', "Content-Type: image/png\r\n")

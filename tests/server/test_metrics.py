@@ -1,0 +1,154 @@
+"""What Prometheus is told: names, labels, and counts that are right at once."""
+
+import random
+from uuid import uuid4
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+NOWHERE = "0" * 64
+
+
+@pytest.fixture(params=["1", "2"], ids=["one process", "two processes"])
+def http(stopped_service, request):
+    """Open connections to a service, so many that each process answers on some."""
+    stopped_service.options = ("--workers", request.param)
+    stopped_service.start()
+    with Clients(stopped_service.url) as clients:
+        yield clients
+
+
+class Clients:
+    """Sends each request on another one of eight connections."""
+
+    def __init__(self, url):
+        self._clients = [httpx.Client(base_url=url, trust_env=False) for _ in range(8)]
+        self._turn = 0
+
+    def request(self, method, path, **options):
+        self._turn += 1
+        return self._clients[self._turn % 8].request(method, path, **options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for client in self._clients:
+            client.close()
+
+
+def samples(http):
+    """Give every sample by its name and its labels."""
+    answer = http.request("GET", "/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def store(http, url, data):
+    form = {"url": url, "client_name": "me"}
+    return http.request("POST", "/images", data=form, files={"file": ("f", data)})
+
+
+def test_every_count_is_there_from_the_start(http):
+    """The reference's names and labels, each at zero, so that a rate can be computed."""
+    found = samples(http)
+    for name in (
+        ("imgcache_store_total", ("result", "created")),
+        ("imgcache_store_total", ("result", "duplicate")),
+        ("imgcache_lookup_total", ("result", "hit")),
+        ("imgcache_lookup_total", ("result", "miss")),
+        ("imgcache_perceptual_hash_computed_total", ("result", "ok")),
+        ("imgcache_perceptual_hash_computed_total", ("result", "failed")),
+        ("imgcache_similar_search_total",),
+        ("imgcache_image_bytes_count",),
+        ("imgcache_image_bytes_sum",),
+        ("imgcache_image_bytes_bucket", ("le", "+Inf")),
+    ):
+        assert found[name] == 0, name
+
+
+def test_what_was_answered_is_counted(http, photos):
+    """Right after the calls, whichever process answered them."""
+    photo = photos["cat.png"]
+    for _ in range(3):
+        assert store(http, "http://h.example/a", photo).is_success
+    for number in range(4):
+        assert store(http, "http://h.example/b", b"no picture %d" % number).status_code == 201
+    for url, times in (("http://h.example/a", 5), ("http://h.example/none", 6)):
+        for _ in range(times):
+            http.request("GET", "/images/lookup", params={"url": url})
+    urls = ["http://h.example/a", "http://h.example/b", "http://h.example/none"]
+    http.request("POST", "/images/lookup", json={"urls": urls})
+    for _ in range(7):
+        http.request("GET", "/images/similar", params={"perceptual_hash": "0" * 16})
+    for _ in range(8):
+        http.request("GET", f"/images/{NOWHERE}")
+    found = samples(http)
+    sizes = [len(photo)] + 4 * [len(b"no picture 0")]
+    expected = {
+        ("imgcache_store_total", ("result", "created")): 5,
+        ("imgcache_store_total", ("result", "duplicate")): 2,
+        ("imgcache_lookup_total", ("result", "hit")): 5 + 2,
+        ("imgcache_lookup_total", ("result", "miss")): 6 + 1,
+        ("imgcache_perceptual_hash_computed_total", ("result", "ok")): 1,
+        ("imgcache_perceptual_hash_computed_total", ("result", "failed")): 4,
+        ("imgcache_similar_search_total",): 7,
+        ("imgcache_image_bytes_count",): 5,
+        ("imgcache_image_bytes_sum",): sum(sizes),
+        ("imgcache_image_bytes_bucket", ("le", "1024.0")): 4,
+        (
+            "imgcache_request_seconds_count",
+            ("method", "GET"),
+            ("route", "/images/{content_hash}"),
+            ("status", "404"),
+        ): 8,
+    }
+    assert {name: found.get(name) for name in expected} == expected
+
+
+def test_a_refused_store_is_not_counted(http):
+    """Only what was stored is."""
+    assert store(http, "http://h.example/a", b"").status_code == 422
+    found = samples(http)
+    assert found["imgcache_store_total", ("result", "created")] == 0
+    assert found["imgcache_image_bytes_count",] == 0
+
+
+METHODS = ["PUT", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "MKCOL", "LOCK", "PURGE", "REPORT"]
+
+
+def test_no_stranger_makes_series(http):
+    """A thousand paths, hashes, URLs and methods that nobody knows add a handful of series."""
+    rng = random.Random(1)
+
+    def ask(number):
+        word = f"{rng.getrandbits(256):064x}"
+        for method, path in (
+            ("GET", f"/{word}"),
+            ("GET", f"/images/{word}"),
+            (METHODS[number % len(METHODS)], f"/images/{word}"),
+            (METHODS[number % len(METHODS)], "/images/lookup"),
+            ("GET", f"/images/lookup?url=http://{word}.example&bucket={word}"),
+        ):
+            assert http.request(method, path).status_code in {404, 405}
+
+    ask(0)
+    samples(http)
+    before = samples(http).keys()
+    for number in range(1, 200):
+        ask(number)
+    assert samples(http).keys() == before
+
+
+def test_no_series_names_what_was_asked_for(http):
+    """Neither URLs, buckets nor names end in the metrics."""
+    word = uuid4().hex
+    store(http, f"http://{word}.example/{word}?{word}", word.encode())
+    http.request("GET", f"/images/lookup?url=http://{word}.example&bucket={word}")
+    http.request("GET", f"/{word}")
+    assert word not in http.request("GET", "/metrics").text

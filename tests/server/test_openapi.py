@@ -1,0 +1,47 @@
+"""The service against its own OpenAPI document, in whatever schemathesis makes of it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+OPERATIONS = 14
+
+
+@pytest.mark.parametrize(
+    ("seed", "examples"),
+    [
+        (1, 10),
+        *(pytest.param(seed, 300, marks=pytest.mark.endurance) for seed in (2, 3, 4)),
+    ],
+)
+def test_the_service_is_as_its_document_says(service, tmp_path, seed, examples):
+    """Answers, and refusals of what the document forbids; each operation succeeds at times."""
+    noted = tmp_path / "answers"
+    done = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("schemathesis"), "--no-color"),
+            *("--config-file", HERE / "schemathesis.toml"),
+            *("run", f"{service.url}/openapi.json", "--continue-on-failure"),
+            *("--phases", "examples,coverage,fuzzing,stateful"),
+            *("--seed", str(seed), "--max-examples", str(examples)),
+        ],
+        cwd=tmp_path,
+        env=os.environ
+        | {
+            "SCHEMATHESIS_HOOKS": "openapi_hooks",
+            "PYTHONPATH": str(HERE),
+            "ANSWERS": str(noted),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-20_000:]
+    assert f"Tested: {OPERATIONS}" in done.stdout
+    answers = {tuple(line.rsplit(" ", 1)) for line in noted.read_text().splitlines()}
+    assert len({operation for operation, status in answers if status[0] == "2"}) == OPERATIONS
+    assert "Traceback" not in service.log
