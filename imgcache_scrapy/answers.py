@@ -1,6 +1,8 @@
 """What a cache's answers mean: pure functions of status and body."""
 
 import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self, cast
 
 from imgcache_scrapy.entry import Entry, is_content_hash
@@ -94,6 +96,18 @@ def with_distance(entry: Entry, perceptual_hash: str) -> Entry:
     return {**entry, "distance": (int(other, 16) ^ int(perceptual_hash, 16)).bit_count()}
 
 
+def newest_of_urls(entries: Iterable[Entry]) -> list[Entry]:
+    """Give one entry per URL, newest first, whatever the service gave."""
+    newest: dict[str, Entry] = {}
+    for entry in sorted(entries, key=_lookup_time, reverse=True):
+        newest.setdefault(entry["url"], entry)
+    return list(newest.values())
+
+
+def _lookup_time(entry: Entry) -> datetime:
+    return datetime.fromisoformat(entry["lookup_time"])
+
+
 def _object(body: Any) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ProtocolError(f"the answer should be an object, not {type(body).__name__}")
@@ -124,4 +138,14 @@ def _entry(body: Any) -> Entry:
             f"the answer is no entry ({', '.join(wrong) or 'content_hash'}): "
             "is this the address of a cache?"
         )
-    return cast("Entry", entry)
+    try:
+        times = {name: _with_offset(entry[name]) for name in ("lookup_time", "created_at")}
+    except ValueError as error:
+        raise ProtocolError(f"the answer is no entry: {error}") from error
+    return cast("Entry", entry | times)
+
+
+def _with_offset(time: str) -> str:
+    """Say that a time is UTC's, which the reference service leaves out."""
+    moment = datetime.fromisoformat(time)
+    return time if moment.tzinfo else moment.replace(tzinfo=UTC).isoformat()

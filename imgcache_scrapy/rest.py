@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from imgcache_scrapy.answers import Answer, with_distance
+from imgcache_scrapy.answers import Answer, newest_of_urls, with_distance
 from imgcache_scrapy.entry import Entry, content_hash_of
 from imgcache_scrapy.errors import InvalidRequestError, NotFoundError, UnavailableError
 from imgcache_scrapy.joining import Calls
@@ -96,7 +96,8 @@ class RestRoad:
     async def search(self, part: str, bucket: str | None, limit: int | None) -> list[Entry]:
         """As `AsyncImgCacheClient.search`."""
         query = {"url_contains": part, **_named(bucket=bucket, limit=limit)}
-        return (await self._send("GET", "/images/search", params=query)).entries()[:limit]
+        entries = (await self._send("GET", "/images/search", params=query)).entries()
+        return newest_of_urls(entries)[:limit]
 
     async def similar(
         self, perceptual_hash: str, max_distance: int, bucket: str | None, limit: int | None

@@ -22,6 +22,8 @@ from imgcache_scrapy.entry import Entry
 from imgcache_scrapy.errors import ConfigurationError
 
 _SCHEMA_LOCK = ["0" * 64]
+# So many rows are fetched at a time.
+_MANY = 1000
 
 _bands = [_image.c[f"band{i}"] for i in range(BAND_COUNT)]
 _newest_last = (_capture.c.lookup_time, _capture.c.id)
@@ -151,7 +153,7 @@ class Catalog:
             if few is not None:
                 query = query.where(_capture.c.id.in_(few))
             # One by one, since with a limit the first ones are enough.
-            streaming = connection.execution_options(yield_per=1000)
+            streaming = connection.execution_options(yield_per=min(limit or _MANY, _MANY))
             with streaming.execute(query.order_by(*newest_first)) as rows:
                 return list(islice(_newest_of_urls(rows.mappings()), limit))
 

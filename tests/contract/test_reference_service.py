@@ -4,7 +4,7 @@ It refuses whatever it does not know: our clients ask it for nothing that the re
 """
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import imgcache_client
@@ -191,10 +191,23 @@ def test_what_the_service_cannot_count_is_an_error_of_ours(client):
         client.stats()
 
 
-@pytest.mark.xfail(reason="entries of the service pass through as they are", strict=True)
 def test_times_have_an_offset(client, site):
     """The service tells times as `utcnow()` does; an entry of ours says that they are UTC."""
     moment = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
     stored = client.store(f"{site}/a", site.encode(), "me", moment)
     assert datetime.fromisoformat(stored["lookup_time"]) == moment
     assert datetime.fromisoformat(client.lookup(f"{site}/a")["created_at"]).tzinfo == UTC
+
+
+def test_a_search_gives_one_entry_per_url_newest_first(client, site):
+    """The service gives all there is, as it was stored."""
+    moment = datetime(2025, 1, 2, tzinfo=UTC)
+    for number, (name, day) in enumerate([("a", 1), ("b", 3), ("a", 4), ("c", 2)]):
+        data = f"{site} {number}".encode()
+        client.store(f"{site}/{name}", data, "me", moment + timedelta(days=day))
+    found = client.search(site)
+    assert [(entry["url"][-1], entry["lookup_time"][8:10]) for entry in found] == [
+        ("a", "06"),
+        ("b", "05"),
+        ("c", "04"),
+    ]
