@@ -18,7 +18,6 @@ from imgcache_scrapy.entry import (
     MAX_DISTANCE,
     PERCEPTUAL_HASH_PATTERN,
     Entry,
-    checked_image,
     checked_limit,
     checked_text,
     checked_token,
@@ -104,10 +103,13 @@ class AsyncImgCacheClient:
             InvalidRequestError: there are no bytes, or the URL is none.
             TooLargeError: there are more bytes than the cache takes.
         """
+        if not isinstance(file_bytes, bytes) or not file_bytes:
+            raise InvalidRequestError(
+                f"an image must be bytes and not empty, got {type(file_bytes).__name__}"
+            )
         return await self._road.store(
             cache_key(url),
-            # Here, since a service would hang up in mid-upload, which looks like a broken line.
-            checked_image(file_bytes),
+            file_bytes,
             checked_text("a client's name", client_name),
             bucket=self._or_own(bucket),
             lookup_time=_time(lookup_time),

@@ -6,7 +6,7 @@ import re
 # Pydantic, which describes entries in the API, cannot read typing's own before Python 3.12.
 from typing_extensions import NotRequired, TypedDict  # noqa: UP035
 
-from imgcache_scrapy.errors import ConfigurationError, InvalidRequestError, TooLargeError
+from imgcache_scrapy.errors import ConfigurationError, InvalidRequestError
 
 HASH_PATTERN = r"^[0-9a-f]{64}$"
 PERCEPTUAL_HASH_PATTERN = r"^[0-9a-f]{16}$"
@@ -16,7 +16,6 @@ MAX_TEXT = 4096
 MAX_LIMIT = 2**31 - 1
 MAX_IMAGE_BYTES = 100 * 2**20
 """Larger images are refused."""
-TOO_LARGE = f"an image must not be larger than {MAX_IMAGE_BYTES} bytes"
 
 
 class Entry(TypedDict):
@@ -63,22 +62,6 @@ def content_hash_of(data: bytes) -> str:
 def is_content_hash(text: object) -> bool:
     """Tell whether this is a content hash: 64 hex digits in lower case."""
     return isinstance(text, str) and re.fullmatch("[0-9a-f]{64}", text) is not None
-
-
-def checked_image(data: object) -> bytes:
-    """Refuse what no cache keeps as an image.
-
-    Raises:
-        InvalidRequestError: no bytes.
-        TooLargeError: more than `MAX_IMAGE_BYTES`.
-    """
-    if not isinstance(data, bytes) or not data:
-        raise InvalidRequestError(
-            f"an image must be bytes and not empty, got {type(data).__name__}"
-        )
-    if len(data) > MAX_IMAGE_BYTES:
-        raise TooLargeError(TOO_LARGE)
-    return data
 
 
 def checked_text(what: str, text: object) -> str:

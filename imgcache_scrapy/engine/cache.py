@@ -15,10 +15,11 @@ from imgcache_scrapy.engine.blobs import open_blobs
 from imgcache_scrapy.engine.catalog import Catalog
 from imgcache_scrapy.engine.decoder import Decoder
 from imgcache_scrapy.engine.rows import Capture, Image
-from imgcache_scrapy.entry import Entry, checked_image, content_hash_of
+from imgcache_scrapy.entry import MAX_IMAGE_BYTES, Entry, content_hash_of
 from imgcache_scrapy.errors import (
     InvalidRequestError,
     NotFoundError,
+    TooLargeError,
     UnavailableError,
 )
 from imgcache_scrapy.formats import sniff
@@ -78,8 +79,12 @@ class Store:
             InvalidRequestError: there are no bytes.
             TooLargeError: there are more than `MAX_IMAGE_BYTES`.
         """
+        if not data:
+            raise InvalidRequestError("an image must not be empty")
+        if len(data) > MAX_IMAGE_BYTES:
+            raise TooLargeError(f"an image must not be larger than {MAX_IMAGE_BYTES} bytes")
         name = filename or filename_of(url)
-        return cls(Capture(url, bucket, client_name, name, _utc(lookup_time)), checked_image(data))
+        return cls(Capture(url, bucket, client_name, name, _utc(lookup_time)), data)
 
 
 def on_catalog(call: Callable[P, T]) -> Callable[P, T]:

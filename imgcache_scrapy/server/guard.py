@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imgcache_scrapy.entry import MAX_IMAGE_BYTES, TOO_LARGE
+from imgcache_scrapy.entry import MAX_IMAGE_BYTES
 from imgcache_scrapy.errors import UnauthorizedError
 from imgcache_scrapy.server.problems import problem
 
@@ -103,5 +103,8 @@ class _Body:
         self._is_complete = not message.get("more_body", False)
         self.size += len(message.get("body", b""))
         if self.size > MAX_BODY_BYTES:
-            raise HTTPException(413, TOO_LARGE)
+            raise HTTPException(413, _TOO_LARGE)
         return message
+
+
+_TOO_LARGE = f"an image must not be larger than {MAX_IMAGE_BYTES} bytes"

@@ -1,4 +1,4 @@
-"""HTTP as uvicorn speaks it, with bounds on the head of a request, of which it has none."""
+"""HTTP as uvicorn speaks it, with bounds on heads and on stalled answers, which it has not."""
 
 import asyncio
 from typing import Any
@@ -10,14 +10,17 @@ _MAX_HEAD_BYTES = 2**17
 
 
 class ImpatientProtocol(HttpToolsProtocol):
-    """Closes a connection on which no head of a request is complete in time, or it has no end.
+    """Closes a connection whose client sends no whole head, or takes nothing of an answer.
 
     Attributes:
         head_seconds: for a whole head.
+        send_seconds: without the client having taken anything of an answer.
     """
 
     head_seconds: float = 20
+    send_seconds: float = 20
     _timer: asyncio.TimerHandle | None = None
+    _send_timer: asyncio.TimerHandle | None = None
     # Since the last head or piece of a body: what is kept without the app having seen it.
     _unseen = 0
 
@@ -58,9 +61,20 @@ class ImpatientProtocol(HttpToolsProtocol):
         if self.cycle.response_complete:
             self._wait()
 
+    def pause_writing(self) -> None:
+        """Watch whether the client takes what is kept for it."""
+        super().pause_writing()
+        self._watch(-1)
+
+    def resume_writing(self) -> None:
+        """Watch no longer."""
+        self._stop_watching()
+        super().resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop the clocks."""
         self._stop()
+        self._stop_watching()
         super().connection_lost(exc)
 
     def _wait(self) -> None:
@@ -71,6 +85,19 @@ class ImpatientProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _watch(self, left_before: int) -> None:
+        transport: Any = self.transport
+        left = transport.get_write_buffer_size()
+        if left == left_before:
+            transport.abort()
+        else:
+            self._send_timer = self.loop.call_later(self.send_seconds, self._watch, left)
+
+    def _stop_watching(self) -> None:
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
 
     def _give_up(self) -> None:
         transport: Any = self.transport

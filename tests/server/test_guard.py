@@ -40,7 +40,7 @@ from imgcache_scrapy.server.protocol import ImpatientProtocol
 
 
 class HastyProtocol(ImpatientProtocol):
-    head_seconds = 2
+    head_seconds = send_seconds = 2
 
 
 app = BoundedBodies(create_app(open_cache(Path("imgcache")), owns_cache=True), seconds=2)
@@ -418,6 +418,42 @@ def test_stalled_uploads_hold_a_bounded_share_of_the_memory(service):
     wait_until_uploads_work(service)
     with ImgCacheClient(service.url) as client, pytest.raises(NotFoundError):
         client.get_bytes(NOWHERE)
+
+
+def test_answers_that_nobody_takes_are_thrown_away(hasty):
+    """Twenty that ask for a large image and read nothing are cut off, and their memory is free."""
+    with ImgCacheClient(hasty.url) as client:
+        content_hash = client.store("http://h.example/l", bytes(40_000_000), "me")["content_hash"]
+        get = f"GET /images/{content_hash} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
+        sockets = [socket.create_connection(("127.0.0.1", hasty.port)) for _ in range(20)]
+        for each in sockets:
+            each.sendall(get)
+        time.sleep(1)
+        connections = psutil.Process(hasty.process.pid).net_connections
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            time.sleep(0.1)
+            if sum(c.status == psutil.CONN_ESTABLISHED for c in connections()) <= 1:
+                break
+        else:
+            pytest.fail("they are still open")
+        assert len(client.get_bytes(content_hash)) == 40_000_000
+    for each in sockets:
+        each.close()
+
+
+def test_a_slow_reader_gets_all_of_it(hasty):
+    """Who takes longer than the patience, but goes on taking, is served to the end."""
+    with ImgCacheClient(hasty.url) as client:
+        content_hash = client.store("http://h.example/l", bytes(20_000_000), "me")["content_hash"]
+    get = f"GET /images/{content_hash} HTTP/1.1\r\nConnection: close\r\n\r\n".encode()
+    size = 0
+    with socket.create_connection(("127.0.0.1", hasty.port)) as connection:
+        connection.sendall(get)
+        while piece := connection.recv(400_000):
+            size += len(piece)
+            time.sleep(0.1)
+    assert size > 20_000_000
 
 
 def is_refused(connection):

@@ -128,11 +128,13 @@ def test_a_lost_database_tells_no_secret(outgrown, postgresql):
         {"IMGCACHE_DATABASE_URL": f"postgresql+psycopg://me:{PASSWORD}@h:port/cache"},
         {"IMGCACHE_DATABASE_URL": f"postgresql+nodriver://me:{PASSWORD}@h/cache"},
         {"IMGCACHE_DATABASE_URL": f"nonsense {PASSWORD}"},
+        # As a password with a slash reads that nobody quoted.
+        {"IMGCACHE_DATABASE_URL": f"postgresql+psycopg://me:{PASSWORD}/x@h/cache"},
         {"IMGCACHE_BLOBS_URL": f"nonsense://me:{PASSWORD}@bucket"},
         {"IMGCACHE_BLOBS_URL": f"nonsense {PASSWORD}"},
         {"IMGCACHE_TOKEN": f"{TOKEN}-ö"},
     ],
-    ids=range(8),
+    ids=range(9),
 )
 @pytest.mark.parametrize("command", ["serve", "stats"])
 def test_a_command_that_fails_tells_no_secret(tmp_path, environment, command):
