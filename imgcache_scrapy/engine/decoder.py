@@ -23,7 +23,7 @@ REPLY = struct.Struct("!IIQ")
 SMALL_ONLY = "--small-only"
 """What makes a child decode only what is decoded in no time."""
 
-PATIENCE = 2.0
+PATIENCE = 1.5
 """Seconds that pictures may take which are examined together."""
 
 _WATCH_INTERVAL = 0.1
@@ -63,15 +63,21 @@ class Decoders:
 
         Returns:
             The facts of each, `NO_FACTS` when they cannot be had within the limits, or not within
-            `PATIENCE` for all the small ones and as much for the large ones.
+            `PATIENCE` for all.
         """
-        found = self._small.facts_of_many(pictures)
-        costly = [i for i, facts in enumerate(found) if facts == COSTLY]
-        for i, facts in zip(
-            costly, self._large.facts_of_many([pictures[i] for i in costly]), strict=True
-        ):
-            found[i] = NO_FACTS if facts == COSTLY else facts
-        return found
+        self._small.start()
+        deadline = time.monotonic() + PATIENCE
+        found = [self._small.facts(picture, deadline) for picture in pictures]
+        if COSTLY in found:
+            deadline += self._large.start()
+        return [
+            self._whatever_it_costs(picture, deadline) if facts == COSTLY else facts
+            for picture, facts in zip(pictures, found, strict=True)
+        ]
+
+    def _whatever_it_costs(self, picture: bytes, deadline: float) -> Facts:
+        facts = self._large.facts(picture, deadline)
+        return NO_FACTS if facts == COSTLY else facts
 
     def close(self) -> None:
         """End the children."""
@@ -99,15 +105,17 @@ class Decoder:
         self._ended = Event()
         self._watcher = Thread()
 
-    def facts_of_many(self, pictures: Sequence[bytes]) -> list[Facts]:
-        """Tell the size and the perceptual hash of each picture, within `PATIENCE` for all."""
-        if not pictures:
-            return []
+    def start(self) -> float:
+        """Start the child where there is none, which is not the next picture's fault.
+
+        Returns:
+            How many seconds that took.
+        """
+        before = time.monotonic()
         if self._child is None:
-            with self._lock:  # Starting is not their fault.
+            with self._lock, suppress(OSError):
                 self._live_child()
-        deadline = time.monotonic() + PATIENCE
-        return [self.facts(picture, deadline) for picture in pictures]
+        return time.monotonic() - before
 
     def facts(self, data: bytes, deadline: float = math.inf) -> Facts:
         """Tell the size and the perceptual hash of a picture.
@@ -124,6 +132,8 @@ class Decoder:
         if not self._lock.acquire(timeout=patience):
             return NO_FACTS
         try:
+            if time.monotonic() >= deadline:
+                return NO_FACTS
             return self._ask(data, deadline)
         except (OSError, struct.error):
             self._end_child()

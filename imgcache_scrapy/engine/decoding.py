@@ -20,6 +20,7 @@ from PIL import (
     Image,
     ImageFile,
     JpegImagePlugin,
+    PngImagePlugin,
     TiffImagePlugin,  # noqa: F401
     WebPImagePlugin,  # noqa: F401
 )
@@ -71,6 +72,7 @@ SMALL = Limits(4_000_000, 0.1)
 REDUCED_SIDE = 256
 """Pixels that the short side of a JPEG keeps at least when it is decoded at a reduced scale."""
 
+PngImagePlugin.MAX_TEXT_MEMORY = 8 << 20
 # Otherwise each core gets one, and a large machine has no address space left for the picture.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 

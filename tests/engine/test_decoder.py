@@ -146,11 +146,11 @@ def test_memory_limit(decoder: Decoder) -> None:
 def test_small_pictures_do_not_wait_for_large_ones() -> None:
     """While a large picture keeps its child busy, a small one is decoded by another."""
     decoders = Decoders()
-    assert decoders.facts_of_many([png(5_000, 5_000)]) == [Facts(5_000, 5_000, 0)]
+    assert decoders.facts_of_many([png(3_000, 2_000)]) == [Facts(3_000, 2_000, 0)]
     large = child_pid(decoders._large)
     os.kill(large, signal.SIGSTOP)
     with ThreadPoolExecutor(1) as threads:
-        stuck = threads.submit(decoders.facts_of_many, [png(5_000, 5_000)])
+        stuck = threads.submit(decoders.facts_of_many, [png(3_000, 2_000)])
         assert decoders.facts_of_many([picture()]) == [facts_of(picture())]
         assert not stuck.done()
         assert stuck.result() == [NO_FACTS]
@@ -160,10 +160,10 @@ def test_small_pictures_do_not_wait_for_large_ones() -> None:
 def test_pictures_that_come_together_are_examined_in_time() -> None:
     """However many large pictures come at once, all are done with in time, and small ones first."""
     decoders = Decoders()
-    decoders.facts_of_many([png(5_000, 5_000), picture()])
+    decoders.facts_of_many([png(3_000, 2_000), picture()])
     os.kill(child_pid(decoders._large), signal.SIGSTOP)
     start = time.monotonic()
-    found = decoders.facts_of_many([png(5_000, 4_000)] * 15 + [picture()])
+    found = decoders.facts_of_many([png(3_000, 2_000)] * 15 + [picture()])
     assert found == [NO_FACTS] * 15 + [facts_of(picture())]
     assert time.monotonic() - start < 2 * PATIENCE
     decoders.close()
