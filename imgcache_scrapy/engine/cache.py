@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 
 from imgcache_scrapy.engine.blobs import open_blobs
 from imgcache_scrapy.engine.catalog import Catalog
-from imgcache_scrapy.engine.decoder import Decoder
+from imgcache_scrapy.engine.decoder import Decoders, Facts
 from imgcache_scrapy.engine.rows import Capture, Image
 from imgcache_scrapy.entry import MAX_IMAGE_BYTES, Entry, content_hash_of
 from imgcache_scrapy.errors import (
@@ -127,7 +127,7 @@ class ImageCache:
     def __init__(self, database_url: str | URL, blobs_url: str) -> None:
         self._catalog = on_catalog(Catalog)(database_url)
         self._blobs = open_blobs(blobs_url)
-        self._decoder = Decoder()
+        self._decoders = Decoders()
 
     @classmethod
     def in_folder(cls, folder: Path) -> Self:
@@ -161,7 +161,11 @@ class ImageCache:
         blobs = {name: store.data for name, store in zip(hashes, stores, strict=True)}
         images = self._catalog.images(blobs)
         new = {name: data for name, data in blobs.items() if name not in images}
-        images |= {name: self._examined(name, data) for name, data in new.items()}
+        facts = self._decoders.facts_of_many(list(new.values()))
+        images |= {
+            name: _examined(name, data, found)
+            for (name, data), found in zip(new.items(), facts, strict=True)
+        }
         # Before the transaction, so that it need not hold others up.
         self._blobs.put_many(new)
         with self._catalog.exclusive(blobs) as writing:
@@ -177,13 +181,6 @@ class ImageCache:
             return writing.record(
                 [(images[name], store.capture) for name, store in zip(hashes, stores, strict=True)]
             )
-
-    def _examined(self, content_hash: str, data: bytes) -> Image:
-        facts = self._decoder.facts(data)
-        text = None if facts.perceptual_hash is None else f"{facts.perceptual_hash:016x}"
-        return Image(
-            content_hash, sniff(data) or UNKNOWN_TYPE, len(data), facts.width, facts.height, text
-        )
 
     def get_bytes(self, content_hash: str, bucket: str = "") -> tuple[bytes, str]:
         """Read an image, checked against its hash; damage that is found is noted.
@@ -295,10 +292,17 @@ class ImageCache:
             raise UnavailableError("; ".join(troubles))
 
     def close(self) -> None:
-        """End the decoder, close the catalog and the storage."""
-        self._decoder.close()
+        """End the decoders, close the catalog and the storage."""
+        self._decoders.close()
         self._catalog.close()
         self._blobs.close()
+
+
+def _examined(content_hash: str, data: bytes, facts: Facts) -> Image:
+    text = None if facts.perceptual_hash is None else f"{facts.perceptual_hash:016x}"
+    return Image(
+        content_hash, sniff(data) or UNKNOWN_TYPE, len(data), facts.width, facts.height, text
+    )
 
 
 def _utc(time: datetime | None) -> datetime:

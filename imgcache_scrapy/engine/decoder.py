@@ -6,9 +6,13 @@ import struct
 import subprocess
 import sys
 import time
-from contextlib import suppress
-from threading import Event, Lock, Thread
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from threading import TIMEOUT_MAX, Event, Lock, Thread
 from typing import IO, NamedTuple, cast
+
+READY = b"."
+"""What the child writes when it has started."""
 
 REQUEST = struct.Struct("!Q")
 """What precedes a picture on its way to the child: its size in bytes."""
@@ -16,8 +20,14 @@ REQUEST = struct.Struct("!Q")
 REPLY = struct.Struct("!IIQ")
 """What comes back: width, height, perceptual hash; all zero for `NO_FACTS`."""
 
+SMALL_ONLY = "--small-only"
+"""What makes a child decode only what is decoded in no time."""
+
+PATIENCE = 1.5
+"""Seconds that pictures may take which are examined together."""
 
 _WATCH_INTERVAL = 0.1
+_START_SECONDS = 20
 
 
 class Facts(NamedTuple):
@@ -37,6 +47,43 @@ class Facts(NamedTuple):
 NO_FACTS = Facts(None, None, None)
 """Of a picture that cannot or may not be decoded."""
 
+COSTLY = Facts(0, 1, 0)
+"""Of a picture that costs more than the child may spend."""
+
+
+class Decoders:
+    """Two child programs, so that small pictures never wait for large ones."""
+
+    def __init__(self) -> None:
+        self._small = Decoder(time_limit=1.0, small_only=True)
+        self._large = Decoder()
+
+    def facts_of_many(self, pictures: Sequence[bytes]) -> list[Facts]:
+        """Tell the size and the perceptual hash of each picture, small ones first.
+
+        Returns:
+            The facts of each, `NO_FACTS` when they cannot be had within the limits, or not within
+            `PATIENCE` for all.
+        """
+        self._small.start()
+        deadline = time.monotonic() + PATIENCE
+        found = [self._small.facts(picture, deadline) for picture in pictures]
+        if COSTLY in found:
+            deadline += self._large.start()
+        return [
+            self._whatever_it_costs(picture, deadline) if facts == COSTLY else facts
+            for picture, facts in zip(pictures, found, strict=True)
+        ]
+
+    def _whatever_it_costs(self, picture: bytes, deadline: float) -> Facts:
+        facts = self._large.facts(picture, deadline)
+        return NO_FACTS if facts == COSTLY else facts
+
+    def close(self) -> None:
+        """End the children."""
+        self._small.close()
+        self._large.close()
+
 
 class Decoder:
     """One child program that decodes for any number of threads, which queue for it.
@@ -46,55 +93,88 @@ class Decoder:
 
     Args:
         time_limit: seconds of wall time for one picture, from sending it to the answer.
+        small_only: whether only what is decoded in no time is decoded at all.
     """
 
-    def __init__(self, time_limit: float = 4.0) -> None:
+    def __init__(self, time_limit: float = PATIENCE, *, small_only: bool = False) -> None:
         self._time_limit = time_limit
+        self._options = [SMALL_ONLY] if small_only else []
         self._lock = Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._deadline = math.inf
         self._ended = Event()
         self._watcher = Thread()
 
-    def facts(self, data: bytes) -> Facts:
+    def start(self) -> float:
+        """Start the child where there is none, which is not the next picture's fault.
+
+        Returns:
+            How many seconds that took.
+        """
+        before = time.monotonic()
+        if self._child is None:
+            with self._lock, suppress(OSError):
+                self._live_child()
+        return time.monotonic() - before
+
+    def facts(self, data: bytes, deadline: float = math.inf) -> Facts:
         """Tell the size and the perceptual hash of a picture.
 
         Args:
             data: the whole picture, of whatever format; it may be broken or hostile.
+            deadline: when to give it up, by the monotonic clock.
 
         Returns:
-            Its facts, or `NO_FACTS` when they cannot be had within the limits.
+            Its facts, `COSTLY` when they cost more than the child may spend, or `NO_FACTS` when
+            they cannot be had.
         """
-        with self._lock:
-            try:
-                return self._ask(data)
-            except (OSError, struct.error):
-                self._end_child()
+        patience = min(max(deadline - time.monotonic(), 0), TIMEOUT_MAX)
+        if not self._lock.acquire(timeout=patience):
+            return NO_FACTS
+        try:
+            if time.monotonic() >= deadline:
                 return NO_FACTS
-            except BaseException:
-                # Interrupted halfway: the next picture would get this one's answer.
-                self._end_child()
-                raise
+            return self._ask(data, deadline)
+        except (OSError, struct.error):
+            self._end_child()
+            return NO_FACTS
+        except BaseException:
+            # Interrupted halfway: the next picture would get this one's answer.
+            self._end_child()
+            raise
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """End the child, after the picture it is at; a later picture would start a new one."""
         with self._lock:
             self._end_child()
 
-    def _ask(self, data: bytes) -> Facts:
+    def _ask(self, data: bytes, deadline: float) -> Facts:
         child = self._live_child()
         requests, replies = cast("IO[bytes]", child.stdin), cast("IO[bytes]", child.stdout)
-        deadline = self._deadline = time.monotonic() + self._time_limit
-        try:
+        deadline = min(deadline, time.monotonic() + self._time_limit)
+        with self._killing_at(deadline):
             requests.write(REQUEST.pack(len(data)))
             requests.write(data)
             requests.flush()
             reply = Facts(*REPLY.unpack(replies.read(REPLY.size)))
+        return reply if any(reply) else NO_FACTS
+
+    @contextmanager
+    def _killing_at(self, deadline: float) -> Iterator[None]:
+        """Have the child killed at this time, which ends all waiting for it.
+
+        Raises:
+            TimeoutError: it may have been killed, even if an answer came.
+        """
+        self._deadline = deadline
+        try:
+            yield
         finally:
             self._deadline = math.inf
-        if time.monotonic() >= deadline:  # The answer came, but the child may have been killed.
+        if time.monotonic() >= deadline:
             raise TimeoutError
-        return reply if reply.width else NO_FACTS
 
     def _watch(self, child: subprocess.Popen[bytes]) -> None:
         """Kill a child that is late, which ends all waiting for it; a timer a picture is dear."""
@@ -105,10 +185,12 @@ class Decoder:
     def _live_child(self) -> subprocess.Popen[bytes]:
         if self._child is None or self._child.poll() is not None:
             self._end_child()
-            self._child = _start_child()
+            self._child = _start_child(self._options)
             self._ended.clear()
             self._watcher = Thread(target=self._watch, args=[self._child], daemon=True)
             self._watcher.start()
+            with self._killing_at(time.monotonic() + _START_SECONDS):
+                cast("IO[bytes]", self._child.stdout).read(len(READY))
         return self._child
 
     def _end_child(self) -> None:
@@ -121,9 +203,9 @@ class Decoder:
             self._watcher.join()
 
 
-def _start_child() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "imgcache_scrapy.engine.decoding"],
+def _start_child(options: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - the options are this file's
+        [sys.executable, "-m", "imgcache_scrapy.engine.decoding", *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -3,8 +3,11 @@
 import math
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,34 +18,67 @@ from PIL import (
     ExifTags,
     IcoImagePlugin,  # noqa: F401
     Image,
+    ImageFile,
     JpegImagePlugin,
+    PngImagePlugin,
     TiffImagePlugin,  # noqa: F401
     WebPImagePlugin,  # noqa: F401
 )
 
-from imgcache_scrapy.engine.decoder import NO_FACTS, REPLY, REQUEST, Facts
+from imgcache_scrapy.engine.decoder import (
+    COSTLY,
+    NO_FACTS,
+    READY,
+    REPLY,
+    REQUEST,
+    SMALL_ONLY,
+    Facts,
+)
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "ICO")
 """Pillow's names of the formats that are decoded; "JPEG" includes MPO."""
 
-MAX_PIXELS = 100_000_000
-"""Pictures with more of them are not decoded."""
+MAX_PIXELS = 25_000_000
+"""Pictures with more of them are not decoded, but for JPEGs, of which most are skipped."""
+
+MAX_JPEG_PIXELS = 100_000_000
+"""JPEGs with more of them are not decoded."""
 
 MAX_SCANS = 100
-"""JPEGs with more of them are not decoded: each can cost a pass over all pixels."""
+"""JPEGs with more of them are not decoded."""
 
-MEMORY_LIMIT = 1 << 30
-"""Bytes of address space for the program."""
+SCANS_PER_PIXEL = 16
+"""How often a scan of a JPEG may pass a pixel at the cost of decoding one of another format."""
+
+MEMORY_LIMIT = 280 << 20
+"""Bytes of address space that pictures may cost, beyond what the program has before the first."""
+
+
+class Limits(NamedTuple):
+    """What one picture may cost.
+
+    Attributes:
+        pixels: how many are decoded.
+        seconds: of processor time, checked wherever Python runs; 0 for no limit.
+    """
+
+    pixels: int
+    seconds: float
+
+
+LARGE = Limits(MAX_PIXELS, 0)
+SMALL = Limits(4_000_000, 0.1)
 
 REDUCED_SIDE = 256
 """Pixels that the short side of a JPEG keeps at least when it is decoded at a reduced scale."""
 
-# Pillow only warns up to twice this number.
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+PngImagePlugin.MAX_TEXT_MEMORY = 8 << 20
 # Otherwise each core gets one, and a large machine has no address space left for the picture.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 _Floats = npt.NDArray[np.float64]
+
+_JPEG, _SCAN = b"\xff\xd8\xff", b"\xff\xda"
 
 _SIDE, _KEPT = 32, 8
 _EIGHTH = math.pi / 4
@@ -71,26 +107,37 @@ _FIRST_SIDEWAYS = 5
 def main() -> None:
     """Answer pictures until stdin ends. What ends the program earlier, the parent copes with."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGPROF, _give_up)
+    limits = SMALL if SMALL_ONLY in sys.argv else LARGE
     _limit_memory()
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
+    replies.write(READY)
+    replies.flush()
     while header := requests.read(REQUEST.size):
-        facts = facts_of(requests.read(*REQUEST.unpack(header)))
+        facts = facts_of(requests.read(*REQUEST.unpack(header)), limits)
         replies.write(REPLY.pack(*(fact or 0 for fact in facts)))
         replies.flush()
 
 
-def facts_of(data: bytes) -> Facts:
+def facts_of(data: bytes, limits: Limits = LARGE) -> Facts:
     """Decode the first frame of a picture.
 
     Args:
         data: the whole picture.
+        limits: what it may cost.
 
     Returns:
-        Its size as displayed and its perceptual hash, or `NO_FACTS` when it is of a format not in
-        `FORMATS`, is broken or exceeds a limit of this module.
+        Its size as displayed and its perceptual hash; `COSTLY` when it costs more; `NO_FACTS` when
+        it is of a format not in `FORMATS`, is broken or exceeds a limit of this module.
     """
+    # This holds for what is inside of icons, too. Pillow only warns up to twice the number.
+    Image.MAX_IMAGE_PIXELS = limits.pixels // 2
     try:
-        return _decode(data)
+        with _processor_time(limits.seconds):
+            return _decode(data)
+    except (Image.DecompressionBombError, TimeoutError):
+        return COSTLY
     except Exception:  # There is hardly one that no plugin of Pillow raises.
         return NO_FACTS
 
@@ -114,18 +161,37 @@ def phash(image: Image.Image) -> int:
 
 
 def _limit_memory() -> None:
-    if sys.platform != "win32":
+    """Limit the memory where the system tells how much there is (Linux)."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
         import resource  # noqa: PLC0415
 
-        # Refused where a tighter limit holds, or (macOS) where more is reserved from the start.
-        with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+        limit = int(statm.read_text().split()[0]) * resource.getpagesize() + MEMORY_LIMIT
+        with suppress(ValueError, OSError):  # Refused where a tighter limit holds.
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+@contextmanager
+def _processor_time(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError when this takes longer, where the system can tell (not on Windows)."""
+    if not seconds or sys.platform == "win32":
+        yield
+        return
+    # Again and again, lest a plugin take the error for one of the picture's.
+    signal.setitimer(signal.ITIMER_PROF, seconds, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _give_up(_signal: int, _frame: object) -> None:
+    if signal.getitimer(signal.ITIMER_PROF) != (0, 0):  # Otherwise it is done.
+        raise TimeoutError
 
 
 def _decode(data: bytes) -> Facts:
-    image = Image.open(BytesIO(data), formats=FORMATS)
-    if isinstance(image, JpegImagePlugin.JpegImageFile) and data.count(b"\xff\xda") > MAX_SCANS:
-        return NO_FACTS
+    image = _opened(data)
     width, height = _load(image)
     orientation = _orientation(image)
     if orientation >= _FIRST_SIDEWAYS:
@@ -135,11 +201,29 @@ def _decode(data: bytes) -> Facts:
     return Facts(width, height, phash(image))
 
 
+def _opened(data: bytes) -> ImageFile.ImageFile:
+    if not data.startswith(_JPEG):
+        return Image.open(BytesIO(data), formats=FORMATS)
+    # Not by `open`, which would refuse it by its full size.
+    image = JpegImagePlugin.JpegImageFile(BytesIO(data))
+    scans = data.count(_SCAN)
+    if scans > MAX_SCANS or math.prod(image.size) > MAX_JPEG_PIXELS:
+        raise ValueError
+    _refuse_beyond_limit(math.prod(image.size) * scans // SCANS_PER_PIXEL)
+    return image
+
+
+def _refuse_beyond_limit(pixels: int) -> None:
+    if pixels > 2 * (Image.MAX_IMAGE_PIXELS or 0):
+        raise Image.DecompressionBombError
+
+
 def _load(image: Image.Image) -> tuple[int, int]:
     """Decode, at a reduced scale where the format allows that, and tell the full size."""
     size = image.size
     is_large = min(size) >= 2 * REDUCED_SIDE
     is_reduced = is_large and image.draft("L", (REDUCED_SIDE, REDUCED_SIDE)) is not None
+    _refuse_beyond_limit(math.prod(image.size))
     image.load()
     # The directory of an ICO may be wrong about the size, and its pixels right.
     return size if is_reduced else image.size
@@ -160,7 +244,7 @@ def _orientation(image: Image.Image) -> int:
 def _on_white(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
         return image
-    picture = image.convert("RGBA")
+    picture = image if image.mode == "RGBA" else image.convert("RGBA")
     white = Image.new("RGB", image.size, "white")
     white.paste(picture, mask=picture)
     return white

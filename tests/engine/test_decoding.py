@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageDraw, ImageOps
 
-from imgcache_scrapy.engine.decoder import NO_FACTS, Facts
+from imgcache_scrapy.engine.decoder import COSTLY, NO_FACTS, Facts
 from imgcache_scrapy.engine.decoding import MAX_SCANS, REDUCED_SIDE, _load, facts_of, phash
 
 LOSSLESS = {"PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}}
@@ -111,7 +111,7 @@ def test_small_jpegs_are_decoded_in_full(side: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("short_side", "decoded_side"), [(511, 511), (512, 256), (1023, 512), (1024, 256), (5000, 625)]
+    ("short_side", "decoded_side"), [(511, 511), (512, 256), (1023, 512), (1024, 256), (4000, 500)]
 )
 def test_jpegs_are_reduced_no_further_than_allowed(short_side: int, decoded_side: int) -> None:
     """A large JPEG is decoded at a half to an eighth, and in colors only if it is not reduced."""
@@ -235,6 +235,32 @@ def test_jpegs_with_many_scans_are_not_decoded(beyond: int) -> None:
     last_scan = data[data.rindex(b"\xff\xda") : -2]
     data = data[:-2] + last_scan * (MAX_SCANS - scans + beyond) + data[-2:]
     assert (facts_of(data) == NO_FACTS) == bool(beyond)
+
+
+@pytest.mark.parametrize(
+    ("size", "progressive", "is_decoded"),
+    [
+        ((10_000, 10_000), False, True),
+        ((10_000, 10_001), False, False),
+        ((60_000, 500), False, False),
+        ((5_000, 5_000), True, True),
+        ((7_000, 7_000), True, False),
+    ],
+    ids=["limit", "beyond", "beyond, not reducible", "ten scans", "ten scans, too large"],
+)
+def test_jpegs_cost_what_is_read_of_them(
+    size: tuple[int, int], progressive: bool, is_decoded: bool
+) -> None:
+    """A large JPEG is decoded as long as it is reduced and few scans pass over it."""
+    data = encoded(Image.new("RGB", size), "JPEG", progressive=progressive)
+    assert (facts_of(data)[:2] == size) == is_decoded
+
+
+def test_what_is_in_an_icon_has_the_same_limits() -> None:
+    """An icon of 256 pixels, says its directory, may hold a picture of another size."""
+    png = encoded(Image.new("1", (5_001, 5_001)), "PNG")
+    directory = struct.pack("<HHHBBBBHHII", 0, 1, 1, 0, 0, 0, 0, 1, 32, len(png), 22)
+    assert facts_of(directory + png) == COSTLY
 
 
 @settings(deadline=None)
