@@ -3,7 +3,8 @@
 import math
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -106,19 +107,25 @@ _FIRST_SIDEWAYS = 5
 def main() -> None:
     """Answer pictures until stdin ends. What ends the program earlier, the parent copes with."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGPROF, _give_up)
+    limits = SMALL if SMALL_ONLY in sys.argv else LARGE
     _limit_memory()
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
+    replies.write(READY)
+    replies.flush()
     while header := requests.read(REQUEST.size):
-        facts = facts_of(requests.read(*REQUEST.unpack(header)))
+        facts = facts_of(requests.read(*REQUEST.unpack(header)), limits)
         replies.write(REPLY.pack(*(fact or 0 for fact in facts)))
         replies.flush()
 
 
-def facts_of(data: bytes) -> Facts:
+def facts_of(data: bytes, limits: Limits = LARGE) -> Facts:
     """Decode the first frame of a picture.
 
     Args:
         data: the whole picture.
+        limits: what it may cost.
 
     Returns:
         Its size as displayed and its perceptual hash; `COSTLY` when it costs more; `NO_FACTS` when
@@ -162,6 +169,25 @@ def _limit_memory() -> None:
         limit = int(statm.read_text().split()[0]) * resource.getpagesize() + MEMORY_LIMIT
         with suppress(ValueError, OSError):  # Refused where a tighter limit holds.
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+@contextmanager
+def _processor_time(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError when this takes longer, where the system can tell (not on Windows)."""
+    if not seconds or sys.platform == "win32":
+        yield
+        return
+    # Again and again, lest a plugin take the error for one of the picture's.
+    signal.setitimer(signal.ITIMER_PROF, seconds, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _give_up(_signal: int, _frame: object) -> None:
+    if signal.getitimer(signal.ITIMER_PROF) != (0, 0):  # Otherwise it is done.
+        raise TimeoutError
 
 
 def _decode(data: bytes) -> Facts:
@@ -218,7 +244,7 @@ def _orientation(image: Image.Image) -> int:
 def _on_white(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
         return image
-    picture = image.convert("RGBA")
+    picture = image if image.mode == "RGBA" else image.convert("RGBA")
     white = Image.new("RGB", image.size, "white")
     white.paste(picture, mask=picture)
     return white
