@@ -24,7 +24,10 @@ SMALL_ONLY = "--small-only"
 """What makes a child decode only what is decoded in no time."""
 
 PATIENCE = 1.5
-"""Seconds that pictures may take which are examined together."""
+"""Seconds that pictures may take which are examined together, however few bytes they have."""
+
+PATIENCE_PER_BYTE = 1e-7
+"""Seconds more for each byte: honest pictures that take long are large, and bombs are not."""
 
 _WATCH_INTERVAL = 0.1
 _START_SECONDS = 20
@@ -63,10 +66,11 @@ class Decoders:
 
         Returns:
             The facts of each, `NO_FACTS` when they cannot be had within the limits, or not within
-            `PATIENCE` for all.
+            the patience for all.
         """
         self._small.start()
-        deadline = time.monotonic() + PATIENCE
+        patience = PATIENCE + PATIENCE_PER_BYTE * sum(map(len, pictures))
+        deadline = time.monotonic() + patience
         found = [self._small.facts(picture, deadline) for picture in pictures]
         if COSTLY in found:
             deadline += self._large.start()

@@ -246,7 +246,7 @@ def main() -> None:
         loads = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
         postgresql = None
         if options.postgresql:
-            postgresql = stack.enter_context(closing(PostgreSQL(folder / "postgresql")))
+            postgresql = stack.enter_context(closing(PostgreSQL()))
         if options.rounds:
             told["rates"] = measure_rates(options, loads, postgresql)
             sys.stdout.write(f"medians of {options.rounds} rounds\n\n{table(told['rates'])}\n\n")
