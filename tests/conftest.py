@@ -53,7 +53,15 @@ class Service:
         own = {k: v for k, v in os.environ.items() if not k.startswith("IMGCACHE_")}
         with (self.home / "serve.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", self.script, "serve", "--port", str(self.port), *self.options],
+                [
+                    sys.executable,
+                    "-c",
+                    self.script,
+                    "serve",
+                    "--port",
+                    str(self.port),
+                    *self.options,
+                ],
                 cwd=self.home,
                 env=own | self.environment,
                 stdin=subprocess.DEVNULL,
