@@ -128,8 +128,8 @@ def test_a_lost_database_tells_no_secret(outgrown, postgresql):
         {"IMGCACHE_DATABASE_URL": f"postgresql+psycopg://me:{PASSWORD}@h:port/cache"},
         {"IMGCACHE_DATABASE_URL": f"postgresql+nodriver://me:{PASSWORD}@h/cache"},
         {"IMGCACHE_DATABASE_URL": f"nonsense {PASSWORD}"},
-        # As a password with a slash reads that nobody quoted.
-        {"IMGCACHE_DATABASE_URL": f"postgresql+psycopg://me:{PASSWORD}/x@h/cache"},
+        # A password with an @ and a colon that nobody quoted: its end reads as a port.
+        {"IMGCACHE_DATABASE_URL": f"postgresql+psycopg://me:x@y:{PASSWORD}@h/cache"},
         {"IMGCACHE_BLOBS_URL": f"nonsense://me:{PASSWORD}@bucket"},
         {"IMGCACHE_BLOBS_URL": f"nonsense {PASSWORD}"},
         {"IMGCACHE_TOKEN": f"{TOKEN}-ö"},
