@@ -35,7 +35,7 @@ Fate = Literal["hit", "stored", "duplicate", "rejected", "failed"]
 MAX_MISSES = 64
 MAX_MISS_BYTES = 64 * 2**20
 # URLs that are remembered as counted, at about 65 bytes each.
-COUNTED = 100_000
+COUNTED = 50_000
 _JOINED = 100
 _FIRST_GUESS = 2**20
 

@@ -26,9 +26,13 @@ def many_images_origin() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("pipeline", [PLAIN, DROP_IN])
-@pytest.mark.parametrize("many", [20_000, pytest.param(200_000, marks=pytest.mark.endurance)])
+@pytest.mark.parametrize(
+    ("many", "allowed"),
+    # Outcomes that are remembered and the caches of SQLite fill until about 25,000 images.
+    [(20_000, 20e6), pytest.param(200_000, 1e6, marks=pytest.mark.endurance)],
+)
 def test_memory_does_not_grow_with_the_images(
-    many_images_origin: str, tmp_path: Path, pipeline: str, many: int
+    many_images_origin: str, tmp_path: Path, pipeline: str, many: int, allowed: float
 ) -> None:
     """Once a crawl has warmed up, 10,000 images more cost no megabyte more."""
     settings = {
@@ -49,4 +53,4 @@ def test_memory_does_not_grow_with_the_images(
     assert told["stats"]["imgcache/stored"] == told["stats"]["imgcache/failed"] == many // 2
     warm = [(images, memory) for images, memory in told["samples"] if images > many // 2]
     slope = linear_regression(*zip(*warm, strict=True)).slope
-    assert slope * 10_000 < 1e6
+    assert slope * 10_000 < allowed
