@@ -171,7 +171,8 @@ def test_bombs_cost_their_facts_only(service: Service, many: int) -> None:
     pictures = list(bombs(many))
     post_all(service, [*bombs(len(BOMBS)), *[ORDINARY] * AT_A_TIME])
     before = memory(service)
-    _, beside_others = post_beside(service, [ORDINARY], 100)
+    as_large = [ORDINARY.ljust(len(data), b"\0") for data in pictures]
+    _, beside_others = post_beside(service, as_large, 100)
     with most_memory(service) as held:
         posted, beside_bombs = post_beside(service, pictures, 100)
     assert_sound(posted)
