@@ -18,7 +18,7 @@ from scrapy.utils.asyncio import is_asyncio_available
 from imgcache_scrapy.client import AsyncImgCacheClient
 from imgcache_scrapy.entry import Entry
 from imgcache_scrapy.errors import REFUSALS, ConfigurationError, NotFoundError
-from imgcache_scrapy.joining import Joined, Place, Room
+from imgcache_scrapy.joining import Joined, Place, Room, Seen
 from imgcache_scrapy.resilience import ResilientClient
 from imgcache_scrapy.responses import is_from_cache
 from imgcache_scrapy.settings import Settings
@@ -39,6 +39,8 @@ _FATES: dict[bool | None, Fate] = {True: "stored", False: "duplicate", None: "sp
 # CONCURRENT_REQUESTS, and bodies would pile up behind the stores.
 MAX_MISSES = 64
 MAX_MISS_BYTES = 64 * 2**20
+# URLs that are remembered as counted, at about 65 bytes each.
+COUNTED = 50_000
 _JOINED = 100
 _FIRST_GUESS = 2**20
 
@@ -75,7 +77,7 @@ class Crawl:
         self._crawler = ref(crawler)
         self._lookups: Joined[str, Entry] = Joined(self._lookup_many, limit=_JOINED)
         self._misses = Room(count=MAX_MISSES, size=MAX_MISS_BYTES)
-        self._counted: set[int] = set()
+        self._counted: Seen[str] = Seen(remembered=COUNTED)
         self._fates: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         self._fetched = self._fetched_bytes = self._saved_bytes = 0
@@ -205,15 +207,16 @@ class Crawl:
     def count(self, key: str, fate: Fate, reason: str | None = None, *, saved: int = 0) -> None:
         """Count the fate of an image URL, once in a crawl; the first one counts.
 
+        One that comes again after `COUNTED` others may be counted again.
+
         Args:
             key: the cache key of the URL.
             fate: what became of it.
             reason: why it was rejected or failed.
             saved: bytes that were not fetched.
         """
-        if hash(key) in self._counted:
+        if not self._counted.add(key):
             return
-        self._counted.add(hash(key))
         self._fates[fate] += 1
         self._inc(fate)
         if reason is not None:

@@ -125,6 +125,33 @@ class Once(Generic[K, V]):
                 del self._outcomes[key]
 
 
+class Seen(Generic[K]):
+    """Remembers which keys came, in bounded memory: the last ones, up to twice as many as told.
+
+    Args:
+        remembered: how many are remembered at least.
+    """
+
+    def __init__(self, *, remembered: int) -> None:
+        self._remembered = remembered
+        self._recent: set[int] = set()
+        self._older: set[int] = set()
+
+    def add(self, key: K) -> bool:
+        """Note a key.
+
+        Returns:
+            Whether it is new, as far as is remembered.
+        """
+        digest = hash(key)
+        if digest in self._recent or digest in self._older:
+            return False
+        if len(self._recent) >= self._remembered:
+            self._recent, self._older = set(), self._recent
+        self._recent.add(digest)
+        return True
+
+
 class Calls:
     """Bounds how many calls are under way, and how long each may take once it is.
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgcache_scrapy.errors import UnavailableError
-from imgcache_scrapy.joining import Calls, Joined, Once, Room
+from imgcache_scrapy.joining import Calls, Joined, Once, Room, Seen
 
 
 @pytest.fixture
@@ -465,3 +465,18 @@ def test_everybody_gets_in_within_the_bounds_and_in_order(visits, gone):
         assert all(earlier < later for earlier, later in pairwise(entered))
 
     asyncio.run(crowd())
+
+
+@given(keys=st.lists(st.integers(0, 30), max_size=200))
+def test_seen_keys_are_remembered_within_bounds(keys):
+    """None of the last five different keys is new, and no more than ten are remembered."""
+    seen, last = Seen(remembered=5), {}
+    for key in keys:
+        is_new = seen.add(key)
+        assert not (is_new and key in list(last)[-5:])
+        assert is_new or key in last
+        if is_new:
+            last.pop(key, None)
+            last[key] = None
+        assert len(seen._recent) <= 5
+        assert len(seen._older) <= 5

@@ -50,7 +50,7 @@ MAX_SCANS = 100
 SCANS_PER_PIXEL = 16
 """How often a scan of a JPEG may pass a pixel at the cost of decoding one of another format."""
 
-MEMORY_LIMIT = 280 << 20
+MEMORY_LIMIT = 190 << 20
 """Bytes of address space that pictures may cost, beyond what the program has before the first."""
 
 
