@@ -111,7 +111,7 @@ def test_small_jpegs_are_decoded_in_full(side: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("short_side", "decoded_side"), [(511, 511), (512, 256), (1023, 512), (1024, 256), (4000, 500)]
+    ("short_side", "decoded_side"), [(511, 511), (512, 256), (1023, 512), (1024, 256), (3000, 375)]
 )
 def test_jpegs_are_reduced_no_further_than_allowed(short_side: int, decoded_side: int) -> None:
     """A large JPEG is decoded at a half to an eighth, and in colors only if it is not reduced."""
