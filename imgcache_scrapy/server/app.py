@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import Body, FastAPI, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.exceptions import HTTPException
 
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.engine.cache import DEFAULT_FOLDER, UNKNOWN_TYPE, ImageCache, open_cache
@@ -91,6 +92,7 @@ def create_app(cache: ImageCache, *, token: str | None = None, owns_cache: bool 
     answer_with_problems(app)
     _add_state(app, images, metrics)
     _add_lookups(app, images, metrics)
+    _refuse_methods(app)
     _add_images(app, images, metrics)
     return app
 
@@ -167,6 +169,16 @@ def _add_lookups(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> Non
         if entry is None:
             raise NotFoundError(f"no image {content_hash} here")
         return JSONResponse(entry)
+
+
+def _refuse_methods(app: FastAPI) -> None:
+    """Answer 405 where the last part of a path would be taken for a malformed hash."""
+
+    async def refuse() -> None:
+        raise HTTPException(405)
+
+    for path in ("/images/lookup", "/images/search", "/images/similar"):
+        app.add_api_route(path, refuse, methods=["DELETE", "HEAD"], include_in_schema=False)
 
 
 def _add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:

@@ -71,7 +71,11 @@ def answer_with_problems(app: FastAPI) -> None:
         # Starlette tells the methods of one route, and a path may have several.
         path = request.scope["route"].path
         assert isinstance(error, HTTPException)  # noqa: S101
-        routes = [route for route in app.routes if getattr(route, "path", None) == path]
+        routes = [
+            route
+            for route in app.routes
+            if getattr(route, "path", None) == path and getattr(route, "include_in_schema", True)
+        ]
         allowed = sorted({method for route in routes for method in getattr(route, "methods", ())})
         code = error_for_status(error.status_code).code
         return problem(code, error.status_code, error.detail, {"Allow": ", ".join(allowed)})
