@@ -2,10 +2,10 @@
 
 import json
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 
 import attrs
 import scrapy
@@ -73,6 +73,15 @@ class ItemsSpider(scrapy.Spider):
             yield scrapy.Request(self.then, self.parse_image, meta=response.meta)
 
 
+def peak_memory() -> int:
+    """The most that this process has held, in bytes.
+
+    Not by getrusage, to which a child is at least as large as its parent was.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
+
+
 def main() -> None:
     config = json.load(sys.stdin)
     settings = {
@@ -96,7 +105,7 @@ def main() -> None:
     process.start()
     result = {
         "stats": [crawler.stats.get_stats() for crawler in crawlers],
-        "max_rss": getrusage(RUSAGE_SELF).ru_maxrss * 1024,
+        "max_rss": peak_memory(),
     }
     Path(config["result"]).write_text(json.dumps(result, default=str))
 
