@@ -32,7 +32,7 @@ from imgcache_scrapy.errors import (
     UnavailableError,
 )
 from imgcache_scrapy.resilience import ResilientClient
-from imgcache_scrapy.spool import Spool
+from imgcache_scrapy.spool import SPOOL_FOLDER, Spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,6 @@ Cache = Annotated[
 SpoolFolder = Annotated[
     Path, typer.Option("--folder", envvar="IMGCACHE_SPOOL_DIR", help="The folder of the spool.")
 ]
-SPOOL = Path(".scrapy", "imgcache-spool")
 
 
 @app.command()
@@ -147,7 +146,7 @@ def get(
 
 
 @spool.command("list")
-def list_spool(folder: SpoolFolder = SPOOL) -> None:
+def list_spool(folder: SpoolFolder = SPOOL_FOLDER) -> None:
     """List the images that wait for the cache, and those that it refused."""
     table = Table("url", "bytes", "fetched", "bucket", "state", title=f"Spool {folder}")
     table.columns[1].justify = "right"
@@ -162,7 +161,7 @@ def list_spool(folder: SpoolFolder = SPOOL) -> None:
 
 
 @spool.command("replay")
-def replay_spool(cache: Cache = "imgcache", folder: SpoolFolder = SPOOL) -> None:
+def replay_spool(cache: Cache = "imgcache", folder: SpoolFolder = SPOOL_FOLDER) -> None:
     """Store the images that wait, until the cache takes no more."""
     _existing_folder(cache)
     stored = asyncio.run(_replayed(cache, folder))

@@ -24,6 +24,7 @@ from imgcache_scrapy.responses import is_from_cache
 from imgcache_scrapy.settings import Settings
 
 if TYPE_CHECKING:
+    from scrapy import Spider
     from scrapy.crawler import Crawler
 
 logger = logging.getLogger(__name__)
@@ -251,9 +252,13 @@ class Crawl:
 
     @property
     def _client_name(self) -> str:
-        crawler = self._crawler()
-        spider = crawler.spider if crawler is not None else None
+        spider = self._spider
         return self.settings.client_name or (spider.name if spider is not None else "scrapy")
+
+    @property
+    def _spider(self) -> "Spider | None":
+        crawler = self._crawler()
+        return crawler.spider if crawler is not None else None
 
     async def _lookup_many(self, keys: list[str]) -> dict[str, Entry]:
         return await self._cache.lookup_many(keys)
@@ -264,9 +269,7 @@ class Crawl:
             crawler.stats.inc_value(f"imgcache/{name}", count)
 
     def _log(self, level: int, message: str, *args: object) -> None:
-        crawler = self._crawler()
-        spider = crawler.spider if crawler is not None else None
-        logger.log(level, message, *args, extra={"spider": spider})
+        logger.log(level, message, *args, extra={"spider": self._spider})
 
     def _open(self) -> None:
         if "client" in self.__dict__:

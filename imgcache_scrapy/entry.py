@@ -14,6 +14,8 @@ MAX_DISTANCE = 64
 MAX_TEXT = 4096
 """Characters of a name, of a bucket, of a part of a URL."""
 MAX_LIMIT = 2**31 - 1
+UNKNOWN_TYPE = "application/octet-stream"
+"""The content type of bytes without a known magic."""
 MAX_IMAGE_BYTES = 100 * 2**20
 """Larger images are refused."""
 

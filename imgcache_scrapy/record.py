@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 from typing import NamedTuple, Self
 
-from imgcache_scrapy.entry import MAX_IMAGE_BYTES, Entry, content_hash_of
+from imgcache_scrapy.entry import MAX_IMAGE_BYTES, UNKNOWN_TYPE, Entry, content_hash_of
 from imgcache_scrapy.formats import sniff
 from imgcache_scrapy.urls import MAX_URL_BYTES, filename_of
 
@@ -59,7 +59,7 @@ class Record(NamedTuple):
         return {
             "url": self.url,
             "content_hash": content_hash_of(self.data),
-            "content_type": sniff(self.data) or "application/octet-stream",
+            "content_type": sniff(self.data) or UNKNOWN_TYPE,
             "file_size_bytes": len(self.data),
             "original_filename": filename_of(self.url),
             "width": None,

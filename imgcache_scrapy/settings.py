@@ -4,7 +4,6 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from scrapy.exceptions import NotConfigured
@@ -14,6 +13,7 @@ from scrapy.utils.project import data_path
 from imgcache_scrapy.embedded import folder_of
 from imgcache_scrapy.entry import checked_token
 from imgcache_scrapy.errors import ConfigurationError
+from imgcache_scrapy.spool import SPOOL_FOLDER
 
 T = TypeVar("T")
 
@@ -110,9 +110,9 @@ def _default_address() -> str:
 
 def _default_spool() -> str:
     try:
-        return data_path("imgcache-spool")
+        return data_path(SPOOL_FOLDER.name)
     except NotConfigured:  # a settings module without scrapy.cfg
-        return str(Path(".scrapy", "imgcache-spool"))
+        return str(SPOOL_FOLDER)
 
 
 def _flag(value: Any) -> bool:

@@ -23,6 +23,9 @@ try:
 except ImportError:  # Windows; storing a record twice at once is harmless
     fcntl = None  # type: ignore[assignment]
 
+SPOOL_FOLDER = Path(".scrapy", "imgcache-spool")
+"""Where a spool is, as Scrapy names its data folder, when nobody says."""
+
 MAX_SPOOL_BYTES = 2**30
 """A spool takes no more than this, what was refused included."""
 

@@ -15,7 +15,7 @@ from imgcache_scrapy.engine.blobs import open_blobs
 from imgcache_scrapy.engine.catalog import Catalog
 from imgcache_scrapy.engine.decoder import Decoders, Facts
 from imgcache_scrapy.engine.rows import Capture, Image
-from imgcache_scrapy.entry import MAX_IMAGE_BYTES, Entry, content_hash_of
+from imgcache_scrapy.entry import MAX_IMAGE_BYTES, UNKNOWN_TYPE, Entry, content_hash_of
 from imgcache_scrapy.errors import (
     InvalidRequestError,
     NotFoundError,
@@ -30,7 +30,6 @@ T = TypeVar("T")
 
 # Where `imgcache serve` keeps its cache when told nothing else.
 DEFAULT_FOLDER = Path("imgcache")
-UNKNOWN_TYPE = "application/octet-stream"
 
 
 def open_cache(folder: Path) -> "ImageCache":

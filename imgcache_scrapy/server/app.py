@@ -11,12 +11,13 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.exceptions import HTTPException
 
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
-from imgcache_scrapy.engine.cache import DEFAULT_FOLDER, UNKNOWN_TYPE, ImageCache, open_cache
+from imgcache_scrapy.engine.cache import DEFAULT_FOLDER, ImageCache, open_cache
 from imgcache_scrapy.entry import (
     HASH_PATTERN,
     MAX_DISTANCE,
     MAX_LIMIT,
     PERCEPTUAL_HASH_PATTERN,
+    UNKNOWN_TYPE,
     Entry,
 )
 from imgcache_scrapy.errors import (
@@ -224,9 +225,10 @@ def _add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None
         wanted: Annotated[str | None, Header(alias="Range")] = None,
     ) -> Response:
         etag = f'"{content_hash}"'
-        content_type = await images.content_type(content_hash, bucket)
-        if content_type is not None and is_known(if_none_match, etag):
-            return Response(status_code=304, headers=_headers(content_type, etag))
+        if is_known(if_none_match, etag):
+            content_type = await images.content_type(content_hash, bucket)
+            if content_type is not None:
+                return Response(status_code=304, headers=_headers(content_type, etag))
         data, content_type = await images.get_bytes(content_hash, bucket)
         headers = _headers(content_type, etag)
         part = wanted_part(wanted, if_range, etag, len(data))

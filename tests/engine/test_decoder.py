@@ -22,6 +22,7 @@ from PIL import Image
 
 from imgcache_scrapy.engine.decoder import COSTLY, NO_FACTS, PATIENCE, Decoder, Decoders, Facts
 from imgcache_scrapy.engine.decoding import facts_of
+from tests.bombs import slow_bmp
 
 ROOT = Path(__file__).parents[2]
 
@@ -167,15 +168,6 @@ def test_pictures_that_come_together_are_examined_in_time() -> None:
     assert found == [NO_FACTS] * 15 + [facts_of(picture())]
     assert time.monotonic() - start < 2 * PATIENCE
     decoders.close()
-
-
-def slow_bmp(width: int, height: int) -> bytes:
-    """A BMP of a few bytes per row, which Pillow fills pixel by pixel, in Python."""
-    rows = b"\x01\x01\0\0" * height + b"\0\x01"
-    header = (40, width, height, 1, 8, 1, len(rows), 0, 0, 256, 0)
-    start = 14 + 40 + 1024
-    head = b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start)
-    return head + struct.pack("<IiiHHIIiiII", *header) + bytes(1024) + rows
 
 
 def test_processor_time_of_small_pictures() -> None:
