@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,8 +77,9 @@ def crawl(tmp_path: Path, site: Site) -> Callable[..., Crawled]:
         **spider: Any,
     ) -> Crawled:
         spiders = spiders or [{"items": items or [], **spider}]
-        out, result = tmp_path / "items.jsonl", tmp_path / "result.json"
+        out, result = tmp_path / "items", tmp_path / "result.json"
         result.unlink(missing_ok=True)
+        shutil.rmtree(out, ignore_errors=True)
         config = {
             "settings": {"IMGCACHE_URL": str(tmp_path / "cache"), **(settings or {})},
             "spiders": [{"page": f"{site.url}/", **one} for one in spiders],
@@ -99,7 +101,7 @@ def crawl(tmp_path: Path, site: Site) -> Callable[..., Crawled]:
             _, log = process.communicate(json.dumps(config), timeout=120)
         finally:
             process.kill()
-        lines = out.read_text().splitlines() if out.exists() else []
+        lines = [line for path in sorted(out.glob("*")) for line in path.read_text().splitlines()]
         told = json.loads(result.read_text()) if result.exists() else {"stats": [], "max_rss": 0}
         return Crawled(
             items=[json.loads(line) for line in lines],

@@ -89,7 +89,8 @@ def main() -> None:
         "REMOTE_CONTROL_ENABLED": False,
         "TELNETCONSOLE_ENABLED": False,
         "CONCURRENT_REQUESTS_PER_DOMAIN": 16,
-        "FEEDS": {config["out"]: {"format": "jsonlines", "overwrite": True}},
+        # A file each: two spiders that wrote one would write over each other.
+        "FEEDS": {f"{config['out']}/%(name)s.jsonl": {"format": "jsonlines"}},
         **config["settings"],
     }
     # As if they were not installed.
