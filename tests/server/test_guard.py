@@ -239,7 +239,19 @@ def chunked(piece):
     return b"%x\r\n%s\r\n" % (len(piece), piece)
 
 
-@pytest.mark.parametrize("less", [1, 100, 1000])
+def test_a_form_is_whole_without_its_last_line_break(shared_service):
+    """It belongs to what comes behind the form (RFC 2046, 5.1.1)."""
+    url = f"http://{uuid4().hex}.example/a"
+    body = form(file(b"x" * 2000), part("client_name", "me"), part("url", url))[:-2]
+    with socket.create_connection(("127.0.0.1", shared_service.port)) as connection:
+        connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert connection.recv(2**16).startswith((b"HTTP/1.1 201 ", b"HTTP/1.1 200 "))
+    with ImgCacheClient(shared_service.url) as client:
+        assert client.lookup(url) is not None
+
+
+# Three are the last line break and a byte of the end before it.
+@pytest.mark.parametrize("less", [3, 100, 1000])
 def test_a_length_that_is_too_small_cuts_the_body_off(shared_service, less):
     """What comes behind it is not a part of the form, and nothing is stored."""
     url = f"http://{uuid4().hex}.example/a"
