@@ -76,7 +76,7 @@ class Crawl:
     def __init__(self, crawler: "Crawler") -> None:
         self.settings = Settings.from_settings(crawler.settings)
         self._crawler = ref(crawler)
-        self._lookups: Joined[str, Entry] = Joined(self._lookup_many, limit=_JOINED)
+        self._lookups: Joined[str, Entry] = Joined(self._lookup_many, limit=_JOINED, calls=2)
         self._misses = Room(count=MAX_MISSES, size=MAX_MISS_BYTES)
         self._counted: Seen[str] = Seen(remembered=COUNTED)
         self._fates: Counter[str] = Counter()
@@ -137,7 +137,7 @@ class Crawl:
     async def enter(self, entry: Entry | None = None) -> Place:
         """Wait for a place for the body of an image.
 
-        Nobody who holds a place may wait for another, but `entering_at_once`.
+        Nobody who holds a place may wait for another, but `enter_at_once`.
 
         Args:
             entry: the image, where it is known; others are taken to be as large as the last ones.
@@ -145,14 +145,9 @@ class Crawl:
         expected = max(self._sizes) if entry is None else entry["file_size_bytes"]
         return await self._misses.enter(expected, at_once=_at_once.get())
 
-    @contextmanager
-    def entering_at_once(self) -> Iterator[None]:
-        """Give a place to whoever enters meanwhile, in this task or one that it starts."""
-        token = _at_once.set(True)
-        try:
-            yield
-        finally:
-            _at_once.reset(token)
+    def enter_at_once(self) -> None:
+        """Let this task, and those that it starts, have places from now on without waiting."""
+        _at_once.set(True)
 
     async def lookup(self, key: str) -> Entry | None:
         """Ask the cache for a URL; trouble is a miss.
@@ -243,7 +238,7 @@ class Crawl:
     async def enter_alone(self, key: str, holding: ExitStack) -> None:
         """Wait until nobody else looks after a key, and keep others from it as long as this holds.
 
-        Who is `entering_at_once` waits for nobody: he holds a place.
+        Who may `enter_at_once` waits for nobody: he holds a place.
         """
         if not _at_once.get():
             lock = self.alone(key)

@@ -2,15 +2,19 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Mapping
-from itertools import islice
-from typing import Generic, Self, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping
+from functools import partial
+from itertools import chain, islice
+from typing import Any, Generic, Self, TypeVar
 
 from imgcache_scrapy.errors import UnavailableError
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 T = TypeVar("T")
+
+# So many who waited go on in one turn of the event loop: many make it stall.
+_AT_ONCE = 4
 
 
 class Joined(Generic[K, V]):
@@ -32,7 +36,7 @@ class Joined(Generic[K, V]):
         self._call = call
         self._limit = limit
         self._calls = calls
-        self._waiting: dict[K, asyncio.Future[V | None]] = {}
+        self._waiting: dict[K, list[asyncio.Future[V | None]]] = {}
         self._under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -45,37 +49,40 @@ class Joined(Generic[K, V]):
         Raises:
             Exception: what the call raised, for every question in it.
         """
-        answer = self._waiting.get(question)
-        if answer is None:
-            answer = self._waiting[question] = asyncio.get_running_loop().create_future()
-            # Whoever asked may be gone when the call fails.
-            answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+        answer: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(question, []).append(answer)
         if self._under_way < self._calls:
             self._under_way += 1
             task = asyncio.create_task(self._run())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(answer)
+        return await answer
 
     async def _run(self) -> None:
         try:
             while self._waiting:
                 questions = list(islice(self._waiting, self._limit))
-                answers = {question: self._waiting.pop(question) for question in questions}
-                await self._answer(answers)
+                await self._answer(
+                    {question: self._waiting.pop(question) for question in questions}
+                )
         finally:
             # At once, and not when the task is done: who asks in between starts the next.
             self._under_way -= 1
 
-    async def _answer(self, answers: dict[K, "asyncio.Future[V | None]"]) -> None:
+    async def _answer(self, asked: dict[K, list["asyncio.Future[V | None]"]]) -> None:
         try:
-            found = await self._call(list(answers))
+            found = await self._call(list(asked))
         except Exception as error:
-            for answer in answers.values():
-                answer.set_exception(error)
+            for answer in chain.from_iterable(asked.values()):
+                if not answer.done():  # Whoever asked may be gone.
+                    answer.set_exception(error)
         else:
-            for question, answer in answers.items():
-                answer.set_result(found.get(question))
+            for number, (question, answers) in enumerate(asked.items(), 1):
+                for answer in answers:
+                    if not answer.done():
+                        answer.set_result(found.get(question))
+                if number % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
 
 
 class Once(Generic[K, V]):
@@ -87,42 +94,41 @@ class Once(Generic[K, V]):
 
     def __init__(self, *, remembered: int) -> None:
         self._remembered = remembered
-        self._outcomes: OrderedDict[K, asyncio.Future[V]] = OrderedDict()
-        self._running: set[asyncio.Task[None]] = set()
+        self._outcomes: OrderedDict[K, V] = OrderedDict()
+        self._under_way: dict[K, asyncio.Task[V]] = {}
 
-    async def do(self, key: K, make: Callable[[], Awaitable[V]]) -> V:
-        """Give the outcome of the key, by doing it where it was not done yet.
+    async def do_all(
+        self, things: Iterable[tuple[K, Callable[[], Coroutine[Any, Any, V]]]]
+    ) -> list[V]:
+        """Give the outcomes of keys, by doing at once what was not done yet.
 
         Args:
-            key: names the thing.
-            make: does it; should return its failures, since what it raises is kept alive.
+            things: each with the key that names it, and what does it, in a task of its own. It
+                should return its failures: what it raises is raised here, and not remembered.
         """
-        outcome = self._outcomes.get(key)
-        if outcome is None:
-            outcome = self._outcomes[key] = asyncio.get_running_loop().create_future()
-            # A task would keep alive whatever its context saw.
-            task = asyncio.create_task(self._make(make, outcome))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
-        self._outcomes.move_to_end(key)
-        return await asyncio.shield(outcome)
+        found: list[V | asyncio.Task[V]] = []
+        for key, make in things:
+            if key in self._outcomes:
+                self._outcomes.move_to_end(key)
+                found.append(self._outcomes[key])
+            else:
+                found.append(self._under_way.get(key) or self._begin(key, make))
+        if under_way := [each for each in found if isinstance(each, asyncio.Task)]:
+            await asyncio.wait(under_way)
+        return [each.result() if isinstance(each, asyncio.Task) else each for each in found]
 
-    async def _make(self, make: Callable[[], Awaitable[V]], outcome: "asyncio.Future[V]") -> None:
-        try:
-            outcome.set_result(await make())
-        except BaseException as error:
-            outcome.set_exception(error)
-            outcome.exception()  # whoever asked may be gone
-            if not isinstance(error, Exception):
-                raise
-        self._forget()
+    def _begin(self, key: K, make: Callable[[], Coroutine[Any, Any, V]]) -> "asyncio.Task[V]":
+        task = self._under_way[key] = asyncio.create_task(make())
+        task.add_done_callback(partial(self._end, key))
+        return task
 
-    def _forget(self) -> None:
-        surplus = len(self._outcomes) - self._remembered
-        if surplus > 0:
-            oldest = list(islice(self._outcomes.items(), surplus))
-            for key in [key for key, outcome in oldest if outcome.done()]:
-                del self._outcomes[key]
+    def _end(self, key: K, task: "asyncio.Task[V]") -> None:
+        del self._under_way[key]
+        if task.cancelled() or task.exception() is not None:
+            return
+        self._outcomes[key] = task.result()
+        if len(self._outcomes) > self._remembered:
+            self._outcomes.popitem(last=False)
 
 
 class Seen(Generic[K]):

@@ -1,9 +1,9 @@
 """The cache in front of a media pipeline: lookup, else fetch, admit and store; then deliver."""
 
-import asyncio
 import json
 import logging
 from abc import abstractmethod
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
@@ -95,11 +95,17 @@ class CachedMediaPipeline(MediaPipeline):
         if not self.crawl.settings.enabled:
             return await super().process_item(item)
         requests: list[Request] = list(arg_to_iter(self.get_media_requests(item, self.spiderinfo)))
-        results = await asyncio.gather(*(self._result(request, item) for request in requests))
+        asked = [(spelling(request), request.errback) for request in requests]
+        for request in requests:
+            request.errback, request.callback = None, NO_CALLBACK
+        outcomes = await self._outcomes.do_all(
+            self._image_of(request, item) for request in requests
+        )
+        results = [_result(found, *each) for found, each in zip(outcomes, asked, strict=True)]
         field = self.crawl.settings.failures_field
         if field and requests:
             told = ItemAdapter(item).get(field) or []
-            self._put(item, field, [*told, *_failures(requests, results)])
+            self._put(item, field, [*told, *_failures([url for url, _ in asked], results)])
         return self.item_completed(results, item, self.spiderinfo)
 
     def get_media_requests(self, item: Any, info: MediaPipeline.SpiderInfo) -> list[Request]:
@@ -135,19 +141,12 @@ class CachedMediaPipeline(MediaPipeline):
         """Tell whether what this request fetches goes into the cache."""
         return not bypasses_cache(request)
 
-    async def _result(self, request: Request, item: Any) -> FileInfoOrError:
-        url = spelling(request)
-        errback, request.errback, request.callback = request.errback, None, NO_CALLBACK
+    def _image_of(
+        self, request: Request, item: Any
+    ) -> tuple[str, Callable[[], Coroutine[Any, Any, FileInfo | ImageFailed]]]:
+        """Name the image that a request is for, and give what looks after it."""
         key, bad_url = self._key(request)
-        outcome = await self._outcomes.do(key, lambda: self._outcome(key, bad_url, request, item))
-        if not isinstance(outcome, ImageFailed):
-            return True, cast("FileInfo", {**outcome, "url": url})
-        try:
-            if errback is not None:
-                return True, errback(Failure(outcome))
-        except Exception:
-            return False, Failure()
-        return False, Failure(outcome)
+        return key, lambda: self._outcome(key, bad_url, request, item)
 
     async def _outcome(
         self, key: str, bad_url: str | None, request: Request, item: Any
@@ -184,8 +183,8 @@ class CachedMediaPipeline(MediaPipeline):
                     place = held.enter_context(await self.crawl.enter(entry))
                     hit = None if entry is None else await self._read(entry, request)
                     obtained = hit or await self._fetched(key, request, place)
-            with self.crawl.entering_at_once():  # Hooks may ask for more images.
-                found = await self.deliver(obtained, request, item)
+            self.crawl.enter_at_once()  # Hooks may ask for more images.
+            found = await self.deliver(obtained, request, item)
         self._count(key, obtained, request)
         return found
 
@@ -268,13 +267,23 @@ def spelling(request: Request) -> str:
     return str(request.meta.get("imgcache_url", request.url))
 
 
-def _failures(requests: list[Request], results: list[FileInfoOrError]) -> list[dict[str, Any]]:
+def _result(
+    outcome: FileInfo | ImageFailed, url: str, errback: Callable[[Failure], Any] | None
+) -> FileInfoOrError:
+    """Give what became of an image as Scrapy's hooks know it, each item its own."""
+    if not isinstance(outcome, ImageFailed):
+        return True, cast("FileInfo", {**outcome, "url": url})
+    try:
+        if errback is not None:
+            return True, errback(Failure(outcome))
+    except Exception:
+        return False, Failure()
+    return False, Failure(outcome)
+
+
+def _failures(urls: list[str], results: list[FileInfoOrError]) -> list[dict[str, Any]]:
     return [
-        {
-            "url": spelling(request),
-            "reason": result.value.reason,
-            "http_status": result.value.http_status,
-        }
-        for request, (_, result) in zip(requests, results, strict=True)
+        {"url": url, "reason": result.value.reason, "http_status": result.value.http_status}
+        for url, (_, result) in zip(urls, results, strict=True)
         if isinstance(result, Failure) and isinstance(result.value, ImageFailed)
     ]

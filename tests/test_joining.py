@@ -100,6 +100,25 @@ async def test_a_question_asked_anew_while_under_way_is_asked_again():
     assert service.calls == [["a"], ["a"]]
 
 
+async def test_those_who_waited_go_on_a_few_at_a_time():
+    """However many have an answer, the event loop has its turns in between."""
+    service, gone_on = Service(), []
+    joined = Joined(service, limit=100)
+
+    async def ask(question):
+        gone_on.append(await joined.ask(question))
+
+    tasks = [asyncio.create_task(ask(str(number))) for number in range(40)]
+    await settled()
+    service.open.set()
+    most = before = 0
+    while not all(task.done() for task in tasks):
+        await asyncio.sleep(0)
+        most, before = max(most, len(gone_on) - before), len(gone_on)
+    assert len(gone_on) == 40
+    assert 1 <= most <= 8
+
+
 @pytest.mark.parametrize("calls", [1, 2])
 async def test_a_question_is_answered_whenever_it_comes(calls):
     """Also one that comes at the very moment in which the call before it is over."""
@@ -190,28 +209,39 @@ class Maker:
 async def test_a_thing_is_done_once_for_all_who_ask():
     """Those who come meanwhile and those who come later share the outcome of the first."""
     once, make = Once(remembered=10), Maker()
-    meanwhile = [asyncio.create_task(once.do("key", make)) for _ in range(5)]
+    meanwhile = [asyncio.create_task(once.do_all([("key", make)] * 2)) for _ in range(5)]
     await settled()
     make.open.set()
-    assert await asyncio.gather(*meanwhile) == [1] * 5
-    assert await once.do("key", make) == 1
-    assert await once.do("other", make) == 2
+    assert await asyncio.gather(*meanwhile) == [[1, 1]] * 5
+    assert await once.do_all([("other", make), ("key", make)]) == [2, 1]
+
+
+async def test_things_are_done_at_the_same_time():
+    """A slow one does not keep those that are asked for with it from beginning."""
+    once, slow, quick = Once(remembered=10), Maker(), Maker()
+    both = asyncio.create_task(once.do_all([("slow", slow), ("quick", quick)]))
+    await settled()
+    assert (slow.made, quick.made) == (1, 1)
+    slow.open.set()
+    quick.open.set()
+    assert await both == [1, 1]
 
 
 async def test_a_thing_goes_on_without_whoever_asked_first():
     """The first asker's cancellation ends its waiting and nothing else."""
     once, make = Once(remembered=10), Maker()
-    first, second = (asyncio.create_task(once.do("key", make)) for _ in range(2))
+    first, second = (asyncio.create_task(once.do_all([("key", make)])) for _ in range(2))
     await settled()
     first.cancel()
+    await settled()
     make.open.set()
-    assert await second == 1
+    assert await second == [1]
     assert first.cancelled()
     assert make.made == 1
 
 
-async def test_a_failure_is_an_outcome_too():
-    """What was raised is raised again, the thing is not tried again."""
+async def test_what_was_raised_is_raised_and_the_thing_tried_again():
+    """Who asks meanwhile hears of it too; who asks later has it done anew."""
     once, tries = Once(remembered=10), []
 
     async def fail():
@@ -220,8 +250,8 @@ async def test_a_failure_is_an_outcome_too():
 
     for _ in range(2):
         with pytest.raises(RuntimeError, match="broken"):
-            await once.do("key", fail)
-    assert tries == [1]
+            await once.do_all([("key", fail), ("key", fail)])
+    assert tries == [1, 1]
 
 
 async def test_only_so_many_outcomes_are_remembered():
@@ -229,25 +259,30 @@ async def test_only_so_many_outcomes_are_remembered():
     once, make = Once(remembered=2), Maker()
     make.open.set()
     for key in ("a", "b", "a", "c"):
-        await once.do(key, make)
-        await settled()
+        await once.do_all([(key, make)])
     assert make.made == 3
-    assert await once.do("a", make) == 1
-    assert await once.do("c", make) == 3
-    assert await once.do("b", make) == 4
+    assert await once.do_all([("a", make), ("c", make)]) == [1, 3]
+    assert await once.do_all([("b", make)]) == [4]
+
+
+async def test_more_can_be_asked_for_than_is_remembered():
+    """Everything asked for at once has its outcome, in its place."""
+    once, make = Once(remembered=2), Maker()
+    make.open.set()
+    assert await once.do_all([(key, make) for key in range(10)]) == list(range(1, 11))
 
 
 async def test_what_is_under_way_is_never_forgotten():
     """A slow thing is done once, however many others come and go meanwhile."""
     once, slow, quick = Once(remembered=2), Maker(), Maker()
     quick.open.set()
-    first = asyncio.create_task(once.do("slow", slow))
+    first = asyncio.create_task(once.do_all([("slow", slow)]))
     for key in range(10):
-        await once.do(key, quick)
-    again = asyncio.create_task(once.do("slow", slow))
+        await once.do_all([(key, quick)])
+    again = asyncio.create_task(once.do_all([("slow", slow)]))
     await settled()
     slow.open.set()
-    assert await asyncio.gather(first, again) == [1, 1]
+    assert await asyncio.gather(first, again) == [[1], [1]]
 
 
 class Guests:

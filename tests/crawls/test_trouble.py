@@ -19,14 +19,17 @@ def items(site):
 def test_a_service_that_is_killed_costs_no_image(items, crawl, service, site):
     """In mid-crawl: what was stored is stored, and the next crawl stores the rest."""
 
-    def kill(handler):
-        service.process.kill()
-        respond(handler, jpeg(100))
+    pictures = {path: body for path, body in site.answers.items() if path.endswith(".jpg")}
 
-    site.answers["/100.jpg"] = kill
+    def kill_at_the_hundredth(handler):
+        if site.images_asked().total() >= 100:
+            service.process.kill()
+        respond(handler, pictures[handler.path])
+
+    site.answers |= dict.fromkeys(pictures, kill_at_the_hundredth)
     settings = FILES | {"IMGCACHE_URL": service.url, "FILES_EXPIRES": -1}
     done = crawl(items, settings)
-    site.answers["/100.jpg"] = jpeg(100)
+    site.answers |= pictures
     assert sum(len(item["images"]) for item in done.items) == 200
     assert done.fates["stored"] + done.fates["spooled"] == 200
     service.start()
