@@ -1,11 +1,9 @@
 """The item pipelines: an item's images come from the cache, or are fetched once and stored."""
 
-import asyncio
 import logging
 from abc import abstractmethod
 from collections.abc import Iterator
 from io import BytesIO
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from itemadapter import ItemAdapter
@@ -15,11 +13,11 @@ from scrapy.http import Response
 from scrapy.pipelines.files import FilesPipeline
 from scrapy.pipelines.images import ImageException, ImagesPipeline
 from scrapy.pipelines.media import FileException, FileInfo, FileInfoOrError, MediaPipeline
-from scrapy.utils.asyncio import run_in_thread
 from scrapy.utils.defer import ensure_awaitable
 from twisted.python.failure import Failure
 
 from imgcache_scrapy.admission import ACCEPTED_STATUSES
+from imgcache_scrapy.conversion import Converted, Converter, encoded
 from imgcache_scrapy.entry import Entry, blob_key
 from imgcache_scrapy.errors import ConfigurationError
 from imgcache_scrapy.failures import ImageFailed
@@ -30,11 +28,6 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
 logger = logging.getLogger(__name__)
-
-# So many pictures are converted at a time: what encodes them lets nothing else run in Python.
-CONVERSIONS = 2
-
-Converted = tuple[str, Any, BytesIO]
 
 
 class ImgCachePipeline(CachedMediaPipeline):
@@ -190,7 +183,7 @@ class ImgCacheImagesPipeline(DropInPipeline, ImagesPipeline):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.urls_field, self.result_field = self.images_urls_field, self.images_result_field
-        self._converting = asyncio.Semaphore(CONVERSIONS)
+        self._converter = Converter()
         self._converted: dict[Response, list[Converted]] = {}
 
     async def image_downloaded(
@@ -204,8 +197,7 @@ class ImgCacheImagesPipeline(DropInPipeline, ImagesPipeline):
         """As Scrapy's, but converts in a thread, unless a subclass has its own way to convert."""
         if self.crawl.settings.enabled and self._converts_as_scrapy:
             images = super().get_images(response, request, info, item=item)
-            async with self._converting:
-                self._converted[response] = await run_in_thread(list, images)
+            self._converted[response] = await self._converter.convert(images)
         return await super().image_downloaded(response, request, info, item=item)
 
     def get_images(
@@ -215,7 +207,7 @@ class ImgCacheImagesPipeline(DropInPipeline, ImagesPipeline):
         info: MediaPipeline.SpiderInfo,
         *,
         item: Any = None,
-    ) -> Iterator[Converted]:
+    ) -> Iterator[tuple[str, Any, BytesIO]]:
         """As Scrapy's; what was converted already is given as it is."""
         converted = self._converted.pop(response, None)
         if converted is not None:
@@ -228,11 +220,7 @@ class ImgCacheImagesPipeline(DropInPipeline, ImagesPipeline):
         """As Scrapy's, but lets the event loop run meanwhile in the commonest case."""
         if size or image.format is not None or image.mode != "RGB":
             return super().convert_image(image, size, response_body=response_body)
-        # Pillow holds the interpreter lock while it encodes into memory, not into a file.
-        with TemporaryFile(buffering=0) as file:
-            image.save(file, "JPEG")
-            file.seek(0)
-            return image, BytesIO(file.read())
+        return image, encoded(image)
 
     @property
     def _converts_as_scrapy(self) -> bool:
