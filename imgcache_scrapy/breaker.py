@@ -48,6 +48,7 @@ class Breaker:
         self._under_way: set[asyncio.Timeout] = set()
         self._row: Counter[str] = Counter()
         self._was_told = self._row_was_told = False
+        self._failures = 0
         self._watch: asyncio.Task[None] | None = None
 
     @asynccontextmanager
@@ -64,6 +65,7 @@ class Breaker:
         if self.is_open:
             raise _left_alone()
         limit = asyncio.timeout(None)
+        failures_before = self._failures
         try:
             async with limit:
                 self._under_way.add(limit)
@@ -79,7 +81,8 @@ class Breaker:
                 raise _left_alone() from error
             self._failed(kind, error)
             raise
-        self._succeeded(kind)
+        # One that was under way at a failure does not end what that was the beginning of.
+        self._succeeded(kind, is_over=failures_before == self._failures)
 
     async def aclose(self) -> None:
         """End the probes."""
@@ -87,13 +90,14 @@ class Breaker:
             self._watch.cancel()
             await asyncio.wait([self._watch])
 
-    def _succeeded(self, kind: str) -> None:
+    def _succeeded(self, kind: str, *, is_over: bool) -> None:
         del self._row[kind]
-        if not self._row:
+        if is_over and not self._row:
             self._row_was_told = False
 
     def _failed(self, kind: str, error: Exception) -> None:
         # Another timeout would cost as much time again.
+        self._failures += 1
         self._row[kind] += 2 if isinstance(error.__cause__, TimeoutError) else 1
         opens = not self.is_open and self._row.total() >= FAILURES
         is_news = not self._was_told or (opens and not self._row_was_told)

@@ -244,6 +244,28 @@ def test_failures_that_open_nothing_are_warned_of_once():
     run(test)
 
 
+def test_an_outage_is_warned_of_once_though_earlier_calls_still_succeed():
+    """What was under way when it began, and ends well, does not make two outages of it."""
+
+    async def test(watched):
+        go_on = asyncio.Event()
+
+        async def slow():
+            async with watched.breaker.call("lookup"):
+                await go_on.wait()
+
+        earlier = asyncio.create_task(slow())
+        await asyncio.sleep(0)
+        await watched.calls(FAILED)
+        go_on.set()
+        await earlier
+        await watched.calls(FAILED, FAILED, FAILED)
+        assert watched.breaker.is_open
+        assert len(watched.warnings) == 1
+
+    run(test)
+
+
 def test_closing_ends_the_probes():
     """Nothing is left running, open or not."""
 
