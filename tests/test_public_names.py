@@ -64,6 +64,7 @@ LAYERS = [
     ["engine"],
     ["answers"],
     ["joining"],
+    ["conversion"],
     ["breaker"],
     ["spool"],
     ["record"],
