@@ -43,6 +43,8 @@ MAX_MISS_BYTES = 64 * 2**20
 # URLs that are remembered as counted, at about 65 bytes each.
 COUNTED = 50_000
 _JOINED = 100
+# One alone waits too long for the interpreter, and pages pile up behind it.
+_LOOKUPS = 2
 _FIRST_GUESS = 2**20
 
 
@@ -76,7 +78,7 @@ class Crawl:
     def __init__(self, crawler: "Crawler") -> None:
         self.settings = Settings.from_settings(crawler.settings)
         self._crawler = ref(crawler)
-        self._lookups: Joined[str, Entry] = Joined(self._lookup_many, limit=_JOINED, calls=2)
+        self._lookups: Joined[str, Entry] = Joined(self._lookup_many, limit=_JOINED, calls=_LOOKUPS)
         self._misses = Room(count=MAX_MISSES, size=MAX_MISS_BYTES)
         self._counted: Seen[str] = Seen(remembered=COUNTED)
         self._fates: Counter[str] = Counter()
