@@ -1,4 +1,4 @@
-"""The REST API of the cache, the same one for a service and for the embedded road."""
+"""The REST API of the cache."""
 
 import os
 from collections.abc import AsyncIterator
@@ -39,18 +39,13 @@ _GUARDED = (UnauthorizedError,)
 # Where the hash in an entry leads to.
 _LINKS = {
     name: {
-        "operationRef": f"#/paths/{path.replace('/', '~1')}/{method}",
+        "operationRef": f"#/paths/{path.replace('/', '~1')}/get",
         "parameters": {
             "content_hash": "$response.body#/content_hash",
             "bucket": "$response.body#/bucket",
         },
     }
-    for name, method, path in (
-        ("bytes", "get", "/images/{content_hash}"),
-        ("page", "get", "/serve/{content_hash}"),
-        ("meta", "get", "/images/meta/{content_hash}"),
-        ("delete", "delete", "/images/{content_hash}"),
-    )
+    for name, path in (("bytes", "/images/{content_hash}"), ("page", "/serve/{content_hash}"))
 }
 _ACTIVE_TYPES = frozenset({"image/svg+xml", UNKNOWN_TYPE})
 
