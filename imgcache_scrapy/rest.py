@@ -1,6 +1,7 @@
 """The road to a service: the REST API as a client speaks it, over HTTP."""
 
 import asyncio
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +14,9 @@ from imgcache_scrapy.joining import Calls
 from imgcache_scrapy.urls import filename_of
 
 _CONNECTIONS = 16
+# What a service takes in one lookup.
 _BATCH = 1000
+_BATCH_BYTES = 2**21
 _NO_BATCHES = (404, 405)
 # Longer URLs do not go into a request line, of which servers and proxies take 8 KB at times.
 _LONG = 4000
@@ -89,8 +92,8 @@ class RestRoad:
     async def lookup_many(self, keys: list[str], bucket: str | None) -> dict[str, Entry]:
         """As `AsyncImgCacheClient.lookup_many`."""
         found: dict[str, Entry] = {}
-        for start in range(0, len(keys), _BATCH):
-            found |= await self._lookup_batch(keys[start : start + _BATCH], bucket)
+        for batch in _batches(keys):
+            found |= await self._lookup_batch(batch, bucket)
         return found
 
     async def search(self, part: str, bucket: str | None, limit: int | None) -> list[Entry]:
@@ -164,6 +167,18 @@ class RestRoad:
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             raise UnavailableError(f"the cache cannot be reached: {reason}") from error
+
+
+def _batches(keys: list[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for key in keys:
+        if len(batch) == _BATCH or size + len(key) > _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(key)
+        size += len(key)
+    yield batch
 
 
 def _named(**options: Any) -> dict[str, Any]:

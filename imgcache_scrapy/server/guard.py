@@ -14,8 +14,14 @@ from imgcache_scrapy.server.problems import problem
 MAX_BODY_BYTES = MAX_IMAGE_BYTES + 2**20
 """An image, and what a form holds beside it."""
 
+MAX_JSON_BYTES = 2**22
+"""Of any other body: while JSON is read, nobody else is answered."""
+
 BODY_SECONDS = 30
 """A body that takes longer is given up."""
+
+_IMAGE = (MAX_BODY_BYTES, f"an image must not be larger than {MAX_IMAGE_BYTES} bytes")
+_JSON = (MAX_JSON_BYTES, f"a batch must not be larger than {MAX_JSON_BYTES} bytes")
 
 # Of all requests together, from the first byte that came to the answer.
 _MAX_HELD_BYTES = 4 * MAX_IMAGE_BYTES
@@ -68,7 +74,8 @@ class BoundedBodies:
         """Pass the request on, with a body that ends with an `HTTPException` at a bound."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        body = _Body(receive, asyncio.get_running_loop().time() + self._seconds)
+        bound = _IMAGE if scope["path"] == "/images" else _JSON
+        body = _Body(receive, asyncio.get_running_loop().time() + self._seconds, *bound)
 
         async def bounded() -> Message:
             size = body.size
@@ -86,9 +93,11 @@ class BoundedBodies:
 
 
 class _Body:
-    def __init__(self, receive: Receive, deadline: float) -> None:
+    def __init__(self, receive: Receive, deadline: float, limit: int, refusal: str) -> None:
         self._receive = receive
         self._deadline = deadline
+        self._limit = limit
+        self._refusal = refusal
         self._is_complete = False
         self.size = 0
 
@@ -102,9 +111,6 @@ class _Body:
             raise HTTPException(408, "the body of the request came too slowly") from error
         self._is_complete = not message.get("more_body", False)
         self.size += len(message.get("body", b""))
-        if self.size > MAX_BODY_BYTES:
-            raise HTTPException(413, _TOO_LARGE)
+        if self.size > self._limit:
+            raise HTTPException(413, self._refusal)
         return message
-
-
-_TOO_LARGE = f"an image must not be larger than {MAX_IMAGE_BYTES} bytes"

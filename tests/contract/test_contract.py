@@ -394,6 +394,13 @@ def test_lookup_many_takes_more_than_a_batch(client, site, picture):
     assert list(client.lookup_many(urls)) == [urls[number] for number in hits]
 
 
+def test_lookup_many_takes_very_long_urls(client, site, picture):
+    """A thousand of 16,000 characters are more than a service reads at once."""
+    urls = [f"{site}/{number}/{'a' * 16_000}" for number in range(1000)]
+    client.store(urls[-1], picture(), "me")
+    assert list(client.lookup_many(urls)) == [urls[-1]]
+
+
 # search
 
 

@@ -18,7 +18,7 @@ from imgcache_scrapy import (
     TooLargeError,
     UnauthorizedError,
 )
-from imgcache_scrapy.server.guard import BODY_SECONDS, MAX_BODY_BYTES
+from imgcache_scrapy.server.guard import BODY_SECONDS, MAX_BODY_BYTES, MAX_JSON_BYTES
 from imgcache_scrapy.server.protocol import ImpatientProtocol
 from tests.conftest import Service
 from tests.server.forms import FORM, file, form, part
@@ -264,12 +264,18 @@ def test_a_length_that_is_too_small_cuts_the_body_off(shared_service, less):
         assert client.lookup(url) is None
 
 
-def test_a_batch_has_a_limit_too(shared_service):
-    """It holds for every body, not for images only."""
+@pytest.mark.parametrize("more", [0, 1, 60 * 2**20])
+def test_a_batch_has_a_limit_of_its_own(shared_service, more):
+    """Less than an image's: nobody else is answered while JSON is read."""
     with httpx.Client(base_url=shared_service.url, trust_env=False, timeout=60) as http:
-        body = b'{"urls": ["' + b"a" * MAX_BODY_BYTES + b'"]}'
-        answer = http.post("/images/lookup", content=body)
+        body = b'{"urls": []}'.ljust(MAX_JSON_BYTES + more)
+        kind = {"Content-Type": "application/json"}
+        answer = http.post("/images/lookup", content=body, headers=kind)
+    if more:
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+        assert str(MAX_JSON_BYTES) in answer.json()["detail"]
+    else:
+        assert answer.json() == {"entries": {}}
 
 
 @pytest.mark.parametrize("more", [1, 2**20, 60 * 2**20])
