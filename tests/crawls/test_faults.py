@@ -1,5 +1,6 @@
 """Crawls through every fault of the cache: no image is lost, and the next crawl stores them."""
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from imgcache_scrapy import ImgCacheClient
+from imgcache_scrapy.crawl import MAX_MISSES
 from tests.crawls.conftest import Crawled
 from tests.crawls.roads import FILES, PIPELINE, STOCK
 from tests.crawls.site import Site, jpeg, respond
@@ -324,6 +326,33 @@ def test_what_the_cache_refuses_is_not_spooled(world, site):
     assert sum(len(item["images"]) for item in done.items) == 50
     assert (done.fates, world.spooled) == ({"failed": 50}, [])
     assert done.stats["imgcache/error/too_large"] == 50
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_a_slow_cache_holds_the_site_back(world, site, road):
+    """Bytes wait in memory until they are stored: no more are fetched than may be there."""
+    urls = [url for item in world.items(100) for url in item["image_urls"]]
+    waiting = []
+
+    def fetched():
+        return sum(count for path, count in site.asked.items() if path.endswith(".jpg"))
+
+    def take(handler):
+        so_far = None
+        while so_far != fetched():
+            so_far = fetched()
+            time.sleep(0.2)
+        waiting.append(so_far - len(waiting))
+        respond(handler, b'{"detail": "no"}', status=422, content_type="application/json")
+
+    site.answers["/images/lookup"] = lambda handler: respond(
+        handler, b'{"entries": {}}', content_type="application/json"
+    )
+    site.answers["/images"] = take
+    done = world.run([{"image_urls": urls}], road, IMGCACHE_URL=site.url)
+    assert fetched() == len(waiting) == 100
+    assert max(waiting) == MAX_MISSES
+    assert done.fates == {"failed": 100}
 
 
 @pytest.mark.parametrize("fault", [None, "hang", "refuse"])
