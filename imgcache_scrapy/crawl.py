@@ -1,14 +1,14 @@
-"""What one crawl shares: its client, joined lookups, bounded misses, the fates of its images."""
+"""What one crawl shares: its client, joined lookups, bounded misses."""
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 from scrapy import signals
@@ -18,7 +18,8 @@ from scrapy.utils.asyncio import is_asyncio_available
 from imgcache_scrapy.client import AsyncImgCacheClient
 from imgcache_scrapy.entry import Entry
 from imgcache_scrapy.errors import REFUSALS, ConfigurationError, NotFoundError
-from imgcache_scrapy.joining import Joined, Place, Room, Seen
+from imgcache_scrapy.fates import Fates
+from imgcache_scrapy.joining import Joined, Place, Room
 from imgcache_scrapy.resilience import ResilientClient
 from imgcache_scrapy.responses import is_from_cache
 from imgcache_scrapy.settings import Settings
@@ -31,17 +32,10 @@ logger = logging.getLogger(__name__)
 
 _at_once: ContextVar[bool] = ContextVar("imgcache_at_once", default=False)
 
-Fate = Literal["hit", "stored", "duplicate", "spooled", "rejected", "failed"]
-
-# By an entry's `created`, which the spool cannot know.
-_FATES: dict[bool | None, Fate] = {True: "stored", False: "duplicate", None: "spooled"}
-
 # What may be in memory between a lookup and the end of its store: media downloads bypass
 # CONCURRENT_REQUESTS, and bodies would pile up behind the stores.
 MAX_MISSES = 64
 MAX_MISS_BYTES = 64 * 2**20
-# URLs that are remembered as counted, at about 65 bytes each.
-COUNTED = 50_000
 _JOINED = 100
 # One alone waits too long for the interpreter, and pages pile up behind it.
 _LOOKUPS = 2
@@ -71,19 +65,20 @@ class Crawl:
     Args:
         crawler: the crawl's crawler; it is not kept alive.
 
+    Attributes:
+        settings: the crawl's.
+        fates: counts what became of its images.
+
     Raises:
         ConfigurationError: a setting is wrong.
     """
 
     def __init__(self, crawler: "Crawler") -> None:
         self.settings = Settings.from_settings(crawler.settings)
+        self.fates = Fates(self._inc)
         self._crawler = ref(crawler)
         self._lookups: Joined[str, Entry] = Joined(self._lookup_many, limit=_JOINED, calls=_LOOKUPS)
         self._misses = Room(count=MAX_MISSES, size=MAX_MISS_BYTES)
-        self._counted: Seen[str] = Seen(remembered=COUNTED)
-        self._fates: Counter[str] = Counter()
-        self._failures: Counter[str] = Counter()
-        self._fetched = self._fetched_bytes = self._saved_bytes = 0
         self._sizes: deque[int] = deque([_FIRST_GUESS], maxlen=MAX_MISSES)
         self._alone: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         crawler.signals.connect(self._open, signals.spider_opened)
@@ -189,8 +184,7 @@ class Crawl:
         """
         body = response.body
         if not is_from_cache(response):
-            self._fetched += 1
-            self._fetched_bytes += len(body)
+            self.fates.note_fetched(len(body))
             self._sizes.append(len(body))
         try:
             entry = await self._cache.store(key, body, self._client_name)
@@ -201,37 +195,6 @@ class Crawl:
         if entry.get("created"):
             self._inc("bytes_stored", len(body))
         return entry
-
-    def count(self, key: str, fate: Fate, reason: str | None = None, *, saved: int = 0) -> None:
-        """Count the fate of an image URL, once in a crawl; the first one counts.
-
-        One that comes again after `COUNTED` others may be counted again.
-
-        Args:
-            key: the cache key of the URL.
-            fate: what became of it.
-            reason: why it was rejected or failed.
-            saved: bytes that were not fetched.
-        """
-        if not self._counted.add(key):
-            return
-        self._fates[fate] += 1
-        self._inc(fate)
-        if reason is not None:
-            self._failures[reason] += 1
-            self._inc(f"{fate}/{reason}")
-        if saved:
-            self._saved_bytes += saved
-            self._inc("bytes_saved", saved)
-
-    def count_stored(self, key: str, response: Response, entry: Entry | None) -> None:
-        """Count the fate of an image that came in a response and was given to `store`."""
-        if entry is None:
-            self.count(key, "failed", "store")
-        elif is_from_cache(response):  # a redirect led to an image that the cache had
-            self.count(key, "hit", saved=len(response.body))
-        else:
-            self.count(key, _FATES[entry.get("created")])
 
     def alone(self, key: str) -> asyncio.Lock:
         """Give the lock of a key, held from its lookup to its store: others then find it stored."""
@@ -276,21 +239,8 @@ class Crawl:
         if "client" in self.__dict__:
             await self._cache.aclose()
             await self.client.aclose()
-        if self._fates:
-            self._log(logging.INFO, "%s", self._summary())
-
-    def _summary(self) -> str:
-        fates = self._fates
-        spooled = f"{fates['spooled']} spooled, " if fates["spooled"] else ""
-        line = (
-            f"Image cache: {fates.total()} images: {fates['hit']} hit"
-            f" ({_megabytes(self._saved_bytes)} saved), {fates['stored']} stored,"
-            f" {fates['duplicate']} duplicate, {spooled}{fates['rejected']} rejected,"
-            f" {fates['failed']} failed; {self._fetched} fetched"
-            f" ({_megabytes(self._fetched_bytes)})"
-        )
-        reasons = ", ".join(f"{reason} {n}" for reason, n in self._failures.most_common())
-        return f"{line}; without image: {reasons}" if reasons else line
+        if summary := self.fates.summary():
+            self._log(logging.INFO, "%s", summary)
 
 
 def require_asyncio() -> None:
@@ -304,10 +254,6 @@ def require_asyncio() -> None:
             "imgcache-scrapy needs asyncio: leave TWISTED_REACTOR at its default or set it to "
             "'twisted.internet.asyncioreactor.AsyncioSelectorReactor'"
         )
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:.1f} MB"
 
 
 _crawls: WeakKeyDictionary["Crawler", Crawl] = WeakKeyDictionary()

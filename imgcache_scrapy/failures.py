@@ -11,8 +11,8 @@ from scrapy.http import Response
 from scrapy.pipelines.media import FileException
 
 from imgcache_scrapy.admission import ACCEPTED_STATUSES, MESSAGES
-from imgcache_scrapy.crawl import Fate
 from imgcache_scrapy.errors import ImgCacheError
+from imgcache_scrapy.fates import Fate
 from imgcache_scrapy.responses import refusal_of
 
 _DOWNLOAD_REASONS: dict[type[Exception], str] = {

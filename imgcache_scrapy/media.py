@@ -158,7 +158,7 @@ class CachedMediaPipeline(MediaPipeline):
         except Exception as error:
             failure = failed(error)
             self._report(error, request)
-        self.crawl.count(key, failure.fate, failure.reason)
+        self.crawl.fates.count(key, failure.fate, failure.reason)
         return failure
 
     def _report(self, error: Exception, request: Request) -> None:
@@ -171,7 +171,7 @@ class CachedMediaPipeline(MediaPipeline):
     async def _image(self, key: str, request: Request, item: Any) -> FileInfo:
         local = await ensure_awaitable(self.media_to_download(request, self.spiderinfo, item=item))
         if local:
-            self.crawl.count(key, "hit")
+            self.crawl.fates.count(key, "hit")
             return cast("FileInfo", local)
         with ExitStack() as held:
             async with self.crawl.alone(key):
@@ -217,11 +217,11 @@ class CachedMediaPipeline(MediaPipeline):
     def _count(self, key: str, obtained: Obtained, request: Request) -> None:
         entry, response, is_hit, refusal = obtained
         if is_hit and entry is not None:
-            self.crawl.count(key, "hit", saved=entry["file_size_bytes"])
+            self.crawl.fates.count(key, "hit", saved=entry["file_size_bytes"])
         elif refusal is not None:
-            self.crawl.count(key, refusal.fate, refusal.reason)
+            self.crawl.fates.count(key, refusal.fate, refusal.reason)
         elif response is not None and self.must_store(request):
-            self.crawl.count_stored(key, response, entry)
+            self.crawl.fates.count_stored(key, response, entry)
 
     def _key(self, request: Request) -> tuple[str, str | None]:
         """Name what a request is for, and say why it cannot be asked for, if so."""

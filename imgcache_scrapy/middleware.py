@@ -113,7 +113,7 @@ class ImgCacheMiddleware:
             return None
         response = cached_response(request, entry, body)
         if not _is_managed(request) and _asked_first(request, key) == key:
-            self._crawl.count(key, "hit", saved=len(body))
+            self._crawl.fates.count(key, "hit", saved=len(body))
         return response
 
     async def _keep(self, request: Request, response: Response) -> None:
@@ -125,18 +125,18 @@ class ImgCacheMiddleware:
         if refusal is not None:
             # Anything else is no image, and counts nothing.
             if refusal.reason == "truncated":
-                self._crawl.count(key, refusal.fate, refusal.reason)
+                self._crawl.fates.count(key, refusal.fate, refusal.reason)
             return
         if held := self._held.get(request.meta.get(_HELD, -1)):
             held.place.holds(len(response.body))
         entry = await self._crawl.store(key, response)
-        self._crawl.count_stored(key, response, entry)
+        self._crawl.fates.count_stored(key, response, entry)
         if entry is not None:
             request.meta["imgcache_entry"] = entry
 
     def _count_trouble(self, request: Request, key: str) -> None:
         if not _is_managed(request):
-            self._crawl.count(_asked_first(request, key), "failed", "cache")
+            self._crawl.fates.count(_asked_first(request, key), "failed", "cache")
 
     def _hold(self, request: Request, held: "_Held") -> None:
         number = next(self._numbers)
