@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from imgcache_scrapy.spool import Spool, replay
 
 # Of a name that nobody can have (RFC 2606).
 _PROBED_URL = "http://imgcache.invalid/"
+# Records in memory; the cache takes some together faster than one by one.
+_REPLAYED_AT_ONCE = 4
 
 
 class ResilientClient:
@@ -94,15 +96,15 @@ class ResilientClient:
         task.add_done_callback(self._replays.discard)
 
     async def replay(self) -> None:
-        """Store what waits in the spool, one by one, for as long as the cache takes it."""
+        """Store what waits in the spool, for as long as the cache takes it."""
         if self._spool is None:
             return
         async with self._replaying:
+            stored = 0
             try:
                 stored = await self._replay_all(self._spool)
-            except OSError as error:
-                self._log(logging.WARNING, "The spool cannot be read: %s", error)
-                return
+            except* OSError as errors:
+                self._log(logging.WARNING, "The spool cannot be read: %s", errors.exceptions[0])
         if stored:
             self._log(logging.INFO, "%d images from the spool are in the image cache now", stored)
 
@@ -133,8 +135,16 @@ class ResilientClient:
         return await asyncio.to_thread(record.entry)
 
     async def _replay_all(self, spool: Spool) -> int:
+        names = iter(await asyncio.to_thread(spool.names))
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._replay_some(spool, names)) for _ in range(_REPLAYED_AT_ONCE)
+            ]
+        return sum(task.result() for task in tasks)
+
+    async def _replay_some(self, spool: Spool, names: Iterator[str]) -> int:
         stored = 0
-        for name in await asyncio.to_thread(spool.names):
+        for name in names:
             if self._breaker.is_open:
                 break
             try:
