@@ -84,7 +84,7 @@ def serve(
     """Serve a cache to many crawlers."""
     import uvicorn  # noqa: PLC0415 - only this command needs it
 
-    from imgcache_scrapy.engine.cache import DEFAULT_FOLDER, open_cache  # noqa: PLC0415
+    from imgcache_scrapy.engine.cache import DEFAULT_FOLDER, ImageCache  # noqa: PLC0415
 
     # The workers are processes of their own, and read all this from here.
     os.environ |= {
@@ -92,7 +92,7 @@ def serve(
         "IMGCACHE_BLOBS_URL": blobs or "",
         "IMGCACHE_TOKEN": checked_token(token) or "",
     }
-    open_cache(DEFAULT_FOLDER).close()
+    ImageCache.in_folder(DEFAULT_FOLDER).close()
     with TemporaryDirectory(prefix="imgcache-metrics-") as metrics:
         if workers > 1:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics

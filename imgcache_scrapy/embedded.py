@@ -192,10 +192,10 @@ class _SharedCaches:
         self._open: dict[Path, tuple[ImageCache, int]] = {}
 
     def borrow(self, folder: Path) -> "ImageCache":
-        from imgcache_scrapy.engine.cache import open_cache  # noqa: PLC0415
+        from imgcache_scrapy.engine.cache import ImageCache  # noqa: PLC0415
 
         with self._lock:
-            cache, users = self._open.get(folder) or (open_cache(folder), 0)
+            cache, users = self._open.get(folder) or (ImageCache.in_folder(folder), 0)
             self._open[folder] = (cache, users + 1)
         return cache
 

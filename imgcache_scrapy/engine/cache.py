@@ -32,20 +32,6 @@ T = TypeVar("T")
 DEFAULT_FOLDER = Path("imgcache")
 
 
-def open_cache(folder: Path) -> "ImageCache":
-    """Open the cache in a folder, created when missing.
-
-    Args:
-        folder: holds `catalog.sqlite3` and `blobs/`; the environment's `IMGCACHE_DATABASE_URL`
-            and `IMGCACHE_BLOBS_URL` replace either half.
-
-    Raises:
-        ConfigurationError: the catalog is of a newer version.
-        UnavailableError: it cannot be opened.
-    """
-    return ImageCache.in_folder(folder)
-
-
 @dataclass(frozen=True, eq=False)
 class Store:
     """An image to be kept, and how it was seen; made by `Store.of`."""
@@ -130,7 +116,16 @@ class ImageCache:
 
     @classmethod
     def in_folder(cls, folder: Path) -> Self:
-        """Open the cache in a folder, as `open_cache` says."""
+        """Open the cache in a folder, created when missing.
+
+        Args:
+            folder: holds `catalog.sqlite3` and `blobs/`; the environment's
+                `IMGCACHE_DATABASE_URL` and `IMGCACHE_BLOBS_URL` replace either half.
+
+        Raises:
+            ConfigurationError: the catalog is of a newer version.
+            UnavailableError: it cannot be opened.
+        """
         database_url = os.environ.get("IMGCACHE_DATABASE_URL")
         blobs_url = os.environ.get("IMGCACHE_BLOBS_URL")
         try:

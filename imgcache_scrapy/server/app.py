@@ -11,7 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.exceptions import HTTPException
 
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
-from imgcache_scrapy.engine.cache import DEFAULT_FOLDER, ImageCache, open_cache
+from imgcache_scrapy.engine.cache import DEFAULT_FOLDER, ImageCache
 from imgcache_scrapy.entry import (
     HASH_PATTERN,
     MAX_DISTANCE,
@@ -96,7 +96,7 @@ def create_app(cache: ImageCache, *, token: str | None = None, owns_cache: bool 
 def app_from_environment() -> FastAPI:
     """Make the app of a service process: its cache is where the environment says."""
     token = os.environ.get("IMGCACHE_TOKEN")
-    return create_app(open_cache(DEFAULT_FOLDER), token=token, owns_cache=True)
+    return create_app(ImageCache.in_folder(DEFAULT_FOLDER), token=token, owns_cache=True)
 
 
 def _add_state(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:

@@ -63,7 +63,7 @@ def assert_recovers(folder):
 PREAMBLE = """
 import os, sys
 from pathlib import Path
-from imgcache_scrapy.engine.cache import open_cache
+from imgcache_scrapy.engine.cache import ImageCache
 os.write(1, b"ready\\n")
 """
 

@@ -138,9 +138,9 @@ def test_a_delete_that_cannot_be_fails_as_unavailable(folder):
 STORE_AND_DELETE = """
 import os, sys
 from pathlib import Path
-from imgcache_scrapy.engine.cache import open_cache
+from imgcache_scrapy.engine.cache import ImageCache
 
-cache = open_cache(Path(sys.argv[1]))
+cache = ImageCache.in_folder(Path(sys.argv[1]))
 cache.store("http://a.test/1", b"opens everything", "test")
 os.write(1, b"begin")
 image = cache.store("http://a.test/2", b"image", "test")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 from sqlalchemy.engine import URL
 
-from imgcache_scrapy.engine.cache import ImageCache, open_cache
+from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.entry import blob_key, content_hash_of
 from imgcache_scrapy.errors import (
     ConfigurationError,
@@ -56,14 +56,14 @@ def folder(tmp_path):
 
 @pytest.fixture
 def cache(folder):
-    with closing(open_cache(folder)) as cache:
+    with closing(ImageCache.in_folder(folder)) as cache:
         yield cache
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
     """A cache for property tests, whose examples are told apart by their URLs."""
-    with closing(open_cache(tmp_path_factory.mktemp("shared"))) as cache:
+    with closing(ImageCache.in_folder(tmp_path_factory.mktemp("shared"))) as cache:
         yield cache
 
 
@@ -485,13 +485,13 @@ def test_a_broken_catalog_is_unavailable_and_tells_no_secrets(cache, folder):
 
 def test_a_cache_is_kept(folder):
     """What was stored, and what is known to be damaged, is there when it is opened again."""
-    with closing(open_cache(folder)) as cache:
+    with closing(ImageCache.in_folder(folder)) as cache:
         store(cache)
         store(cache, B, THERE)
         DAMAGES["emptied"](blob_path(folder, content_hash_of(B)))
         with pytest.raises(NotFoundError):
             cache.get_bytes(content_hash_of(B))
-    with closing(open_cache(folder)) as cache:
+    with closing(ImageCache.in_folder(folder)) as cache:
         assert cache.get_bytes(A_HASH)[0] == A
         assert found(cache, HERE) == A_HASH
         assert found(cache, THERE) is None
@@ -501,7 +501,7 @@ def test_a_cache_is_kept(folder):
 @pytest.mark.parametrize("name", ["a b", "50%25", "what?", "#1", "Bilder für später", "a+b&c;d=e"])
 def test_the_folder_may_have_any_name(tmp_path, name):
     """Catalog and blobs are in the folder that was named, and nowhere else."""
-    with closing(open_cache(tmp_path / name / "cache")) as cache:
+    with closing(ImageCache.in_folder(tmp_path / name / "cache")) as cache:
         store(cache)
         assert cache.get_bytes(A_HASH)[0] == A
     assert list(tmp_path.iterdir()) == [tmp_path / name]
@@ -512,7 +512,7 @@ def test_the_folder_may_have_any_name(tmp_path, name):
 def test_a_relative_folder_stays_where_it_was(tmp_path, monkeypatch):
     """A program that changes its working folder keeps its cache."""
     monkeypatch.chdir(tmp_path)
-    with closing(open_cache(Path("cache"))) as cache:
+    with closing(ImageCache.in_folder(Path("cache"))) as cache:
         store(cache)
         (tmp_path / "elsewhere").mkdir()
         monkeypatch.chdir(tmp_path / "elsewhere")
@@ -533,7 +533,7 @@ def test_the_environment_replaces_either_half(tmp_path, folder, monkeypatch, rep
         monkeypatch.setenv("IMGCACHE_DATABASE_URL", str(url))
     if "blobs" in replaced:
         monkeypatch.setenv("IMGCACHE_BLOBS_URL", (elsewhere / "blobs").as_uri())
-    with closing(open_cache(folder)) as cache:
+    with closing(ImageCache.in_folder(folder)) as cache:
         store(cache)
         assert cache.get_bytes(A_HASH)[0] == A
     assert images(elsewhere if "database" in replaced else folder) == {A_HASH}
@@ -543,18 +543,18 @@ def test_the_environment_replaces_either_half(tmp_path, folder, monkeypatch, rep
 
 def test_a_newer_cache_is_refused(folder):
     """A catalog of a later version is not opened, and the message says what to do."""
-    open_cache(folder).close()
+    ImageCache.in_folder(folder).close()
     with catalog_of(folder) as database:
         database.execute("UPDATE imgcache_schema SET number = 99")
     with pytest.raises(ConfigurationError, match="upgrade"):
-        open_cache(folder)
+        ImageCache.in_folder(folder)
 
 
 def test_a_folder_that_cannot_be_is_unavailable(tmp_path):
     """Where a file stands in its place, a cache is said to be unavailable."""
     (tmp_path / "file").write_bytes(b"in the way")
     with pytest.raises(UnavailableError, match="cannot be opened"):
-        open_cache(tmp_path / "file")
+        ImageCache.in_folder(tmp_path / "file")
 
 
 @pytest.mark.parametrize("name", ["IMGCACHE_DATABASE_URL", "IMGCACHE_BLOBS_URL"])
@@ -563,7 +563,7 @@ def test_an_address_that_cannot_work_is_an_error_of_ours(folder, monkeypatch, na
     """Whatever the library underneath raises, the caller is told by the cache."""
     monkeypatch.setenv(name, address)
     with pytest.raises(ImgCacheError):
-        open_cache(folder)
+        ImageCache.in_folder(folder)
 
 
 # Crowds and sudden death
@@ -611,7 +611,7 @@ def four_programs(text, *arguments):
 
 OPEN_MANY = """
 for number in sys.stdin:
-    open_cache(Path(sys.argv[1], number.strip())).close()
+    ImageCache.in_folder(Path(sys.argv[1], number.strip())).close()
     print("opened", flush=True)
 """
 
@@ -628,7 +628,7 @@ def test_processes_open_a_new_cache_at_once(tmp_path):
 STORE_MANY = """
 folder, number = Path(sys.argv[1]), int(sys.argv[2])
 sys.stdin.readline()
-cache, created = open_cache(folder), 0
+cache, created = ImageCache.in_folder(folder), 0
 for i in range(150):
     data = b"image %d" % (number * 50 + i)
     created += cache.store(f"http://a.test/{number}/{i}", data, "test")["created"]
@@ -645,7 +645,7 @@ def test_processes_share_a_cache(folder):
         created = [process.communicate()[0] for process in processes]
         assert [process.returncode for process in processes] == [0] * 4
     assert sum(map(int, created)) == 300
-    with closing(open_cache(folder)) as cache:
+    with closing(ImageCache.in_folder(folder)) as cache:
         totals = cache.totals()
     assert (totals["images"], totals["captures"], totals["damaged"]) == (300, 600, 0)
     assert len(blobs(folder)) == 300

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from imgcache_scrapy.engine.cache import open_cache
+from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.entry import content_hash_of
 from tests.engine.programs import PREAMBLE, assert_recovers, images, program
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 STORE_AND_DELETE_UNTIL_KILLED = """
 import random
 from threading import Thread
-cache = open_cache(Path(sys.argv[1]))
+cache = ImageCache.in_folder(Path(sys.argv[1]))
 
 def work():
     kept = []
@@ -62,7 +62,7 @@ def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path, kills):
 
 
 STORE_AND_DELETE = """
-cache = open_cache(Path(sys.argv[1]))
+cache = ImageCache.in_folder(Path(sys.argv[1]))
 cache.check()
 os.write(1, b"begin\\n")
 image = cache.store("http://a.test/image", b"the bytes of an image", "test")
@@ -95,7 +95,7 @@ def straced(folder, *options):
 def used_cache(tmp_path_factory):
     """A cache with an image in it; to be copied."""
     folder = tmp_path_factory.mktemp("used") / "cache"
-    with closing(open_cache(folder)) as cache:
+    with closing(ImageCache.in_folder(folder)) as cache:
         cache.store("http://a.test/before", b"before", "test")
     return folder
 
@@ -124,7 +124,7 @@ def test_a_kill_at_each_call_that_writes_breaks_nothing(tmp_path, used_cache, st
             is_there = IMAGE in images(folder)
             assert not (is_there and "deleted" in said)
             assert content_hash_of(b"before") in images(folder)
-            with closing(open_cache(folder)) as cache:
+            with closing(ImageCache.in_folder(folder)) as cache:
                 assert cache.store("http://a.test/image", DATA, "test")["created"] is not is_there
                 assert cache.get_bytes(IMAGE)[0] == DATA
 
@@ -136,7 +136,7 @@ def calls_in(trace):
 FILL_THE_DISK = """
 from imgcache_scrapy.errors import UnavailableError
 folder = Path(sys.argv[1])
-cache = open_cache(folder)
+cache = ImageCache.in_folder(folder)
 old = {}
 for number in range(20):
     data = os.urandom(10_000)
@@ -199,7 +199,7 @@ USE_ALL_FILES = """
 import resource
 from imgcache_scrapy.errors import UnavailableError
 folder = Path(sys.argv[1])
-cache = open_cache(folder)
+cache = ImageCache.in_folder(folder)
 old = cache.store("http://a.test/old", b"old", "test")
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 held = []

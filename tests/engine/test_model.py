@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from PIL import Image
 
-from imgcache_scrapy.engine.cache import open_cache
+from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.decoding import facts_of
 from imgcache_scrapy.entry import blob_key, content_hash_of
 from imgcache_scrapy.errors import NotFoundError
@@ -147,7 +147,7 @@ class CacheMachine(RuleBasedStateMachine):
         super().__init__()
         self.directory = TemporaryDirectory()
         self.folder = Path(self.directory.name)
-        self.cache = open_cache(self.folder)
+        self.cache = ImageCache.in_folder(self.folder)
         self.model = Model()
 
     def teardown(self):
@@ -213,7 +213,7 @@ class CacheMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self):
         self.cache.close()
-        self.cache = open_cache(self.folder)
+        self.cache = ImageCache.in_folder(self.folder)
 
     @precondition(lambda self: self.model.blobs)
     @rule(data=st.data(), damage=st.sampled_from(list(DAMAGES)), is_noticed=st.booleans())

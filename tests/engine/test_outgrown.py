@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from imgcache_scrapy.engine.cache import ImageCache, open_cache
+from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.upkeep import Upkeep
 from imgcache_scrapy.entry import content_hash_of
 from imgcache_scrapy.errors import ConfigurationError, NotFoundError, UnavailableError
@@ -35,7 +35,7 @@ def environment(postgresql, object_store, monkeypatch):
 
 @pytest.fixture
 def cache(environment, tmp_path):
-    with closing(open_cache(tmp_path / "unused")) as cache:
+    with closing(ImageCache.in_folder(tmp_path / "unused")) as cache:
         yield cache
 
 
@@ -59,10 +59,10 @@ def test_both_halves_are_elsewhere(cache, tmp_path):
 STORE_MANY = """
 import sys
 from pathlib import Path
-from imgcache_scrapy.engine.cache import Store, open_cache
+from imgcache_scrapy.engine.cache import ImageCache, Store
 folder, count, number = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 sys.stdin.readline()
-cache, created = open_cache(folder), 0
+cache, created = ImageCache.in_folder(folder), 0
 for start in range(0, count, 10):
     stores = [
         Store.of(f"http://a.test/{number}/{i}", b"image %d" % (number * count // 2 + i), "test")
@@ -101,7 +101,7 @@ def test_four_processes_store_overlapping_images(request, tmp_path, outgrown, co
         assert [answer.result()[1] for answer in answers] == [""] * 4
         created = sum(int(answer.result()[0]) for answer in answers)
     distinct = count // 2 * 5
-    with closing(open_cache(folder)) as cache:
+    with closing(ImageCache.in_folder(folder)) as cache:
         totals = cache.totals()
         assert created == totals["images"] == distinct
         assert (totals["captures"], totals["damaged"]) == (4 * count, 0)
@@ -180,7 +180,10 @@ def test_nothing_is_lost_while_postgresql_restarts(tmp_path, object_store, monke
                 except UnavailableError as error:
                     refused.append(error)
 
-        with closing(open_cache(tmp_path / "unused")) as cache, ThreadPoolExecutor(4) as pool:
+        with (
+            closing(ImageCache.in_folder(tmp_path / "unused")) as cache,
+            ThreadPoolExecutor(4) as pool,
+        ):
             storing = [pool.submit(store_on, thread) for thread in range(4)]
             for share in (1, 2, 3):
                 while len(acknowledged) + len(refused) < share * 50:
@@ -202,7 +205,10 @@ def test_a_frozen_object_store_is_given_up_in_time(tmp_path, postgresql, monkeyp
     with ObjectStore(tmp_path / "data") as object_store:
         for name, value in new_outgrown(postgresql, object_store).items():
             monkeypatch.setenv(name, value)
-        with closing(open_cache(tmp_path / "unused")) as cache, ThreadPoolExecutor(3) as pool:
+        with (
+            closing(ImageCache.in_folder(tmp_path / "unused")) as cache,
+            ThreadPoolExecutor(3) as pool,
+        ):
             cache.store(HERE, A, "test")
             object_store.freeze()
             start = time.monotonic()

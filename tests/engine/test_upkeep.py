@@ -11,7 +11,7 @@ from threading import Barrier
 
 import pytest
 
-from imgcache_scrapy.engine.cache import open_cache
+from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.upkeep import Upkeep
 from imgcache_scrapy.entry import blob_key, content_hash_of
 from imgcache_scrapy.errors import NotFoundError
@@ -259,7 +259,7 @@ def test_stores_deletes_readers_and_removals_of_one_image_agree(upkeep, folder, 
         for orphan in upkeep.orphans(AT_ONCE):
             upkeep.remove(orphan)
 
-    with closing(open_cache(folder)) as other, ThreadPoolExecutor(4) as pool:
+    with closing(ImageCache.in_folder(folder)) as other, ThreadPoolExecutor(4) as pool:
         for _ in range(races):
             other.store(URL, DATA, "test")
             steps = [

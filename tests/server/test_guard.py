@@ -33,7 +33,7 @@ from pathlib import Path
 
 import uvicorn
 
-from imgcache_scrapy.engine.cache import open_cache
+from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.server.app import create_app
 from imgcache_scrapy.server.guard import BoundedBodies
 from imgcache_scrapy.server.protocol import ImpatientProtocol
@@ -43,7 +43,7 @@ class HastyProtocol(ImpatientProtocol):
     head_seconds = send_seconds = 2
 
 
-app = BoundedBodies(create_app(open_cache(Path("imgcache")), owns_cache=True), seconds=2)
+app = BoundedBodies(create_app(ImageCache.in_folder(Path("imgcache")), owns_cache=True), seconds=2)
 uvicorn.run(app, http=HastyProtocol, port=int(sys.argv[3]), access_log=False)
 """
 HEAD = b"POST /images HTTP/1.1\r\nHost: h\r\nContent-Type: %s\r\n" % FORM.encode()
