@@ -16,7 +16,7 @@ Fate = Literal["hit", "stored", "duplicate", "spooled", "rejected", "failed"]
 _OF_STORES: dict[bool | None, Fate] = {True: "stored", False: "duplicate", None: "spooled"}
 
 # URLs that are remembered as counted, at about 65 bytes each.
-COUNTED = 50_000
+COUNTED = 20_000
 
 
 class Fates:

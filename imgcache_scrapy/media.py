@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Results and failures that are remembered, so that a URL in many items is looked after once.
-REMEMBERED = 10_000
+REMEMBERED = 2_000
 
 _BAD_URL = "about:invalid"
 _REDIRECTS_FOLLOWED = SequenceExclude(range(300, 400))
