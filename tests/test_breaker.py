@@ -194,7 +194,7 @@ def test_calls_under_way_end_when_it_opens():
 
 
 def test_one_probe_at_a_time_closes_it():
-    """Each after a pause; calls go through again after the first that succeeds."""
+    """Each after a pause; after the first that succeeds all is as it was at the beginning."""
 
     async def test(watched):
         await watched.calls(FAILED, FAILED, FAILED)
@@ -204,6 +204,8 @@ def test_one_probe_at_a_time_closes_it():
             assert (watched.probes, watched.breaker.is_open) == (probes, True)
         watched.works = True
         await watched.tick()
+        assert not watched.breaker.is_open
+        await watched.calls(FAILED, FAILED)
         assert not watched.breaker.is_open
         assert await watched.call() is None
         assert watched.closings == 1
