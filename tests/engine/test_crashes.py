@@ -40,7 +40,7 @@ for _ in range(4):
 """
 
 
-@pytest.mark.parametrize("kills", [25, pytest.param(1000, marks=pytest.mark.endurance)])
+@pytest.mark.parametrize("kills", [100, pytest.param(1000, marks=pytest.mark.endurance)])
 def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path, kills):
     """After each kill amid stores and deletes what was stored is there, what was deleted is not."""
     for number in range(kills):
