@@ -37,7 +37,7 @@ from imgcache_scrapy.server.uploads import UPLOAD_SCHEMA, Text, Url, read_upload
 MAX_BATCH = 1000
 # What any route may answer instead.
 _GUARDED = (UnauthorizedError,)
-# Where the hash in an entry leads to.
+# Where the hash in an entry leads to: the bytes.
 _LINKS = {
     name: {
         "operationRef": f"#/paths/{path.replace('/', '~1')}/get",
