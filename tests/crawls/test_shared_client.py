@@ -1,4 +1,4 @@
-"""`get_client`, and how the crawl's client ends, in real crawls."""
+"""`get_client`, how the crawl's client ends, and what a crawl gives back, in real crawls."""
 
 import json
 import signal
@@ -198,3 +198,46 @@ print(len(_crawls))
 """
     )
     assert out.strip() == "0", log
+
+
+FROZEN = (
+    PRELUDE
+    + """
+import gc
+
+class S(scrapy.Spider):
+    name = "s"
+    async def start(self):
+        print(gc.get_freeze_count())
+        yield scrapy.Request(SITE + "/")
+    def parse(self, response):
+        yield {"image_urls": [SITE + "/a.jpg"]}
+"""
+)
+
+
+def test_what_was_loaded_before_a_crawl_is_not_collected_while_it_runs(site, script):
+    """Full collections make the event loop stall; afterwards the process is as it was."""
+    site.answers["/a.jpg"] = jpeg(1)
+    out, log = script(FROZEN + "run(S)\nprint(gc.get_freeze_count())\n")
+    frozen, afterwards = (int(line) for line in out.splitlines())
+    assert frozen > 10_000, log
+    assert afterwards == 0
+
+
+def test_what_the_user_froze_stays_frozen(site, script):
+    site.answers["/a.jpg"] = jpeg(1)
+    told = "print(gc.get_freeze_count())\n"
+    out, log = script(FROZEN + "gc.freeze()\n" + told + "run(S, S)\n" + told)
+    before, *during, afterwards = (int(line) for line in out.splitlines())
+    assert len(during) == 2, log
+    # What was freed since no longer counts.
+    assert all(0.9 * before < each <= before for each in [*during, afterwards])
+
+
+def test_crawls_side_by_side_give_back_what_the_first_of_them_froze(site, script):
+    site.answers["/a.jpg"] = jpeg(1)
+    out, log = script(FROZEN + "run(S, S)\nprint(gc.get_freeze_count())\n")
+    *during, afterwards = (int(line) for line in out.splitlines())
+    assert all(during), log
+    assert afterwards == 0
