@@ -176,21 +176,31 @@ def test_it_closes_however_the_crawl_ends(site, script, how):
     assert "imgcache/error/unavailable" not in stats
 
 
-def test_a_crawler_is_not_kept_alive(site, script):
-    """After a crawl, nothing of ours holds its crawler."""
-    site.answers["/a.jpg"] = jpeg(1)
-    out, log = script(
-        PRELUDE
-        + """
+ONE_IMAGE = (
+    PRELUDE
+    + """
 import gc
-from imgcache_scrapy.crawl import _crawls
+
+told = []
 
 class S(scrapy.Spider):
     name = "s"
     async def start(self):
+        told.append(gc.get_freeze_count())
         yield scrapy.Request(SITE + "/")
     def parse(self, response):
         yield {"image_urls": [SITE + "/a.jpg"]}
+"""
+)
+
+
+def test_a_crawler_is_not_kept_alive(site, script):
+    """After a crawl, nothing of ours holds its crawler."""
+    site.answers["/a.jpg"] = jpeg(1)
+    out, log = script(
+        ONE_IMAGE
+        + """
+from imgcache_scrapy.crawl import _crawls
 
 run(S)
 gc.collect()
@@ -200,44 +210,29 @@ print(len(_crawls))
     assert out.strip() == "0", log
 
 
-FROZEN = (
-    PRELUDE
-    + """
-import gc
-
-class S(scrapy.Spider):
-    name = "s"
-    async def start(self):
-        print(gc.get_freeze_count())
-        yield scrapy.Request(SITE + "/")
-    def parse(self, response):
-        yield {"image_urls": [SITE + "/a.jpg"]}
-"""
-)
-
-
-def test_what_was_loaded_before_a_crawl_is_not_collected_while_it_runs(site, script):
+@pytest.mark.parametrize("spiders", ["S", "S, S"])
+def test_what_was_loaded_before_a_crawl_is_not_collected_while_it_runs(site, script, spiders):
     """Full collections make the event loop stall; afterwards the process is as it was."""
     site.answers["/a.jpg"] = jpeg(1)
-    out, log = script(FROZEN + "run(S)\nprint(gc.get_freeze_count())\n")
-    frozen, afterwards = (int(line) for line in out.splitlines())
-    assert frozen > 10_000, log
+    out, log = script(ONE_IMAGE + f"run({spiders})\nprint(*told, gc.get_freeze_count())\n")
+    *during, afterwards = (int(number) for number in out.split())
+    assert len(during) == len(spiders.split()), log
+    assert min(during) > 10_000
     assert afterwards == 0
 
 
 def test_what_the_user_froze_stays_frozen(site, script):
     site.answers["/a.jpg"] = jpeg(1)
-    told = "print(gc.get_freeze_count())\n"
-    out, log = script(FROZEN + "gc.freeze()\n" + told + "run(S, S)\n" + told)
-    before, *during, afterwards = (int(line) for line in out.splitlines())
+    out, log = script(
+        ONE_IMAGE
+        + """
+gc.freeze()
+told.append(gc.get_freeze_count())
+run(S, S)
+print(*told, gc.get_freeze_count())
+"""
+    )
+    before, *during, afterwards = (int(number) for number in out.split())
     assert len(during) == 2, log
     # What was freed since no longer counts.
     assert all(0.9 * before < each <= before for each in [*during, afterwards])
-
-
-def test_crawls_side_by_side_give_back_what_the_first_of_them_froze(site, script):
-    site.answers["/a.jpg"] = jpeg(1)
-    out, log = script(FROZEN + "run(S, S)\nprint(gc.get_freeze_count())\n")
-    *during, afterwards = (int(line) for line in out.splitlines())
-    assert all(during), log
-    assert afterwards == 0
