@@ -14,7 +14,7 @@ V = TypeVar("V")
 T = TypeVar("T")
 
 # So many who waited go on in one turn of the event loop: many make it stall.
-_AT_ONCE = 4
+_AT_ONCE = 8
 
 
 class Joined(Generic[K, V]):
