@@ -142,17 +142,20 @@ def run(
     # Nothing is deleted before the end: ext4 looks long for room where much was deleted lately.
     with origin() as site, tempfile.TemporaryDirectory() as temporary:
         for number in range(rounds):
-            for set_up in chosen:
-                folder = Path(tempfile.mkdtemp(dir=temporary))
-                if captures:
+            folders = {each.name: Path(tempfile.mkdtemp(dir=temporary)) for each in chosen}
+            if captures:
+                for folder in folders.values():
                     (folder / "cache").mkdir()
                     fill(f"sqlite:///{folder / 'cache' / 'catalog.sqlite3'}", captures)
-                for run_name in ("cold", "warm"):
+            # Not each warm run after its cold one: minutes later the machine may be a slower one.
+            for run_name in ("cold", "warm"):
+                for set_up in chosen:
+                    folder = folders[set_up.name]
                     measured = measure(set_up, site, images // IMAGES_PER_PAGE, folder)
                     figures[set_up.name][run_name].add(measured)
                     for forgotten in set_up.forgets:
                         (folder / forgotten).rename(folder / f"{forgotten} before {run_name}")
-                sys.stderr.write(f"round {number + 1}: {set_up.name}\n")
+                    sys.stderr.write(f"round {number + 1}, {run_name}: {set_up.name}\n")
     return figures
 
 
