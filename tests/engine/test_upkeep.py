@@ -124,6 +124,28 @@ def test_more_images_are_examined_than_are_listed_at_a_time(upkeep, folder):
     assert upkeep.totals()["damaged"] == 1201
 
 
+class ReadByTwo:
+    """Blobs that give no bytes before a second reader asks."""
+
+    def __init__(self, blobs):
+        self._blobs, self._both = blobs, Barrier(2, timeout=10)
+
+    def get(self, content_hash):
+        self._both.wait()
+        return self._blobs.get(content_hash)
+
+    def __getattr__(self, name):
+        return getattr(self._blobs, name)
+
+
+def test_an_image_is_read_while_another_is_on_its_way(upkeep):
+    """Storage that is far away holds up one image, not all behind it."""
+    for data in (b"one", b"two"):
+        upkeep.store(f"{URL}/{data.decode()}", data, "test")
+    upkeep._blobs = ReadByTwo(upkeep._blobs)
+    assert list(verdicts(upkeep).values()) == ["sound", "sound"]
+
+
 def test_both_kinds_of_cache_are_kept_up(any_upkeep):
     """Damage and orphans are found, and orphans removed, in a folder and in an object store."""
     upkeep = any_upkeep
