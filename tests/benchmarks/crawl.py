@@ -50,17 +50,18 @@ def ours(pipeline: str) -> dict[str, Any]:
     return {"ITEM_PIPELINES": {f"imgcache_scrapy.{pipeline}": 1}}
 
 
+# Runs that are compared are near each other in time: last those that make all files anew.
 SET_UPS = [
     SetUp("pages only", {}),
     SetUp("ImagesPipeline", IMAGES),
     SetUp("FilesPipeline", FILES),
-    SetUp("ImagesPipeline + HttpCache", IMAGES | {"HTTPCACHE_ENABLED": True}, ("images",)),
     SetUp("ours", ours("ImgCachePipeline")),
+    SetUp("ours, service", ours("ImgCachePipeline"), served=True),
     SetUp("ours, files", ours("ImgCacheFilesPipeline")),
     SetUp("ours, images", ours("ImgCacheImagesPipeline")),
     SetUp("ours, images, files gone", ours("ImgCacheImagesPipeline"), ("images",)),
-    SetUp("ours, service", ours("ImgCachePipeline"), served=True),
     SetUp("ours, middleware + ImagesPipeline", MIDDLEWARE | IMAGES, ("images",)),
+    SetUp("ImagesPipeline + HttpCache", IMAGES | {"HTTPCACHE_ENABLED": True}, ("images",)),
 ]
 PEER = "ImagesPipeline"
 
