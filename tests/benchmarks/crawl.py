@@ -72,7 +72,7 @@ class Figures:
 
     Attributes:
         values: a list per figure with one value per round.
-        lags: by how many seconds the loop woke too late, of all rounds: one round may have too
+        lags: by how many seconds the loop came too late, of all rounds: one round may have too
             few for a percentile.
     """
 
