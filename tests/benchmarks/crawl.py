@@ -143,11 +143,7 @@ def run(
     # Nothing is deleted before the end: ext4 looks long for room where much was deleted lately.
     with origin() as site, tempfile.TemporaryDirectory() as temporary:
         for number in range(rounds):
-            folders = {each.name: Path(tempfile.mkdtemp(dir=temporary)) for each in chosen}
-            if captures:
-                for folder in folders.values():
-                    (folder / "cache").mkdir()
-                    fill(f"sqlite:///{folder / 'cache' / 'catalog.sqlite3'}", captures)
+            folders = {each.name: new_folder(temporary, captures) for each in chosen}
             # Not each warm run after its cold one: minutes later the machine may be a slower one.
             # What the system has dropped of the files meanwhile is read again.
             for run_name in ("cold", "warm"):
@@ -157,9 +153,18 @@ def run(
                     measured = measure(set_up, site, images // IMAGES_PER_PAGE, folder)
                     figures[set_up.name][run_name].add(measured)
                     for forgotten in set_up.forgets:
-                        (folder / forgotten).rename(folder / f"{forgotten} before {run_name}")
+                        (folder / forgotten).rename(tempfile.mkdtemp(dir=temporary))
                     sys.stderr.write(f"round {number + 1}, {run_name}: {set_up.name}\n")
     return figures
+
+
+def new_folder(parent: str, captures: int) -> Path:
+    """Make the folder of a set-up, with a catalog of so many captures of other sites, if any."""
+    folder = Path(tempfile.mkdtemp(dir=parent))
+    if captures:
+        (folder / "cache").mkdir()
+        fill(f"sqlite:///{folder / 'cache' / 'catalog.sqlite3'}", captures)
+    return folder
 
 
 def read_all(folder: Path) -> None:
