@@ -4,11 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imgcache_scrapy.addon import Addon
-    from imgcache_scrapy.client import AsyncImgCacheClient, ImgCacheClient
-    from imgcache_scrapy.crawl import get_client
-    from imgcache_scrapy.entry import Entry
-    from imgcache_scrapy.errors import (
+    from imgcache_scrapy.client.client import AsyncImgCacheClient, ImgCacheClient
+    from imgcache_scrapy.core.entry import Entry
+    from imgcache_scrapy.core.errors import (
         ConfigurationError,
         ImgCacheError,
         InvalidRequestError,
@@ -18,8 +16,10 @@ if TYPE_CHECKING:
         UnauthorizedError,
         UnavailableError,
     )
-    from imgcache_scrapy.middleware import ImgCacheMiddleware
-    from imgcache_scrapy.pipeline import (
+    from imgcache_scrapy.plugin.addon import Addon
+    from imgcache_scrapy.plugin.crawl import get_client
+    from imgcache_scrapy.plugin.middleware import ImgCacheMiddleware
+    from imgcache_scrapy.plugin.pipeline import (
         ImgCacheFilesPipeline,
         ImgCacheImagesPipeline,
         ImgCachePipeline,
@@ -46,13 +46,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "addon": ["Addon"],
-    "client": ["AsyncImgCacheClient", "ImgCacheClient"],
-    "crawl": ["get_client"],
-    "entry": ["Entry"],
-    "errors": [name for name in __all__ if name.endswith("Error")],
-    "middleware": ["ImgCacheMiddleware"],
-    "pipeline": ["ImgCacheFilesPipeline", "ImgCacheImagesPipeline", "ImgCachePipeline"],
+    "plugin.addon": ["Addon"],
+    "client.client": ["AsyncImgCacheClient", "ImgCacheClient"],
+    "plugin.crawl": ["get_client"],
+    "core.entry": ["Entry"],
+    "core.errors": [name for name in __all__ if name.endswith("Error")],
+    "plugin.middleware": ["ImgCacheMiddleware"],
+    "plugin.pipeline": ["ImgCacheFilesPipeline", "ImgCacheImagesPipeline", "ImgCachePipeline"],
 }
 
 

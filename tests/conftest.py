@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.servers import ObjectStore, PostgreSQL
+from tests.support.servers import ObjectStore, PostgreSQL
 
 PHOTOS = Path(__file__).parents[1] / "example_project" / "photos"
-SERVE = "from imgcache_scrapy.cli import main; main()"
+SERVE = "from imgcache_scrapy.cli.main import main; main()"
 
 
 class Service:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import imgcache_scrapy
-from imgcache_scrapy.admission import MESSAGES
-from imgcache_scrapy.client import AsyncImgCacheClient
-from imgcache_scrapy.settings import Settings
+from imgcache_scrapy.client.client import AsyncImgCacheClient
+from imgcache_scrapy.core.admission import MESSAGES
+from imgcache_scrapy.plugin.settings import Settings
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -54,7 +54,7 @@ def test_it_names(name):
 def test_every_stat_that_a_crawl_counts_is_in_it():
     """The stats in the source are those in the README."""
     source = "".join(
-        path.read_text() for path in Path(imgcache_scrapy.__file__).parent.glob("*.py")
+        path.read_text() for path in Path(imgcache_scrapy.__file__).parent.rglob("*.py")
     )
     counted = set(re.findall(r'_(?:inc|count)\(f?"([a-z_/]+)', source))
     assert counted >= {"lookup", "bytes_stored", "replayed", "error/"}

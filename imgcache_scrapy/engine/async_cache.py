@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.errors import UnavailableError
+from imgcache_scrapy.core.joining import Joined
 from imgcache_scrapy.engine.cache import ImageCache, Store
-from imgcache_scrapy.entry import Entry
-from imgcache_scrapy.errors import UnavailableError
-from imgcache_scrapy.joining import Joined
 
 T = TypeVar("T")
 

@@ -11,19 +11,19 @@ from typing import Any, ParamSpec, Self, TypeVar
 from sqlalchemy import exc
 from sqlalchemy.engine import URL
 
-from imgcache_scrapy.engine.blobs import open_blobs
-from imgcache_scrapy.engine.catalog import Catalog
-from imgcache_scrapy.engine.decoder import Decoders, Facts
-from imgcache_scrapy.engine.rows import Capture, Image
-from imgcache_scrapy.entry import MAX_IMAGE_BYTES, UNKNOWN_TYPE, Entry, content_hash_of
-from imgcache_scrapy.errors import (
+from imgcache_scrapy.core.entry import MAX_IMAGE_BYTES, UNKNOWN_TYPE, Entry, content_hash_of
+from imgcache_scrapy.core.errors import (
     InvalidRequestError,
     NotFoundError,
     TooLargeError,
     UnavailableError,
 )
-from imgcache_scrapy.formats import sniff
-from imgcache_scrapy.urls import filename_of
+from imgcache_scrapy.core.formats import sniff
+from imgcache_scrapy.core.urls import filename_of
+from imgcache_scrapy.engine.blobs.files import open_blobs
+from imgcache_scrapy.engine.catalog.catalog import Catalog
+from imgcache_scrapy.engine.catalog.rows import Capture, Image
+from imgcache_scrapy.engine.decoding.decoder import Decoders, Facts
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -8,9 +8,9 @@ from datetime import timedelta
 from itertools import islice
 from typing import Literal, NamedTuple
 
-from imgcache_scrapy.engine.blobs import Found
+from imgcache_scrapy.core.entry import content_hash_of
+from imgcache_scrapy.engine.blobs.files import Found
 from imgcache_scrapy.engine.cache import ImageCache, on_catalog
-from imgcache_scrapy.entry import content_hash_of
 
 State = Literal["sound", "healed", "missing", "truncated", "altered"]
 """What became of an image: `healed` ones were marked damaged, and are not."""

@@ -11,9 +11,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.exceptions import HTTPException
 
-from imgcache_scrapy.engine.async_cache import AsyncImageCache
-from imgcache_scrapy.engine.cache import DEFAULT_FOLDER, ImageCache
-from imgcache_scrapy.entry import (
+from imgcache_scrapy.core.entry import (
     HASH_PATTERN,
     MAX_DISTANCE,
     MAX_LIMIT,
@@ -21,13 +19,15 @@ from imgcache_scrapy.entry import (
     UNKNOWN_TYPE,
     Entry,
 )
-from imgcache_scrapy.errors import (
+from imgcache_scrapy.core.errors import (
     InvalidRequestError,
     NotFoundError,
     TooLargeError,
     UnauthorizedError,
     UnavailableError,
 )
+from imgcache_scrapy.engine.async_cache import AsyncImageCache
+from imgcache_scrapy.engine.cache import DEFAULT_FOLDER, ImageCache
 from imgcache_scrapy.server.guard import BoundedBodies, TokenRequired
 from imgcache_scrapy.server.metrics import Metrics, Timed
 from imgcache_scrapy.server.problems import PROBLEM, TOO_SLOW, answer_with_problems, documented

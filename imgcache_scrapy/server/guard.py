@@ -7,8 +7,8 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imgcache_scrapy.entry import MAX_IMAGE_BYTES
-from imgcache_scrapy.errors import UnauthorizedError
+from imgcache_scrapy.core.entry import MAX_IMAGE_BYTES
+from imgcache_scrapy.core.errors import UnauthorizedError
 from imgcache_scrapy.server.problems import problem
 
 MAX_BODY_BYTES = MAX_IMAGE_BYTES + 2**20

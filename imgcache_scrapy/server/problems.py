@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imgcache_scrapy.errors import ImgCacheError, InvalidRequestError, error_for_status
+from imgcache_scrapy.core.errors import ImgCacheError, InvalidRequestError, error_for_status
 
 logger = logging.getLogger(__name__)
 

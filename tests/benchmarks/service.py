@@ -27,12 +27,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from imgcache_scrapy.entry import content_hash_of
+from imgcache_scrapy.core.entry import content_hash_of
 from tests.benchmarks import large_catalog
 from tests.benchmarks.load import Measured, load, percentiles, raw
 from tests.benchmarks.origin import numbered, photograph
 from tests.benchmarks.services import cpu_seconds, service, serving
-from tests.servers import PostgreSQL
+from tests.support.servers import PostgreSQL
 
 CONNECTIONS = 16
 POSTGRESQL = "PostgreSQL"

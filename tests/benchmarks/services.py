@@ -12,10 +12,10 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from imgcache_scrapy.engine import dialects, tables
-from imgcache_scrapy.engine.catalog import Catalog
-from imgcache_scrapy.engine.rows import Capture, Image
-from imgcache_scrapy.entry import content_hash_of
+from imgcache_scrapy.core.entry import content_hash_of
+from imgcache_scrapy.engine.catalog import dialects, tables
+from imgcache_scrapy.engine.catalog.catalog import Catalog
+from imgcache_scrapy.engine.catalog.rows import Capture, Image
 
 ROOT = Path(__file__).parents[2]
 _FILLED_AT_ONCE = 20_000
@@ -24,7 +24,7 @@ _FILLED_AT_ONCE = 20_000
 @contextmanager
 def service(folder: Path, *options: str) -> Iterator[tuple[str, int]]:
     """Run `imgcache serve` in a folder; gives its address and its process id."""
-    serve = "from imgcache_scrapy.cli import main; main()"
+    serve = "from imgcache_scrapy.cli.main import main; main()"
     command = [sys.executable, "-c", serve, "serve", "--port", "{port}", *options]
     with serving(command, folder) as served:
         yield served

@@ -19,12 +19,12 @@ import httpx
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from imgcache_scrapy import AsyncImgCacheClient
-from imgcache_scrapy.engine.blobs import FileBlobs
+from imgcache_scrapy.core.entry import content_hash_of
+from imgcache_scrapy.engine.blobs.files import FileBlobs
 from imgcache_scrapy.engine.cache import ImageCache
-from imgcache_scrapy.engine.catalog import Catalog
-from imgcache_scrapy.engine.decoder import Decoder
-from imgcache_scrapy.engine.rows import Capture, Image
-from imgcache_scrapy.entry import content_hash_of
+from imgcache_scrapy.engine.catalog.catalog import Catalog
+from imgcache_scrapy.engine.catalog.rows import Capture, Image
+from imgcache_scrapy.engine.decoding.decoder import Decoder
 from tests.benchmarks.origin import numbered, photograph
 from tests.benchmarks.services import service
 

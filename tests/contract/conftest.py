@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 from imgcache_scrapy import AsyncImgCacheClient, ImgCacheClient
-from imgcache_scrapy.engine.blobs import FileBlobs
-from imgcache_scrapy.engine.objects import ObjectBlobs
+from imgcache_scrapy.engine.blobs.files import FileBlobs
+from imgcache_scrapy.engine.blobs.objects import ObjectBlobs
 from tests.conftest import Service, new_outgrown
-from tests.servers import ObjectStore, PostgreSQL
+from tests.support.servers import ObjectStore, PostgreSQL
 
 ROADS = [
     f"{way}{stack}{colour}"

@@ -12,7 +12,7 @@ import pytest
 
 from imgcache_scrapy import ImgCacheError, InvalidRequestError, NotFoundError
 from tests.contract.conftest import Road
-from tests.reference_service import serving
+from tests.support.reference_service import serving
 
 NOWHERE = "0" * 64
 

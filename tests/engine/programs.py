@@ -7,8 +7,8 @@ import sys
 import time
 from contextlib import closing, contextmanager
 
+from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.engine.upkeep import Upkeep
-from imgcache_scrapy.entry import content_hash_of
 
 
 def blobs(folder):

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgcache_scrapy.engine.blobs import open_blobs
-from imgcache_scrapy.entry import content_hash_of
-from imgcache_scrapy.errors import UnavailableError
+from imgcache_scrapy.core.entry import content_hash_of
+from imgcache_scrapy.core.errors import UnavailableError
+from imgcache_scrapy.engine.blobs.files import open_blobs
 
 DATA = b"the bytes of an image"
 HASH = content_hash_of(DATA)

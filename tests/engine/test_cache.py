@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 from sqlalchemy.engine import URL
 
-from imgcache_scrapy.engine.cache import ImageCache
-from imgcache_scrapy.entry import blob_key, content_hash_of
-from imgcache_scrapy.errors import (
+from imgcache_scrapy.core.entry import blob_key, content_hash_of
+from imgcache_scrapy.core.errors import (
     ConfigurationError,
     ImgCacheError,
     InvalidRequestError,
     NotFoundError,
     UnavailableError,
 )
+from imgcache_scrapy.engine.cache import ImageCache
 from tests.engine.programs import (
     assert_no_row_without_blob,
     blobs,

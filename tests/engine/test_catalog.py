@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from imgcache_scrapy.engine.catalog import Catalog
-from imgcache_scrapy.engine.rows import Capture, Image
-from imgcache_scrapy.engine.tables import SCHEMA
-from imgcache_scrapy.entry import content_hash_of
-from imgcache_scrapy.errors import ConfigurationError
+from imgcache_scrapy.core.entry import content_hash_of
+from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.engine.catalog.catalog import Catalog
+from imgcache_scrapy.engine.catalog.rows import Capture, Image
+from imgcache_scrapy.engine.catalog.tables import SCHEMA
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 IN_MEMORY = "sqlite://"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.engine.cache import ImageCache
-from imgcache_scrapy.entry import content_hash_of
 from tests.engine.programs import PREAMBLE, assert_recovers, images, program
 
 ROOT = Path(__file__).parents[2]
@@ -134,7 +134,7 @@ def calls_in(trace):
 
 
 FILL_THE_DISK = """
-from imgcache_scrapy.errors import UnavailableError
+from imgcache_scrapy.core.errors import UnavailableError
 folder = Path(sys.argv[1])
 cache = ImageCache.in_folder(folder)
 old = {}
@@ -197,7 +197,7 @@ def test_a_full_disk_refuses_stores_and_nothing_else(tmp_path, left):
 
 USE_ALL_FILES = """
 import resource
-from imgcache_scrapy.errors import UnavailableError
+from imgcache_scrapy.core.errors import UnavailableError
 folder = Path(sys.argv[1])
 cache = ImageCache.in_folder(folder)
 old = cache.store("http://a.test/old", b"old", "test")

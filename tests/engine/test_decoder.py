@@ -20,9 +20,16 @@ from threading import Timer, main_thread
 import pytest
 from PIL import Image
 
-from imgcache_scrapy.engine.decoder import COSTLY, NO_FACTS, PATIENCE, Decoder, Decoders, Facts
-from imgcache_scrapy.engine.decoding import facts_of
-from tests.bombs import slow_bmp
+from imgcache_scrapy.engine.decoding.child import facts_of
+from imgcache_scrapy.engine.decoding.decoder import (
+    COSTLY,
+    NO_FACTS,
+    PATIENCE,
+    Decoder,
+    Decoders,
+    Facts,
+)
+from tests.support.bombs import slow_bmp
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,7 +103,8 @@ def test_one_child_decodes_all(decoder: Decoder) -> None:
 
 def test_parent_imports_no_decoder() -> None:
     """Whoever imports the parent's half gets neither Pillow nor NumPy into the process."""
-    code = "import sys, imgcache_scrapy.engine.decoder; print({'PIL', 'numpy'} & set(sys.modules))"
+    module = "imgcache_scrapy.engine.decoding.decoder"
+    code = f"import sys, {module}; print({{'PIL', 'numpy'}} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
     assert run.stdout.strip() == b"set()"
 
@@ -292,7 +300,7 @@ def test_close_ends_a_hanging_child(decoder: Decoder) -> None:
 
 PARENT = """
 import sys, time
-from imgcache_scrapy.engine.decoder import Decoder
+from imgcache_scrapy.engine.decoding.decoder import Decoder
 decoder = Decoder()
 decoder.facts(b"")
 print(decoder._child.pid, flush=True)

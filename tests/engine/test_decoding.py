@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageDraw, ImageOps
 
-from imgcache_scrapy.engine.decoder import COSTLY, NO_FACTS, Facts
-from imgcache_scrapy.engine.decoding import MAX_SCANS, REDUCED_SIDE, _load, facts_of, phash
+from imgcache_scrapy.engine.decoding.child import MAX_SCANS, REDUCED_SIDE, _load, facts_of, phash
+from imgcache_scrapy.engine.decoding.decoder import COSTLY, NO_FACTS, Facts
 
 LOSSLESS = {"PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}}
 

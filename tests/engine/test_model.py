@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from PIL import Image
 
+from imgcache_scrapy.core.entry import blob_key, content_hash_of
+from imgcache_scrapy.core.errors import NotFoundError
 from imgcache_scrapy.engine.cache import ImageCache
-from imgcache_scrapy.engine.decoding import facts_of
-from imgcache_scrapy.entry import blob_key, content_hash_of
-from imgcache_scrapy.errors import NotFoundError
+from imgcache_scrapy.engine.decoding.child import facts_of
 
 
 def picture(seed):

@@ -12,12 +12,12 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
+from imgcache_scrapy.core.entry import content_hash_of
+from imgcache_scrapy.core.errors import ConfigurationError, NotFoundError, UnavailableError
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.upkeep import Upkeep
-from imgcache_scrapy.entry import content_hash_of
-from imgcache_scrapy.errors import ConfigurationError, NotFoundError, UnavailableError
 from tests.conftest import new_outgrown
-from tests.servers import ObjectStore, PostgreSQL
+from tests.support.servers import ObjectStore, PostgreSQL
 
 HERE = "http://a.test/here.png"
 A = b"the bytes of an image"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgcache_scrapy.engine.similarity import BAND_COUNT, band_candidates, bands
+from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT, band_candidates, bands
 
 HASH_BITS = 64
 

@@ -11,10 +11,10 @@ from threading import Barrier
 
 import pytest
 
+from imgcache_scrapy.core.entry import blob_key, content_hash_of
+from imgcache_scrapy.core.errors import NotFoundError
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.upkeep import Upkeep
-from imgcache_scrapy.entry import blob_key, content_hash_of
-from imgcache_scrapy.errors import NotFoundError
 from tests.conftest import new_outgrown
 from tests.engine.programs import blobs, catalog_of, images, program, swept
 
@@ -302,7 +302,7 @@ CROWD = """
 from datetime import timedelta
 from threading import Thread
 from imgcache_scrapy.engine.upkeep import Upkeep
-from imgcache_scrapy.errors import NotFoundError
+from imgcache_scrapy.core.errors import NotFoundError
 
 folder, count, number = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 sys.stdin.readline()

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.engine import URL
 
-from imgcache_scrapy.engine.catalog import Catalog
-from imgcache_scrapy.engine.rows import Capture, Image
-from imgcache_scrapy.engine.url_index import rarest_trigrams
-from imgcache_scrapy.entry import content_hash_of
+from imgcache_scrapy.core.entry import content_hash_of
+from imgcache_scrapy.engine.catalog.catalog import Catalog
+from imgcache_scrapy.engine.catalog.rows import Capture, Image
+from imgcache_scrapy.engine.catalog.url_index import rarest_trigrams
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgcache_scrapy.entry import content_hash_of
+from imgcache_scrapy.core.entry import content_hash_of
 
 NOWHERE = "0" * 64
 ROUTES = {

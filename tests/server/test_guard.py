@@ -21,7 +21,7 @@ from imgcache_scrapy import (
 from imgcache_scrapy.server.guard import BODY_SECONDS, MAX_BODY_BYTES, MAX_JSON_BYTES
 from imgcache_scrapy.server.protocol import ImpatientProtocol
 from tests.conftest import Service
-from tests.server.forms import FORM, file, form, part
+from tests.support.forms import FORM, file, form, part
 
 TOKEN = "a-token-of-40-characters-or-more-or-less"
 NOWHERE = "0" * 64

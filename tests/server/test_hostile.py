@@ -18,9 +18,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from imgcache_scrapy.engine.decoding import facts_of
-from tests.bombs import BOMBS, SLOW, bombs, damaged, encoded
+from imgcache_scrapy.engine.decoding.child import facts_of
 from tests.conftest import Service
+from tests.support.bombs import BOMBS, SLOW, bombs, damaged, encoded
 
 AT_A_TIME = 16
 ORDINARY = encoded(Image.effect_noise((400, 300), 50), "JPEG")
@@ -250,4 +250,4 @@ def test_other_formats_reach_no_parser(service: Service) -> None:
     started = set(processes(service.process.pid)) - children
     assert len(started) == 1
     (command,) = (Path(f"/proc/{pid}/cmdline").read_bytes() for pid in started)
-    assert b"imgcache_scrapy.engine.decoding" in command
+    assert b"imgcache_scrapy.engine.decoding.child" in command

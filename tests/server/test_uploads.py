@@ -6,7 +6,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.server.forms import BOUNDARY, FORM, file, form, part
+from tests.support.forms import BOUNDARY, FORM, file, form, part
 
 LIMIT = 100 * 2**20
 

@@ -1,0 +1,151 @@
+"""What a cache's answers mean: pure functions of status and body."""
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Self, cast
+
+from imgcache_scrapy.core.entry import Entry, is_content_hash
+from imgcache_scrapy.core.errors import NotFoundError, ProtocolError, error_for_status
+
+_CREATED = 201
+
+
+class Answer(NamedTuple):
+    """An answer as it came.
+
+    Attributes:
+        status: the HTTP status.
+        body: the bytes.
+    """
+
+    status: int
+    body: bytes
+
+    def checked(self) -> Self:
+        """Give the answer if it is a good one.
+
+        Raises:
+            ImgCacheError: the error that it stands for.
+        """
+        if 200 <= self.status < 300:  # noqa: PLR2004
+            return self
+        error, detail = error_for_status(self.status), self._detail()
+        if error is NotFoundError and detail is None and self.body:
+            # Somebody else's "not found" must not read as a miss, for ever.
+            error = ProtocolError
+        raise error(detail or f"the cache answered {self.status}")
+
+    def object(self) -> dict[str, Any]:
+        """Read a JSON object.
+
+        Raises:
+            ProtocolError: it is none.
+        """
+        return _object(self._json())
+
+    def entry(self) -> Entry:
+        """Read an entry.
+
+        Raises:
+            ProtocolError: it is none.
+        """
+        return _entry(self._json())
+
+    def stored_entry(self) -> Entry:
+        """Read the entry that a store answered with, and whether its image is new."""
+        return {**self.entry(), "created": self.status == _CREATED}
+
+    def entries(self) -> list[Entry]:
+        """Read a list of entries.
+
+        Raises:
+            ProtocolError: it is none.
+        """
+        body = self._json()
+        if not isinstance(body, list):
+            raise ProtocolError(f"the answer should be a list, not {type(body).__name__}")
+        return [_entry(entry) for entry in body]
+
+    def entries_by_url(self) -> dict[str, Entry]:
+        """Read what a batch of lookups found.
+
+        Raises:
+            ProtocolError: it is no such thing.
+        """
+        found = _object(self.object().get("entries"))
+        return {url: _entry(entry) for url, entry in found.items()}
+
+    def _detail(self) -> str | None:
+        try:
+            body = json.loads(self.body)
+        except ValueError:
+            return None
+        return str(body.get("detail", "")) if isinstance(body, dict) else None
+
+    def _json(self) -> Any:
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise ProtocolError("the answer is no JSON: is this the address of a cache?") from error
+
+
+def with_distance(entry: Entry, perceptual_hash: str) -> Entry:
+    """Add how many bits of its perceptual hash differ, which not every service tells."""
+    other = entry["perceptual_hash"] or "0"
+    return {**entry, "distance": (int(other, 16) ^ int(perceptual_hash, 16)).bit_count()}
+
+
+def newest_of_urls(entries: Iterable[Entry]) -> list[Entry]:
+    """Give one entry per URL, newest first, whatever the service gave."""
+    newest: dict[str, Entry] = {}
+    for entry in sorted(entries, key=_lookup_time, reverse=True):
+        newest.setdefault(entry["url"], entry)
+    return list(newest.values())
+
+
+def _lookup_time(entry: Entry) -> datetime:
+    return datetime.fromisoformat(entry["lookup_time"])
+
+
+def _object(body: Any) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise ProtocolError(f"the answer should be an object, not {type(body).__name__}")
+    return body
+
+
+_OPTIONAL_TEXT, _OPTIONAL_NUMBER = (str, type(None)), (int, type(None))
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "url": str,
+    "content_hash": str,
+    "content_type": str,
+    "file_size_bytes": int,
+    "original_filename": _OPTIONAL_TEXT,
+    "width": _OPTIONAL_NUMBER,
+    "height": _OPTIONAL_NUMBER,
+    "perceptual_hash": _OPTIONAL_TEXT,
+    "client_name": str,
+    "lookup_time": str,
+    "created_at": str,
+}
+
+
+def _entry(body: Any) -> Entry:
+    entry = _object(body)
+    wrong = [name for name, kind in _TYPES.items() if not isinstance(entry.get(name, ...), kind)]
+    if wrong or not is_content_hash(entry["content_hash"]):
+        raise ProtocolError(
+            f"the answer is no entry ({', '.join(wrong) or 'content_hash'}): "
+            "is this the address of a cache?"
+        )
+    try:
+        times = {name: _with_offset(entry[name]) for name in ("lookup_time", "created_at")}
+    except ValueError as error:
+        raise ProtocolError(f"the answer is no entry: {error}") from error
+    return cast("Entry", entry | times)
+
+
+def _with_offset(time: str) -> str:
+    """Say that a time is UTC's, which the reference service leaves out."""
+    moment = datetime.fromisoformat(time)
+    return time if moment.tzinfo else moment.replace(tzinfo=UTC).isoformat()

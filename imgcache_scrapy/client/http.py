@@ -1,0 +1,185 @@
+"""The road to a service: the REST API as a client speaks it, over HTTP."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import httpx
+
+from imgcache_scrapy.client.answers import Answer, newest_of_urls, with_distance
+from imgcache_scrapy.core.entry import Entry, content_hash_of
+from imgcache_scrapy.core.errors import InvalidRequestError, NotFoundError, UnavailableError
+from imgcache_scrapy.core.joining import Calls
+from imgcache_scrapy.core.urls import filename_of
+
+_CONNECTIONS = 16
+# What a service takes in one lookup.
+_BATCH = 1000
+_BATCH_BYTES = 2**21
+_NO_BATCHES = (404, 405)
+# Longer URLs do not go into a request line, of which servers and proxies take 8 KB at times.
+_LONG = 4000
+
+
+class RestRoad:
+    """Leads to a service.
+
+    Its methods are a client's, with arguments that the client has checked.
+
+    Args:
+        base_url: `http(s)://host:port`, without a slash at the end.
+        timeout: seconds for one call, from the moment it has its connection; None for no limit.
+        token: the service's bearer token.
+        transport: an httpx transport to use instead.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        timeout: float | None,
+        token: str | None,
+        transport: httpx.AsyncBaseTransport | None,
+    ) -> None:
+        self._base = base_url
+        self._has_batches = True
+        self._calls = Calls(_CONNECTIONS, timeout)
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        # A transport alone: no redirects to follow, no proxies from the environment, and none of
+        # the reference cycles in which a whole httpx client keeps bodies until they are collected.
+        self._transport = transport or httpx.AsyncHTTPTransport(
+            # Reading the certificates takes 40 ms.
+            verify=self._base.startswith("https:"),
+            trust_env=False,
+            limits=httpx.Limits(max_keepalive_connections=_CONNECTIONS),
+        )
+
+    async def store(
+        self,
+        key: str,
+        data: bytes,
+        client_name: str,
+        *,
+        bucket: str,
+        lookup_time: datetime | None,
+        filename: str | None,
+    ) -> Entry:
+        """As `AsyncImgCacheClient.store`."""
+        form = {"url": key, "client_name": client_name, "bucket": bucket}
+        if lookup_time is not None:
+            form["lookup_time"] = lookup_time.isoformat()
+        file = (filename or filename_of(key) or "image", data, "application/octet-stream")
+        return (await self._send("POST", "/images", data=form, files={"file": file})).stored_entry()
+
+    async def get_bytes(self, content_hash: str, bucket: str) -> bytes:
+        """As `AsyncImgCacheClient.get_bytes`."""
+        answer = await self._send("GET", f"/images/{content_hash}", params={"bucket": bucket})
+        # An embedded cache has checked what it gives; here it came a long way.
+        if await asyncio.to_thread(content_hash_of, answer.body) != content_hash:
+            raise NotFoundError(f"the bytes of image {content_hash} came damaged")
+        return answer.body
+
+    async def get_meta(self, content_hash: str, bucket: str) -> Entry | None:
+        """As `AsyncImgCacheClient.get_meta`."""
+        return await self._entry(f"/images/meta/{content_hash}", {"bucket": bucket})
+
+    async def lookup(self, key: str, bucket: str | None) -> Entry | None:
+        """As `AsyncImgCacheClient.lookup`."""
+        if len(key) > _LONG and self._has_batches:
+            return (await self.lookup_many([key], bucket)).get(key)
+        return await self._entry("/images/lookup", {"url": key, **_named(bucket=bucket)})
+
+    async def lookup_many(self, keys: list[str], bucket: str | None) -> dict[str, Entry]:
+        """As `AsyncImgCacheClient.lookup_many`."""
+        found: dict[str, Entry] = {}
+        for batch in _batches(keys):
+            found |= await self._lookup_batch(batch, bucket)
+        return found
+
+    async def search(self, part: str, bucket: str | None, limit: int | None) -> list[Entry]:
+        """As `AsyncImgCacheClient.search`."""
+        query = {"url_contains": part, **_named(bucket=bucket, limit=limit)}
+        entries = (await self._send("GET", "/images/search", params=query)).entries()
+        return newest_of_urls(entries)[:limit]
+
+    async def similar(
+        self, perceptual_hash: str, max_distance: int, bucket: str | None, limit: int | None
+    ) -> list[Entry]:
+        """As `AsyncImgCacheClient.similar`."""
+        query = {
+            "perceptual_hash": perceptual_hash,
+            "max_hamming_distance": max_distance,
+            **_named(bucket=bucket, limit=limit),
+        }
+        found = (await self._send("GET", "/images/similar", params=query)).entries()
+        entries = [with_distance(entry, perceptual_hash) for entry in found]
+        return sorted(entries, key=lambda entry: entry["distance"])[:limit]
+
+    async def delete(self, content_hash: str, bucket: str) -> None:
+        """As `AsyncImgCacheClient.delete`."""
+        await self._send("DELETE", f"/images/{content_hash}", params={"bucket": bucket})
+
+    async def health(self) -> dict[str, Any]:
+        """As `AsyncImgCacheClient.health`."""
+        return (await self._send("GET", "/health")).object()
+
+    async def stats(self) -> dict[str, int]:
+        """As `AsyncImgCacheClient.stats`."""
+        return (await self._send("GET", "/stats")).object()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._transport.aclose()
+
+    async def _lookup_batch(self, keys: list[str], bucket: str | None) -> dict[str, Entry]:
+        if self._has_batches:
+            body = {"urls": keys, **_named(bucket=bucket)}
+            answer = await self._answer("POST", "/images/lookup", json=body)
+            if answer.status not in _NO_BATCHES:
+                return answer.checked().entries_by_url()
+            self._has_batches = False
+        entries = await asyncio.gather(*(self.lookup(key, bucket) for key in keys))
+        return {key: entry for key, entry in zip(keys, entries, strict=True) if entry is not None}
+
+    async def _entry(self, route: str, query: dict[str, Any]) -> Entry | None:
+        try:
+            return (await self._send("GET", route, params=query)).entry()
+        except NotFoundError:
+            return None
+
+    async def _send(self, method: str, route: str, **content: Any) -> Answer:
+        return (await self._answer(method, route, **content)).checked()
+
+    async def _answer(self, method: str, route: str, **content: Any) -> Answer:
+        try:
+            request = httpx.Request(method, self._base + route, headers=self._headers, **content)
+        except (UnicodeError, httpx.InvalidURL) as error:
+            raise InvalidRequestError(f"this cannot be sent: {error}") from error
+        return await self._calls.make(lambda: self._exchange(request))
+
+    async def _exchange(self, request: httpx.Request) -> Answer:
+        try:
+            response = await self._transport.handle_async_request(request)
+            try:
+                return Answer(response.status_code, await response.aread())
+            finally:
+                await response.aclose()
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            raise UnavailableError(f"the cache cannot be reached: {reason}") from error
+
+
+def _batches(keys: list[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for key in keys:
+        if len(batch) == _BATCH or size + len(key) > _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(key)
+        size += len(key)
+    yield batch
+
+
+def _named(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,72 @@
+"""The record of an image that waits to be stored, as a file holds it and as a pipeline sees it."""
+
+import json
+from datetime import datetime
+from typing import NamedTuple, Self
+
+from imgcache_scrapy.core.entry import MAX_IMAGE_BYTES, UNKNOWN_TYPE, Entry, content_hash_of
+from imgcache_scrapy.core.formats import sniff
+from imgcache_scrapy.core.urls import MAX_URL_BYTES, filename_of
+
+# In JSON, what takes a byte in a URL may take six.
+MAX_RECORD_BYTES = MAX_IMAGE_BYTES + 8 * MAX_URL_BYTES
+"""No record that the cache would take is longer."""
+
+
+class DamagedRecordError(ValueError):
+    """A file that holds no whole record."""
+
+
+class Record(NamedTuple):
+    """An image that waits to be stored.
+
+    Attributes:
+        url: the cache key of its URL.
+        bucket: the name space.
+        client_name: who stores.
+        lookup_time: when it was fetched, UTC.
+        data: the bytes.
+    """
+
+    url: str
+    bucket: str
+    client_name: str
+    lookup_time: datetime
+    data: bytes
+
+    @classmethod
+    def unpacked(cls, content: bytes) -> Self:
+        """Read the content of a file: a line of JSON, then the bytes.
+
+        Raises:
+            DamagedRecordError: it is no record.
+        """
+        line, _, data = content.partition(b"\n")
+        try:
+            url, bucket, client_name, fetched = json.loads(line)
+            return cls(url, bucket, client_name, datetime.fromisoformat(fetched), data)
+        except (TypeError, ValueError) as error:
+            raise DamagedRecordError("it is no record") from error
+
+    def packed(self) -> bytes:
+        """Write the content of its file."""
+        fields = [self.url, self.bucket, self.client_name, self.lookup_time.isoformat()]
+        return b"%b\n%b" % (json.dumps(fields).encode(), self.data)
+
+    def entry(self) -> Entry:
+        """Say what is known of the image before the cache has it; so there is no `created`."""
+        fetched = self.lookup_time.isoformat()
+        return {
+            "url": self.url,
+            "content_hash": content_hash_of(self.data),
+            "content_type": sniff(self.data) or UNKNOWN_TYPE,
+            "file_size_bytes": len(self.data),
+            "original_filename": filename_of(self.url),
+            "width": None,
+            "height": None,
+            "perceptual_hash": None,
+            "client_name": self.client_name,
+            "lookup_time": fetched,
+            "created_at": fetched,
+            "bucket": self.bucket,
+        }

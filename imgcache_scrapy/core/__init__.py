@@ -1,0 +1,1 @@
+"""The words that every part uses: entries, errors, URLs, formats."""

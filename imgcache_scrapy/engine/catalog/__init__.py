@@ -1,0 +1,1 @@
+"""The catalog: the tables of images and captures, in SQLite or PostgreSQL."""

@@ -1,0 +1,281 @@
+"""The catalog: every query on images and captures, for SQLite and PostgreSQL alike."""
+
+import json
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import islice
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, RowMapping
+
+from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.engine.catalog import dialects, url_index
+from imgcache_scrapy.engine.catalog.rows import Image, digest, entry_of
+from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT, band_candidates
+from imgcache_scrapy.engine.catalog.tables import SCHEMA, newest_first
+from imgcache_scrapy.engine.catalog.tables import capture as _capture
+from imgcache_scrapy.engine.catalog.tables import image as _image
+from imgcache_scrapy.engine.catalog.tables import metadata as _metadata
+from imgcache_scrapy.engine.catalog.tables import schema as _schema
+from imgcache_scrapy.engine.catalog.writing import Writing
+
+_SCHEMA_LOCK = ["0" * 64]
+# So many rows are fetched at a time.
+_MANY = 1000
+
+_bands = [_image.c[f"band{i}"] for i in range(BAND_COUNT)]
+_newest_last = (_capture.c.lookup_time, _capture.c.id)
+_entries = sa.select(
+    _capture, *(column for column in _image.c if column.name != "content_hash")
+).join(_image)
+
+# Built once: building a statement costs more than running it.
+_find_images = sa.select(*(_image.c[name] for name in Image._fields)).where(
+    _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True)), ~_image.c.damaged
+)
+_find_content_type = (
+    sa.select(_image.c.content_type)
+    .join(_capture)
+    .where(
+        _image.c.content_hash == sa.bindparam("its_hash"),
+        _capture.c.bucket == sa.bindparam("its_bucket"),
+        ~_image.c.damaged,
+    )
+    .limit(1)
+)
+_find_known = sa.select(_image.c.content_hash).where(
+    _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True))
+)
+_rows_after = (
+    sa.select(_image.c.content_hash, _image.c.file_size_bytes, _image.c.damaged)
+    .where(_image.c.content_hash > sa.bindparam("after"))
+    .order_by(_image.c.content_hash)
+    .limit(sa.bindparam("limit"))
+)
+# All of them but the digest, which JSON cannot hold, and what no entry has.
+_LOOKED_UP = [
+    column.name for column in _entries.selected_columns
+    if column.name != "url_digest" and not column.name.startswith("band")
+]  # fmt: skip
+_newest = (
+    sa.select(dialects.json_rows(*(_entries.selected_columns[name] for name in _LOOKED_UP)))
+    .select_from(_capture)
+    .join(_image)
+    .where(_capture.c.url_digest.in_(sa.bindparam("digests", expanding=True)))
+)
+_newest_in_bucket = _newest.where(_capture.c.bucket == sa.bindparam("its_bucket"))
+
+
+class Catalog:
+    """Every table and query of the cache.
+
+    Args:
+        database_url: where the tables are, as SQLAlchemy writes it; an empty database gets them.
+
+    Raises:
+        ConfigurationError: the database was written by a newer version.
+    """
+
+    def __init__(self, database_url: str | sa.URL) -> None:
+        self._engine = dialects.create_engine(database_url)
+        self._writers = dialects.queue_of_writers(self._engine)
+        with self._engine.begin() as connection:
+            dialects.lock(connection, _SCHEMA_LOCK)
+            _metadata.create_all(connection)
+            found = connection.scalar(sa.select(_schema.c.number))
+            if found is None:
+                connection.execute(_schema.insert().values(number=SCHEMA))
+            url_index.make(connection)
+        if found is not None and found > SCHEMA:
+            self.close()
+            raise ConfigurationError(
+                f"the catalog has schema {found}, this imgcache-scrapy knows {SCHEMA}: upgrade it"
+            )
+
+    @contextmanager
+    def exclusive(self, content_hashes: Collection[str]) -> Iterator[Writing]:
+        """Open a transaction in which nobody else puts or unlinks the blobs of these images.
+
+        It is committed, and durable, when the block ends; an exception rolls it back.
+        """
+        with self._writers, self._engine.begin() as connection:
+            dialects.lock(connection, content_hashes)
+            yield Writing(connection, content_hashes)
+
+    def images(self, content_hashes: Iterable[str]) -> dict[str, Image]:
+        """Find the images that are not damaged: content hash to image."""
+        with dialects.reading(self._engine) as connection:
+            rows = connection.execute(_find_images, {"hashes": list(content_hashes)})
+            return {row.content_hash: Image(*row) for row in rows}
+
+    def newest(self, urls: Iterable[str], bucket: str | None = None) -> dict[str, Entry]:
+        """Find the newest capture of each URL, by lookup time, then by insertion.
+
+        Args:
+            urls: cache keys.
+            bucket: where to look, None for everywhere.
+
+        Returns:
+            URL to entry, for those that lead to an image that is not damaged.
+        """
+        query = _newest if bucket is None else _newest_in_bucket
+        values = {"digests": [digest(url) for url in urls], "its_bucket": bucket}
+        with dialects.reading(self._engine) as connection:
+            found = json.loads(connection.scalar(query, values) or "[]")
+        rows = [dict(zip(_LOOKED_UP, row, strict=True)) for row in found]
+        rows.sort(key=lambda row: (row["lookup_time"], row["id"]))
+        newest = {row["url"]: row for row in rows}
+        return {url: entry_of(row) for url, row in newest.items() if not row["damaged"]}
+
+    def content_type(self, content_hash: str, bucket: str) -> str | None:
+        """Tell the type of an image that is in a bucket and not damaged, None of any other."""
+        values = {"its_hash": content_hash, "its_bucket": bucket}
+        with dialects.reading(self._engine) as connection:
+            return connection.scalar(_find_content_type, values)
+
+    def newest_of_image(self, content_hash: str, bucket: str | None) -> Entry | None:
+        """Find the newest capture of an image that is not damaged, in a bucket or anywhere."""
+        return self._newest_of_images([content_hash], bucket).get(content_hash)
+
+    def search(
+        self, url_contains: str, bucket: str | None = None, limit: int | None = None
+    ) -> list[Entry]:
+        """Find captures by a part of their URL, case-sensitive and literal.
+
+        Returns:
+            The newest capture of each URL, newest first.
+        """
+        matching = dialects.contains(_capture.c.url, url_contains)
+        query = _in_bucket(_entries.where(matching), bucket).order_by(*newest_first)
+        with dialects.reading(self._engine) as connection:
+            few = url_index.candidates(connection, url_contains)
+            ids = None
+            if few is not None:
+                # Sorted before their images are joined, which costs three times as much.
+                found = sa.select(_capture.c.id).where(_capture.c.id.in_(few), matching)
+                ids = connection.scalars(_in_bucket(found, bucket).order_by(*newest_first)).all()
+            with closing(_portions(connection, query, ids, min(limit or _MANY, _MANY))) as rows:
+                return list(islice(_newest_of_urls(rows), limit))
+
+    def similar(
+        self,
+        perceptual_hash: int,
+        max_distance: int,
+        bucket: str | None = None,
+        limit: int | None = None,
+    ) -> list[Entry]:
+        """Find the images whose perceptual hash is near, by exact multi-index hashing.
+
+        Norouzi, Punjani and Fleet, "Fast search in Hamming space with multi-index hashing",
+        CVPR 2012: two hashes that differ in few bits agree closely in one of their bands.
+
+        Args:
+            perceptual_hash: 64 bits.
+            max_distance: how many bits may differ, 0 to 64.
+            bucket: only images with a capture there, None for all.
+            limit: at most so many, None for all.
+
+        Returns:
+            One entry per image, its newest capture, with its distance, nearest first.
+        """
+        query = sa.select(_image.c.content_hash, _image.c.perceptual_hash).where(
+            _image.c.perceptual_hash.is_not(None), ~_image.c.damaged
+        )
+        candidates = band_candidates(perceptual_hash, max_distance)
+        if candidates is not None:
+            near = zip(_bands, candidates, strict=True)
+            query = query.where(sa.or_(*(band.in_(values) for band, values in near)))
+        with dialects.reading(self._engine) as connection:
+            distances = {
+                found: (int(text, 16) ^ perceptual_hash).bit_count()
+                for found, text in connection.execute(query)
+            }
+        nearest = sorted(
+            (distance, found) for found, distance in distances.items() if distance <= max_distance
+        )
+        entries = self._newest_of_images([found for _, found in nearest], bucket)
+        for distance, found in nearest:
+            if found in entries:
+                entries[found]["distance"] = distance
+        return [entries[found] for _, found in nearest if found in entries][:limit]
+
+    def totals(self) -> dict[str, int]:
+        """Count images, captures, bytes and damaged images."""
+        query = sa.select(
+            sa.func.count().label("images"),
+            sa.func.coalesce(sa.func.sum(_image.c.file_size_bytes), 0).label("bytes"),
+            sa.func.count().filter(_image.c.damaged).label("damaged"),
+            sa.select(sa.func.count()).select_from(_capture).scalar_subquery().label("captures"),
+        )
+        with dialects.reading(self._engine) as connection:
+            return {
+                key: int(value) for key, value in connection.execute(query).mappings().one().items()
+            }
+
+    def known(self, content_hashes: Collection[str]) -> set[str]:
+        """Tell which of these images have a row, damaged or not."""
+        with dialects.reading(self._engine) as connection:
+            return set(connection.scalars(_find_known, {"hashes": list(content_hashes)}))
+
+    def rows_after(self, content_hash: str, limit: int) -> list[tuple[str, int, bool]]:
+        """List images in the order of their hashes, damaged ones included.
+
+        Args:
+            content_hash: the hash that those listed come after, "" for the first ones.
+            limit: at most so many.
+
+        Returns:
+            Content hash, size in bytes and whether it is damaged.
+        """
+        values = {"after": content_hash, "limit": limit}
+        with dialects.reading(self._engine) as connection:
+            return [tuple(row) for row in connection.execute(_rows_after, values)]
+
+    def check(self) -> None:
+        """Look something up; what this raises says why the catalog does not work."""
+        self.newest(["about:health"])
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    def _newest_of_images(self, content_hashes: list[str], bucket: str | None) -> dict[str, Entry]:
+        found: dict[str, Entry] = {}
+        with dialects.reading(self._engine) as connection:
+            for start in range(0, len(content_hashes), 500):
+                some = content_hashes[start : start + 500]
+                query = _in_bucket(_entries.where(_capture.c.content_hash.in_(some)), bucket)
+                rows = connection.execute(
+                    query.where(~_image.c.damaged).order_by(*_newest_last)
+                ).mappings()
+                found.update((row["content_hash"], entry_of(row)) for row in rows)
+        return found
+
+
+def _portions(
+    connection: Connection, query: sa.Select[Any], ids: Sequence[int] | None, count: int
+) -> Generator[RowMapping, None, None]:
+    """Fetch the rows of a query, or those of some captures in this order, so many at a time."""
+    if ids is None:
+        with connection.execution_options(yield_per=count).execute(query) as rows:
+            yield from rows.mappings()
+        return
+    for start in range(0, len(ids), count):
+        some = query.where(_capture.c.id.in_(ids[start : start + count]))
+        yield from connection.execute(some).mappings()
+
+
+def _newest_of_urls(newest_first: Iterable[RowMapping]) -> Iterator[Entry]:
+    """Give the first entry of each URL, unless its image is damaged."""
+    seen = set()
+    for row in newest_first:
+        if row["url"] not in seen:
+            seen.add(row["url"])
+            if not row["damaged"]:
+                yield entry_of(row)
+
+
+def _in_bucket(query: sa.Select[Any], bucket: str | None) -> sa.Select[Any]:
+    return query if bucket is None else query.where(_capture.c.bucket == bucket)

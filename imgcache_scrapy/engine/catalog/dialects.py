@@ -1,0 +1,173 @@
+"""Where SQLite and PostgreSQL differ: connecting, locking, searching text."""
+
+import sqlite3
+import time
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from threading import Lock
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from imgcache_scrapy.core.errors import ConfigurationError
+
+BUSY_SECONDS = 30
+"""So long a write waits for another one, at most."""
+
+CONNECT_SECONDS = 5
+_POSTGRESQL: dict[str, Any] = {
+    # Of an idle connection nobody hears that the server went; a restart would fail many calls.
+    "pool_pre_ping": True,
+    "connect_args": {
+        "connect_timeout": CONNECT_SECONDS,
+        # Milliseconds until a host that went without a word is given up.
+        "tcp_user_timeout": BUSY_SECONDS * 1000,
+    },
+}
+
+
+def create_engine(database_url: str | sa.URL) -> Engine:
+    """Connect to the database of a catalog.
+
+    Args:
+        database_url: `sqlite:///path` or `postgresql+psycopg://…`.
+
+    Returns:
+        An engine whose `begin()` takes the right to write at once.
+
+    Raises:
+        ConfigurationError: it is no such URL, or its driver is not installed.
+    """
+    try:
+        url = sa.make_url(database_url)
+        options = _POSTGRESQL if url.get_backend_name() == "postgresql" else {}
+        engine = sa.create_engine(url, **options)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        # Not what SQLAlchemy says, which may quote the URL and the password in it.
+        raise ConfigurationError(
+            "the database URL must be sqlite:///path or postgresql+psycopg://user@host/database"
+        ) from error
+    except ImportError as error:
+        raise ConfigurationError(
+            f"the database's driver is not installed ({error.name}): "
+            "pip install 'imgcache-scrapy[postgres]'"
+        ) from error
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _set_up_sqlite)
+        sa.event.listen(engine, "begin", _begin_immediate)
+    elif engine.dialect.name == "postgresql":
+        sa.event.listen(engine, "connect", _set_up_postgresql)
+    else:
+        raise ConfigurationError(f"no catalog can be kept in {engine.dialect.name}")
+    return engine
+
+
+def reading(engine: Engine) -> Connection:
+    """Connect for reading alone: in SQLite without a transaction, so that no writer is met."""
+    return engine.connect().execution_options(imgcache_reading=True)
+
+
+def queue_of_writers(engine: Engine) -> AbstractContextManager[object]:
+    """Give what a write transaction of this process is opened in.
+
+    SQLite has one writer at a time, and lets the others try again after ever longer sleeps.
+    """
+    return Lock() if engine.dialect.name == "sqlite" else nullcontext()
+
+
+def lock(connection: Connection, content_hashes: Iterable[str]) -> None:
+    """Keep others from writing these images until the transaction ends."""
+    if connection.dialect.name == "postgresql":
+        # In one order for all, so that no two wait for each other.
+        numbers = sorted(int(each[:16], 16) - (1 << 63) for each in content_hashes)
+        connection.execute(_lock_all, {"numbers": numbers})
+
+
+_lock_all = sa.text(
+    "SELECT count(pg_advisory_xact_lock(number))"
+    " FROM unnest(CAST(:numbers AS bigint[])) AS each(number)"
+)
+
+
+class contains(FunctionElement[bool]):  # noqa: N801
+    """SQL for "this column holds this text": case-sensitive, nothing special in the text."""
+
+    type = sa.Boolean()
+    name = "contains"
+    inherit_cache = True
+
+
+@compiles(contains)
+def _like(element: contains, compiler: Any, **options: Any) -> str:
+    # Not strpos, which uses no index; the doubled percent sign is the driver's.
+    column, text = (compiler.process(clause, **options) for clause in element.clauses)
+    for special in ("\\", "%%", "_"):
+        text = f"replace({text}, '{special}', '\\{special}')"
+    return f"{column} LIKE '%%' || {text} || '%%'"
+
+
+@compiles(contains, "sqlite")
+def _instr(element: contains, compiler: Any, **options: Any) -> str:
+    return f"instr({compiler.process(element.clauses, **options)}) > 0"
+
+
+class json_rows(FunctionElement[str]):  # noqa: N801
+    """SQL for all rows of a query as one JSON array of arrays; NULL or empty where there are none.
+
+    For queries of many rows on a hot path: for each row that it fetches SQLite's driver lets go of
+    the interpreter lock, and under a busy event loop waits 5 ms to have it back.
+    """
+
+    type = sa.Text()
+    name = "json_rows"
+    inherit_cache = True
+
+
+@compiles(json_rows)
+def _json_agg(element: json_rows, compiler: Any, **options: Any) -> str:
+    columns = compiler.process(element.clauses, **options)
+    return f"CAST(json_agg(json_build_array({columns})) AS TEXT)"
+
+
+@compiles(json_rows, "sqlite")
+def _json_group_array(element: json_rows, compiler: Any, **options: Any) -> str:
+    return f"json_group_array(json_array({compiler.process(element.clauses, **options)}))"
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+    _use_wal(connection)
+    # NORMAL loses acknowledged images when the power goes.
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _set_up_postgresql(connection: DBAPIConnection, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
+    cursor.close()
+    connection.commit()
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging; SQLite does not wait for others that do it at once."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A transaction that reads first and writes later fails at once where another one writes.
+    if not connection.get_execution_options().get("imgcache_reading"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

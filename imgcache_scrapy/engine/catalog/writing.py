@@ -1,0 +1,120 @@
+"""One write transaction of the catalog, on a few images that nobody else changes meanwhile."""
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, RowMapping
+
+from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.engine.catalog import url_index
+from imgcache_scrapy.engine.catalog.recording import Recording
+from imgcache_scrapy.engine.catalog.rows import Capture, Image, digest
+from imgcache_scrapy.engine.catalog.tables import capture as _capture
+from imgcache_scrapy.engine.catalog.tables import image as _image
+
+# Built once: building a statement costs more than running it.
+_find_images = sa.select(_image).where(
+    _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True))
+)
+_ranked = (
+    sa.select(
+        _capture,
+        sa.func.row_number()
+        .over(
+            partition_by=(_capture.c.url_digest, _capture.c.bucket),
+            order_by=(_capture.c.lookup_time.desc(), _capture.c.id.desc()),
+        )
+        .label("rank"),
+    )
+    .where(_capture.c.url_digest.in_(sa.bindparam("digests", expanding=True)))
+    .subquery()
+)
+_newest_captures = sa.select(_ranked).where(_ranked.c.rank == 1)
+_insert_image = _image.insert()
+_update_image = _image.update().where(_image.c.content_hash == sa.bindparam("its_hash"))
+_insert_capture = _capture.insert()
+_renew_capture = (
+    _capture.update()
+    .where(_capture.c.id == sa.bindparam("its_id"))
+    .values(
+        {name: sa.bindparam(name) for name in ("client_name", "original_filename", "lookup_time")}
+    )
+)
+
+
+class Writing:
+    """The transaction; made by `Catalog.exclusive`."""
+
+    def __init__(self, connection: Connection, content_hashes: Collection[str]) -> None:
+        self._connection = connection
+        self._hashes = list(content_hashes)
+
+    @cached_property
+    def _images(self) -> dict[str, RowMapping]:
+        rows = self._connection.execute(_find_images, {"hashes": self._hashes}).mappings()
+        return {row["content_hash"]: row for row in rows}
+
+    def has_image(self, content_hash: str) -> bool:
+        """Tell whether an image had a row when the transaction began, damaged or not."""
+        return content_hash in self._images
+
+    def is_damaged(self, content_hash: str) -> bool:
+        """Tell whether an image had a row that calls it damaged when the transaction began."""
+        return self.has_image(content_hash) and self._images[content_hash]["damaged"]
+
+    def record(self, observed: Sequence[tuple[Image, Capture]]) -> list[Entry]:
+        """Record images and captures of them, in this order.
+
+        An image that was damaged is sound again. Where a URL's newest capture led to the same
+        image, it is renewed.
+
+        Returns:
+            Their entries, with `created`: whether the image is new.
+        """
+        recording = Recording(self._images, self._newest(observed), datetime.now(UTC))
+        entries = [recording.add(image, capture) for image, capture in observed]
+        self._execute(_insert_image, recording.new_images)
+        healed = [row | {"its_hash": row["content_hash"]} for row in recording.healed_images]
+        self._execute(_update_image, healed)
+        self._execute(_insert_capture, recording.new_captures)
+        renewed = [row | {"its_id": row["id"]} for row in recording.renewed_captures.values()]
+        self._execute(_renew_capture, renewed)
+        if recording.new_captures:
+            url_index.extend(self._connection)
+        return entries
+
+    def mark_damaged(self, content_hash: str) -> None:
+        """Make an image a miss until it is stored again."""
+        self._connection.execute(_update_image.values(damaged=True), {"its_hash": content_hash})
+
+    def mark_sound(self, content_hash: str) -> None:
+        """Take back that an image is damaged."""
+        self._connection.execute(_update_image.values(damaged=False), {"its_hash": content_hash})
+
+    def delete_captures(self, content_hash: str, bucket: str) -> int:
+        """Forget a bucket's captures of an image, and the image with its last capture.
+
+        Returns:
+            How many captures there were.
+        """
+        of_image = _capture.c.content_hash == content_hash
+        deleted = self._connection.execute(
+            _capture.delete().where(of_image, _capture.c.bucket == bucket)
+        ).rowcount
+        if not self._connection.scalar(sa.select(sa.exists().where(of_image))):
+            self._connection.execute(_image.delete().where(_image.c.content_hash == content_hash))
+        return deleted
+
+    def _newest(
+        self, observed: Sequence[tuple[Image, Capture]]
+    ) -> dict[tuple[bytes, str], RowMapping]:
+        digests = [digest(capture.url) for _, capture in observed]
+        found = self._connection.execute(_newest_captures, {"digests": digests}).mappings()
+        return {(row["url_digest"], row["bucket"]): row for row in found}
+
+    def _execute(self, statement: sa.Executable, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            self._connection.execute(statement, rows)

@@ -1,0 +1,1 @@
+"""The Scrapy side: only this folder imports Scrapy."""

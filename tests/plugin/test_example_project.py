@@ -1,0 +1,84 @@
+"""The example project, crawled as its users would."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "example_project"
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of the example project, and a crawl of one of its spiders."""
+    folder = shutil.copytree(EXAMPLE, tmp_path / "project", ignore=shutil.ignore_patterns(".*"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def crawl(spider, *options):
+        command = [sys.executable, "-m", "scrapy", "crawl", spider, "-O", "items.json"]
+        return subprocess.run(
+            [*command, "-s", f"SITE_PORT={port}", *options],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    crawl.folder, crawl.port = folder, port
+    return crawl
+
+
+def asked(log):
+    """What the site counted, by the kind of URL."""
+    (line,) = re.findall(r"Picture site: \d+ requests: (.*)", log)
+    return {kind: int(count) for kind, count in re.findall(r"(\S+) (\d+)", line)}
+
+
+def test_the_second_crawl_fetches_only_what_changes(project):
+    """Signed URLs, the missing picture and the HTML page: nothing else is asked for again."""
+    first, second = project("shop"), project("shop")
+    assert first.returncode == second.returncode == 0
+    assert asked(first.stderr)["signed"] == 14
+    assert asked(second.stderr) == {"blocked": 1, "page": 1, "photos": 1, "signed": 14}
+    assert "70 hit" in second.stderr
+    assert "0 stored, 14 duplicate, 1 rejected, 1 failed" in second.stderr
+    items = json.loads((project.folder / "items.json").read_text())
+    assert sum(len(item["images"]) for item in items) == 84
+
+
+def test_scrapys_own_pipeline_is_served_by_the_middleware(project):
+    """Its second crawl asks the site for what changes alone, and has all its files."""
+    project("middleware")
+    second = project("middleware")
+    assert asked(second.stderr) == {"blocked": 1, "page": 1, "photos": 1, "signed": 14}
+
+
+def test_the_client_is_called_directly(project):
+    """Look-alikes of each photograph, found without fetching one."""
+    project("shop")
+    done = project("client")
+    assert asked(done.stderr) == {"page": 2}
+    items = json.loads((project.folder / "items.json").read_text())
+    photos = [item for item in items if "photo" in item]
+    assert len(photos) == 14
+    assert all(any("/recompressed/" in url for url in item["alike"]) for item in photos)
+    assert len([item for item in items if item.get("resized")]) == 3
+
+
+def test_a_taken_port_is_told_in_one_sentence(project):
+    """It says what to do."""
+    with socket.create_server(("127.0.0.1", project.port)):
+        done = project("shop")
+    assert done.returncode != 0
+    assert done.stderr.strip().splitlines()[-1] == (
+        f"Port {project.port} is taken: stop what listens there, or choose another one with "
+        "-s SITE_PORT=NUMBER"
+    )
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,25 @@
+"""A crawl of pictures that are made to hurt, or were damaged on the way."""
+
+from tests.support.bombs import SLOW, bombs, damaged
+
+PIPELINE = "imgcache_scrapy.plugin.pipeline.ImgCachePipeline"
+REASONS = ("empty", "html", "not_image", "truncated")
+
+
+def test_damaged_pictures_and_bombs_cost_a_crawl_nothing(crawl, site):
+    """Each has one fate, each item leaves, and the log has no error to tell of."""
+    pictures = [*damaged(200), *bombs(20), *bombs(len(SLOW), SLOW)]
+    site.answers = {f"/{number}.png": data for number, data in enumerate(pictures)}
+    items = [{"image_urls": [site.url + path]} for path in site.answers]
+    done = crawl(items, {"ITEM_PIPELINES": {PIPELINE: 1}})
+    assert done.returncode == 0
+    assert len(done.items) == len(pictures)
+    assert sum(done.fates.values()) == len(pictures)
+    assert set(done.fates) <= {"stored", "rejected", "duplicate"}
+    assert (
+        sum(done.stats.get(f"imgcache/rejected/{reason}", 0) for reason in REASONS)
+        == (done.fates["rejected"])
+    )
+    assert done.stats.get("log_count/ERROR", 0) == 0
+    assert "Traceback" not in done.log
+    assert not [name for name in done.stats if name.startswith("imgcache/error")]

@@ -1,0 +1,41 @@
+"""Crawls with a cache on PostgreSQL and an object store, embedded and as a service."""
+
+from uuid import uuid4
+
+import pytest
+
+from tests.conftest import new_outgrown
+from tests.support.site import jpeg
+
+PIPELINES = {
+    "plain": {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCachePipeline": 1}},
+    "drop-in": {
+        "ITEM_PIPELINES": {"imgcache_scrapy.ImgCacheImagesPipeline": 1},
+        "IMAGES_STORE": "images",
+        "IMAGES_EXPIRES": -1,
+    },
+}
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("way", ["embedded", "service"])
+def test_the_second_crawl_hits(request, site, crawl, pipeline, way):
+    """Each image is fetched once, and is then there for every crawl."""
+    settings = dict(PIPELINES[pipeline])
+    if way == "service":
+        environment = {}
+        settings["IMGCACHE_URL"] = request.getfixturevalue("shared_outgrown_service").url
+        settings["IMGCACHE_BUCKET"] = uuid4().hex
+    else:
+        environment = new_outgrown(
+            request.getfixturevalue("postgresql"), request.getfixturevalue("object_store")
+        )
+    # Nobody else's bytes: the service is shared.
+    mark = uuid4().bytes
+    site.answers |= {f"/{n}.jpg": jpeg(n) + mark for n in range(20)}
+    items = [{"image_urls": [f"{site.url}/{n}.jpg" for n in range(20)]}]
+    assert crawl(items, settings, environment=environment).fates == {"stored": 20}
+    again = crawl(items, settings, environment=environment)
+    assert again.fates == {"hit": 20}
+    assert len(again.items[0]["images"]) == 20
+    assert site.images_asked().total() == 20

@@ -1,0 +1,29 @@
+"""Crawls with the service that the reference client was made for, in place of our own."""
+
+import pytest
+
+from tests.plugin.test_trouble import FILES, PIPELINE, STOCK
+from tests.support.reference_service import serving
+from tests.support.site import jpeg
+
+
+@pytest.mark.parametrize(
+    "settings", [PIPELINE, FILES, STOCK], ids=["plain", "drop-in", "middleware"]
+)
+def test_a_crawl_works_with_the_reference_service(site, crawl, settings):
+    """Warm, the first URLs are hits; the second URL of an image, which it forgets, is a miss."""
+    site.answers |= {f"/{number}.jpg": jpeg(number) for number in range(20)}
+    site.answers["/again.jpg"] = site.answers["/0.jpg"]
+    urls = [f"{site.url}/{number}.jpg" for number in range(20)]
+    items = [{"image_urls": urls}, {"image_urls": [f"{site.url}/again.jpg"]}]
+    settings = settings | {"FILES_EXPIRES": -1}
+    with serving(strict=True) as address:
+        cold = crawl(items[:1], settings | {"IMGCACHE_URL": address})
+        warm = [crawl(items, settings | {"IMGCACHE_URL": address}) for _ in range(2)]
+    assert cold.fates == {"stored": 20}
+    for done in warm:
+        assert done.fates == {"hit": 20, "duplicate": 1}
+        assert sorted(len(item["images"]) for item in done.items) == [1, 20]
+        assert not [key for key in done.stats if key.startswith("imgcache/error")]
+    fetched_once = {path: 1 for path in site.answers if path != "/again.jpg"}
+    assert site.images_asked() == fetched_once | {"/again.jpg": 2}

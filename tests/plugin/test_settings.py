@@ -1,0 +1,140 @@
+"""What cannot work says so in one sentence, and no item leaves without its images."""
+
+import pytest
+
+from tests.support.site import jpeg
+
+PIPELINE = {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCachePipeline": 1}}
+MIDDLEWARE = {"DOWNLOADER_MIDDLEWARES": {"imgcache_scrapy.ImgCacheMiddleware": 585}}
+SELECT = {"TWISTED_REACTOR": "twisted.internet.selectreactor.SelectReactor"}
+IMAGES = {
+    "ITEM_PIPELINES": {"scrapy.pipelines.images.ImagesPipeline": 1},
+    "IMAGES_STORE": "images",
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"IMGCACHE_TIMEOUT": "soon"}, "IMGCACHE_TIMEOUT must be a number of seconds"),
+        ({"IMGCACHE_TIMEOUT": 0}, "IMGCACHE_TIMEOUT must be a number of seconds"),
+        ({"IMGCACHE_URL": "ftp://cache"}, "IMGCACHE_URL must be http(s)://host"),
+        ({"IMGCACHE_URL": "http://cache:abc"}, "IMGCACHE_URL must be http(s)://host"),
+        ({"IMGCACHE_URL": "http://cache:99999"}, "IMGCACHE_URL must be http(s)://host"),
+        ({"IMGCACHE_URL": "file://relative/x"}, "IMGCACHE_URL must be http(s)://host"),
+        ({"IMGCACHE_URL": "/proc/nothing/x"}, "there can be no cache in /proc/nothing/x"),
+        ({"IMGCACHE_MIN_WIDTH": -1}, "IMGCACHE_MIN_WIDTH must be a number of pixels"),
+        ({"IMGCACHE_RESULT_FIELD": ""}, "IMGCACHE_RESULT_FIELD must be the name of a field"),
+        ({"IMGCACHE_ENABLED": "maybe"}, "IMGCACHE_ENABLED must be True or False"),
+        ({"IMGCACHE_ENABLED": False}, "take it out of ITEM_PIPELINES"),
+        ({"IMGCACHE_BUCKET": 7}, "IMGCACHE_BUCKET must be a string"),
+    ],
+)
+def test_a_setting_that_cannot_be_stops_the_crawl(site, crawl, settings, sentence):
+    """The last line of the log names the setting and what it must be."""
+    done = crawl([{"image_urls": [f"{site.url}/a.jpg"]}], PIPELINE | settings)
+    assert sentence in done.log.strip().splitlines()[-1]
+    assert done.items == []
+    assert site.asked.total() == 0
+
+
+def test_a_drop_in_without_a_store_stops_the_crawl(site, crawl):
+    """Scrapy would only switch it off, and items would leave without their files."""
+    settings = {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCacheFilesPipeline": 1}}
+    done = crawl([{"file_urls": [f"{site.url}/a.jpg"]}], settings)
+    assert "FILES_STORE setting must be set" in done.log.strip().splitlines()[-1]
+    assert done.items == []
+
+
+def test_another_reactor_stops_the_pipeline(site, crawl):
+    """The sentence says which reactor to use."""
+    done = crawl([{"image_urls": [f"{site.url}/a.jpg"]}], PIPELINE | SELECT)
+    assert "imgcache-scrapy needs asyncio" in done.log.strip().splitlines()[-1]
+    assert done.items == []
+
+
+def test_another_reactor_switches_the_middleware_off(site, crawl):
+    """A crawl that it only makes faster goes on without it."""
+    site.answers["/a.jpg"] = jpeg(1)
+    items = [{"image_urls": [f"{site.url}/a.jpg"]}]
+    done = crawl(items, MIDDLEWARE | IMAGES | SELECT)
+    assert "imgcache-scrapy needs asyncio" in done.log
+    assert len(done.items[0]["images"]) == 1
+
+
+HIDDEN = {"HIDDEN_MODULES": "sqlalchemy,fastapi"}
+
+
+def test_without_the_server_extra_the_pipeline_says_what_to_install(site, crawl):
+    """One sentence names the command."""
+    items = [{"image_urls": [f"{site.url}/a.jpg"]}]
+    done = crawl(items, PIPELINE, environment=HIDDEN)
+    assert "pip install 'imgcache-scrapy[server]'" in done.log.strip().splitlines()[-1]
+    assert done.items == []
+
+
+def test_without_the_server_extra_the_middleware_is_off(site, crawl):
+    """A crawl that it only makes faster goes on without it, and says why."""
+    site.answers["/a.jpg"] = jpeg(1)
+    items = [{"image_urls": [f"{site.url}/a.jpg"]}]
+    done = crawl(items, MIDDLEWARE | IMAGES, environment=HIDDEN)
+    assert "pip install 'imgcache-scrapy[server]'" in done.log
+    assert len(done.items[0]["images"]) == 1
+
+
+@pytest.mark.parametrize("settings", [PIPELINE, {"ADDONS": {"imgcache_scrapy.Addon": 500}}])
+def test_it_works_without_a_reactor(site, crawl, settings):
+    """TWISTED_REACTOR_ENABLED False: stored, then hit."""
+    site.answers["/a.jpg"] = jpeg(1)
+    items = [{"image_urls": [f"{site.url}/a.jpg"]}]
+    reactorless = settings | {"TWISTED_REACTOR_ENABLED": False}
+    assert crawl(items, reactorless).fates == {"stored": 1}
+    assert crawl(items, reactorless).fates == {"hit": 1}
+
+
+def test_the_environment_names_the_cache(site, crawl, tmp_path):
+    """IMGCACHE_URL in the environment counts where the setting is not there."""
+    site.answers["/a.jpg"] = jpeg(1)
+    items = [{"image_urls": [f"{site.url}/a.jpg"]}]
+    elsewhere = {"IMGCACHE_URL": str(tmp_path / "elsewhere")}
+    crawl(items, PIPELINE | {"IMGCACHE_URL": None}, environment=elsewhere)
+    assert (tmp_path / "elsewhere" / "catalog.sqlite3").exists()
+
+
+def test_the_default_is_in_the_projects_data_folder(site, crawl, tmp_path):
+    """Without any address, the cache is in `.scrapy/imgcache`."""
+    site.answers["/a.jpg"] = jpeg(1)
+    items = [{"image_urls": [f"{site.url}/a.jpg"]}]
+    crawl(items, PIPELINE | {"IMGCACHE_URL": None})
+    assert (tmp_path / ".scrapy" / "imgcache" / "catalog.sqlite3").exists()
+
+
+def test_outside_a_project_an_address_is_enough(site, crawl, tmp_path):
+    """With a settings module but no scrapy.cfg, as in containers, the address decides."""
+    site.answers["/a.jpg"] = jpeg(1)
+    (tmp_path / "bare.py").write_text("")
+    bare = {"SCRAPY_SETTINGS_MODULE": "bare", "PYTHONPATH": str(tmp_path)}
+    items = [{"image_urls": [f"{site.url}/a.jpg"]}]
+    assert crawl(items, PIPELINE, environment=bare).fates == {"stored": 1}
+    done = crawl(items, PIPELINE | {"IMGCACHE_URL": None}, environment=bare)
+    assert "set IMGCACHE_URL" in done.log.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("way", ["setting", "environment", "neither"])
+def test_the_token_opens_the_service(site, crawl, stopped_service, way):
+    """IMGCACHE_TOKEN is a setting or in the environment; without it, images are spooled."""
+    stopped_service.environment = {"IMGCACHE_TOKEN": "the-right-one"}
+    stopped_service.start()
+    site.answers["/a.jpg"] = jpeg(1)
+    settings = PIPELINE | {"IMGCACHE_URL": stopped_service.url}
+    environment = {"IMGCACHE_TOKEN": "the-right-one" if way == "environment" else ""}
+    if way == "setting":
+        settings["IMGCACHE_TOKEN"] = "the-right-one"
+    items = [{"image_urls": [f"{site.url}/a.jpg"]}]
+    first, second = (crawl(items, settings, environment=environment) for _ in range(2))
+    if way == "neither":
+        assert first.fates == {"spooled": 1}
+        assert first.stats["imgcache/error/unauthorized"] >= 1
+    else:
+        assert (first.fates, second.fates) == ({"stored": 1}, {"hit": 1})
+    assert "the-right-one" not in first.log + second.log

@@ -1,0 +1,238 @@
+"""`get_client`, how the crawl's client ends, and what a crawl gives back, in real crawls."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.support.site import jpeg, respond
+
+
+@pytest.fixture
+def script(tmp_path, site):
+    """Run a script with the site's address and a cache folder as its arguments."""
+
+    def run(source, *, interrupt_when=None):
+        path = tmp_path / "script.py"
+        path.write_text(source)
+        with (tmp_path / "log").open("w+") as log:
+            process = subprocess.Popen(
+                [sys.executable, str(path), site.url, str(tmp_path / "cache")],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=tmp_path,
+                text=True,
+            )
+            if interrupt_when is not None:
+                deadline = time.monotonic() + 30
+                while not interrupt_when() and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=60)
+            log.seek(0)
+            return out, log.read()
+
+    return run
+
+
+PRELUDE = """
+import json, sys
+import scrapy
+from scrapy.crawler import AsyncCrawlerProcess
+from imgcache_scrapy import get_client
+
+SITE, CACHE = sys.argv[1:]
+BASE = {
+    "IMGCACHE_URL": CACHE, "REMOTE_CONTROL_ENABLED": False, "TELNETCONSOLE_ENABLED": False,
+    "ADDONS": {"imgcache_scrapy.Addon": 500}, "LOG_LEVEL": "INFO",
+}
+
+def run(*spiders):
+    process = AsyncCrawlerProcess(BASE)
+    crawlers = [process.create_crawler(spider) for spider in spiders]
+    for crawler in crawlers:
+        process.crawl(crawler)
+    process.start()
+    return crawlers
+"""
+
+
+def test_the_client_is_there_from_start_to_closed(site, script):
+    """In start(), in awaited and plain callbacks, and in an item pipeline's close_spider."""
+    site.answers["/a.jpg"] = jpeg(1)
+    out, log = script(
+        PRELUDE
+        + """
+class Keeper:
+    @classmethod
+    def from_crawler(cls, crawler):
+        keeper = cls()
+        keeper.crawler = crawler
+        return keeper
+    async def process_item(self, item):
+        return item
+    async def close_spider(self):
+        print(json.dumps({"close": (await get_client(self.crawler).stats())["images"]}))
+
+class S(scrapy.Spider):
+    name = "s"
+    custom_settings = {"ITEM_PIPELINES": {Keeper: 5}}
+    async def start(self):
+        client = get_client(self.crawler)
+        assert client is get_client(self.crawler)
+        print(json.dumps({"start": await client.lookup("http://x/none")}))
+        yield scrapy.Request(SITE + "/")
+    async def parse(self, response):
+        client = get_client(self.crawler)
+        entry = await client.store("http://x/1", b"GIF89a-not-really", "me")
+        print(json.dumps({"callback": entry["created"]}))
+        yield scrapy.Request(SITE + "/a.jpg", self.plain)
+    def plain(self, response):
+        client = get_client(self.crawler).sync
+        print(json.dumps({"plain": client.lookup("http://x/1")["client_name"]}))
+        yield {"image_urls": [SITE + "/a.jpg"]}
+
+run(S)
+"""
+    )
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {"start": None},
+        {"callback": True},
+        {"plain": "me"},
+        {"close": 2},
+    ], log
+    assert "Traceback" not in log
+
+
+def test_each_crawler_has_its_own(site, script):
+    """Two crawlers in one process share one embedded cache, and each counts its own images."""
+    site.answers |= {"/a.jpg": jpeg(1), "/b.jpg": jpeg(2)}
+    out, log = script(
+        PRELUDE
+        + """
+import gc
+from imgcache_scrapy.plugin.crawl import Crawl
+
+def spider(which):
+    class S(scrapy.Spider):
+        name = which
+        async def start(self):
+            yield scrapy.Request(SITE + "/")
+        def parse(self, response):
+            yield {"image_urls": [f"{SITE}/{which}.jpg"]}
+    return S
+
+crawlers = run(spider("a"), spider("b"))
+print(json.dumps([crawler.stats.get_value("imgcache/stored") for crawler in crawlers]))
+print(json.dumps(Crawl.of(crawlers[0]) is not Crawl.of(crawlers[1])))
+"""
+    )
+    assert [json.loads(line) for line in out.splitlines()] == [[1, 1], True], log
+    assert log.count("Image cache: 1 images") == 2
+
+
+ENDING = (
+    PRELUDE
+    + """
+from scrapy.exceptions import CloseSpider
+
+class S(scrapy.Spider):
+    name = "s"
+    async def start(self):
+        yield scrapy.Request(SITE + "/")
+    def parse(self, response):
+        for first in range(0, 400, 5):
+            yield {"image_urls": [f"{SITE}/{n}.jpg" for n in range(first, first + 5)]}
+        HOW
+
+crawler, = run(S)
+stats = crawler.stats.get_stats()
+print(json.dumps({k: v for k, v in stats.items() if isinstance(v, (int, str))}))
+"""
+)
+
+
+@pytest.mark.parametrize("how", ["raise CloseSpider('enough')", "pass"])
+def test_it_closes_however_the_crawl_ends(site, script, how):
+    """CloseSpider and an interrupt: the crawl ends, every item that leaves has stored images."""
+    site.answers |= {f"/{n}.jpg": jpeg(n) for n in range(400)}
+
+    def slow(handler):
+        time.sleep(0.01)
+        respond(handler, jpeg(int(handler.path.strip("/").removesuffix(".jpg"))))
+
+    site.answers |= dict.fromkeys(site.answers, slow)
+    interrupt = None if "raise" in how else lambda: site.asked.total() > 50
+    out, log = script(ENDING.replace("HOW", how), interrupt_when=interrupt)
+    stats = json.loads(out)
+    assert stats["finish_reason"] == ("enough" if "raise" in how else "shutdown"), log
+    fates = ("hit", "stored", "duplicate", "rejected", "failed")
+    counted = sum(stats.get(f"imgcache/{fate}", 0) for fate in fates)
+    assert counted == stats["imgcache/lookup"]
+    assert "Image cache: " in log
+    assert "imgcache/error/unavailable" not in stats
+
+
+ONE_IMAGE = (
+    PRELUDE
+    + """
+import gc
+
+told = []
+
+class S(scrapy.Spider):
+    name = "s"
+    async def start(self):
+        told.append(gc.get_freeze_count())
+        yield scrapy.Request(SITE + "/")
+    def parse(self, response):
+        yield {"image_urls": [SITE + "/a.jpg"]}
+"""
+)
+
+
+def test_a_crawler_is_not_kept_alive(site, script):
+    """After a crawl, nothing of ours holds its crawler."""
+    site.answers["/a.jpg"] = jpeg(1)
+    out, log = script(
+        ONE_IMAGE
+        + """
+from imgcache_scrapy.plugin.crawl import _crawls
+
+run(S)
+gc.collect()
+print(len(_crawls))
+"""
+    )
+    assert out.strip() == "0", log
+
+
+@pytest.mark.parametrize("spiders", ["S", "S, S"])
+def test_what_was_loaded_before_a_crawl_is_not_collected_while_it_runs(site, script, spiders):
+    """Full collections make the event loop stall; afterwards the process is as it was."""
+    site.answers["/a.jpg"] = jpeg(1)
+    out, log = script(ONE_IMAGE + f"run({spiders})\nprint(*told, gc.get_freeze_count())\n")
+    *during, afterwards = (int(number) for number in out.split())
+    assert len(during) == len(spiders.split()), log
+    assert min(during) > 10_000
+    assert afterwards == 0
+
+
+def test_what_the_user_froze_stays_frozen(site, script):
+    site.answers["/a.jpg"] = jpeg(1)
+    out, log = script(
+        ONE_IMAGE
+        + """
+gc.freeze()
+told.append(gc.get_freeze_count())
+run(S, S)
+print(*told, gc.get_freeze_count())
+"""
+    )
+    before, *during, afterwards = (int(number) for number in out.split())
+    assert len(during) == 2, log
+    # What was freed since no longer counts.
+    assert all(0.9 * before < each <= before for each in [*during, afterwards])
