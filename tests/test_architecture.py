@@ -1,0 +1,141 @@
+"""The architecture: which part may import which, and which libraries each part may use."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path, PurePath
+
+import pytest
+
+import imgcache_scrapy
+
+PACKAGE = Path(imgcache_scrapy.__file__).parent
+SOURCES = {path.relative_to(PACKAGE): path.read_text() for path in PACKAGE.rglob("*.py")}
+
+# What each part may import: other parts, then libraries.
+MAY_IMPORT = {
+    "core": {"w3lib", "typing_extensions"},
+    "engine": {"core", "sqlalchemy", "obstore", "PIL", "numpy"},
+    "client": {"core", "engine", "httpx"},
+    "server": {
+        *("core", "engine", "fastapi", "starlette", "pydantic", "python_multipart"),
+        *("prometheus_client", "uvicorn"),
+    },
+    "plugin": {"core", "client", "scrapy", "twisted", "itemadapter", "w3lib"},
+    "cli": {"core", "client", "engine", "server", "typer", "rich", "uvicorn"},
+}
+# What a part may import inside of functions only.
+MAY_IMPORT_LATE = {"cli": {"plugin"}}
+# Libraries with one home inside of their part.
+HOMES = {
+    "httpx": {"client/http.py", "client/client.py"},
+    "sqlalchemy": {"engine/catalog", "engine/cache.py"},
+    "obstore": {"engine/blobs/objects.py"},
+    "PIL": {"engine/decoding"},
+    "numpy": {"engine/decoding"},
+}
+
+
+def imports(path: PurePath, text: str) -> Iterator[tuple[str, bool]]:
+    """Yield the full name of every module that a file imports, and whether a function does it."""
+    tree = ast.parse(text)
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    late = {id(node) for function in functions for node in ast.walk(function)}
+    package = ("imgcache_scrapy", *path.parts[:-1])
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else ()
+            module = ".".join([*above, *filter(None, [node.module])])
+            names = [f"{module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from ((name, id(node) in late) for name in names)
+
+
+def violations(path: PurePath, text: str) -> Iterator[str]:
+    """Yield one sentence for each import that the rule forbids."""
+    part = path.parts[0] if len(path.parts) > 1 else None
+    if part is None:
+        return
+    for name, is_late in imports(path, text):
+        library, _, rest = name.partition(".")
+        imported = rest.split(".")[0] if library == "imgcache_scrapy" else library
+        if imported == part or library in sys.stdlib_module_names:
+            continue
+        allowed = MAY_IMPORT[part] | (MAY_IMPORT_LATE.get(part, set()) if is_late else set())
+        homes = HOMES.get(imported)
+        is_home = homes is None or any(path.is_relative_to(home) for home in homes)
+        if imported not in allowed or not is_home:
+            yield f"{path} imports {name}"
+
+
+def modules_imported(path: PurePath, text: str) -> set[PurePath]:
+    """Return the modules of the package that a file imports."""
+    found = set()
+    for name, _ in imports(path, text):
+        if name.startswith("imgcache_scrapy."):
+            place = PurePath(*name.split(".")[1:])
+            candidates = (place.with_suffix(".py"), place.parent.with_suffix(".py"))
+            packages = (place / "__init__.py", place.parent / "__init__.py")
+            found |= {each for each in (*candidates, *packages) if each in SOURCES}
+    return found - {path, PurePath("__init__.py")}
+
+
+def test_every_import_keeps_the_rule():
+    """plugin → client → engine → core; server → engine; cli → client, engine and server."""
+    assert len(SOURCES) > 20
+    found = [each for path, text in SOURCES.items() for each in violations(path, text)]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("path", "planted"),
+    [
+        ("core/urls.py", "import httpx"),
+        ("core/urls.py", "from imgcache_scrapy.engine.cache import ImageCache"),
+        ("core/urls.py", "from ..engine.cache import ImageCache"),
+        ("core/urls.py", "from .. import engine"),
+        ("core/urls.py", "from imgcache_scrapy import engine"),
+        ("core/urls.py", "from imgcache_scrapy import ImgCacheClient"),
+        ("engine/cache.py", "import imgcache_scrapy.client.client"),
+        ("engine/cache.py", "from imgcache_scrapy.server import app"),
+        ("engine/cache.py", "import scrapy"),
+        ("engine/catalog/tables.py", "from ...client import client"),
+        ("engine/blobs/files.py", "import sqlalchemy"),
+        ("client/client.py", "from imgcache_scrapy.plugin.settings import Settings"),
+        ("client/client.py", "import scrapy"),
+        ("client/spool.py", "import httpx"),
+        ("server/app.py", "from imgcache_scrapy.client.client import ImgCacheClient"),
+        ("server/app.py", "def late():\n    from imgcache_scrapy.client import client"),
+        ("plugin/settings.py", "from imgcache_scrapy.engine.cache import ImageCache"),
+        ("plugin/settings.py", "from imgcache_scrapy import server"),
+        ("plugin/settings.py", "def late():\n    from imgcache_scrapy import cli"),
+        ("cli/main.py", "from imgcache_scrapy.plugin.settings import Settings"),
+        ("cli/main.py", "import scrapy"),
+    ],
+)
+def test_a_forbidden_import_is_found(path, planted):
+    """The test above fails for each kind of import that the rule forbids."""
+    text = f"{SOURCES[PurePath(path)]}\n{planted}\n"
+    assert list(violations(PurePath(path), text))
+
+
+def test_a_command_may_read_the_settings_of_a_project_late():
+    """The one exception of the rule: cli imports plugin inside of a function."""
+    late = "def late():\n    from imgcache_scrapy.plugin.settings import Settings\n"
+    assert not list(violations(PurePath("cli/main.py"), late))
+
+
+def test_no_modules_import_each_other():
+    """There is an order in which every module can be read after those that it imports."""
+    graph = {path: modules_imported(path, text) for path, text in SOURCES.items()}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(SOURCES)
+
+
+def test_every_module_belongs_to_a_part():
+    """Beside the parts there is only what Python itself asks for."""
+    assert {path.name for path in PACKAGE.glob("*.py")} <= {"__init__.py", "__main__.py"}
+    assert {path.parts[0] for path in SOURCES if len(path.parts) > 1} == set(MAY_IMPORT)
