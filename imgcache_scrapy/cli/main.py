@@ -22,8 +22,8 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from imgcache_scrapy.client.address import folder_of
 from imgcache_scrapy.client.client import AsyncImgCacheClient, ImgCacheClient
-from imgcache_scrapy.client.embedded import folder_of
 from imgcache_scrapy.client.resilience import ResilientClient
 from imgcache_scrapy.client.spool import SPOOL_FOLDER, Spool
 from imgcache_scrapy.core.entry import checked_token, is_content_hash
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from imgcache_scrapy.engine.blobs.files import Found
+    from imgcache_scrapy.engine.cache import ImageCache
     from imgcache_scrapy.engine.upkeep import Upkeep
 
 app = typer.Typer(
@@ -183,8 +184,9 @@ def verify(
     crash left and that no image owns.
     """
     found: dict[str, list[str]] = {what: [] for what in _FOUND}
-    with closing(_upkeep(cache)) as upkeep:
-        images = upkeep.totals()["images"]
+    with closing(_opened(cache)) as image_cache:
+        upkeep = _upkeep(image_cache)
+        images = image_cache.catalog.stats()["images"]
         screen = Console(stderr=True)
         for verdict in track(
             upkeep.examine(),
@@ -219,7 +221,8 @@ def gc(
 ) -> None:
     """Remove what crashes left and no image owns, while crawls go on."""
     sizes = []
-    with closing(_upkeep(cache)) as upkeep:
+    with closing(_opened(cache)) as image_cache:
+        upkeep = _upkeep(image_cache)
         for orphan in _removable(upkeep, timedelta(minutes=older_than)):
             if upkeep.remove(orphan):
                 sizes.append(orphan.size)
@@ -256,22 +259,28 @@ def _existing(cache: str) -> ImgCacheClient:
     return ImgCacheClient(cache, token=os.environ.get("IMGCACHE_TOKEN"))
 
 
-def _upkeep(cache: str) -> "Upkeep":
+def _opened(cache: str) -> "ImageCache":
     folder = _existing_folder(cache)
     if folder is None:
         raise ConfigurationError(
             f"{cache} is a service: this must be run where its catalog and its blobs are, "
             "with the name of its folder"
         )
+    from imgcache_scrapy.engine.cache import ImageCache  # noqa: PLC0415 - only for these commands
+
+    return ImageCache.in_folder(folder)
+
+
+def _upkeep(cache: "ImageCache") -> "Upkeep":
     from imgcache_scrapy.engine.upkeep import Upkeep  # noqa: PLC0415 - only for these commands
 
-    return Upkeep.in_folder(folder)
+    return Upkeep(cache)
 
 
 def _removable(upkeep: "Upkeep", *older_than: timedelta) -> "Iterator[Found]":
     """Find the orphans, but not where that is all there is: the catalog may be another cache's."""
     orphans = upkeep.orphans(*older_than)
-    if not upkeep.totals()["images"] and next(orphans, None):
+    if not upkeep.cache.catalog.stats()["images"] and next(orphans, None):
         raise ConfigurationError(
             "nothing is removed, since the catalog knows no image at all: is it the right one? "
             "If it is, remove the blobs by hand"

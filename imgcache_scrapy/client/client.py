@@ -1,19 +1,20 @@
-"""The clients of the cache: `AsyncImgCacheClient`, and `ImgCacheClient` in front of one.
+"""The clients of the cache: `AsyncImgCacheClient`, and `ImgCacheClient` derived from it.
 
-A client checks what it is given and sends it down a road, over HTTP or in this process; the
-blocking client is the awaited one on a loop of its own.
+A client checks its arguments and passes the call to a transport, over HTTP or in this process.
 """
 
 import asyncio
 import re
-import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
-from imgcache_scrapy.client.embedded import EmbeddedRoad, folder_of
+from imgcache_scrapy.client.address import folder_of
+from imgcache_scrapy.client.blocking import CLOSED, BlockingClient, blocking
+from imgcache_scrapy.client.embedded import embedded_transport
+from imgcache_scrapy.client.transport import Transport
 from imgcache_scrapy.core.entry import (
     MAX_DISTANCE,
     PERCEPTUAL_HASH_PATTERN,
@@ -29,13 +30,8 @@ from imgcache_scrapy.core.urls import cache_key
 if TYPE_CHECKING:
     import httpx
 
-    from imgcache_scrapy.client.http import RestRoad
-
-T = TypeVar("T")
-
 # What `imgcache serve` listens on when told nothing else.
 SERVICE_URL = "http://127.0.0.1:8010"
-_CLOSED = "the client is closed"
 
 
 class AsyncImgCacheClient:
@@ -70,10 +66,10 @@ class AsyncImgCacheClient:
         self._base = (base_url if folder is None else SERVICE_URL).rstrip("/")
         self._bucket = bucket
         self._is_closed = False
-        self._open_road: EmbeddedRoad | RestRoad = (
-            _rest_road(self._base, timeout, token, transport)
+        self._open_transport: Transport = (
+            _http_transport(self._base, timeout, token, transport)
             if folder is None
-            else EmbeddedRoad(folder, timeout)
+            else embedded_transport(folder, timeout)
         )
 
     async def store(
@@ -107,7 +103,7 @@ class AsyncImgCacheClient:
             raise InvalidRequestError(
                 f"an image must be bytes and not empty, got {type(file_bytes).__name__}"
             )
-        return await self._road.store(
+        return await self._transport.store(
             cache_key(url),
             file_bytes,
             checked_text("a client's name", client_name),
@@ -122,15 +118,15 @@ class AsyncImgCacheClient:
         Raises:
             NotFoundError: it is not in this bucket, or its bytes are missing or damaged.
         """
-        return await self._road.get_bytes(_content_hash(content_hash), self._or_own(bucket))
+        return await self._transport.get_bytes(_content_hash(content_hash), self._or_own(bucket))
 
     async def get_meta(self, content_hash: str, *, bucket: str | None = None) -> Entry | None:
         """Find an image's newest capture in this bucket, None where there is none."""
-        return await self._road.get_meta(_content_hash(content_hash), self._or_own(bucket))
+        return await self._transport.get_meta(_content_hash(content_hash), self._or_own(bucket))
 
     async def lookup(self, url: str, *, bucket: str | None = None) -> Entry | None:
         """Find the newest capture of a URL, None where there is none."""
-        return await self._road.lookup(cache_key(url), self._or_all(bucket))
+        return await self._transport.lookup(cache_key(url), self._or_all(bucket))
 
     async def lookup_many(
         self, urls: Iterable[str], *, bucket: str | None = None
@@ -146,7 +142,9 @@ class AsyncImgCacheClient:
         """
         keys = {url: cache_key(url) for url in urls}
         distinct = list(dict.fromkeys(keys.values()))
-        found = await self._road.lookup_many(distinct, self._or_all(bucket)) if distinct else {}
+        found = (
+            await self._transport.lookup_many(distinct, self._or_all(bucket)) if distinct else {}
+        )
         return {url: found[key] for url, key in keys.items() if key in found}
 
     async def search(
@@ -158,7 +156,7 @@ class AsyncImgCacheClient:
             One entry per URL, newest first.
         """
         part = checked_text("a part of a URL", url_contains)
-        return await self._road.search(part, self._or_all(bucket), checked_limit(limit))
+        return await self._transport.search(part, self._or_all(bucket), checked_limit(limit))
 
     async def similar(
         self,
@@ -189,7 +187,7 @@ class AsyncImgCacheClient:
             )
         if max_hamming_distance not in range(MAX_DISTANCE + 1):
             raise InvalidRequestError(f"a distance is 0 to 64 bits, not {max_hamming_distance!r}")
-        return await self._road.similar(
+        return await self._transport.similar(
             perceptual_hash, max_hamming_distance, self._or_all(bucket), checked_limit(limit)
         )
 
@@ -199,7 +197,7 @@ class AsyncImgCacheClient:
         Raises:
             NotFoundError: this bucket has none.
         """
-        await self._road.delete(_content_hash(content_hash), self._or_own(bucket))
+        await self._transport.delete(_content_hash(content_hash), self._or_own(bucket))
 
     def serve_url(self, content_hash: str, *, bucket: str | None = None) -> str:
         """Give the image's address for a browser.
@@ -213,11 +211,15 @@ class AsyncImgCacheClient:
 
     async def health(self) -> dict[str, Any]:
         """Ask whether the cache works: `{"status": "ok", …}`."""
-        return await self._road.health()
+        return await self._transport.health()
 
     async def stats(self) -> dict[str, int]:
-        """Count `images`, `captures`, `bytes` and `damaged` images."""
-        return await self._road.stats()
+        """Return the numbers of `images`, `captures`, `bytes` and `damaged` images."""
+        return await self._transport.stats()
+
+    async def buckets(self) -> dict[str, int]:
+        """Return the buckets that have captures, in alphabetical order, with their number."""
+        return await self._transport.buckets()
 
     @cached_property
     def sync(self) -> "ImgCacheClient":
@@ -231,7 +233,7 @@ class AsyncImgCacheClient:
             await asyncio.to_thread(self.sync.close)
         if not self._is_closed:
             self._is_closed = True
-            await self._open_road.aclose()
+            await self._open_transport.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -240,10 +242,10 @@ class AsyncImgCacheClient:
         await self.aclose()
 
     @property
-    def _road(self) -> "EmbeddedRoad | RestRoad":
+    def _transport(self) -> Transport:
         if self._is_closed:
-            raise UnavailableError(_CLOSED)
-        return self._open_road
+            raise UnavailableError(CLOSED)
+        return self._open_transport
 
     def _or_own(self, bucket: str | None) -> str:
         return checked_text("a bucket", self._bucket if bucket is None else bucket)
@@ -252,12 +254,14 @@ class AsyncImgCacheClient:
         return None if bucket is None and not self._bucket else self._or_own(bucket)
 
 
-class ImgCacheClient:
-    """The client of a cache, blocking; for any thread.
+class ImgCacheClient(BlockingClient):
+    """The blocking client of a cache, for any thread.
 
-    As `AsyncImgCacheClient`, whose arguments, methods, answers and errors it has. It may be
-    called where an event loop runs, as in a spider's callback, and blocks it meanwhile.
+    It has the arguments, methods, results and errors of `AsyncImgCacheClient`. It may be called
+    where an event loop runs, as in a spider's callback, and blocks that loop meanwhile.
     """
+
+    _client: AsyncImgCacheClient
 
     def __init__(
         self,
@@ -268,83 +272,25 @@ class ImgCacheClient:
         bucket: str = "",
         transport: "httpx.AsyncBaseTransport | None" = None,
     ) -> None:
-        self._client = AsyncImgCacheClient(
-            base_url, timeout, token=token, bucket=bucket, transport=transport
-        )
-        self._loop = _LoopThread()
-        self._is_closed = False
-
-    def store(
-        self,
-        url: str,
-        file_bytes: bytes,
-        client_name: str,
-        lookup_time: datetime | None = None,
-        filename: str | None = None,
-        *,
-        bucket: str | None = None,
-    ) -> Entry:
-        """As `AsyncImgCacheClient.store`."""
-        return self._run(
-            self._client.store, url, file_bytes, client_name, lookup_time, filename, bucket=bucket
+        super().__init__(
+            AsyncImgCacheClient(base_url, timeout, token=token, bucket=bucket, transport=transport)
         )
 
-    def get_bytes(self, content_hash: str, *, bucket: str | None = None) -> bytes:
-        """As `AsyncImgCacheClient.get_bytes`."""
-        return self._run(self._client.get_bytes, content_hash, bucket=bucket)
-
-    def get_meta(self, content_hash: str, *, bucket: str | None = None) -> Entry | None:
-        """As `AsyncImgCacheClient.get_meta`."""
-        return self._run(self._client.get_meta, content_hash, bucket=bucket)
-
-    def lookup(self, url: str, *, bucket: str | None = None) -> Entry | None:
-        """As `AsyncImgCacheClient.lookup`."""
-        return self._run(self._client.lookup, url, bucket=bucket)
-
-    def lookup_many(self, urls: Iterable[str], *, bucket: str | None = None) -> dict[str, Entry]:
-        """As `AsyncImgCacheClient.lookup_many`."""
-        return self._run(self._client.lookup_many, urls, bucket=bucket)
-
-    def search(
-        self, url_contains: str, *, bucket: str | None = None, limit: int | None = None
-    ) -> list[Entry]:
-        """As `AsyncImgCacheClient.search`."""
-        return self._run(self._client.search, url_contains, bucket=bucket, limit=limit)
-
-    def similar(
-        self,
-        perceptual_hash: str,
-        max_hamming_distance: int = 4,
-        *,
-        bucket: str | None = None,
-        limit: int | None = None,
-    ) -> list[Entry]:
-        """As `AsyncImgCacheClient.similar`."""
-        return self._run(
-            self._client.similar, perceptual_hash, max_hamming_distance, bucket=bucket, limit=limit
-        )
-
-    def delete(self, content_hash: str, *, bucket: str | None = None) -> None:
-        """As `AsyncImgCacheClient.delete`."""
-        self._run(self._client.delete, content_hash, bucket=bucket)
+    store = blocking(AsyncImgCacheClient.store)
+    get_bytes = blocking(AsyncImgCacheClient.get_bytes)
+    get_meta = blocking(AsyncImgCacheClient.get_meta)
+    lookup = blocking(AsyncImgCacheClient.lookup)
+    lookup_many = blocking(AsyncImgCacheClient.lookup_many)
+    search = blocking(AsyncImgCacheClient.search)
+    similar = blocking(AsyncImgCacheClient.similar)
+    delete = blocking(AsyncImgCacheClient.delete)
+    health = blocking(AsyncImgCacheClient.health)
+    stats = blocking(AsyncImgCacheClient.stats)
+    buckets = blocking(AsyncImgCacheClient.buckets)
 
     def serve_url(self, content_hash: str, *, bucket: str | None = None) -> str:
-        """As `AsyncImgCacheClient.serve_url`."""
+        """Return the image's address for a browser; as `AsyncImgCacheClient.serve_url`."""
         return self._client.serve_url(content_hash, bucket=bucket)
-
-    def health(self) -> dict[str, Any]:
-        """As `AsyncImgCacheClient.health`."""
-        return self._run(self._client.health)
-
-    def stats(self) -> dict[str, int]:
-        """As `AsyncImgCacheClient.stats`."""
-        return self._run(self._client.stats)
-
-    def close(self) -> None:
-        """As `AsyncImgCacheClient.aclose`; harmless when repeated."""
-        if not self._is_closed:
-            self._is_closed = True
-            self._loop.end(self._client.aclose)
 
     def __enter__(self) -> Self:
         return self
@@ -352,49 +298,12 @@ class ImgCacheClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run(self, call: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any) -> T:
-        if self._is_closed:
-            raise UnavailableError(_CLOSED)
-        return self._loop.run(call(*args, **options))
 
-
-class _LoopThread:
-    """An event loop in a thread of its own, which starts with the first call.
-
-    A daemon, since a client that nobody closed must not keep the process from ending.
-    """
-
-    def __init__(self) -> None:
-        self._starting = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        with self._starting:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=self._loop.run_forever, name="imgcache-client", daemon=True
-                )
-                self._thread.start()
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-    def end(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a last coroutine, if there was a first, and end the thread."""
-        if self._loop is None or self._thread is None:
-            return
-        self.run(last())
-        self.run(self._loop.shutdown_default_executor())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-def _rest_road(*args: Any) -> "RestRoad":
+def _http_transport(*args: Any) -> Transport:
     # Imported here, since an embedded cache needs no HTTP.
-    from imgcache_scrapy.client.http import RestRoad  # noqa: PLC0415
+    from imgcache_scrapy.client.http import HttpTransport  # noqa: PLC0415
 
-    return RestRoad(*args)
+    return HttpTransport(*args)
 
 
 def _content_hash(content_hash: str) -> str:

@@ -1,4 +1,6 @@
-"""The road to a service: the REST API as a client speaks it, over HTTP."""
+"""HttpTransport: the REST API of a service, as a client calls it over HTTP."""
+
+# ruff: noqa: D102 - the calls are documented once, at AsyncImgCacheClient.
 
 import asyncio
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ import httpx
 from imgcache_scrapy.client.answers import Answer, newest_of_urls, with_distance
 from imgcache_scrapy.core.entry import Entry, content_hash_of
 from imgcache_scrapy.core.errors import InvalidRequestError, NotFoundError, UnavailableError
-from imgcache_scrapy.core.joining import Calls
+from imgcache_scrapy.core.limiter import Limiter
 from imgcache_scrapy.core.urls import filename_of
 
 _CONNECTIONS = 16
@@ -22,10 +24,8 @@ _NO_BATCHES = (404, 405)
 _LONG = 4000
 
 
-class RestRoad:
-    """Leads to a service.
-
-    Its methods are a client's, with arguments that the client has checked.
+class HttpTransport:
+    """The transport to a service; its calls are documented at `AsyncImgCacheClient`.
 
     Args:
         base_url: `http(s)://host:port`, without a slash at the end.
@@ -43,7 +43,7 @@ class RestRoad:
     ) -> None:
         self._base = base_url
         self._has_batches = True
-        self._calls = Calls(_CONNECTIONS, timeout)
+        self._limiter = Limiter(_CONNECTIONS, timeout)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         # A transport alone: no redirects to follow, no proxies from the environment, and none of
         # the reference cycles in which a whole httpx client keeps bodies until they are collected.
@@ -64,7 +64,6 @@ class RestRoad:
         lookup_time: datetime | None,
         filename: str | None,
     ) -> Entry:
-        """As `AsyncImgCacheClient.store`."""
         form = {"url": key, "client_name": client_name, "bucket": bucket}
         if lookup_time is not None:
             form["lookup_time"] = lookup_time.isoformat()
@@ -72,7 +71,6 @@ class RestRoad:
         return (await self._send("POST", "/images", data=form, files={"file": file})).stored_entry()
 
     async def get_bytes(self, content_hash: str, bucket: str) -> bytes:
-        """As `AsyncImgCacheClient.get_bytes`."""
         answer = await self._send("GET", f"/images/{content_hash}", params={"bucket": bucket})
         # An embedded cache has checked what it gives; here it came a long way.
         if await asyncio.to_thread(content_hash_of, answer.body) != content_hash:
@@ -80,35 +78,34 @@ class RestRoad:
         return answer.body
 
     async def get_meta(self, content_hash: str, bucket: str) -> Entry | None:
-        """As `AsyncImgCacheClient.get_meta`."""
         return await self._entry(f"/images/meta/{content_hash}", {"bucket": bucket})
 
     async def lookup(self, key: str, bucket: str | None) -> Entry | None:
-        """As `AsyncImgCacheClient.lookup`."""
         if len(key) > _LONG and self._has_batches:
             return (await self.lookup_many([key], bucket)).get(key)
         return await self._entry("/images/lookup", {"url": key, **_named(bucket=bucket)})
 
     async def lookup_many(self, keys: list[str], bucket: str | None) -> dict[str, Entry]:
-        """As `AsyncImgCacheClient.lookup_many`."""
         found: dict[str, Entry] = {}
         for batch in _batches(keys):
             found |= await self._lookup_batch(batch, bucket)
         return found
 
-    async def search(self, part: str, bucket: str | None, limit: int | None) -> list[Entry]:
-        """As `AsyncImgCacheClient.search`."""
-        query = {"url_contains": part, **_named(bucket=bucket, limit=limit)}
+    async def search(self, url_contains: str, bucket: str | None, limit: int | None) -> list[Entry]:
+        query = {"url_contains": url_contains, **_named(bucket=bucket, limit=limit)}
         entries = (await self._send("GET", "/images/search", params=query)).entries()
         return newest_of_urls(entries)[:limit]
 
     async def similar(
-        self, perceptual_hash: str, max_distance: int, bucket: str | None, limit: int | None
+        self,
+        perceptual_hash: str,
+        max_hamming_distance: int,
+        bucket: str | None,
+        limit: int | None,
     ) -> list[Entry]:
-        """As `AsyncImgCacheClient.similar`."""
         query = {
             "perceptual_hash": perceptual_hash,
-            "max_hamming_distance": max_distance,
+            "max_hamming_distance": max_hamming_distance,
             **_named(bucket=bucket, limit=limit),
         }
         found = (await self._send("GET", "/images/similar", params=query)).entries()
@@ -116,16 +113,16 @@ class RestRoad:
         return sorted(entries, key=lambda entry: entry["distance"])[:limit]
 
     async def delete(self, content_hash: str, bucket: str) -> None:
-        """As `AsyncImgCacheClient.delete`."""
         await self._send("DELETE", f"/images/{content_hash}", params={"bucket": bucket})
 
     async def health(self) -> dict[str, Any]:
-        """As `AsyncImgCacheClient.health`."""
         return (await self._send("GET", "/health")).object()
 
     async def stats(self) -> dict[str, int]:
-        """As `AsyncImgCacheClient.stats`."""
         return (await self._send("GET", "/stats")).object()
+
+    async def buckets(self) -> dict[str, int]:
+        return (await self._send("GET", "/buckets")).object()
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -155,7 +152,7 @@ class RestRoad:
             request = httpx.Request(method, self._base + route, headers=self._headers, **content)
         except (UnicodeError, httpx.InvalidURL) as error:
             raise InvalidRequestError(f"this cannot be sent: {error}") from error
-        return await self._calls.make(lambda: self._exchange(request))
+        return await self._limiter.run(lambda: self._exchange(request))
 
     async def _exchange(self, request: httpx.Request) -> Answer:
         try:

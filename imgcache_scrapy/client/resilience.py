@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from imgcache_scrapy.client.breaker import Breaker
 from imgcache_scrapy.client.client import AsyncImgCacheClient
@@ -17,6 +18,18 @@ from imgcache_scrapy.core.errors import REFUSALS, UnavailableError
 _PROBED_URL = "http://imgcache.invalid/"
 # Records in memory; the cache takes some together faster than one by one.
 _REPLAYED_AT_ONCE = 4
+
+
+class Stored(NamedTuple):
+    """What became of an image that was to be stored.
+
+    Attributes:
+        entry: of the image; without `created` if it is spooled.
+        is_spooled: whether it waits in the spool.
+    """
+
+    entry: Entry
+    is_spooled: bool
 
 
 class ResilientClient:
@@ -69,11 +82,8 @@ class ResilientClient:
                 entry["content_hash"], bucket=entry.get("bucket", self._bucket)
             )
 
-    async def store(self, key: str, data: bytes, client_name: str) -> Entry:
-        """Store an image, in the spool where the cache does not take it now.
-
-        Returns:
-            The entry; in the spool it has no `created`.
+    async def store(self, key: str, data: bytes, client_name: str) -> Stored:
+        """Store an image; put it into the spool if the cache does not take it now.
 
         Raises:
             ImgCacheError: neither took it.
@@ -81,13 +91,13 @@ class ResilientClient:
         """
         record = Record(key, self._bucket, client_name, datetime.now(UTC), data)
         try:
-            return await self._store(record)
+            return Stored(await self._store(record), is_spooled=False)
         except REFUSALS:
             raise
         except Exception:
             if self._spool is None:
                 raise
-            return await self._spooled(self._spool, record)
+            return Stored(await self._spooled(self._spool, record), is_spooled=True)
 
     def replay_soon(self) -> None:
         """Store what waits in the spool, in the background."""

@@ -1,14 +1,12 @@
 """ImageCache: the rules of the cache, over a catalog, blobs and a decoder."""
 
-import functools
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Self
 
-from sqlalchemy import exc
 from sqlalchemy.engine import URL
 
 from imgcache_scrapy.core.entry import MAX_IMAGE_BYTES, UNKNOWN_TYPE, Entry, content_hash_of
@@ -21,12 +19,10 @@ from imgcache_scrapy.core.errors import (
 from imgcache_scrapy.core.formats import sniff
 from imgcache_scrapy.core.urls import filename_of
 from imgcache_scrapy.engine.blobs.files import open_blobs
+from imgcache_scrapy.engine.catalog.calls import database_call
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.rows import Capture, Image
 from imgcache_scrapy.engine.decoding.decoder import Decoders, Facts
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 # Where `imgcache serve` keeps its cache when told nothing else.
 DEFAULT_FOLDER = Path("imgcache")
@@ -72,31 +68,6 @@ class Store:
         return cls(Capture(url, bucket, client_name, name, _utc(lookup_time)), data)
 
 
-def on_catalog(call: Callable[P, T]) -> Callable[P, T]:
-    """Have a call on the catalog say `UnavailableError` where the database fails.
-
-    Where a connection died in the middle, as when the database was restarted, it is made once
-    more: a transaction that was not committed has left nothing, and one that was is harmless when
-    repeated.
-    """
-
-    @functools.wraps(call)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            try:
-                return call(*args, **kwargs)
-            except exc.DBAPIError as error:
-                if not error.connection_invalidated:
-                    raise
-                return call(*args, **kwargs)
-        except (exc.DBAPIError, exc.TimeoutError) as error:
-            # Not the statement, nor the details: they may hold URLs.
-            reason = str(getattr(error, "orig", error)).strip().split("\n", 1)[0]
-            raise UnavailableError(f"the catalog failed: {reason}") from error
-
-    return guarded
-
-
 class ImageCache:
     """A cache of images, for any number of threads; every method blocks.
 
@@ -104,14 +75,18 @@ class ImageCache:
         database_url: where the catalog is, as SQLAlchemy writes it.
         blobs_url: where the bytes are, `file:///folder` or what obstore knows.
 
+    Attributes:
+        catalog: the tables; questions that need no bytes are its methods.
+        blobs: the bytes.
+
     Raises:
         ConfigurationError: the catalog is of a newer version.
         UnavailableError: the catalog or the blobs cannot be reached; from every method.
     """
 
     def __init__(self, database_url: str | URL, blobs_url: str) -> None:
-        self._catalog = on_catalog(Catalog)(database_url)
-        self._blobs = open_blobs(blobs_url)
+        self.catalog = database_call(Catalog)(database_url)
+        self.blobs = open_blobs(blobs_url)
         self._decoders = Decoders()
 
     @classmethod
@@ -142,7 +117,7 @@ class ImageCache:
         """Keep one image; the arguments are those of `Store.of`, the rest as in `store_many`."""
         return self.store_many([Store.of(url, data, client_name, **options)])[0]
 
-    @on_catalog
+    @database_call
     def store_many(self, stores: Sequence[Store]) -> list[Entry]:
         """Keep images and the URLs that led to them; they are durable when this returns.
 
@@ -153,7 +128,7 @@ class ImageCache:
         """
         hashes = [content_hash_of(store.data) for store in stores]
         blobs = {name: store.data for name, store in zip(hashes, stores, strict=True)}
-        images = self._catalog.images(blobs)
+        images = self.catalog.images(blobs)
         new = {name: data for name, data in blobs.items() if name not in images}
         facts = self._decoders.facts_of_many(list(new.values()))
         images |= {
@@ -161,11 +136,11 @@ class ImageCache:
             for (name, data), found in zip(new.items(), facts, strict=True)
         }
         # Before the transaction, so that it need not hold others up.
-        self._blobs.put_many(new)
-        with self._catalog.exclusive(blobs) as writing:
+        self.blobs.put_many(new)
+        with self.catalog.exclusive(blobs) as writing:
             # A delete may have come between, or damage been found.
-            sizes = self._blobs.sizes(blobs)
-            self._blobs.put_many(
+            sizes = self.blobs.sizes(blobs)
+            self.blobs.put_many(
                 {
                     name: data
                     for name, data in blobs.items()
@@ -176,7 +151,7 @@ class ImageCache:
                 [(images[name], store.capture) for name, store in zip(hashes, stores, strict=True)]
             )
 
-    def get_bytes(self, content_hash: str, bucket: str = "") -> tuple[bytes, str]:
+    def get_image(self, content_hash: str, bucket: str = "") -> tuple[bytes, str]:
         """Read an image, checked against its hash; damage that is found is noted.
 
         Returns:
@@ -185,7 +160,7 @@ class ImageCache:
         Raises:
             NotFoundError: not in this bucket, or its bytes are missing or damaged.
         """
-        content_type = self.content_type(content_hash, bucket)
+        content_type = self.catalog.content_type(content_hash, bucket)
         if content_type is None:
             raise NotFoundError(f"no image {content_hash} here")
         data = self._sound_bytes(content_hash)
@@ -193,53 +168,20 @@ class ImageCache:
             data = self._second_look(content_hash)
         return data, content_type
 
-    @on_catalog
-    def content_type(self, content_hash: str, bucket: str = "") -> str | None:
-        """Tell the type of an image; None where it is not in this bucket, or damaged."""
-        return self._catalog.content_type(content_hash, bucket)
-
     def _sound_bytes(self, content_hash: str) -> bytes | None:
-        data = self._blobs.get(content_hash)
+        data = self.blobs.get(content_hash)
         return data if data is not None and content_hash_of(data) == content_hash else None
 
-    @on_catalog
+    @database_call
     def _second_look(self, content_hash: str) -> bytes:
         # Within the lock, since a delete and a store may have run beside the first look.
-        with self._catalog.exclusive([content_hash]) as writing:
+        with self.catalog.exclusive([content_hash]) as writing:
             data = self._sound_bytes(content_hash)
             if data is None:
                 writing.mark_damaged(content_hash)
         if data is None:
             raise NotFoundError(f"the bytes of image {content_hash} are missing or damaged")
         return data
-
-    @on_catalog
-    def get_meta(self, content_hash: str, bucket: str = "") -> Entry | None:
-        """Find the newest capture of an image, None where there is none or it is damaged."""
-        return self._catalog.newest_of_image(content_hash, bucket)
-
-    @on_catalog
-    def lookup(self, urls: Collection[str], bucket: str | None = None) -> dict[str, Entry]:
-        """Find the newest capture of each URL: URL to entry, hits only."""
-        return self._catalog.newest(urls, bucket)
-
-    @on_catalog
-    def search(
-        self, url_contains: str, bucket: str | None = None, limit: int | None = None
-    ) -> list[Entry]:
-        """Find captures by a part of their URL: one entry per URL, newest first."""
-        return self._catalog.search(url_contains, bucket, limit)
-
-    @on_catalog
-    def similar(
-        self,
-        perceptual_hash: int,
-        max_distance: int,
-        bucket: str | None = None,
-        limit: int | None = None,
-    ) -> list[Entry]:
-        """Find look-alikes: one entry per image, with its distance, nearest first."""
-        return self._catalog.similar(perceptual_hash, max_distance, bucket, limit)
 
     def delete(self, content_hash: str, bucket: str = "") -> None:
         """Forget a bucket's captures of an image; with the last one the image and its bytes.
@@ -250,25 +192,25 @@ class ImageCache:
         if not self._delete_captures(content_hash, bucket):
             raise NotFoundError(f"no image {content_hash} here")
         # The row is gone for good before its blob goes; a store may have come between.
-        self._delete_orphan(content_hash)
+        self.delete_orphan(content_hash)
 
-    @on_catalog
+    @database_call
     def _delete_captures(self, content_hash: str, bucket: str) -> int:
-        with self._catalog.exclusive([content_hash]) as writing:
+        with self.catalog.exclusive([content_hash]) as writing:
             return writing.delete_captures(content_hash, bucket)
 
-    @on_catalog
-    def _delete_orphan(self, content_hash: str) -> bool:
-        with self._catalog.exclusive([content_hash]) as writing:
+    @database_call
+    def delete_orphan(self, content_hash: str) -> bool:
+        """Delete the blob of an image that has no row.
+
+        Returns:
+            False if the image has a row, and so keeps its blob.
+        """
+        with self.catalog.exclusive([content_hash]) as writing:
             if writing.has_image(content_hash):
                 return False
-            self._blobs.delete(content_hash)
+            self.blobs.delete(content_hash)
             return True
-
-    @on_catalog
-    def totals(self) -> dict[str, int]:
-        """Count `images`, `captures`, `bytes` and `damaged` images."""
-        return self._catalog.totals()
 
     def check(self) -> None:
         """Try the catalog and the storage.
@@ -277,9 +219,9 @@ class ImageCache:
             UnavailableError: either does not work, or both; the message says which.
         """
         troubles = []
-        for part in (self._catalog, self._blobs):
+        for part in (self.catalog, self.blobs):
             try:
-                on_catalog(part.check)()
+                database_call(part.check)()
             except UnavailableError as error:
                 troubles.append(str(error))
         if troubles:
@@ -288,8 +230,8 @@ class ImageCache:
     def close(self) -> None:
         """End the decoders, close the catalog and the storage."""
         self._decoders.close()
-        self._catalog.close()
-        self._blobs.close()
+        self.catalog.close()
+        self.blobs.close()
 
 
 def _examined(content_hash: str, data: bytes, facts: Facts) -> Image:

@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple
 
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.engine.blobs.files import Found
-from imgcache_scrapy.engine.cache import ImageCache, on_catalog
+from imgcache_scrapy.engine.cache import ImageCache
+from imgcache_scrapy.engine.catalog.calls import database_call
 
 State = Literal["sound", "healed", "missing", "truncated", "altered"]
 """What became of an image: `healed` ones were marked damaged, and are not."""
@@ -37,8 +38,18 @@ class Verdict(NamedTuple):
     state: State
 
 
-class Upkeep(ImageCache):
-    """A cache that is looked over as a whole, while others store and delete."""
+class Upkeep:
+    """Checks a cache as a whole, while others store and delete.
+
+    Args:
+        cache: the cache; closed by its owner.
+
+    Attributes:
+        cache: the cache.
+    """
+
+    def __init__(self, cache: ImageCache) -> None:
+        self.cache = cache
 
     def examine(self) -> Iterator[Verdict]:
         """Read every image and compare its bytes with its hash, a few at a time.
@@ -50,10 +61,10 @@ class Upkeep(ImageCache):
             One verdict per image, in the order of their hashes.
         """
         with ThreadPoolExecutor(_READERS) as readers:
-            page = self._rows_after("")
+            page = self.cache.catalog.rows_after("", _AT_A_TIME)
             while page:
                 yield from readers.map(self._verdict, page)
-                page = self._rows_after(page[-1][0])
+                page = self.cache.catalog.rows_after(page[-1][0], _AT_A_TIME)
 
     def orphans(self, older_than: timedelta = UNDER_WAY) -> Iterator[Found]:
         """Find what crashes left: blobs that no image owns, and drafts of blobs.
@@ -63,9 +74,13 @@ class Upkeep(ImageCache):
                 younger than `UNDER_WAY` always are: without its draft a store fails.
         """
         now = time.time()
-        settled = (found for found in self._blobs.scan() if _is_settled(found, now, older_than))
+        settled = (
+            found for found in self.cache.blobs.scan() if _is_settled(found, now, older_than)
+        )
         for some in _batches(settled):
-            known = self._known([found.content_hash for found in some if found.content_hash])
+            known = self.cache.catalog.known(
+                [found.content_hash for found in some if found.content_hash]
+            )
             yield from (found for found in some if found.content_hash not in known)
 
     def remove(self, orphan: Found) -> bool:
@@ -75,37 +90,29 @@ class Upkeep(ImageCache):
             Whether it was one to the last: a store may have made an image of it meanwhile.
         """
         if orphan.content_hash is not None:
-            return self._delete_orphan(orphan.content_hash)
-        self._blobs.discard(orphan.key)
+            return self.cache.delete_orphan(orphan.content_hash)
+        self.cache.blobs.discard(orphan.key)
         return True
 
     def _verdict(self, row: tuple[str, int, bool]) -> Verdict:
         content_hash, size, is_damaged = row
-        state = state_of(content_hash, size, self._blobs.get(content_hash))
+        state = state_of(content_hash, size, self.cache.blobs.get(content_hash))
         is_news = is_damaged == (state == "sound")
         return Verdict(content_hash, self._settled_state(content_hash, size) if is_news else state)
 
-    @on_catalog
+    @database_call
     def _settled_state(self, content_hash: str, size: int) -> State:
         # Within the lock, since a delete and a store may have run beside the first look.
-        with self._catalog.exclusive([content_hash]) as writing:
+        with self.cache.catalog.exclusive([content_hash]) as writing:
             if not writing.has_image(content_hash):
                 return "sound"
-            state = state_of(content_hash, size, self._blobs.get(content_hash))
+            state = state_of(content_hash, size, self.cache.blobs.get(content_hash))
             if state != "sound":
                 writing.mark_damaged(content_hash)
             elif writing.is_damaged(content_hash):
                 writing.mark_sound(content_hash)
                 return "healed"
             return state
-
-    @on_catalog
-    def _rows_after(self, content_hash: str) -> list[tuple[str, int, bool]]:
-        return self._catalog.rows_after(content_hash, _AT_A_TIME)
-
-    @on_catalog
-    def _known(self, content_hashes: list[str]) -> set[str]:
-        return self._catalog.known(content_hashes)
 
 
 def state_of(content_hash: str, size: int, data: bytes | None) -> State:

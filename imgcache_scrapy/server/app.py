@@ -66,14 +66,12 @@ def create_app(cache: ImageCache, *, token: str | None = None, owns_cache: bool 
     Returns:
         The app.
     """
-    images = AsyncImageCache(cache)
+    images = AsyncImageCache(lambda: cache, lambda each: each.close() if owns_cache else None)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
-        images.close()
-        if owns_cache:
-            cache.close()
+        await images.aclose()
 
     app = FastAPI(
         title="imgcache",
@@ -114,7 +112,11 @@ def _add_state(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
 
     @app.get("/stats", responses=documented(UnavailableError, *_GUARDED))
     async def stats() -> dict[str, int]:
-        return await images.totals()
+        return await images.stats()
+
+    @app.get("/buckets", responses=documented(UnavailableError, *_GUARDED))
+    async def buckets() -> dict[str, int]:
+        return await images.buckets()
 
     @app.get("/metrics", response_class=PlainTextResponse, responses=documented(*_GUARDED))
     async def prometheus() -> Response:
@@ -158,7 +160,7 @@ def _add_lookups(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> Non
         limit: Limit = None,
     ) -> Response:
         metrics.count_similar()
-        found = await images.similar(int(perceptual_hash, 16), max_hamming_distance, bucket, limit)
+        found = await images.similar(perceptual_hash, max_hamming_distance, bucket, limit)
         return JSONResponse(found)
 
     @app.get(
@@ -213,8 +215,8 @@ def _add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None
     )
     async def store(request: Request) -> Response:
         upload = await read_upload(request)
-        fields = upload.model_dump(exclude={"file"})
-        entry = await images.store(data=upload.file, **fields)
+        fields = upload.model_dump(exclude={"file", "url"})
+        entry = await images.store(upload.url, upload.file, **fields)
         metrics.count_store(entry)
         return JSONResponse(entry, status_code=201 if entry["created"] else 200)
 
@@ -230,7 +232,7 @@ def _add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None
             content_type = await images.content_type(content_hash, bucket)
             if content_type is not None:
                 return Response(status_code=304, headers=_headers(content_type, etag))
-        data, content_type = await images.get_bytes(content_hash, bucket)
+        data, content_type = await images.get_image(content_hash, bucket)
         headers = _headers(content_type, etag)
         part = wanted_part(wanted, if_range, etag, len(data))
         if part is None:

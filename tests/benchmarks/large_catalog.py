@@ -74,8 +74,8 @@ def table(found: dict[str, Times]) -> str:
 
 def _call(cache: ImageCache, kind: str) -> Callable[[str], Any]:
     if kind.startswith("lookup"):
-        return lambda url: cache.lookup([url])
-    return lambda part: cache.search(part, limit=LIMIT)
+        return lambda url: cache.catalog.lookup_many([url])
+    return lambda part: cache.catalog.search(part, limit=LIMIT)
 
 
 def _request(kind: str, text: str) -> bytes:

@@ -8,6 +8,7 @@ import time
 from contextlib import closing, contextmanager
 
 from imgcache_scrapy.core.entry import content_hash_of
+from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.upkeep import Upkeep
 
 
@@ -23,6 +24,13 @@ def catalog_of(folder):
     path = folder / "catalog.sqlite3"
     with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as database:
         yield database
+
+
+@contextmanager
+def upkeep_of(folder):
+    """Open the cache in a folder, for its upkeep."""
+    with closing(ImageCache.in_folder(folder)) as cache:
+        yield Upkeep(cache)
 
 
 def images(folder):
@@ -44,17 +52,17 @@ def swept(folder):
     an_hour_ago = time.time() - 3600
     for path in folder.glob("blobs/**/*"):
         os.utime(path, (an_hour_ago, an_hour_ago))
-    with closing(Upkeep.in_folder(folder)) as upkeep:
+    with upkeep_of(folder) as upkeep:
         return [orphan.key for orphan in upkeep.orphans() if upkeep.remove(orphan)]
 
 
 def assert_recovers(folder):
     """Expect of what a crash left: it opens at once, is sound, and is swept to its images."""
     start = time.monotonic()
-    with closing(Upkeep.in_folder(folder)) as upkeep:
+    with upkeep_of(folder) as upkeep:
         assert time.monotonic() - start < 2
         assert {verdict.state for verdict in upkeep.examine()} <= {"sound"}
-        assert upkeep.totals()["damaged"] == 0
+        assert upkeep.cache.catalog.stats()["damaged"] == 0
     swept(folder)
     names = {path.parent.name + path.name for path in folder.glob("blobs/**/*") if path.is_file()}
     assert names == images(folder)

@@ -75,6 +75,7 @@ def picture(seed=1, size=(32, 24), kind="PNG", **options):
 
 
 A, B, C = (picture(seed) for seed in range(3))
+ZERO = "0" * 16
 A_HASH = content_hash_of(A)
 
 
@@ -86,7 +87,7 @@ def store(cache, data=A, url=HERE, *, at=None, **options):
 
 def found(cache, url=HERE, bucket=None):
     """The hash that a lookup leads to."""
-    entry = cache.lookup([url], bucket).get(url)
+    entry = cache.catalog.lookup_many([url], bucket).get(url)
     return entry and entry["content_hash"]
 
 
@@ -104,7 +105,7 @@ def test_bytes_come_back_as_they_came(shared, data):
     entry = store(shared, data)
     assert entry["content_hash"] == content_hash_of(data)
     assert entry["file_size_bytes"] == len(data)
-    assert shared.get_bytes(entry["content_hash"])[0] == data
+    assert shared.get_image(entry["content_hash"])[0] == data
 
 
 @pytest.mark.parametrize("path", PHOTOS, ids=lambda path: path.name)
@@ -116,7 +117,7 @@ def test_photographs_come_back_as_they_came(shared, path):
         assert (entry["width"], entry["height"]) == ImageOps.exif_transpose(image).size
         assert entry["content_type"] == Image.MIME[image.format]
     assert len(entry["perceptual_hash"]) == 16
-    assert shared.get_bytes(entry["content_hash"]) == (data, entry["content_type"])
+    assert shared.get_image(entry["content_hash"]) == (data, entry["content_type"])
 
 
 def test_an_entry_tells_everything(cache):
@@ -138,14 +139,14 @@ def test_an_entry_tells_everything(cache):
         "lookup_time": "2026-06-01T12:00:00+00:00",
         "bucket": "b",
     }
-    assert cache.lookup([HERE, THERE]) == {HERE: cache.get_meta(A_HASH, "b")}
-    assert entry.items() <= cache.get_meta(A_HASH, "b").items()
+    assert cache.catalog.lookup_many([HERE, THERE]) == {HERE: cache.catalog.get_meta(A_HASH, "b")}
+    assert entry.items() <= cache.catalog.get_meta(A_HASH, "b").items()
 
 
 def test_an_image_is_created_once(cache, folder):
     """Only the first store of some bytes says that they are new; they are kept once."""
     assert [store(cache, url=url)["created"] for url in (HERE, HERE, THERE)] == [True, False, False]
-    assert cache.totals() == {"images": 1, "captures": 2, "bytes": len(A), "damaged": 0}
+    assert cache.catalog.stats() == {"images": 1, "captures": 2, "bytes": len(A), "damaged": 0}
     assert blobs(folder) == {A_HASH: A}
 
 
@@ -161,7 +162,7 @@ def test_the_same_image_again_renews_its_capture(cache):
     store(cache, at=0)
     entry = store(cache, at=1)
     assert entry["lookup_time"] == "2026-06-01T13:00:00+00:00"
-    assert cache.totals()["captures"] == 1
+    assert cache.catalog.stats()["captures"] == 1
 
 
 @pytest.mark.parametrize("times", [(None, None, None), (0, 1, 2), (0, 0, 0)])
@@ -170,7 +171,7 @@ def test_a_url_that_changes_back_leads_back(cache, times):
     for data, at in zip((A, B, A), times, strict=True):
         store(cache, data, at=at)
     assert found(cache) == A_HASH
-    assert cache.totals()["captures"] == 3
+    assert cache.catalog.stats()["captures"] == 3
 
 
 def test_a_backfilled_capture_does_not_win(cache):
@@ -212,7 +213,7 @@ def test_types_and_sizes_are_of_the_bytes(shared, kind):
     """Whatever the URL ends with, the type is by the bytes, the size that of the picture."""
     entry = store(shared, picture(kind=kind))
     assert (entry["content_type"], entry["width"], entry["height"]) == (Image.MIME[kind], 32, 24)
-    assert shared.get_bytes(entry["content_hash"])[1] == Image.MIME[kind]
+    assert shared.get_image(entry["content_hash"])[1] == Image.MIME[kind]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -240,16 +241,16 @@ def test_what_cannot_be_decoded_is_kept_without_its_facts(shared, data, content_
     """It has bytes, a type and URLs like any image; it only has no size and no look-alikes."""
     entry = store(shared, data, url=f"http://a.test/{content_hash_of(data)}")
     assert (entry["width"], entry["height"], entry["perceptual_hash"]) == (None, None, None)
-    assert shared.get_bytes(entry["content_hash"]) == (data, content_type)
+    assert shared.get_image(entry["content_hash"]) == (data, content_type)
     assert found(shared, entry["url"]) == entry["content_hash"]
-    assert entry["content_hash"] not in hashes(shared.similar(0, 64))
+    assert entry["content_hash"] not in hashes(shared.catalog.similar(ZERO, 64))
 
 
 def test_no_bytes_are_no_image(cache):
     """Nothing is refused as such and leaves nothing behind."""
     with pytest.raises(InvalidRequestError, match="empty"):
         store(cache, b"")
-    assert cache.totals()["captures"] == 0
+    assert cache.catalog.stats()["captures"] == 0
 
 
 # Buckets and finding
@@ -268,20 +269,20 @@ def test_buckets_have_captures_of_their_own(cache):
         assert found(cache, HERE, bucket) == content_hash_of(expected)
     for bucket, newest_first in [("one", [A]), ("two", [C, B]), ("", [])]:
         expected = list(map(content_hash_of, newest_first))
-        assert hashes(cache.search("a.test", bucket)) == expected
-        assert sorted(hashes(cache.similar(0, 64, bucket))) == sorted(expected)
-    assert len(cache.similar(0, 64)) == 3
+        assert hashes(cache.catalog.search("a.test", bucket)) == expected
+        assert sorted(hashes(cache.catalog.similar(ZERO, 64, bucket))) == sorted(expected)
+    assert len(cache.catalog.similar(ZERO, 64)) == 3
 
 
 def test_bytes_and_meta_are_of_one_bucket(cache):
     """An image is given to those who may look into a bucket that has it, the nameless included."""
     store(cache, bucket="one")
-    assert cache.get_bytes(A_HASH, "one")[0] == A
-    assert cache.get_meta(A_HASH, "one")["bucket"] == "one"
+    assert cache.get_image(A_HASH, "one")[0] == A
+    assert cache.catalog.get_meta(A_HASH, "one")["bucket"] == "one"
     for bucket in ("", "two"):
-        assert cache.get_meta(A_HASH, bucket) is None
+        assert cache.catalog.get_meta(A_HASH, bucket) is None
         with pytest.raises(NotFoundError):
-            cache.get_bytes(A_HASH, bucket)
+            cache.get_image(A_HASH, bucket)
 
 
 def test_a_delete_is_of_one_bucket_until_the_last(cache, folder):
@@ -292,9 +293,9 @@ def test_a_delete_is_of_one_bucket_until_the_last(cache, folder):
     cache.delete(A_HASH, "one")
     assert found(cache, HERE, "one") is None
     assert found(cache, HERE, "two") == A_HASH
-    assert cache.get_bytes(A_HASH, "two")[0] == A
+    assert cache.get_image(A_HASH, "two")[0] == A
     cache.delete(A_HASH, "two")
-    assert cache.totals() == {"images": 0, "captures": 0, "bytes": 0, "damaged": 0}
+    assert cache.catalog.stats() == {"images": 0, "captures": 0, "bytes": 0, "damaged": 0}
     assert blobs(folder) == {}
 
 
@@ -304,7 +305,7 @@ def test_what_is_not_in_the_bucket_cannot_be_deleted(cache):
     for content_hash, bucket in [(A_HASH, ""), (A_HASH, "two"), ("0" * 64, "one")]:
         with pytest.raises(NotFoundError):
             cache.delete(content_hash, bucket)
-    assert cache.get_bytes(A_HASH, "one")[0] == A
+    assert cache.get_image(A_HASH, "one")[0] == A
 
 
 def test_a_deleted_image_can_be_stored_again(cache):
@@ -312,7 +313,7 @@ def test_a_deleted_image_can_be_stored_again(cache):
     store(cache)
     cache.delete(A_HASH)
     assert store(cache)["created"]
-    assert cache.get_bytes(A_HASH)[0] == A
+    assert cache.get_image(A_HASH)[0] == A
 
 
 @pytest.mark.parametrize("part", ["50%", "_", "\\", "Cat", "é"])
@@ -321,7 +322,7 @@ def test_search_takes_every_character_as_it_is(cache, part):
     other = {"50%": "505", "_": "x", "\\": "/", "Cat": "cat", "é": "e"}[part]
     for text in (part, other):
         store(cache, url=f"ftp:{text}.png")
-    assert [entry["url"] for entry in cache.search(f":{part}.")] == [f"ftp:{part}.png"]
+    assert [entry["url"] for entry in cache.catalog.search(f":{part}.")] == [f"ftp:{part}.png"]
 
 
 def test_search_gives_each_url_once_newest_first(cache):
@@ -329,8 +330,8 @@ def test_search_gives_each_url_once_newest_first(cache):
     for data, url, at in [(A, HERE, 0), (B, THERE, 1), (C, HERE, 2)]:
         store(cache, data, url, at=at)
     expected = [content_hash_of(C), content_hash_of(B)]
-    assert hashes(cache.search("a.test")) == expected
-    assert hashes(cache.search("a.test", limit=1)) == expected[:1]
+    assert hashes(cache.catalog.search("a.test")) == expected
+    assert hashes(cache.catalog.search("a.test", limit=1)) == expected[:1]
 
 
 def test_look_alikes_are_those_of_brute_force(cache):
@@ -351,7 +352,7 @@ def test_look_alikes_are_those_of_brute_force(cache):
             for entry in entries
         )
         for limit, distance in [(None, 0), (None, 4), (None, 14), (7, 26), (None, 64), (2, 4)]:
-            similar = cache.similar(question, distance, limit=limit)
+            similar = cache.catalog.similar(f"{question:016x}", distance, limit=limit)
             expected = [(d, name) for d, name in distances if d <= distance][:limit]
             assert [(x["distance"], x["content_hash"]) for x in similar] == expected
 
@@ -379,7 +380,7 @@ def test_damaged_bytes_are_not_given_away(cache, damage):
     damage()
     for _ in range(2):
         with pytest.raises(NotFoundError):
-            cache.get_bytes(A_HASH)
+            cache.get_image(A_HASH)
 
 
 def test_a_damaged_image_is_a_miss_everywhere(cache, damage):
@@ -388,13 +389,13 @@ def test_a_damaged_image_is_a_miss_everywhere(cache, damage):
     store(cache, B, THERE, bucket="one")
     damage()
     with pytest.raises(NotFoundError):
-        cache.get_bytes(A_HASH, "one")
+        cache.get_image(A_HASH, "one")
     for bucket in ("one", None):
         assert found(cache, HERE, bucket) is None
-        assert hashes(cache.search("a.test", bucket)) == [content_hash_of(B)]
-        assert hashes(cache.similar(0, 64, bucket)) == [content_hash_of(B)]
-    assert cache.get_meta(A_HASH, "one") is None
-    assert cache.totals()["damaged"] == 1
+        assert hashes(cache.catalog.search("a.test", bucket)) == [content_hash_of(B)]
+        assert hashes(cache.catalog.similar(ZERO, 64, bucket)) == [content_hash_of(B)]
+    assert cache.catalog.get_meta(A_HASH, "one") is None
+    assert cache.catalog.stats()["damaged"] == 1
 
 
 @pytest.mark.parametrize("url", [HERE, THERE], ids=["same URL", "another URL"])
@@ -403,11 +404,11 @@ def test_the_next_store_heals(cache, folder, damage, url):
     store(cache)
     damage()
     with pytest.raises(NotFoundError):
-        cache.get_bytes(A_HASH)
+        cache.get_image(A_HASH)
     assert not store(cache, url=url, bucket="another")["created"]
-    assert cache.get_bytes(A_HASH)[0] == A
+    assert cache.get_image(A_HASH)[0] == A
     assert found(cache, HERE) == A_HASH
-    assert cache.totals()["damaged"] == 0
+    assert cache.catalog.stats()["damaged"] == 0
     assert blobs(folder) == {A_HASH: A}
 
 
@@ -431,7 +432,7 @@ def test_damage_that_is_found_while_a_store_waits_is_healed_by_it(cache, folder)
         reader.execute("UPDATE image SET damaged = 1")
         reader.execute("COMMIT")
         storing.result()
-    assert cache.get_bytes(A_HASH)[0] == A
+    assert cache.get_image(A_HASH)[0] == A
 
 
 def test_a_reader_looks_again_before_it_calls_an_image_damaged(cache, folder):
@@ -445,7 +446,7 @@ def test_a_reader_looks_again_before_it_calls_an_image_damaged(cache, folder):
         blob_path(folder).write_bytes(A)
         writer.execute("COMMIT")
         assert reading.result()[0] == A
-    assert cache.totals()["damaged"] == 0
+    assert cache.catalog.stats()["damaged"] == 0
 
 
 def test_a_damaged_image_can_be_deleted(cache, folder, damage):
@@ -453,7 +454,7 @@ def test_a_damaged_image_can_be_deleted(cache, folder, damage):
     store(cache)
     damage()
     with pytest.raises(NotFoundError):
-        cache.get_bytes(A_HASH)
+        cache.get_image(A_HASH)
     cache.delete(A_HASH)
     assert images(folder) == set(blobs(folder)) == set()
 
@@ -473,7 +474,12 @@ def test_a_broken_catalog_is_unavailable_and_tells_no_secrets(cache, folder):
     """A failing database is one error of ours, without the statement and what it was asked."""
     with catalog_of(folder) as database:
         database.execute("DROP TABLE capture")
-    for question in (store, found, lambda cache: cache.get_bytes(A_HASH), ImageCache.totals):
+    for question in (
+        store,
+        found,
+        lambda cache: cache.get_image(A_HASH),
+        lambda cache: cache.catalog.stats(),
+    ):
         with pytest.raises(UnavailableError, match="catalog failed") as failure:
             question(cache)
         assert failure.value.__cause__ is not None
@@ -490,9 +496,9 @@ def test_a_cache_is_kept(folder):
         store(cache, B, THERE)
         DAMAGES["emptied"](blob_path(folder, content_hash_of(B)))
         with pytest.raises(NotFoundError):
-            cache.get_bytes(content_hash_of(B))
+            cache.get_image(content_hash_of(B))
     with closing(ImageCache.in_folder(folder)) as cache:
-        assert cache.get_bytes(A_HASH)[0] == A
+        assert cache.get_image(A_HASH)[0] == A
         assert found(cache, HERE) == A_HASH
         assert found(cache, THERE) is None
         assert not store(cache)["created"]
@@ -503,7 +509,7 @@ def test_the_folder_may_have_any_name(tmp_path, name):
     """Catalog and blobs are in the folder that was named, and nowhere else."""
     with closing(ImageCache.in_folder(tmp_path / name / "cache")) as cache:
         store(cache)
-        assert cache.get_bytes(A_HASH)[0] == A
+        assert cache.get_image(A_HASH)[0] == A
     assert list(tmp_path.iterdir()) == [tmp_path / name]
     assert blobs(tmp_path / name / "cache") == {A_HASH: A}
     assert images(tmp_path / name / "cache") == {A_HASH}
@@ -535,7 +541,7 @@ def test_the_environment_replaces_either_half(tmp_path, folder, monkeypatch, rep
         monkeypatch.setenv("IMGCACHE_BLOBS_URL", (elsewhere / "blobs").as_uri())
     with closing(ImageCache.in_folder(folder)) as cache:
         store(cache)
-        assert cache.get_bytes(A_HASH)[0] == A
+        assert cache.get_image(A_HASH)[0] == A
     assert images(elsewhere if "database" in replaced else folder) == {A_HASH}
     assert blobs(elsewhere if "blobs" in replaced else folder) == {A_HASH: A}
     assert folder.exists() is (len(replaced) < 2)
@@ -583,9 +589,9 @@ def test_many_store_one_image_at_once(cache, folder, rounds):
         for data in pictures:
             created = Counter(pool.map(store_one, [data] * 64, range(64)))
             assert created == {True: 1, False: 63}
-            found = cache.lookup(f"{HERE}?{number}" for number in range(64))
+            found = cache.catalog.lookup_many(f"{HERE}?{number}" for number in range(64))
             assert hashes(found.values()) == [content_hash_of(data)] * 64
-    totals = cache.totals()
+    totals = cache.catalog.stats()
     assert (totals["images"], totals["captures"]) == (rounds, 64 * rounds)
     assert blobs(folder) == {content_hash_of(data): data for data in pictures}
 
@@ -646,7 +652,7 @@ def test_processes_share_a_cache(folder):
         assert [process.returncode for process in processes] == [0] * 4
     assert sum(map(int, created)) == 300
     with closing(ImageCache.in_folder(folder)) as cache:
-        totals = cache.totals()
+        totals = cache.catalog.stats()
     assert (totals["images"], totals["captures"], totals["damaged"]) == (300, 600, 0)
     assert len(blobs(folder)) == 300
     assert_no_row_without_blob(folder)

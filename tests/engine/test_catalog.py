@@ -51,7 +51,7 @@ def record(catalog, name, *, url=PAGE, bucket="", at=NOON, perceptual_hash=None)
 
 
 def newest(catalog, url=PAGE, bucket=None):
-    entry = catalog.newest([url], bucket).get(url)
+    entry = catalog.lookup_many([url], bucket).get(url)
     return entry and entry["content_hash"]
 
 
@@ -80,7 +80,7 @@ def test_only_a_change_makes_a_capture(catalog, history, captures):
     """The same image under the same URL renews the newest capture, another one is a new one."""
     for at, name in enumerate(history):
         record(catalog, name, at=at)
-    assert catalog.totals()["captures"] == captures
+    assert catalog.stats()["captures"] == captures
 
 
 def test_a_renewed_capture_takes_the_later_time_and_keeps_when_it_was_made(catalog):
@@ -129,7 +129,7 @@ def test_many_records_in_one_transaction_are_as_one_after_the_other(observed, si
                 ]
                 with catalog.exclusive({image.content_hash for image, _ in pairs}) as writing:
                     entries += writing.record(pairs)
-            found = catalog.newest("xyz"), catalog.totals()
+            found = catalog.lookup_many("xyz"), catalog.stats()
         for entry in [*entries, *found[0].values()]:
             del entry["created_at"]
         return entries, found
@@ -156,7 +156,7 @@ def test_an_image_goes_with_its_last_capture(catalog):
             writing.delete_captures(named("a"), bucket)
         with catalog.exclusive([named("a")]) as writing:
             assert writing.has_image(named("a")) is is_left
-    assert catalog.totals() == {"images": 0, "captures": 0, "bytes": 0, "damaged": 0}
+    assert catalog.stats() == {"images": 0, "captures": 0, "bytes": 0, "damaged": 0}
 
 
 def test_a_damaged_image_is_found_nowhere_until_it_is_recorded_again(catalog):
@@ -165,10 +165,10 @@ def test_a_damaged_image_is_found_nowhere_until_it_is_recorded_again(catalog):
     def found():
         return [
             catalog.images([named("a")]).get(named("a")),
-            catalog.newest_of_image(named("a"), None),
-            catalog.newest([PAGE]).get(PAGE),
+            catalog.get_meta(named("a"), None),
+            catalog.lookup_many([PAGE]).get(PAGE),
             *(catalog.search("page") or [None]),
-            *(catalog.similar(7, 0) or [None]),
+            *(catalog.similar(f"{7:016x}", 0) or [None]),
         ]
 
     record(catalog, "a", perceptual_hash=7)
@@ -176,10 +176,10 @@ def test_a_damaged_image_is_found_nowhere_until_it_is_recorded_again(catalog):
     with catalog.exclusive([named("a")]) as writing:
         writing.mark_damaged(named("a"))
     assert found() == [None] * 5
-    assert catalog.totals()["damaged"] == 1
+    assert catalog.stats()["damaged"] == 1
     record(catalog, "a", url="http://a.test/elsewhere", perceptual_hash=7)
     assert None not in found()
-    assert catalog.totals()["damaged"] == 0
+    assert catalog.stats()["damaged"] == 0
 
 
 def test_a_url_whose_newest_image_is_damaged_is_a_miss(catalog):
@@ -197,7 +197,7 @@ def test_many_urls_are_looked_up_at_once(catalog):
     known = [f"{PAGE}?{i}" for i in range(0, 3000, 1000)]
     for url in known:
         record(catalog, url, url=url)
-    found = catalog.newest(f"{PAGE}?{i}" for i in range(3000))
+    found = catalog.lookup_many(f"{PAGE}?{i}" for i in range(3000))
     assert {url: entry["url"] for url, entry in found.items()} == {url: url for url in known}
 
 
@@ -260,7 +260,7 @@ def test_similar_finds_what_brute_force_finds(hashes, question, distance, limit)
     with closing(Catalog(IN_MEMORY)) as catalog:
         for value in hashes:
             record(catalog, f"{value}", url=f"{value}", perceptual_hash=value)
-        entries = catalog.similar(question, distance, limit=limit)
+        entries = catalog.similar(f"{question:016x}", distance, limit=limit)
     found = {int(entry["perceptual_hash"], 16): entry["distance"] for entry in entries}
     near = sorted((value ^ question).bit_count() for value in hashes)
     assert [entry["distance"] for entry in entries] == [d for d in near if d <= distance][:limit]
@@ -274,14 +274,14 @@ def test_similar_finds_more_than_fit_into_one_query():
     with closing(Catalog(IN_MEMORY)) as catalog:
         for number in range(1100):
             record(catalog, f"{number}", url=f"{number}", perceptual_hash=CENTRE)
-        assert len(catalog.similar(CENTRE, 0)) == 1100
+        assert len(catalog.similar(f"{CENTRE:016x}", 0)) == 1100
 
 
 def test_similar_gives_an_image_once_by_its_newest_capture(catalog):
     """However many URLs led to it, an image is one look-alike."""
     for url, at in [("x1", 1), ("x2", 3), ("x3", 2)]:
         record(catalog, "a", url=url, at=at, perceptual_hash=CENTRE)
-    assert [entry["url"] for entry in catalog.similar(CENTRE, 4)] == ["x2"]
+    assert [entry["url"] for entry in catalog.similar(f"{CENTRE:016x}", 4)] == ["x2"]
 
 
 def test_an_error_in_a_transaction_undoes_it(catalog):
@@ -295,7 +295,7 @@ def test_an_error_in_a_transaction_undoes_it(catalog):
 
     with pytest.raises(RuntimeError):
         fail()
-    assert catalog.totals()["images"] == 0
+    assert catalog.stats()["images"] == 0
     record(catalog, "a")
     assert newest(catalog) == named("a")
 
@@ -319,8 +319,8 @@ def test_reading_waits_for_no_writer(catalog, path):
         other.execute("UPDATE image SET damaged = 1")
         assert newest(catalog) == named("a")
         assert catalog.images([named("a")]).get(named("a")) is not None
-        assert len(catalog.search("page")) == len(catalog.similar(CENTRE, 4)) == 1
-        assert catalog.totals()["damaged"] == 0
+        assert len(catalog.search("page")) == len(catalog.similar(f"{CENTRE:016x}", 4)) == 1
+        assert catalog.stats()["damaged"] == 0
 
 
 def test_connections_are_durable_and_patient(catalog):

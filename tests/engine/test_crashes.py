@@ -126,7 +126,7 @@ def test_a_kill_at_each_call_that_writes_breaks_nothing(tmp_path, used_cache, st
             assert content_hash_of(b"before") in images(folder)
             with closing(ImageCache.in_folder(folder)) as cache:
                 assert cache.store("http://a.test/image", DATA, "test")["created"] is not is_there
-                assert cache.get_bytes(IMAGE)[0] == DATA
+                assert cache.get_image(IMAGE)[0] == DATA
 
 
 def calls_in(trace):
@@ -153,16 +153,16 @@ for number in range(20, 60):
         stored[cache.store(f"http://a.test/{number}", data, "test")["content_hash"]] = data
     except UnavailableError as error:
         refused.append(str(error))
-    assert len(cache.lookup([f"http://a.test/{number}" for number in range(20)])) == 20
+    assert len(cache.catalog.lookup_many([f"http://a.test/{number}" for number in range(20)])) == 20
 assert len(refused) > 20, refused
 assert all("full" in words or "space" in words for words in refused), refused
 for name, data in (old | stored).items():
-    assert cache.get_bytes(name)[0] == data
+    assert cache.get_image(name)[0] == data
 
 ballast.unlink()
 data = os.urandom(10_000)
 name = cache.store("http://a.test/at last", data, "test")["content_hash"]
-assert cache.get_bytes(name)[0] == data
+assert cache.get_image(name)[0] == data
 cache.close()
 
 from tests.engine.programs import assert_recovers, images
@@ -211,7 +211,7 @@ except OSError:
 
 for action in (
     lambda: cache.store("http://a.test/new", b"new", "test"),
-    lambda: cache.get_bytes(old["content_hash"]),
+    lambda: cache.get_image(old["content_hash"]),
 ):
     try:
         action()
@@ -219,14 +219,14 @@ for action in (
         assert "Too many open files" in str(error), error
     else:
         raise AssertionError("it worked without a file")
-assert cache.lookup(["http://a.test/old"])
+assert cache.catalog.lookup_many(["http://a.test/old"])
 
 for file in held:
     file.close()
-assert cache.get_bytes(old["content_hash"])[0] == b"old"
+assert cache.get_image(old["content_hash"])[0] == b"old"
 assert cache.store("http://a.test/new", b"new", "test")["created"]
-assert len(cache.lookup(["http://a.test/old", "http://a.test/new"])) == 2
-assert cache.totals()["damaged"] == 0
+assert len(cache.catalog.lookup_many(["http://a.test/old", "http://a.test/new"])) == 2
+assert cache.catalog.stats()["damaged"] == 0
 cache.close()
 """
 

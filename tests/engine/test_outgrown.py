@@ -15,8 +15,8 @@ from sqlalchemy import make_url
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import ConfigurationError, NotFoundError, UnavailableError
 from imgcache_scrapy.engine.cache import ImageCache
-from imgcache_scrapy.engine.upkeep import Upkeep
 from tests.conftest import new_outgrown
+from tests.engine.programs import upkeep_of
 from tests.support.servers import ObjectStore, PostgreSQL
 
 HERE = "http://a.test/here.png"
@@ -52,7 +52,7 @@ def administrator(environment):
 def test_both_halves_are_elsewhere(cache, tmp_path):
     """Nothing is written beside the database and the bucket."""
     cache.store(HERE, A, "test")
-    assert cache.get_bytes(A_HASH)[0] == A
+    assert cache.get_image(A_HASH)[0] == A
     assert not list(tmp_path.iterdir())
 
 
@@ -102,15 +102,15 @@ def test_four_processes_store_overlapping_images(request, tmp_path, outgrown, co
         created = sum(int(answer.result()[0]) for answer in answers)
     distinct = count // 2 * 5
     with closing(ImageCache.in_folder(folder)) as cache:
-        totals = cache.totals()
+        totals = cache.catalog.stats()
         assert created == totals["images"] == distinct
         assert (totals["captures"], totals["damaged"]) == (4 * count, 0)
         for number in range(distinct):
             data = b"image %d" % number
             owner = min(number // (count // 2), 3)
             url = f"http://a.test/{owner}/{number - owner * count // 2}"
-            assert cache.lookup([url])[url]["content_hash"] == content_hash_of(data)
-            assert cache.get_bytes(content_hash_of(data))[0] == data
+            assert cache.catalog.lookup_many([url])[url]["content_hash"] == content_hash_of(data)
+            assert cache.get_image(content_hash_of(data))[0] == data
 
 
 def test_many_store_one_image_at_once(cache):
@@ -119,8 +119,8 @@ def test_many_store_one_image_at_once(cache):
     with ThreadPoolExecutor(16) as pool:
         created = list(pool.map(lambda url: cache.store(url, A, "test")["created"], urls))
     assert created.count(True) == 1
-    assert cache.totals() == {"images": 1, "captures": 64, "bytes": len(A), "damaged": 0}
-    assert len(cache.lookup(urls)) == 64
+    assert cache.catalog.stats() == {"images": 1, "captures": 64, "bytes": len(A), "damaged": 0}
+    assert len(cache.catalog.lookup_many(urls)) == 64
 
 
 def test_deletes_and_stores_of_one_image_agree(cache, tmp_path):
@@ -136,13 +136,13 @@ def test_deletes_and_stores_of_one_image_agree(cache, tmp_path):
         for orphan in other.orphans(timedelta(0)):
             other.remove(orphan)
 
-    with closing(Upkeep.in_folder(tmp_path)) as other, ThreadPoolExecutor(3) as pool:
+    with upkeep_of(tmp_path) as other, ThreadPoolExecutor(3) as pool:
         for _ in range(50):
-            steps = delete, lambda: other.store(HERE, A, "test"), collect
+            steps = delete, lambda: other.cache.store(HERE, A, "test"), collect
             for step in [pool.submit(step) for step in steps]:
                 step.result()
-            has_row = cache.totals()["images"] == 1
-            assert cache._blobs.sizes([A_HASH]) == {A_HASH: len(A) if has_row else None}
+            has_row = cache.catalog.stats()["images"] == 1
+            assert cache.blobs.sizes([A_HASH]) == {A_HASH: len(A) if has_row else None}
 
 
 def test_a_connection_that_dies_in_mid_store_is_replaced(cache, administrator, postgresql):
@@ -161,7 +161,7 @@ def test_a_connection_that_dies_in_mid_store_is_replaced(cache, administrator, p
         )
         administrator.execute("SELECT pg_advisory_unlock(%s)", [lock])
         assert storing.result(timeout=20)["created"]
-    assert cache.lookup([HERE])[HERE]["content_hash"] == A_HASH
+    assert cache.catalog.lookup_many([HERE])[HERE]["content_hash"] == A_HASH
 
 
 def test_nothing_is_lost_while_postgresql_restarts(tmp_path, object_store, monkeypatch):
@@ -191,10 +191,10 @@ def test_nothing_is_lost_while_postgresql_restarts(tmp_path, object_store, monke
                 server.restart()
             for future in storing:
                 future.result()
-            found = cache.lookup([entry["url"] for entry in acknowledged])
+            found = cache.catalog.lookup_many([entry["url"] for entry in acknowledged])
             assert len(found) == len(acknowledged)
             for entry in acknowledged:
-                assert cache.get_bytes(entry["content_hash"])[0]
+                assert cache.get_image(entry["content_hash"])[0]
             assert cache.store(HERE, A, "test")["created"]
     finally:
         server.close()
@@ -217,13 +217,13 @@ def test_a_frozen_object_store_is_given_up_in_time(tmp_path, postgresql, monkeyp
                 pool.submit(cache.get_bytes, A_HASH),
                 pool.submit(cache.check),
             ]
-            assert cache.lookup([HERE])[HERE]["content_hash"] == A_HASH
+            assert cache.catalog.lookup_many([HERE])[HERE]["content_hash"] == A_HASH
             for call in calls:
                 with pytest.raises(UnavailableError, match="image storage"):
                     call.result()
             assert time.monotonic() - start < 20
             object_store.thaw()
-            assert cache.get_bytes(A_HASH)[0] == A
+            assert cache.get_image(A_HASH)[0] == A
             assert cache.store(f"{HERE}?1", b"another", "test")["created"]
 
 

@@ -14,9 +14,8 @@ import pytest
 from imgcache_scrapy.core.entry import blob_key, content_hash_of
 from imgcache_scrapy.core.errors import NotFoundError
 from imgcache_scrapy.engine.cache import ImageCache
-from imgcache_scrapy.engine.upkeep import Upkeep
 from tests.conftest import new_outgrown
-from tests.engine.programs import blobs, catalog_of, images, program, swept
+from tests.engine.programs import blobs, catalog_of, images, program, swept, upkeep_of
 
 URL = "http://a.test/image"
 DATA = b"the bytes of an image"
@@ -31,7 +30,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def upkeep(folder):
-    with closing(Upkeep.in_folder(folder)) as upkeep:
+    with upkeep_of(folder) as upkeep:
         yield upkeep
 
 
@@ -42,7 +41,7 @@ def any_upkeep(request, folder, monkeypatch):
         servers = map(request.getfixturevalue, ("postgresql", "object_store"))
         for name, value in new_outgrown(*servers).items():
             monkeypatch.setenv(name, value)
-    with closing(Upkeep.in_folder(folder)) as upkeep:
+    with upkeep_of(folder) as upkeep:
         yield upkeep
 
 
@@ -73,7 +72,7 @@ def readable(cache, names):
     given = {}
     for name in names:
         try:
-            given[name] = cache.get_bytes(name)[0]
+            given[name] = cache.get_image(name)[0]
         except NotFoundError:
             continue
     return given
@@ -90,7 +89,7 @@ def test_every_damage_is_found_none_is_served_and_all_of_it_heals(
     }
     urls = {name: f"{URL}/{name}" for name in pictures}
     for name, data in pictures.items():
-        upkeep.store(urls[name], data, "test")
+        upkeep.cache.store(urls[name], data, "test")
     expected = dict.fromkeys(pictures, "sound")
     for number, name in enumerate(random.sample(sorted(pictures), count * 6 // 10)):
         damage, expected[name] = DAMAGES[number % len(DAMAGES)]
@@ -101,13 +100,15 @@ def test_every_damage_is_found_none_is_served_and_all_of_it_heals(
 
     for _ in range(2):
         assert verdicts(upkeep) == expected
-        assert upkeep.lookup(urls.values()).keys() == {urls[name] for name in sound}
+        assert upkeep.cache.catalog.lookup_many(urls.values()).keys() == {
+            urls[name] for name in sound
+        }
         assert readable(upkeep, pictures) == sound
 
     for name, data in pictures.items():
-        assert not upkeep.store(urls[name], data, "test")["created"]
+        assert not upkeep.cache.store(urls[name], data, "test")["created"]
     assert set(verdicts(upkeep).values()) == {"sound"}
-    assert len(upkeep.lookup(urls.values())) == count
+    assert len(upkeep.cache.catalog.lookup_many(urls.values())) == count
     assert readable(upkeep, pictures) == pictures
 
 
@@ -121,28 +122,28 @@ def test_more_images_are_examined_than_are_listed_at_a_time(upkeep, folder):
             [[name] for name in names],
         )
     assert [verdict.content_hash for verdict in upkeep.examine()] == names
-    assert upkeep.totals()["damaged"] == 1201
+    assert upkeep.cache.catalog.stats()["damaged"] == 1201
 
 
 class ReadByTwo:
     """Blobs that give no bytes before a second reader asks."""
 
     def __init__(self, blobs):
-        self._blobs, self._both = blobs, Barrier(2, timeout=10)
+        self.blobs, self._both = blobs, Barrier(2, timeout=10)
 
     def get(self, content_hash):
         self._both.wait()
-        return self._blobs.get(content_hash)
+        return self.blobs.get(content_hash)
 
     def __getattr__(self, name):
-        return getattr(self._blobs, name)
+        return getattr(self.blobs, name)
 
 
 def test_an_image_is_read_while_another_is_on_its_way(upkeep):
     """Storage that is far away holds up one image, not all behind it."""
     for data in (b"one", b"two"):
-        upkeep.store(f"{URL}/{data.decode()}", data, "test")
-    upkeep._blobs = ReadByTwo(upkeep._blobs)
+        upkeep.cache.store(f"{URL}/{data.decode()}", data, "test")
+    upkeep.cache.blobs = ReadByTwo(upkeep.cache.blobs)
     assert list(verdicts(upkeep).values()) == ["sound", "sound"]
 
 
@@ -151,10 +152,10 @@ def test_both_kinds_of_cache_are_kept_up(any_upkeep):
     upkeep = any_upkeep
     lost, rotten, sound = b"lost", b"rotten", b"sound"
     for data in (lost, rotten, sound):
-        upkeep.store(f"{URL}/{data.decode()}", data, "test")
-    upkeep._blobs.delete(content_hash_of(lost))
-    upkeep._blobs.put(content_hash_of(rotten), b"ROTTEN")
-    upkeep._blobs.put(HASH, DATA)
+        upkeep.cache.store(f"{URL}/{data.decode()}", data, "test")
+    upkeep.cache.blobs.delete(content_hash_of(lost))
+    upkeep.cache.blobs.put(content_hash_of(rotten), b"ROTTEN")
+    upkeep.cache.blobs.put(HASH, DATA)
     assert verdicts(upkeep) == {
         content_hash_of(lost): "missing",
         content_hash_of(rotten): "altered",
@@ -165,26 +166,26 @@ def test_both_kinds_of_cache_are_kept_up(any_upkeep):
     assert (orphan.content_hash, orphan.size) == (HASH, len(DATA))
     assert upkeep.remove(orphan)
     assert list(upkeep.orphans(AT_ONCE)) == []
-    assert upkeep._blobs.get(HASH) is None
-    assert upkeep.get_bytes(content_hash_of(sound))[0] == sound
+    assert upkeep.cache.blobs.get(HASH) is None
+    assert upkeep.cache.get_image(content_hash_of(sound))[0] == sound
 
 
 def test_a_mark_that_is_not_true_any_more_is_taken_back(upkeep, folder):
     """An image whose bytes were brought back, from a backup say, is found again."""
-    upkeep.store(URL, DATA, "test")
+    upkeep.cache.store(URL, DATA, "test")
     path_of(folder).write_bytes(b"")
     assert verdicts(upkeep) == {HASH: "truncated"}
     path_of(folder).write_bytes(DATA)
-    assert upkeep.lookup([URL]) == {}
+    assert upkeep.cache.catalog.lookup_many([URL]) == {}
     assert verdicts(upkeep) == {HASH: "healed"}
-    assert upkeep.lookup([URL])[URL]["content_hash"] == HASH
+    assert upkeep.cache.catalog.lookup_many([URL])[URL]["content_hash"] == HASH
     assert verdicts(upkeep) == {HASH: "sound"}
 
 
 @pytest.mark.parametrize("is_deleted", [False, True])
 def test_an_image_is_looked_at_again_before_it_is_called_damaged(upkeep, folder, is_deleted):
     """Bytes that a delete took, with a store behind it or without, are no damage."""
-    upkeep.store(URL, DATA, "test")
+    upkeep.cache.store(URL, DATA, "test")
     with ThreadPoolExecutor(1) as pool, catalog_of(folder) as writer:
         writer.execute("BEGIN IMMEDIATE")
         path_of(folder).unlink()
@@ -197,7 +198,7 @@ def test_an_image_is_looked_at_again_before_it_is_called_damaged(upkeep, folder,
             path_of(folder).write_bytes(DATA)
         writer.execute("COMMIT")
         assert examining.result() == {HASH: "sound"}
-    assert upkeep.totals()["damaged"] == 0
+    assert upkeep.cache.catalog.stats()["damaged"] == 0
 
 
 def put_aside(path, *, age):
@@ -210,7 +211,7 @@ def put_aside(path, *, age):
 
 def test_orphans_are_what_no_image_owns_and_nothing_else(upkeep, folder):
     """Old blobs without a row and leftovers are orphans; images and foreign files are not."""
-    upkeep.store(URL, DATA, "test")
+    upkeep.cache.store(URL, DATA, "test")
     os.utime(path_of(folder), (0, 0))
     other = content_hash_of(b"other")
     orphans = {
@@ -244,16 +245,16 @@ def test_a_young_draft_is_never_an_orphan(upkeep, folder):
 
 def test_an_orphan_that_became_an_image_stays(upkeep):
     """What was stored after the orphan had been found is not removed."""
-    upkeep._blobs.put(HASH, DATA)
+    upkeep.cache.blobs.put(HASH, DATA)
     (orphan,) = upkeep.orphans(AT_ONCE)
-    upkeep.store(URL, DATA, "test")
+    upkeep.cache.store(URL, DATA, "test")
     assert not upkeep.remove(orphan)
-    assert upkeep.get_bytes(HASH)[0] == DATA
+    assert upkeep.cache.get_image(HASH)[0] == DATA
 
 
 def test_an_orphan_is_removed_only_while_nobody_writes(upkeep, folder):
     """The removal waits for a writer, who may be about to make an image of it."""
-    upkeep._blobs.put(HASH, DATA)
+    upkeep.cache.blobs.put(HASH, DATA)
     (orphan,) = upkeep.orphans(AT_ONCE)
     with ThreadPoolExecutor(1) as pool, catalog_of(folder) as writer:
         writer.execute("BEGIN IMMEDIATE")
@@ -285,33 +286,35 @@ def test_stores_deletes_readers_and_removals_of_one_image_agree(upkeep, folder, 
         for _ in range(races):
             other.store(URL, DATA, "test")
             steps = [
-                pool.submit(step, upkeep.store, URL, DATA, "test"),
+                pool.submit(step, upkeep.cache.store, URL, DATA, "test"),
                 pool.submit(step, other.delete, HASH),
-                pool.submit(step, upkeep.get_bytes, HASH),
+                pool.submit(step, upkeep.cache.get_image, HASH),
                 pool.submit(step, collect),
             ]
             for future in steps:
                 future.result()
             outcomes[bool(images(folder))] += 1
             assert set(blobs(folder)) == images(folder)
-            assert upkeep.totals()["damaged"] == 0
+            assert upkeep.cache.catalog.stats()["damaged"] == 0
     assert outcomes[True]
 
 
 CROWD = """
 from datetime import timedelta
 from threading import Thread
+from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.upkeep import Upkeep
 from imgcache_scrapy.core.errors import NotFoundError
 
 folder, count, number = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 sys.stdin.readline()
-cache, is_done = Upkeep.in_folder(folder), False
+cache, is_done = ImageCache.in_folder(folder), False
+upkeep = Upkeep(cache)
 
 def collect():
     while not is_done:
-        for orphan in cache.orphans(timedelta(0)):
-            cache.remove(orphan)
+        for orphan in upkeep.orphans(timedelta(0)):
+            upkeep.remove(orphan)
 
 collecting = Thread(target=collect)
 if number < 2:
@@ -344,7 +347,7 @@ def test_processes_store_delete_and_collect_over_one_folder(upkeep, folder, coun
     assert sum(created) == 8 * count + count
     kept = {b"mine %d %d" % (number, i) for number in range(8) for i in range(0, count, 2)}
     kept |= {b"shared %d" % i for i in range(count)}
-    assert upkeep.totals()["captures"] == 8 * (count + (count + 1) // 2)
+    assert upkeep.cache.catalog.stats()["captures"] == 8 * (count + (count + 1) // 2)
     assert set(verdicts(upkeep).values()) == {"sound"}
     swept(folder)
     assert blobs(folder) == {content_hash_of(data): data for data in kept}

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.engine.catalog import dialects, url_index
+from imgcache_scrapy.engine.catalog.calls import database_call
 from imgcache_scrapy.engine.catalog.rows import Image, digest, entry_of
 from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT, band_candidates
 from imgcache_scrapy.engine.catalog.tables import SCHEMA, newest_first
@@ -47,6 +48,11 @@ _find_content_type = (
 )
 _find_known = sa.select(_image.c.content_hash).where(
     _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True))
+)
+_count_by_bucket = (
+    sa.select(_capture.c.bucket, sa.func.count().label("captures"))
+    .group_by(_capture.c.bucket)
+    .order_by(_capture.c.bucket)
 )
 _rows_after = (
     sa.select(_image.c.content_hash, _image.c.file_size_bytes, _image.c.damaged)
@@ -104,24 +110,26 @@ class Catalog:
             dialects.lock(connection, content_hashes)
             yield Writing(connection, content_hashes)
 
+    @database_call
     def images(self, content_hashes: Iterable[str]) -> dict[str, Image]:
         """Find the images that are not damaged: content hash to image."""
         with dialects.reading(self._engine) as connection:
             rows = connection.execute(_find_images, {"hashes": list(content_hashes)})
             return {row.content_hash: Image(*row) for row in rows}
 
-    def newest(self, urls: Iterable[str], bucket: str | None = None) -> dict[str, Entry]:
-        """Find the newest capture of each URL, by lookup time, then by insertion.
+    @database_call
+    def lookup_many(self, keys: Iterable[str], bucket: str | None = None) -> dict[str, Entry]:
+        """Return the newest capture of each URL, by lookup time, then by insertion.
 
         Args:
-            urls: cache keys.
-            bucket: where to look, None for everywhere.
+            keys: the cache keys of the URLs.
+            bucket: where to look, None for all buckets.
 
         Returns:
-            URL to entry, for those that lead to an image that is not damaged.
+            Key to entry, for the URLs that lead to an image that is not damaged.
         """
         query = _newest if bucket is None else _newest_in_bucket
-        values = {"digests": [digest(url) for url in urls], "its_bucket": bucket}
+        values = {"digests": [digest(key) for key in keys], "its_bucket": bucket}
         with dialects.reading(self._engine) as connection:
             found = json.loads(connection.scalar(query, values) or "[]")
         rows = [dict(zip(_LOOKED_UP, row, strict=True)) for row in found]
@@ -129,20 +137,32 @@ class Catalog:
         newest = {row["url"]: row for row in rows}
         return {url: entry_of(row) for url, row in newest.items() if not row["damaged"]}
 
+    @database_call
     def content_type(self, content_hash: str, bucket: str) -> str | None:
-        """Tell the type of an image that is in a bucket and not damaged, None of any other."""
+        """Return the content type of an image; None if it is not in the bucket, or damaged."""
         values = {"its_hash": content_hash, "its_bucket": bucket}
         with dialects.reading(self._engine) as connection:
             return connection.scalar(_find_content_type, values)
 
-    def newest_of_image(self, content_hash: str, bucket: str | None) -> Entry | None:
-        """Find the newest capture of an image that is not damaged, in a bucket or anywhere."""
+    @database_call
+    def get_meta(self, content_hash: str, bucket: str | None = "") -> Entry | None:
+        """Return the newest capture of an image in a bucket, None for all buckets.
+
+        Returns:
+            The entry; None if there is no capture, or the image is damaged.
+        """
         return self._newest_of_images([content_hash], bucket).get(content_hash)
 
+    @database_call
     def search(
         self, url_contains: str, bucket: str | None = None, limit: int | None = None
     ) -> list[Entry]:
-        """Find captures by a part of their URL, case-sensitive and literal.
+        """Return captures whose URL contains a text, case-sensitive, without special characters.
+
+        Args:
+            url_contains: the text.
+            bucket: where to look, None for all buckets.
+            limit: maximum number of entries, None for all.
 
         Returns:
             The newest capture of each URL, newest first.
@@ -159,41 +179,45 @@ class Catalog:
             with closing(_portions(connection, query, ids, min(limit or _MANY, _MANY))) as rows:
                 return list(islice(_newest_of_urls(rows), limit))
 
+    @database_call
     def similar(
         self,
-        perceptual_hash: int,
-        max_distance: int,
+        perceptual_hash: str,
+        max_hamming_distance: int,
         bucket: str | None = None,
         limit: int | None = None,
     ) -> list[Entry]:
-        """Find the images whose perceptual hash is near, by exact multi-index hashing.
+        """Return the images with a near perceptual hash, by exact multi-index hashing.
 
         Norouzi, Punjani and Fleet, "Fast search in Hamming space with multi-index hashing",
         CVPR 2012: two hashes that differ in few bits agree closely in one of their bands.
 
         Args:
-            perceptual_hash: 64 bits.
-            max_distance: how many bits may differ, 0 to 64.
-            bucket: only images with a capture there, None for all.
-            limit: at most so many, None for all.
+            perceptual_hash: 16 hex digits.
+            max_hamming_distance: how many of the 64 bits may differ.
+            bucket: only images with a capture in it, None for all buckets.
+            limit: maximum number of entries, None for all.
 
         Returns:
-            One entry per image, its newest capture, with its distance, nearest first.
+            One entry per image, its newest capture, with its `distance`, nearest first.
         """
+        wanted = int(perceptual_hash, 16)
         query = sa.select(_image.c.content_hash, _image.c.perceptual_hash).where(
             _image.c.perceptual_hash.is_not(None), ~_image.c.damaged
         )
-        candidates = band_candidates(perceptual_hash, max_distance)
+        candidates = band_candidates(wanted, max_hamming_distance)
         if candidates is not None:
             near = zip(_bands, candidates, strict=True)
             query = query.where(sa.or_(*(band.in_(values) for band, values in near)))
         with dialects.reading(self._engine) as connection:
             distances = {
-                found: (int(text, 16) ^ perceptual_hash).bit_count()
+                found: (int(text, 16) ^ wanted).bit_count()
                 for found, text in connection.execute(query)
             }
         nearest = sorted(
-            (distance, found) for found, distance in distances.items() if distance <= max_distance
+            (distance, found)
+            for found, distance in distances.items()
+            if distance <= max_hamming_distance
         )
         entries = self._newest_of_images([found for _, found in nearest], bucket)
         for distance, found in nearest:
@@ -201,8 +225,9 @@ class Catalog:
                 entries[found]["distance"] = distance
         return [entries[found] for _, found in nearest if found in entries][:limit]
 
-    def totals(self) -> dict[str, int]:
-        """Count images, captures, bytes and damaged images."""
+    @database_call
+    def stats(self) -> dict[str, int]:
+        """Return the numbers of `images`, `captures`, `bytes` and `damaged` images."""
         query = sa.select(
             sa.func.count().label("images"),
             sa.func.coalesce(sa.func.sum(_image.c.file_size_bytes), 0).label("bytes"),
@@ -214,11 +239,19 @@ class Catalog:
                 key: int(value) for key, value in connection.execute(query).mappings().one().items()
             }
 
+    @database_call
+    def buckets(self) -> dict[str, int]:
+        """Return the buckets that have captures, in alphabetical order, with their number."""
+        with dialects.reading(self._engine) as connection:
+            return {row.bucket: row.captures for row in connection.execute(_count_by_bucket)}
+
+    @database_call
     def known(self, content_hashes: Collection[str]) -> set[str]:
         """Tell which of these images have a row, damaged or not."""
         with dialects.reading(self._engine) as connection:
             return set(connection.scalars(_find_known, {"hashes": list(content_hashes)}))
 
+    @database_call
     def rows_after(self, content_hash: str, limit: int) -> list[tuple[str, int, bool]]:
         """List images in the order of their hashes, damaged ones included.
 
@@ -235,7 +268,7 @@ class Catalog:
 
     def check(self) -> None:
         """Look something up; what this raises says why the catalog does not work."""
-        self.newest(["about:health"])
+        self.lookup_many(["about:health"])
 
     def close(self) -> None:
         """Close every connection."""

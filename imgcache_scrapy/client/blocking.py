@@ -1,0 +1,87 @@
+"""How a blocking client is derived from an awaited one: the same methods, on a loop of its own."""
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from imgcache_scrapy.core.errors import UnavailableError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CLOSED = "the client is closed"
+
+
+class BlockingClient:
+    """Runs the methods of an awaited client, for any thread.
+
+    Args:
+        client: the awaited client, which nobody else uses.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._loop = _LoopThread()
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Close the client; a second call does nothing."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._loop.end(self._client.aclose)
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if self._is_closed:
+            coroutine.close()
+            raise UnavailableError(CLOSED)
+        return self._loop.run(coroutine)
+
+
+def blocking(
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[BlockingClient, P], T]:
+    """Derive a blocking method from an awaited one, with its signature and docstring.
+
+    Args:
+        method: a method of the awaited client.
+    """
+
+    @functools.wraps(method)
+    def call(self: BlockingClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._run(method(self._client, *args, **kwargs))
+
+    return call
+
+
+class _LoopThread:
+    """An event loop in a thread of its own, which starts with the first call.
+
+    The thread is a daemon: a client that was not closed must not keep the process from ending.
+    """
+
+    def __init__(self) -> None:
+        self._starting = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        with self._starting:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=self._loop.run_forever, name="imgcache-client", daemon=True
+                )
+                self._thread.start()
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def end(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a last coroutine, if there was a first one, and end the thread."""
+        if self._loop is None or self._thread is None:
+            return
+        self.run(last())
+        self.run(self._loop.shutdown_default_executor())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
