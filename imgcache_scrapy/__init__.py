@@ -17,13 +17,10 @@ if TYPE_CHECKING:
         UnavailableError,
     )
     from imgcache_scrapy.plugin.addon import Addon
-    from imgcache_scrapy.plugin.crawl import get_client
+    from imgcache_scrapy.plugin.drop_ins import ImgCacheFilesPipeline, ImgCacheImagesPipeline
     from imgcache_scrapy.plugin.middleware import ImgCacheMiddleware
-    from imgcache_scrapy.plugin.pipeline import (
-        ImgCacheFilesPipeline,
-        ImgCacheImagesPipeline,
-        ImgCachePipeline,
-    )
+    from imgcache_scrapy.plugin.pipeline import ImgCachePipeline
+    from imgcache_scrapy.plugin.session import get_client
 
 __all__ = [
     "Addon",
@@ -48,11 +45,12 @@ __all__ = [
 _HOMES = {
     "plugin.addon": ["Addon"],
     "client.client": ["AsyncImgCacheClient", "ImgCacheClient"],
-    "plugin.crawl": ["get_client"],
+    "plugin.session": ["get_client"],
     "core.entry": ["Entry"],
     "core.errors": [name for name in __all__ if name.endswith("Error")],
     "plugin.middleware": ["ImgCacheMiddleware"],
-    "plugin.pipeline": ["ImgCacheFilesPipeline", "ImgCacheImagesPipeline", "ImgCachePipeline"],
+    "plugin.pipeline": ["ImgCachePipeline"],
+    "plugin.drop_ins": ["ImgCacheFilesPipeline", "ImgCacheImagesPipeline"],
 }
 
 

@@ -56,7 +56,7 @@ def test_every_stat_that_a_crawl_counts_is_in_it():
     source = "".join(
         path.read_text() for path in Path(imgcache_scrapy.__file__).parent.rglob("*.py")
     )
-    counted = set(re.findall(r'_(?:inc|count)\(f?"([a-z_/]+)', source))
+    counted = set(re.findall(r'(?:\binc|_count)\(f?"([a-z_/]+)', source))
     assert counted >= {"lookup", "bytes_stored", "replayed", "error/"}
     for stat in counted:
         assert f"imgcache/{stat.rstrip('/')}" in README

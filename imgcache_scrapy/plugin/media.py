@@ -1,11 +1,8 @@
-"""The cache in front of a media pipeline: lookup, else fetch, admit and store; then deliver."""
+"""CachedMediaPipeline: the cache in front of a media pipeline; an item gets its images from it."""
 
-import json
-import logging
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from itemadapter import ItemAdapter
 from scrapy import Request, Spider
@@ -21,39 +18,25 @@ from w3lib.url import parse_data_uri
 
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import ConfigurationError, InvalidRequestError
-from imgcache_scrapy.core.joining import Once, Place
-from imgcache_scrapy.core.urls import cache_key, data_key, fetchable
-from imgcache_scrapy.plugin.crawl import Crawl, require_asyncio
-from imgcache_scrapy.plugin.failures import ImageFailed, failed, refused
-from imgcache_scrapy.plugin.responses import bypasses_cache, cached_response
+from imgcache_scrapy.core.urls import cache_key, data_key
+from imgcache_scrapy.plugin import meta
+from imgcache_scrapy.plugin.flow import Flow
+from imgcache_scrapy.plugin.item_requests import BadUrlRequest, item_request, item_url
+from imgcache_scrapy.plugin.log import SpiderLogger
+from imgcache_scrapy.plugin.memory import never_wait
+from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome
+from imgcache_scrapy.plugin.reservation import Reservation
+from imgcache_scrapy.plugin.responses import bypasses_cache
+from imgcache_scrapy.plugin.session import require_asyncio
+from imgcache_scrapy.plugin.single_flight import SingleFlight
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
-logger = logging.getLogger(__name__)
+# Results and failures that are remembered, so that a URL in many items is fetched once.
+REMEMBERED_RESULTS = 2_000
 
-# Results and failures that are remembered, so that a URL in many items is looked after once.
-REMEMBERED = 2_000
-
-_BAD_URL = "about:invalid"
 _REDIRECTS_FOLLOWED = SequenceExclude(range(300, 400))
-
-
-class Obtained(NamedTuple):
-    """What came of asking the cache, and then the site, for an image.
-
-    Attributes:
-        entry: the cache's, or the spool's, without `created`; None where neither took the image,
-            or the cache was kept out.
-        response: the cache's or the site's; None where the bytes may stay in the cache.
-        is_hit: whether the site was not asked.
-        refusal: why the site's response is not to be kept; None where it is.
-    """
-
-    entry: Entry | None
-    response: Response | None
-    is_hit: bool = False
-    refusal: ImageFailed | None = None
 
 
 class CachedMediaPipeline(MediaPipeline):
@@ -70,17 +53,24 @@ class CachedMediaPipeline(MediaPipeline):
 
     urls_field: str
     result_field: str
+    # Whether `deliver` needs the bytes of a hit.
     needs_bytes = True
+    # Whether the cache is the only place for an image, so that no request keeps it out.
+    must_store = False
     follows_redirects = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.crawl = Crawl.of(self.crawler)
-        self._outcomes: Once[str, FileInfo | ImageFailed] = Once(remembered=REMEMBERED)
-        self._fields_missed: set[str] = set()
-        if self.crawl.settings.enabled:
+        self.flow = Flow.of(self.crawler)
+        self.session = self.flow.session
+        self.log = SpiderLogger(__name__, self.crawler)
+        self._results: SingleFlight[str, FileInfo | ImageFailed] = SingleFlight(
+            max_results=REMEMBERED_RESULTS
+        )
+        self._missing_fields: set[str] = set()
+        if self.session.settings.enabled:
             require_asyncio()
-            _ = self.crawl.client
+            _ = self.session.client
 
     @classmethod
     def from_crawler(cls, crawler: "Crawler") -> Self:
@@ -92,20 +82,18 @@ class CachedMediaPipeline(MediaPipeline):
 
     async def process_item(self, item: Any, spider: Spider | None = None) -> Any:  # noqa: ARG002
         """Give an item its images; it leaves when each of them is stored or has failed."""
-        if not self.crawl.settings.enabled:
+        if not self.session.settings.enabled:
             return await super().process_item(item)
         requests: list[Request] = list(arg_to_iter(self.get_media_requests(item, self.spiderinfo)))
-        asked = [(spelling(request), request.errback) for request in requests]
+        asked = [(item_url(request), request.errback) for request in requests]
         for request in requests:
             request.errback, request.callback = None, NO_CALLBACK
-        outcomes = await self._outcomes.do_all(
-            self._image_of(request, item) for request in requests
-        )
-        results = [_result(found, *each) for found, each in zip(outcomes, asked, strict=True)]
-        field = self.crawl.settings.failures_field
+        found = await self._results.do_all(self._job(request, item) for request in requests)
+        results = [_result(result, *each) for result, each in zip(found, asked, strict=True)]
+        field = self.session.settings.failures_field
         if field and requests:
-            told = ItemAdapter(item).get(field) or []
-            self._put(item, field, [*told, *_failures([url for url, _ in asked], results)])
+            before = ItemAdapter(item).get(field) or []
+            self._put(item, field, [*before, *_failures([url for url, _ in asked], results)])
         return self.item_completed(results, item, self.spiderinfo)
 
     def get_media_requests(self, item: Any, info: MediaPipeline.SpiderInfo) -> list[Request]:
@@ -113,53 +101,61 @@ class CachedMediaPipeline(MediaPipeline):
 
         The hook for headers, a referer, cookies and meta: extend it and change what it returns.
         """
-        if not self.crawl.settings.enabled:
+        if not self.session.settings.enabled:
             return super().get_media_requests(item, info)  # type: ignore[safe-super]
         urls = ItemAdapter(item).get(self.urls_field) or []
         if not isinstance(urls, (list, tuple)):
             raise TypeError(f"{self.urls_field} must be a list of URLs, got {type(urls).__name__}")
-        return [_request(url) for url in urls]
+        return [item_request(url) for url in urls]
 
     def item_completed(
         self, results: list[FileInfoOrError], item: Any, info: MediaPipeline.SpiderInfo
     ) -> Any:
         """Put the results into the item, in the order of its URLs, without those that failed."""
-        if not self.crawl.settings.enabled:
+        if not self.session.settings.enabled:
             return super().item_completed(results, item, info)
         self._put(item, self.result_field, [found for ok, found in results if ok])
         return item
 
     @abstractmethod
-    async def deliver(self, obtained: Obtained, request: Request, item: Any) -> FileInfo:
-        """Give the item its image.
+    async def deliver(self, outcome: Outcome, request: Request, item: Any) -> FileInfo:
+        """Return the result of an image.
 
         Raises:
-            ImageFailed: there is none to give.
+            ImageFailed: there is no image to give.
         """
 
-    def must_store(self, request: Request) -> bool:
-        """Tell whether what this request fetches goes into the cache."""
-        return not bypasses_cache(request)
+    def problem_with(self, request: Request) -> ImageFailed | None:
+        """Return why a request is not to be made; None if it is."""
+        return (
+            ImageFailed("bad_url", request.reason) if isinstance(request, BadUrlRequest) else None
+        )
 
-    def _image_of(
+    def _job(
         self, request: Request, item: Any
     ) -> tuple[str, Callable[[], Coroutine[Any, Any, FileInfo | ImageFailed]]]:
-        """Name the image that a request is for, and give what looks after it."""
-        key, bad_url = self._key(request)
-        return key, lambda: self._outcome(key, bad_url, request, item)
+        """Return the key of the image that a request is for, and the function that gets it."""
+        problem = self.problem_with(request)
+        try:
+            key = self._key(request)
+        except InvalidRequestError as error:
+            key, problem = request.url, ImageFailed("bad_url", str(error))
+        return key, lambda: self._result_of(key, problem, request, item)
 
-    async def _outcome(
-        self, key: str, bad_url: str | None, request: Request, item: Any
+    async def _result_of(
+        self, key: str, problem: ImageFailed | None, request: Request, item: Any
     ) -> FileInfo | ImageFailed:
         try:
-            if bad_url is not None:
-                raise ImageFailed("bad_url", bad_url)  # noqa: TRY301 - told like every failure
-            return await self._image(key, request, item)
+            if problem is not None:
+                raise problem  # noqa: TRY301 - reported like every failure
+            outcome, result = await self._delivered(key, request, item)
         except Exception as error:
-            failure = failed(error)
+            failure = ImageFailed.of(error)
             self._report(error, request)
-        self.crawl.fates.count(key, failure.fate, failure.reason)
-        return failure
+            self.session.tally.count(key, Outcome.failed(failure))
+            return failure
+        self.session.tally.count(key, outcome)
+        return result
 
     def _report(self, error: Exception, request: Request) -> None:
         """Call the hook that logs a failure, and that must raise."""
@@ -168,117 +164,85 @@ class CachedMediaPipeline(MediaPipeline):
         except Exception:
             return
 
-    async def _image(self, key: str, request: Request, item: Any) -> FileInfo:
+    async def _delivered(self, key: str, request: Request, item: Any) -> tuple[Outcome, FileInfo]:
         local = await ensure_awaitable(self.media_to_download(request, self.spiderinfo, item=item))
         if local:
-            self.crawl.fates.count(key, "hit")
-            return cast("FileInfo", local)
-        with ExitStack() as held:
-            async with self.crawl.alone(key):
-                entry = None if bypasses_cache(request) else await self.crawl.lookup(key)
-                if entry is not None and not self.needs_bytes:
-                    obtained = Obtained(entry, None, is_hit=True)
-                else:
-                    held.enter_context(self.crawl.holding_pages_back())
-                    place = held.enter_context(await self.crawl.enter(entry))
-                    hit = None if entry is None else await self._read(entry, request)
-                    obtained = hit or await self._fetched(key, request, place)
-            self.crawl.enter_at_once()  # Hooks may ask for more images.
-            found = await self.deliver(obtained, request, item)
-        self._count(key, obtained, request)
-        return found
+            return Outcome("hit"), cast("FileInfo", local)
+        with self.flow.reservation(counts_as_download=True) as reservation:
+            outcome = await self._outcome(key, request, reservation)
+            reservation.release_lock()
+            never_wait()  # Hooks may ask for more images.
+            return outcome, await self.deliver(outcome, request, item)
 
-    async def _read(self, entry: Entry, request: Request) -> Obtained | None:
-        body = await self.crawl.read(entry)
-        if body is None:
-            return None
-        return Obtained(entry, cached_response(request, entry, body), is_hit=True)
-
-    async def _fetched(self, key: str, request: Request, place: Place) -> Obtained:
-        stores = self.must_store(request)
+    async def _outcome(self, key: str, request: Request, reservation: Reservation) -> Outcome:
+        """Find an image in the cache, or fetch and keep it."""
+        await reservation.acquire_lock(key)
+        bypasses = bypasses_cache(request)
+        if not bypasses:
+            hit = await self.flow.find(key, request, reservation, reads=self.needs_bytes)
+            if hit is not None:
+                return hit
+        await reservation.acquire_slot()
         response = await self._fetch(key, request)
-        place.holds(len(response.body))
-        refusal = refused(response)
-        if refusal is not None or not stores:
-            return Obtained(None, response, refusal=refusal)
-        return Obtained(await self.crawl.store(key, response), response)
+        stores = self.must_store or not bypasses
+        return await self.flow.keep(key, response, reservation, stores=stores)
 
     async def _fetch(self, key: str, request: Request) -> Response:
         if request.url.startswith("data:"):
             return Response(request.url, body=parse_data_uri(request.url).data, request=request)
-        request.meta.setdefault("allow_offsite", True)
-        request.meta["imgcache_managed"] = key
+        request.meta.setdefault(meta.ALLOW_OFFSITE, True)
+        request.meta[meta.PIPELINE_KEY] = key
         if self.follows_redirects:
-            request.meta["handle_httpstatus_list"] = _REDIRECTS_FOLLOWED
+            request.meta[meta.STATUSES] = _REDIRECTS_FOLLOWED
         else:
-            request.meta["handle_httpstatus_all"] = True
+            request.meta[meta.ALL_STATUSES] = True
         return await self.crawler.engine.download_async(request)
 
-    def _count(self, key: str, obtained: Obtained, request: Request) -> None:
-        entry, response, is_hit, refusal = obtained
-        if is_hit and entry is not None:
-            self.crawl.fates.count(key, "hit", saved=entry["file_size_bytes"])
-        elif refusal is not None:
-            self.crawl.fates.count(key, refusal.fate, refusal.reason)
-        elif response is not None and self.must_store(request):
-            self.crawl.fates.count_stored(key, response, entry)
+    def _key(self, request: Request) -> str:
+        """Return what tells the image of a request from others.
 
-    def _key(self, request: Request) -> tuple[str, str | None]:
-        """Name what a request is for, and say why it cannot be asked for, if so."""
-        if request.url == _BAD_URL:
-            url, reason = json.loads(request.body)
-            return f"{_BAD_URL} {url}", reason
+        Raises:
+            InvalidRequestError: there can be no such image.
+        """
+        if isinstance(request, BadUrlRequest):
+            return f"{request.url} {request.item_url}"
         if request.method != "GET":
-            return self.crawler.request_fingerprinter.fingerprint(request).hex(), None
-        try:
-            is_data = request.url.startswith("data:")
-            return data_key(request.url) if is_data else cache_key(request.url), None
-        except InvalidRequestError as error:
-            return request.url, str(error)
+            return self.crawler.request_fingerprinter.fingerprint(request).hex()
+        return data_key(request.url) if request.url.startswith("data:") else cache_key(request.url)
 
     def _put(self, item: Any, field: str, value: list[Any]) -> None:
         try:
             ItemAdapter(item)[field] = value
         except KeyError:
-            if value and field not in self._fields_missed:
-                self._fields_missed.add(field)
-                logger.error(  # noqa: TRY400 - a traceback would not help
+            if value and field not in self._missing_fields:
+                self._missing_fields.add(field)
+                self.log.error(  # noqa: TRY400 - a traceback would not help
                     "%s has no field %r for its results: declare it, or name another in the "
                     "settings",
                     type(item).__name__,
                     field,
-                    extra={"spider": self.crawler.spider},
                 )
 
 
-def _request(url: object) -> Request:
-    try:
-        return Request(fetchable(url), callback=NO_CALLBACK, meta={"imgcache_url": url})
-    except (InvalidRequestError, ValueError) as error:
-        # In the body, which stays when a hook replaces the meta.
-        told = json.dumps([url if isinstance(url, str) else repr(url), str(error)])
-        return Request(_BAD_URL, body=told, callback=NO_CALLBACK)
-
-
-def spelling(request: Request) -> str:
-    """Give the URL as the item spelled it."""
-    if request.url == _BAD_URL:
-        return str(json.loads(request.body)[0])
-    return str(request.meta.get("imgcache_url", request.url))
+def with_entry(result: FileInfo, entry: Entry) -> FileInfo:
+    """Add the keys of an entry to a result that has Scrapy's keys."""
+    beside = {"url", "created", *result}
+    more = {name: value for name, value in entry.items() if name not in beside}
+    return cast("FileInfo", {**result, **more})
 
 
 def _result(
-    outcome: FileInfo | ImageFailed, url: str, errback: Callable[[Failure], Any] | None
+    found: FileInfo | ImageFailed, url: str, errback: Callable[[Failure], Any] | None
 ) -> FileInfoOrError:
-    """Give what became of an image as Scrapy's hooks know it, each item its own."""
-    if not isinstance(outcome, ImageFailed):
-        return True, cast("FileInfo", {**outcome, "url": url})
+    """Return a result as Scrapy's hooks know it, a copy for each item."""
+    if not isinstance(found, ImageFailed):
+        return True, cast("FileInfo", {**found, "url": url})
     try:
         if errback is not None:
-            return True, errback(Failure(outcome))
+            return True, errback(Failure(found))
     except Exception:
         return False, Failure()
-    return False, Failure(outcome)
+    return False, Failure(found)
 
 
 def _failures(urls: list[str], results: list[FileInfoOrError]) -> list[dict[str, Any]]:

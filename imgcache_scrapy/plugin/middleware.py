@@ -1,11 +1,9 @@
 """The downloader middleware: answers image requests from the cache, stores what was fetched."""
 
-import asyncio
-import logging
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple, Self
-from weakref import finalize
+from typing import TYPE_CHECKING, Self
+from weakref import WeakValueDictionary
 
 from scrapy import Request
 from scrapy.exceptions import NotConfigured
@@ -14,19 +12,16 @@ from scrapy.http.request import NO_CALLBACK
 
 from imgcache_scrapy.core.errors import ConfigurationError, ImgCacheError, InvalidRequestError
 from imgcache_scrapy.core.formats import has_image_suffix
-from imgcache_scrapy.core.joining import Place
 from imgcache_scrapy.core.urls import cache_key
-from imgcache_scrapy.plugin.crawl import Crawl
-from imgcache_scrapy.plugin.failures import refused
-from imgcache_scrapy.plugin.responses import bypasses_cache, cached_response, is_from_cache
+from imgcache_scrapy.plugin import meta
+from imgcache_scrapy.plugin.flow import Flow
+from imgcache_scrapy.plugin.log import SpiderLogger
+from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome
+from imgcache_scrapy.plugin.reservation import Reservation
+from imgcache_scrapy.plugin.responses import bypasses_cache, is_from_cache
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
-
-logger = logging.getLogger(__name__)
-
-_HELD = "imgcache_held"
-_ASKED = "imgcache_asked"
 
 
 class ImgCacheMiddleware:
@@ -43,15 +38,18 @@ class ImgCacheMiddleware:
     """
 
     def __init__(self, crawler: "Crawler") -> None:
-        self._crawl = Crawl.of(crawler)
-        if not self._crawl.settings.enabled:
+        self._flow = Flow.of(crawler)
+        session = self._flow.session
+        self._tally = session.tally
+        self._log = SpiderLogger(__name__, crawler)
+        if not session.settings.enabled:
             raise NotConfigured("IMGCACHE_ENABLED is False")
         try:
-            _ = self._crawl.client
+            _ = session.client
         except ConfigurationError as error:
             raise NotConfigured(str(error)) from error
         self._numbers = count()
-        self._held: dict[int, _Held] = {}
+        self._reservations: WeakValueDictionary[int, Reservation] = WeakValueDictionary()
 
     @classmethod
     def from_crawler(cls, crawler: "Crawler") -> Self:
@@ -63,139 +61,116 @@ class ImgCacheMiddleware:
         key = _key_to_ask(request)
         if key is None:
             return None
-        request.meta.pop("imgcache_entry", None)
-        request.meta[_ASKED] = [_asked_first(request, key), request.url]
-        if _is_managed(request) or request.meta.get(_HELD) in self._held:
-            # A redirect or a retry carries what the request holds that it came from, and must
-            # not wait for more: the first one's may only be left when all is done.
-            return await self._answered(key, request)
+        request.meta.pop(meta.ENTRY, None)
+        request.meta[meta.CHAIN] = [_first_key(request, key), request.url]
+        if _is_pipelines(request) or request.meta.get(meta.RESERVATION) in self._reservations:
+            # A redirect or a retry carries the reservation of its first request, which is
+            # released when all is done: it must not wait for another one.
+            return await self._found(key, request, None)
         with ExitStack() as holding:
-            await self._crawl.enter_alone(key, holding)
-            response = await self._answered(key, request)
+            reservation = holding.enter_context(self._flow.reservation())
+            await reservation.acquire_lock(key)
+            response = await self._found(key, request, reservation)
             if response is None:
-                place = holding.enter_context(await self._crawl.enter())
-                self._hold(request, _Held(place, holding.pop_all()))
+                await reservation.acquire_slot()
+                self._register(request, reservation)
+                holding.pop_all()
         return response
 
     async def process_response(self, request: Request, response: Response) -> Response:
         """Store an image that was fetched, under the URL that was asked for."""
-        if _key_to_ask(request) is None or _is_managed(request):
+        if _key_to_ask(request) is None or _is_pipelines(request):
             return response
+        own_key = cache_key(request.url)
+        key = _first_key(request, own_key)
         try:
-            await self._keep(request, response)
-        except ImgCacheError:  # in strict mode
-            self._count_trouble(request, cache_key(request.url))
+            if not is_from_cache(response) or key != own_key:
+                await self._keep(key, request, response)
+        except ImgCacheError as error:  # in strict mode
+            self._count_trouble(key, request, error)
             raise
         except Exception:
-            logger.exception("The image cache could not look at %s", response)
+            self._log.exception("The image cache could not look at %s", response)
         finally:
-            self._leave(request)
+            self._release(request)
         return response
 
     def process_exception(self, request: Request, exception: Exception) -> None:  # noqa: ARG002
-        """Make room: there is no response."""
-        self._leave(request)
+        """Release what the request holds: there is no response."""
+        self._release(request)
 
-    async def _answered(self, key: str, request: Request) -> Response | None:
+    async def _found(
+        self, key: str, request: Request, reservation: Reservation | None
+    ) -> Response | None:
         try:
-            return await self._answer(key, request)
-        except ImgCacheError:  # in strict mode
-            self._count_trouble(request, key)
+            outcome = await self._flow.find(key, request, reservation)
+        except ImgCacheError as error:  # in strict mode
+            self._count_trouble(key, request, error)
             raise
         except Exception:
-            logger.exception("The image cache could not answer %s", request)
+            self._log.exception("The image cache could not answer %s", request)
             return None
-
-    async def _answer(self, key: str, request: Request) -> Response | None:
-        entry = await self._crawl.lookup(key)
-        body = None if entry is None else await self._crawl.read(entry)
-        if entry is None or body is None:
+        if outcome is None:
             return None
-        response = cached_response(request, entry, body)
-        if not _is_managed(request) and _asked_first(request, key) == key:
-            self._crawl.fates.count(key, "hit", saved=len(body))
-        return response
+        if not _is_pipelines(request) and _first_key(request, key) == key:
+            self._tally.count(key, outcome)
+        return outcome.response
 
-    async def _keep(self, request: Request, response: Response) -> None:
-        own_key = cache_key(request.url)
-        key = _asked_first(request, own_key)
-        if is_from_cache(response) and key == own_key:
-            return
-        refusal = refused(response)
-        if refusal is not None:
-            # Anything else is no image, and counts nothing.
-            if refusal.reason == "truncated":
-                self._crawl.fates.count(key, refusal.fate, refusal.reason)
-            return
-        if held := self._held.get(request.meta.get(_HELD, -1)):
-            held.place.holds(len(response.body))
-        entry = await self._crawl.store(key, response)
-        self._crawl.fates.count_stored(key, response, entry)
-        if entry is not None:
-            request.meta["imgcache_entry"] = entry
+    async def _keep(self, key: str, request: Request, response: Response) -> None:
+        reservation = self._reservations.get(request.meta.get(meta.RESERVATION, -1))
+        outcome = await self._flow.keep(key, response, reservation)
+        if outcome.entry is not None:
+            request.meta[meta.ENTRY] = outcome.entry
+        # A response that is no image counts nothing.
+        if outcome.is_image or (outcome.error and outcome.error.reason == "truncated"):
+            self._tally.count(key, outcome)
 
-    def _count_trouble(self, request: Request, key: str) -> None:
-        if not _is_managed(request):
-            self._crawl.fates.count(_asked_first(request, key), "failed", "cache")
+    def _count_trouble(self, key: str, request: Request, error: ImgCacheError) -> None:
+        if not _is_pipelines(request):
+            failure = Outcome.failed(ImageFailed.of(error))
+            self._tally.count(_first_key(request, key), failure)
 
-    def _hold(self, request: Request, held: "_Held") -> None:
-        number = next(self._numbers)
-        self._held[number] = held
-        request.meta[_HELD] = number
-        # A request may be dropped without a word to any hook.
-        loop = asyncio.get_running_loop()
-        finalize(request, _in_loop, loop, self._held, number).atexit = False
+    def _register(self, request: Request, reservation: Reservation) -> None:
+        # A number, since meta is copied to other requests and written to disk.
+        number = request.meta[meta.RESERVATION] = next(self._numbers)
+        self._reservations[number] = reservation
+        # A request may be dropped without a call to any hook.
+        reservation.release_with(request)
 
-    def _leave(self, request: Request) -> None:
-        _leave(self._held, request.meta.get(_HELD, -1))
+    def _release(self, request: Request) -> None:
+        reservation = self._reservations.pop(request.meta.get(meta.RESERVATION, -1), None)
+        if reservation is not None:
+            reservation.release()
 
 
-class _Held(NamedTuple):
-    """What a request holds until its image is stored: its place, and with it the key's lock."""
-
-    place: Place
-    holding: ExitStack
-
-
-def _leave(all_held: dict[int, _Held], number: int) -> None:
-    if held := all_held.pop(number, None):
-        held.holding.close()
-
-
-def _in_loop(loop: asyncio.AbstractEventLoop, held: dict[int, _Held], number: int) -> None:
-    # The garbage may be collected in any thread, and after the loop has closed.
-    with suppress(RuntimeError):
-        loop.call_soon_threadsafe(_leave, held, number)
-
-
-def _is_managed(request: Request) -> bool:
-    """Tell whether one of our pipelines looks after this request."""
-    return "imgcache_managed" in request.meta
+def _is_pipelines(request: Request) -> bool:
+    """Return whether one of our pipelines made this request."""
+    return meta.PIPELINE_KEY in request.meta
 
 
 def _key_to_ask(request: Request) -> str | None:
-    """Give the key to ask the cache for; None where the cache is not to be asked."""
+    """Return the key to ask the cache for; None if the cache is not to be asked."""
     if bypasses_cache(request) or request.url.startswith("data:") or not _is_image(request):
         return None
     try:
         key = cache_key(request.url)
     except InvalidRequestError:
         return None
-    return None if request.meta.get("imgcache_managed") == key else key
+    return None if request.meta.get(meta.PIPELINE_KEY) == key else key
 
 
-def _asked_first(request: Request, key: str) -> str:
-    """Give the key that was asked for first, in the chain of redirects that led to a request."""
-    asked, last_url = request.meta.get(_ASKED, (key, request.url))
+def _first_key(request: Request, key: str) -> str:
+    """Return the key of the first request in the chain of redirects that led to this one."""
+    first_key, last_url = request.meta.get(meta.CHAIN, (key, request.url))
     # Meta that a spider copied from another response is no chain.
-    came_from = [request.url, *request.meta.get("redirect_urls", [])[-1:]]
-    return asked if last_url in came_from else key
+    came_from = [request.url, *request.meta.get(meta.REDIRECT_URLS, [])[-1:]]
+    return first_key if last_url in came_from else key
 
 
 def _is_image(request: Request) -> bool:
-    if request.meta.get("imgcache"):
+    if request.meta.get(meta.CACHE):
         return True
     # robots.txt is asked for without a callback too, but no status is let through for it.
-    lets_status_through = {"handle_httpstatus_all", "handle_httpstatus_list"} & request.meta.keys()
+    lets_status_through = {meta.ALL_STATUSES, meta.STATUSES} & request.meta.keys()
     is_media = request.callback is NO_CALLBACK and bool(lets_status_through)
     return is_media or has_image_suffix(request.url)

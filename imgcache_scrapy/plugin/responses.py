@@ -6,6 +6,7 @@ from scrapy.responsetypes import responsetypes
 
 from imgcache_scrapy.core.admission import Reason, refusal
 from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.plugin import meta
 
 CACHED_FLAGS = ("cached", "imgcache")
 
@@ -22,7 +23,7 @@ def cached_response(request: Request, entry: Entry, body: bytes) -> Response:
         A response of the class that the origin's would have had, with the flags `cached`, which
         keeps HttpCache from storing it again, and `imgcache`.
     """
-    request.meta["imgcache_entry"] = entry
+    request.meta[meta.ENTRY] = entry
     headers = Headers({"Content-Type": entry["content_type"]})
     made: type[Response] = responsetypes.from_args(headers=headers, url=request.url, body=body)
     return made(request.url, headers=headers, body=body, flags=list(CACHED_FLAGS), request=request)
@@ -34,9 +35,10 @@ def is_from_cache(response: Response) -> bool:
 
 
 def bypasses_cache(request: Request) -> bool:
-    """Tell whether the cache must stay out of this request."""
-    meta, is_whole = request.meta, request.method == "GET" and b"Range" not in request.headers
-    return not is_whole or bool(meta.get("dont_cache")) or meta.get("imgcache") is False
+    """Return whether the cache must stay out of this request."""
+    is_whole = request.method == "GET" and b"Range" not in request.headers
+    is_forbidden = bool(request.meta.get(meta.DONT_CACHE)) or request.meta.get(meta.CACHE) is False
+    return not is_whole or is_forbidden
 
 
 def refusal_of(response: Response) -> Reason | None:

@@ -10,7 +10,7 @@ from scrapy.exceptions import NotConfigured
 from scrapy.settings import BaseSettings
 from scrapy.utils.project import data_path
 
-from imgcache_scrapy.client.embedded import folder_of
+from imgcache_scrapy.client.address import folder_of
 from imgcache_scrapy.client.spool import SPOOL_FOLDER
 from imgcache_scrapy.core.entry import checked_token
 from imgcache_scrapy.core.errors import ConfigurationError

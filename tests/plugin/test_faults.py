@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from imgcache_scrapy import ImgCacheClient
-from imgcache_scrapy.plugin.crawl import MAX_MISSES
+from imgcache_scrapy.plugin.memory import MAX_IMAGES
 from tests.plugin.conftest import Crawled
 from tests.support.proxy import FAULTS, POISON, Proxy
 from tests.support.roads import FILES, PIPELINE, STOCK
@@ -351,7 +351,7 @@ def test_a_slow_cache_holds_the_site_back(world, site, road):
     site.answers["/images"] = take
     done = world.run([{"image_urls": urls}], road, IMGCACHE_URL=site.url)
     assert fetched() == len(waiting) == 100
-    assert max(waiting) == MAX_MISSES
+    assert max(waiting) == MAX_IMAGES
     assert done.fates == {"failed": 100}
 
 

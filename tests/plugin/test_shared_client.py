@@ -114,7 +114,7 @@ def test_each_crawler_has_its_own(site, script):
         PRELUDE
         + """
 import gc
-from imgcache_scrapy.plugin.crawl import Crawl
+from imgcache_scrapy.plugin.flow import Flow
 
 def spider(which):
     class S(scrapy.Spider):
@@ -127,7 +127,7 @@ def spider(which):
 
 crawlers = run(spider("a"), spider("b"))
 print(json.dumps([crawler.stats.get_value("imgcache/stored") for crawler in crawlers]))
-print(json.dumps(Crawl.of(crawlers[0]) is not Crawl.of(crawlers[1])))
+print(json.dumps(Flow.of(crawlers[0]).session is not Flow.of(crawlers[1]).session))
 """
     )
     assert [json.loads(line) for line in out.splitlines()] == [[1, 1], True], log
@@ -200,11 +200,12 @@ def test_a_crawler_is_not_kept_alive(site, script):
     out, log = script(
         ONE_IMAGE
         + """
-from imgcache_scrapy.plugin.crawl import _crawls
+from imgcache_scrapy.plugin.flow import _flows
+from imgcache_scrapy.plugin.session import _sessions
 
 run(S)
 gc.collect()
-print(len(_crawls))
+print(len(_flows) + len(_sessions))
 """
     )
     assert out.strip() == "0", log

@@ -1,0 +1,29 @@
+"""The log lines of a crawl, which name its spider."""
+
+import logging
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+if TYPE_CHECKING:
+    from scrapy.crawler import Crawler
+
+
+class SpiderLogger(logging.LoggerAdapter[logging.Logger]):
+    """Adds the spider to each record, as Scrapy's own log lines have it.
+
+    Args:
+        name: the name of the logger.
+        crawler: the crawl's crawler; it is not kept alive.
+    """
+
+    def __init__(self, name: str, crawler: "Crawler") -> None:
+        super().__init__(logging.getLogger(name), {})
+        self._crawler = ref(crawler)
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        """Add `spider` to the record's attributes."""
+        crawler = self._crawler()
+        return msg, {**kwargs, "extra": {"spider": None if crawler is None else crawler.spider}}

@@ -1,0 +1,111 @@
+"""MemoryBudget: bounds how many image bodies are in memory at the same time."""
+
+import asyncio
+from collections import OrderedDict, deque
+from contextvars import ContextVar
+from typing import Self
+
+# Media downloads bypass CONCURRENT_REQUESTS, so bodies would pile up behind the stores.
+MAX_IMAGES = 64
+MAX_BYTES = 64 * 2**20
+_FIRST_ESTIMATE = 2**20
+
+_never_waits: ContextVar[bool] = ContextVar("imgcache_never_waits", default=False)
+
+
+def never_wait() -> None:
+    """Let this task, and the tasks that it starts, wait for no slot and no key lock from now on.
+
+    For code that holds a slot and may ask for further images: it would wait for itself.
+    """
+    _never_waits.set(True)
+
+
+def never_waits() -> bool:
+    """Return whether the current task called `never_wait`."""
+    return _never_waits.get()
+
+
+class MemoryBudget:
+    """Bounds the bodies in memory, by count and by bytes; a full budget makes callers wait.
+
+    Args:
+        max_images: maximum number of images.
+        max_bytes: maximum number of bytes; a single image may be larger.
+    """
+
+    def __init__(self, *, max_images: int = MAX_IMAGES, max_bytes: int = MAX_BYTES) -> None:
+        self._max_images = max_images
+        self._max_bytes = max_bytes
+        self._used: dict[Slot, int] = {}
+        self._queue: OrderedDict[Slot, asyncio.Future[None]] = OrderedDict()
+        self._last_sizes: deque[int] = deque([_FIRST_ESTIMATE], maxlen=max_images)
+
+    async def acquire(self, size: int | None = None) -> "Slot":
+        """Wait for a slot for one image.
+
+        Args:
+            size: its bytes; None if not known: then it is taken to be as large as the largest
+                of the last images.
+        """
+        slot = Slot(self, max(self._last_sizes) if size is None else size)
+        if never_waits() or (not self._queue and self._has_space(slot.expected)):
+            self._used[slot] = slot.expected
+            return slot
+        turn = self._queue[slot] = asyncio.get_running_loop().create_future()
+        try:
+            await turn
+        except BaseException:
+            self._queue.pop(slot, None)
+            self._used.pop(slot, None)
+            self._admit()
+            raise
+        return slot
+
+    def _has_space(self, size: int) -> bool:
+        if not self._used:
+            return True
+        is_over = sum(self._used.values()) + size > self._max_bytes
+        return len(self._used) < self._max_images and not is_over
+
+    def _resize(self, slot: "Slot", size: int) -> None:
+        self._last_sizes.append(size)
+        if slot in self._used:
+            self._used[slot] = size
+            self._admit()
+
+    def _release(self, slot: "Slot") -> None:
+        if self._used.pop(slot, None) is not None:
+            self._admit()
+
+    def _admit(self) -> None:
+        while self._queue:
+            slot, turn = next(iter(self._queue.items()))
+            if not self._has_space(slot.expected):
+                return
+            del self._queue[slot]
+            self._used[slot] = slot.expected
+            if not turn.done():
+                turn.set_result(None)
+
+
+class Slot:
+    """The part of a `MemoryBudget` that one image uses; release it when the body is gone."""
+
+    def __init__(self, budget: MemoryBudget, expected: int) -> None:
+        self.expected = expected
+        self._budget = budget
+
+    def resize(self, size: int) -> None:
+        """Correct the number of bytes, when it is known."""
+        self._budget._resize(self, size)  # noqa: SLF001
+
+    def release(self) -> None:
+        """Free the slot for the next image; a second call does nothing."""
+        self._budget._release(self)  # noqa: SLF001
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()

@@ -1,0 +1,157 @@
+"""Session: what the pipelines, the middleware and the spider of one crawl share."""
+
+import gc
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary, ref
+
+from scrapy import signals
+from scrapy.utils.asyncio import is_asyncio_available
+
+from imgcache_scrapy.client.client import AsyncImgCacheClient
+from imgcache_scrapy.client.resilience import ResilientClient
+from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.plugin.log import SpiderLogger
+from imgcache_scrapy.plugin.settings import Settings
+from imgcache_scrapy.plugin.tally import Tally
+
+if TYPE_CHECKING:
+    from scrapy.crawler import Crawler
+
+
+def get_client(crawler: "Crawler") -> AsyncImgCacheClient:
+    """Return the crawl's client, for direct calls from a spider, from `start()` on.
+
+    Args:
+        crawler: `self.crawler` in a spider.
+
+    Returns:
+        The client, closed with the crawl; its `sync` is for plain `def` callbacks. Its calls
+        bypass the circuit breaker and the spool.
+
+    Raises:
+        ConfigurationError: the cache cannot work with these settings.
+    """
+    return Session.of(crawler).client
+
+
+class Session:
+    """The settings, the client and the stats of one crawl.
+
+    It is made on first use; nothing is opened before the first call to the cache.
+
+    Args:
+        crawler: the crawl's crawler; it is not kept alive.
+
+    Attributes:
+        settings: the crawl's.
+        tally: its stats.
+        log: its log.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
+
+    def __init__(self, crawler: "Crawler") -> None:
+        self.settings = Settings.from_settings(crawler.settings)
+        self.tally = Tally(crawler)
+        self.log = SpiderLogger(__name__, crawler)
+        self._crawler = ref(crawler)
+        self._has_frozen = False
+        crawler.signals.connect(self._open, signals.spider_opened)
+        crawler.signals.connect(self._close, signals.spider_closed)
+
+    @classmethod
+    def of(cls, crawler: "Crawler") -> "Session":
+        """Return the session of a crawler, the same one every time."""
+        session = _sessions.get(crawler)
+        if session is None:
+            session = _sessions[crawler] = cls(crawler)
+        return session
+
+    @cached_property
+    def client(self) -> AsyncImgCacheClient:
+        """The crawl's client.
+
+        Raises:
+            ConfigurationError: there is no asyncio, or the address is wrong.
+        """
+        require_asyncio()
+        settings = self.settings
+        return AsyncImgCacheClient(
+            settings.url, settings.timeout, token=settings.token, bucket=settings.bucket
+        )
+
+    @cached_property
+    def resilient_client(self) -> ResilientClient:
+        """The client with the circuit breaker and the spool, for the crawl's images."""
+        settings = self.settings
+        return ResilientClient(
+            self.client,
+            None if settings.strict else Path(settings.spool_dir).absolute(),
+            bucket=settings.bucket,
+            count=self.tally.inc,
+            log=self.log.log,
+        )
+
+    @property
+    def client_name(self) -> str:
+        """The name under which images are stored."""
+        crawler = self._crawler()
+        spider = None if crawler is None else crawler.spider
+        return self.settings.client_name or (spider.name if spider is not None else "scrapy")
+
+    @contextmanager
+    def counted_as_download(self) -> Iterator[None]:
+        """Count as one download more, so that Scrapy waits with its next pages.
+
+        Scrapy does the same for the downloads of its own media pipelines; without it, pages and
+        their items pile up in memory.
+        """
+        crawler = self._crawler()
+        assert crawler is not None  # noqa: S101 - it runs
+        downloads: set[object] = crawler.engine.downloader.active  # type: ignore[assignment]
+        download = object()
+        downloads.add(download)
+        try:
+            yield
+        finally:
+            downloads.discard(download)
+
+    def _open(self) -> None:
+        if "client" in self.__dict__:
+            # A full garbage collection walks through everything that was loaded before the crawl:
+            # 50 ms and more each time, in which the event loop stands still.
+            self._has_frozen = not gc.get_freeze_count()
+            if self._has_frozen:
+                gc.freeze()
+            self.resilient_client.replay_soon()
+
+    async def _close(self) -> None:
+        if self._has_frozen:
+            gc.unfreeze()
+        if "client" in self.__dict__:
+            await self.resilient_client.aclose()
+            await self.client.aclose()
+        if summary := self.tally.summary():
+            self.log.log(logging.INFO, "%s", summary)
+
+
+def require_asyncio() -> None:
+    """Refuse a crawl on a reactor without asyncio.
+
+    Raises:
+        ConfigurationError: with what to do.
+    """
+    if not is_asyncio_available():
+        raise ConfigurationError(
+            "imgcache-scrapy needs asyncio: leave TWISTED_REACTOR at its default or set it to "
+            "'twisted.internet.asyncioreactor.AsyncioSelectorReactor'"
+        )
+
+
+_sessions: WeakKeyDictionary["Crawler", Session] = WeakKeyDictionary()

@@ -1,0 +1,81 @@
+"""Tally: a crawl's stats; each image URL is counted once, and summed up in one line at the end."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+from weakref import ref
+
+from imgcache_scrapy.plugin.outcome import Fate, Outcome
+from imgcache_scrapy.plugin.recent_keys import RecentKeys
+
+if TYPE_CHECKING:
+    from scrapy.crawler import Crawler
+
+REMEMBERED_KEYS = 20_000
+"""URLs that are remembered as counted, about 65 bytes each."""
+
+
+class Tally:
+    """Counts what became of a crawl's images.
+
+    Args:
+        crawler: the crawl's crawler; it is not kept alive.
+    """
+
+    def __init__(self, crawler: "Crawler") -> None:
+        self._crawler = ref(crawler)
+        self._counted = RecentKeys(minimum=REMEMBERED_KEYS)
+        self._fates: Counter[Fate] = Counter()
+        self._reasons: Counter[str] = Counter()
+        self._fetched = self._fetched_bytes = self._saved_bytes = 0
+
+    def inc(self, name: str, count: int = 1) -> None:
+        """Add to the stat `imgcache/{name}`."""
+        crawler = self._crawler()
+        if crawler is not None:
+            crawler.stats.inc_value(f"imgcache/{name}", count)
+
+    def count(self, key: str, outcome: Outcome) -> None:
+        """Count the fate of an image URL, once in a crawl: the first outcome counts.
+
+        A URL that comes again after `REMEMBERED_KEYS` others may be counted again.
+
+        Args:
+            key: the cache key of the URL.
+            outcome: what became of it.
+        """
+        fate, error, saved = outcome.fate, outcome.error, outcome.saved_bytes
+        if fate is None or not self._counted.add(key):
+            return
+        self._fates[fate] += 1
+        self.inc(fate)
+        if error is not None:
+            self._reasons[error.reason] += 1
+            self.inc(f"{fate}/{error.reason}")
+        if saved:
+            self._saved_bytes += saved
+            self.inc("bytes_saved", saved)
+
+    def count_fetched(self, size: int) -> None:
+        """Count an image of this many bytes that the site sent."""
+        self._fetched += 1
+        self._fetched_bytes += size
+
+    def summary(self) -> str:
+        """Return one line about all images; an empty one if there were none."""
+        fates = self._fates
+        if not fates:
+            return ""
+        spooled = f"{fates['spooled']} spooled, " if fates["spooled"] else ""
+        line = (
+            f"Image cache: {fates.total()} images: {fates['hit']} hit"
+            f" ({_megabytes(self._saved_bytes)} saved), {fates['stored']} stored,"
+            f" {fates['duplicate']} duplicate, {spooled}{fates['rejected']} rejected,"
+            f" {fates['failed']} failed; {self._fetched} fetched"
+            f" ({_megabytes(self._fetched_bytes)})"
+        )
+        reasons = ", ".join(f"{reason} {n}" for reason, n in self._reasons.most_common())
+        return f"{line}; without image: {reasons}" if reasons else line
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"
