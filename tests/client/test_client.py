@@ -7,7 +7,6 @@ import socket
 import struct
 import subprocess
 import sys
-import sysconfig
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -467,37 +466,6 @@ def test_a_folder_that_cannot_be_is_a_configuration_error(tmp_path, ask):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigurationError, match="file"):
         ask(str(tmp_path / "file" / "cache"), "lookup", URL)
-
-
-def test_without_the_server_libraries_the_error_names_the_command(tmp_path):
-    """Where only the base is installed a folder is refused with the pip command, a service works.
-
-    The environment has every installed library except FastAPI.
-    """
-    for installed in Path(sysconfig.get_path("purelib")).iterdir():
-        if not installed.name.lower().startswith("sqlalchemy"):
-            (tmp_path / installed.name).symlink_to(installed)
-    script = """
-from imgcache_scrapy import ConfigurationError, ImgCacheClient
-ImgCacheClient("http://127.0.0.1:9").close()
-try:
-    ImgCacheClient("some-folder")
-except ConfigurationError as error:
-    print(error)
-"""
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", script],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.stderr == ""
-    assert "pip install 'imgcache-scrapy[server]'" in done.stdout
-    assert "missing: sqlalchemy)" in done.stdout
-    assert not (tmp_path / "some-folder").exists()
 
 
 # Many callers

@@ -75,8 +75,9 @@ def test_a_store_is_spooled_at_once_while_the_cache_is_left_alone(proxy, tmp_pat
             proxy.fault = "error"
             await crawl.fail()
             asked = len(proxy.asked)
-            entry = await crawl.cache.store(URL, b"GIF89a", "me")
+            entry, is_spooled = await crawl.cache.store(URL, b"GIF89a", "me")
             assert len(proxy.asked) == asked
+            assert is_spooled
             assert "created" not in entry
             (waiting,) = Spool(tmp_path).listed()
             assert (waiting.record.url, waiting.record.data) == (URL, b"GIF89a")

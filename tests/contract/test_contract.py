@@ -668,6 +668,21 @@ def test_stats_count_what_the_cache_holds(client, site, bucket, picture):
     assert client.stats() == before
 
 
+def test_buckets_are_those_with_captures(client, site, bucket, picture):
+    """Each bucket comes with its number of captures, sorted by name, and goes with its last one."""
+    before, data, odd = client.buckets(), picture(), f"{bucket} ü/%"
+    for path, name in (("/a", bucket), ("/b", bucket), ("/a", odd)):
+        client.store(site + path, data, "me", bucket=name)
+    after = client.buckets()
+    assert {name: count for name, count in after.items() if name not in before} == {
+        bucket: 2,
+        odd: 1,
+    }
+    assert list(after) == sorted(after)
+    client.delete(name_of(data), bucket=odd)
+    assert odd not in client.buckets()
+
+
 def test_closing_twice_is_harmless(road):
     """A client may be closed again, used before or not, with and without `with`."""
     for use in (True, False):

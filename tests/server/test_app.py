@@ -16,6 +16,7 @@ NOWHERE = "0" * 64
 ROUTES = {
     "/health": {"get"},
     "/stats": {"get"},
+    "/buckets": {"get"},
     "/metrics": {"get"},
     "/images": {"post"},
     "/images/lookup": {"get", "post"},
@@ -331,6 +332,7 @@ def test_a_lost_catalog_is_a_problem_without_a_traceback(service):
             http.get(f"/images/{content_hash}"),
             http.delete(f"/images/{content_hash}"),
             http.get("/stats"),
+            http.get("/buckets"),
             store(http, "http://h.example/b", b"other"),
         ):
             assert_problem(answer, 503, "unavailable")

@@ -180,6 +180,7 @@ def test_our_clients_bear_it(guarded):
                 lambda: client.delete(entry["content_hash"]),
                 lambda: client.lookup_many([url]),
                 client.stats,
+                client.buckets,
             ):
                 with pytest.raises(UnauthorizedError, match="token"):
                     call()

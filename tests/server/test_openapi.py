@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-OPERATIONS = 14
+OPERATIONS = 15
 
 
 @pytest.mark.parametrize(
