@@ -15,11 +15,19 @@ SOURCES = {path.relative_to(PACKAGE): path.read_text() for path in PACKAGE.rglob
 
 # What each part may import: other parts, then libraries.
 MAY_IMPORT = {
-    "core": {"w3lib", "typing_extensions"},
+    "core": {"w3lib"},
     "engine": {"core", "sqlalchemy", "obstore", "PIL", "numpy"},
     "client": {"core", "engine", "httpx"},
     "server": {
-        *("core", "engine", "fastapi", "starlette", "pydantic", "python_multipart"),
+        *(
+            "core",
+            "engine",
+            "fastapi",
+            "starlette",
+            "pydantic",
+            "python_multipart",
+            "typing_extensions",
+        ),
         *("prometheus_client", "uvicorn"),
     },
     "plugin": {"core", "client", "scrapy", "twisted", "itemadapter", "w3lib"},

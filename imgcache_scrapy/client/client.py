@@ -16,8 +16,6 @@ from imgcache_scrapy.client.blocking import CLOSED, BlockingClient, blocking
 from imgcache_scrapy.client.embedded import embedded_transport
 from imgcache_scrapy.client.transport import Transport
 from imgcache_scrapy.core.entry import (
-    MAX_DISTANCE,
-    PERCEPTUAL_HASH_PATTERN,
     Entry,
     checked_limit,
     checked_text,
@@ -25,6 +23,7 @@ from imgcache_scrapy.core.entry import (
     is_content_hash,
 )
 from imgcache_scrapy.core.errors import InvalidRequestError, UnavailableError
+from imgcache_scrapy.core.limits import PERCEPTUAL_HASH_BITS, PERCEPTUAL_HASH_PATTERN
 from imgcache_scrapy.core.urls import cache_key
 
 if TYPE_CHECKING:
@@ -185,7 +184,7 @@ class AsyncImgCacheClient:
             raise InvalidRequestError(
                 f"a perceptual hash is 16 hex digits, not {perceptual_hash!r}"
             )
-        if max_hamming_distance not in range(MAX_DISTANCE + 1):
+        if max_hamming_distance not in range(PERCEPTUAL_HASH_BITS + 1):
             raise InvalidRequestError(f"a distance is 0 to 64 bits, not {max_hamming_distance!r}")
         return await self._transport.similar(
             perceptual_hash, max_hamming_distance, self._or_all(bucket), checked_limit(limit)

@@ -13,12 +13,12 @@ from imgcache_scrapy.client.answers import Answer, newest_of_urls, with_distance
 from imgcache_scrapy.core.entry import Entry, content_hash_of
 from imgcache_scrapy.core.errors import InvalidRequestError, NotFoundError, UnavailableError
 from imgcache_scrapy.core.limiter import Limiter
+from imgcache_scrapy.core.limits import MAX_BATCH_BYTES, MAX_BATCH_URLS
 from imgcache_scrapy.core.urls import filename_of
 
 _CONNECTIONS = 16
-# What a service takes in one lookup.
-_BATCH = 1000
-_BATCH_BYTES = 2**21
+# In JSON a character of a URL may take six bytes; most take one.
+_BATCH_CHARACTERS = MAX_BATCH_BYTES // 2
 _NO_BATCHES = (404, 405)
 # Longer URLs do not go into a request line, of which servers and proxies take 8 KB at times.
 _LONG = 4000
@@ -170,7 +170,7 @@ def _batches(keys: list[str]) -> Iterator[list[str]]:
     batch: list[str] = []
     size = 0
     for key in keys:
-        if len(batch) == _BATCH or size + len(key) > _BATCH_BYTES:
+        if len(batch) == MAX_BATCH_URLS or size + len(key) > _BATCH_CHARACTERS:
             yield batch
             batch, size = [], 0
         batch.append(key)

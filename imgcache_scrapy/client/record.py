@@ -4,9 +4,10 @@ import json
 from datetime import datetime
 from typing import NamedTuple, Self
 
-from imgcache_scrapy.core.entry import MAX_IMAGE_BYTES, UNKNOWN_TYPE, Entry, content_hash_of
+from imgcache_scrapy.core.entry import UNKNOWN_TYPE, Entry, content_hash_of
 from imgcache_scrapy.core.formats import sniff
-from imgcache_scrapy.core.urls import MAX_URL_BYTES, filename_of
+from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES, MAX_URL_BYTES
+from imgcache_scrapy.core.urls import filename_of
 
 # In JSON, what takes a byte in a URL may take six.
 MAX_RECORD_BYTES = MAX_IMAGE_BYTES + 8 * MAX_URL_BYTES

@@ -2,22 +2,13 @@
 
 import hashlib
 import re
-
-# Pydantic, which describes entries in the API, cannot read typing's own before Python 3.12.
-from typing_extensions import NotRequired, TypedDict  # noqa: UP035
+from typing import NotRequired, TypedDict
 
 from imgcache_scrapy.core.errors import ConfigurationError, InvalidRequestError
+from imgcache_scrapy.core.limits import HASH_PATTERN, MAX_LIMIT, MAX_TEXT
 
-HASH_PATTERN = r"^[0-9a-f]{64}$"
-PERCEPTUAL_HASH_PATTERN = r"^[0-9a-f]{16}$"
-MAX_DISTANCE = 64
-MAX_TEXT = 4096
-"""Characters of a name, of a bucket, of a part of a URL."""
-MAX_LIMIT = 2**31 - 1
 UNKNOWN_TYPE = "application/octet-stream"
-"""The content type of bytes without a known magic."""
-MAX_IMAGE_BYTES = 100 * 2**20
-"""Larger images are refused."""
+"""The content type of bytes in no known format."""
 
 
 class Entry(TypedDict):
@@ -63,7 +54,7 @@ def content_hash_of(data: bytes) -> str:
 
 def is_content_hash(text: object) -> bool:
     """Tell whether this is a content hash: 64 hex digits in lower case."""
-    return isinstance(text, str) and re.fullmatch("[0-9a-f]{64}", text) is not None
+    return isinstance(text, str) and re.fullmatch(HASH_PATTERN, text) is not None
 
 
 def checked_text(what: str, text: object) -> str:

@@ -8,10 +8,7 @@ from w3lib.url import parse_data_uri, safe_url_string
 
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import InvalidRequestError
-
-MAX_URL_BYTES = 64 * 1024
-# As in most file systems; a name travels in a header, which has a limit too.
-MAX_NAME = 255
+from imgcache_scrapy.core.limits import MAX_FILENAME, MAX_URL_BYTES
 
 
 def cache_key(url: str) -> str:
@@ -64,7 +61,7 @@ def filename_of(url: str) -> str | None:
         return None
     # What is hidden by quoting must not lead to another folder, or end the name, either.
     name = basename(unquote(basename(urlsplit(url).path)).replace("\\", "/"))
-    return "".join(char for char in name if char.isprintable())[:MAX_NAME] or None
+    return "".join(char for char in name if char.isprintable())[:MAX_FILENAME] or None
 
 
 def data_key(url: str) -> str:

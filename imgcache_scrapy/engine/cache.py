@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from sqlalchemy.engine import URL
 
-from imgcache_scrapy.core.entry import MAX_IMAGE_BYTES, UNKNOWN_TYPE, Entry, content_hash_of
+from imgcache_scrapy.core.entry import UNKNOWN_TYPE, Entry, content_hash_of
 from imgcache_scrapy.core.errors import (
     InvalidRequestError,
     NotFoundError,
@@ -17,6 +17,7 @@ from imgcache_scrapy.core.errors import (
     UnavailableError,
 )
 from imgcache_scrapy.core.formats import sniff
+from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 from imgcache_scrapy.core.urls import filename_of
 from imgcache_scrapy.engine.blobs.files import open_blobs
 from imgcache_scrapy.engine.catalog.calls import database_call

@@ -11,14 +11,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.exceptions import HTTPException
 
-from imgcache_scrapy.core.entry import (
-    HASH_PATTERN,
-    MAX_DISTANCE,
-    MAX_LIMIT,
-    PERCEPTUAL_HASH_PATTERN,
-    UNKNOWN_TYPE,
-    Entry,
-)
+from imgcache_scrapy.core.entry import UNKNOWN_TYPE
 from imgcache_scrapy.core.errors import (
     InvalidRequestError,
     NotFoundError,
@@ -26,15 +19,22 @@ from imgcache_scrapy.core.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from imgcache_scrapy.core.limits import (
+    HASH_PATTERN,
+    MAX_BATCH_URLS,
+    MAX_LIMIT,
+    PERCEPTUAL_HASH_BITS,
+    PERCEPTUAL_HASH_PATTERN,
+)
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.engine.cache import DEFAULT_FOLDER, ImageCache
 from imgcache_scrapy.server.guard import BoundedBodies, TokenRequired
 from imgcache_scrapy.server.metrics import Metrics, Timed
 from imgcache_scrapy.server.problems import PROBLEM, TOO_SLOW, answer_with_problems, documented
 from imgcache_scrapy.server.ranges import is_known, wanted_part
+from imgcache_scrapy.server.schemas import Entry
 from imgcache_scrapy.server.uploads import UPLOAD_SCHEMA, Text, Url, read_upload
 
-MAX_BATCH = 1000
 # What any route may answer instead.
 _GUARDED = (UnauthorizedError,)
 # Where the hash in an entry leads to: the bytes.
@@ -141,7 +141,7 @@ def _add_lookups(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> Non
         responses={**documented(TooLargeError, *failing), **TOO_SLOW},
     )
     async def lookup_many(
-        urls: Annotated[list[Url], Body(max_length=MAX_BATCH)],
+        urls: Annotated[list[Url], Body(max_length=MAX_BATCH_URLS)],
         bucket: Annotated[Text | None, Body()] = None,
     ) -> Response:
         entries = await images.lookup_many(urls, bucket)
@@ -155,7 +155,7 @@ def _add_lookups(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> Non
     @app.get("/images/similar", response_model=list[Entry], responses=documented(*failing))
     async def similar(
         perceptual_hash: Annotated[str, Query(pattern=PERCEPTUAL_HASH_PATTERN)],
-        max_hamming_distance: Annotated[int, Query(ge=0, le=MAX_DISTANCE)] = 4,
+        max_hamming_distance: Annotated[int, Query(ge=0, le=PERCEPTUAL_HASH_BITS)] = 4,
         bucket: AnyBucket = None,
         limit: Limit = None,
     ) -> Response:

@@ -7,21 +7,18 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imgcache_scrapy.core.entry import MAX_IMAGE_BYTES
 from imgcache_scrapy.core.errors import UnauthorizedError
+from imgcache_scrapy.core.limits import MAX_BATCH_BYTES, MAX_IMAGE_BYTES
 from imgcache_scrapy.server.problems import problem
 
 MAX_BODY_BYTES = MAX_IMAGE_BYTES + 2**20
 """An image, and what a form holds beside it."""
 
-MAX_JSON_BYTES = 2**22
-"""Of any other body: while JSON is read, nobody else is answered."""
-
 BODY_SECONDS = 30
 """A body that takes longer is given up."""
 
 _IMAGE = (MAX_BODY_BYTES, f"an image must not be larger than {MAX_IMAGE_BYTES} bytes")
-_JSON = (MAX_JSON_BYTES, f"a batch must not be larger than {MAX_JSON_BYTES} bytes")
+_JSON = (MAX_BATCH_BYTES, f"a batch must not be larger than {MAX_BATCH_BYTES} bytes")
 
 # Of all requests together, from the first byte that came to the answer.
 _MAX_HELD_BYTES = 4 * MAX_IMAGE_BYTES

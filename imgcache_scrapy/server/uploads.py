@@ -10,8 +10,9 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from imgcache_scrapy.core.entry import MAX_TEXT, checked_text
+from imgcache_scrapy.core.entry import checked_text
 from imgcache_scrapy.core.errors import InvalidRequestError
+from imgcache_scrapy.core.limits import MAX_TEXT
 from imgcache_scrapy.core.urls import checked
 from imgcache_scrapy.server.guard import MAX_BODY_BYTES
 from imgcache_scrapy.server.problems import sentence

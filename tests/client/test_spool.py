@@ -15,9 +15,9 @@ import pytest
 from imgcache_scrapy import ImgCacheClient
 from imgcache_scrapy.client.record import MAX_RECORD_BYTES, DamagedRecordError, Record
 from imgcache_scrapy.client.spool import Spool, replay
-from imgcache_scrapy.core.entry import MAX_IMAGE_BYTES, content_hash_of
+from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import TooLargeError, UnavailableError
-from imgcache_scrapy.core.urls import MAX_URL_BYTES
+from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES, MAX_URL_BYTES
 from tests.support.proxy import Proxy
 
 IMGCACHE = str(Path(sys.executable).with_name("imgcache"))

@@ -10,7 +10,8 @@ from scrapy import Request
 
 from imgcache_scrapy import InvalidRequestError
 from imgcache_scrapy.core.entry import content_hash_of
-from imgcache_scrapy.core.urls import MAX_URL_BYTES, cache_key, data_key, fetchable, filename_of
+from imgcache_scrapy.core.limits import MAX_URL_BYTES
+from imgcache_scrapy.core.urls import cache_key, data_key, fetchable, filename_of
 
 HOSTS = st.sampled_from(
     [

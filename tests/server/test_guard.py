@@ -18,7 +18,8 @@ from imgcache_scrapy import (
     TooLargeError,
     UnauthorizedError,
 )
-from imgcache_scrapy.server.guard import BODY_SECONDS, MAX_BODY_BYTES, MAX_JSON_BYTES
+from imgcache_scrapy.core.limits import MAX_BATCH_BYTES
+from imgcache_scrapy.server.guard import BODY_SECONDS, MAX_BODY_BYTES
 from imgcache_scrapy.server.protocol import ImpatientProtocol
 from tests.conftest import Service
 from tests.support.forms import FORM, file, form, part
@@ -35,6 +36,7 @@ import uvicorn
 
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.server.app import create_app
+from imgcache_scrapy.core.limits import MAX_BATCH_BYTES
 from imgcache_scrapy.server.guard import BoundedBodies
 from imgcache_scrapy.server.protocol import ImpatientProtocol
 
@@ -269,12 +271,12 @@ def test_a_length_that_is_too_small_cuts_the_body_off(shared_service, less):
 def test_a_batch_has_a_limit_of_its_own(shared_service, more):
     """Less than an image's: nobody else is answered while JSON is read."""
     with httpx.Client(base_url=shared_service.url, trust_env=False, timeout=60) as http:
-        body = b'{"urls": []}'.ljust(MAX_JSON_BYTES + more)
+        body = b'{"urls": []}'.ljust(MAX_BATCH_BYTES + more)
         kind = {"Content-Type": "application/json"}
         answer = http.post("/images/lookup", content=body, headers=kind)
     if more:
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
-        assert str(MAX_JSON_BYTES) in answer.json()["detail"]
+        assert str(MAX_BATCH_BYTES) in answer.json()["detail"]
     else:
         assert answer.json() == {"entries": {}}
 
