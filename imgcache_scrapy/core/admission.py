@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from imgcache_scrapy.core.formats import is_complete, is_html, sniff
+from imgcache_scrapy.core.completeness import is_complete
+from imgcache_scrapy.core.formats import is_html, sniff
 
 ACCEPTED_STATUSES: frozenset[int] = frozenset({200, 201, 203})
 """The HTTP statuses whose body is the whole of what the URL stands for (RFC 9110, 15.3)."""

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from imgcache_scrapy.core.formats import IMAGE_SUFFIXES, is_complete, is_html, sniff
+from imgcache_scrapy.core.completeness import is_complete
+from imgcache_scrapy.core.formats import IMAGE_SUFFIXES, is_html, sniff
 
 
 def picture(mode="RGB"):
