@@ -26,7 +26,8 @@ from imgcache_scrapy.client.address import folder_of
 from imgcache_scrapy.client.client import AsyncImgCacheClient, ImgCacheClient
 from imgcache_scrapy.client.resilience import ResilientClient
 from imgcache_scrapy.client.spool import SPOOL_FOLDER, Spool
-from imgcache_scrapy.core.entry import checked_token, is_content_hash
+from imgcache_scrapy.core.checks import checked_token
+from imgcache_scrapy.core.entry import is_content_hash
 from imgcache_scrapy.core.errors import (
     ConfigurationError,
     ImgCacheError,

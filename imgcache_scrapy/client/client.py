@@ -4,9 +4,8 @@ A client checks its arguments and passes the call to a transport, over HTTP or i
 """
 
 import asyncio
-import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
@@ -15,15 +14,17 @@ from imgcache_scrapy.client.address import folder_of
 from imgcache_scrapy.client.blocking import CLOSED, BlockingClient, blocking
 from imgcache_scrapy.client.embedded import embedded_transport
 from imgcache_scrapy.client.transport import Transport
-from imgcache_scrapy.core.entry import (
-    Entry,
+from imgcache_scrapy.core.checks import (
+    checked_distance,
+    checked_hash,
     checked_limit,
+    checked_perceptual_hash,
     checked_text,
+    checked_time,
     checked_token,
-    is_content_hash,
 )
+from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import InvalidRequestError, UnavailableError
-from imgcache_scrapy.core.limits import PERCEPTUAL_HASH_BITS, PERCEPTUAL_HASH_PATTERN
 from imgcache_scrapy.core.urls import cache_key
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class AsyncImgCacheClient:
             file_bytes,
             checked_text("a client's name", client_name),
             bucket=self._or_own(bucket),
-            lookup_time=_time(lookup_time),
+            lookup_time=checked_time(lookup_time),
             filename=None if filename is None else checked_text("a file name", filename),
         )
 
@@ -117,11 +118,11 @@ class AsyncImgCacheClient:
         Raises:
             NotFoundError: it is not in this bucket, or its bytes are missing or damaged.
         """
-        return await self._transport.get_bytes(_content_hash(content_hash), self._or_own(bucket))
+        return await self._transport.get_bytes(checked_hash(content_hash), self._or_own(bucket))
 
     async def get_meta(self, content_hash: str, *, bucket: str | None = None) -> Entry | None:
         """Find an image's newest capture in this bucket, None where there is none."""
-        return await self._transport.get_meta(_content_hash(content_hash), self._or_own(bucket))
+        return await self._transport.get_meta(checked_hash(content_hash), self._or_own(bucket))
 
     async def lookup(self, url: str, *, bucket: str | None = None) -> Entry | None:
         """Find the newest capture of a URL, None where there is none."""
@@ -180,14 +181,11 @@ class AsyncImgCacheClient:
         Raises:
             InvalidRequestError: no such hash or distance can be.
         """
-        if not re.fullmatch(PERCEPTUAL_HASH_PATTERN, perceptual_hash or ""):
-            raise InvalidRequestError(
-                f"a perceptual hash is 16 hex digits, not {perceptual_hash!r}"
-            )
-        if max_hamming_distance not in range(PERCEPTUAL_HASH_BITS + 1):
-            raise InvalidRequestError(f"a distance is 0 to 64 bits, not {max_hamming_distance!r}")
         return await self._transport.similar(
-            perceptual_hash, max_hamming_distance, self._or_all(bucket), checked_limit(limit)
+            checked_perceptual_hash(perceptual_hash),
+            checked_distance(max_hamming_distance),
+            self._or_all(bucket),
+            checked_limit(limit),
         )
 
     async def delete(self, content_hash: str, *, bucket: str | None = None) -> None:
@@ -196,7 +194,7 @@ class AsyncImgCacheClient:
         Raises:
             NotFoundError: this bucket has none.
         """
-        await self._transport.delete(_content_hash(content_hash), self._or_own(bucket))
+        await self._transport.delete(checked_hash(content_hash), self._or_own(bucket))
 
     def serve_url(self, content_hash: str, *, bucket: str | None = None) -> str:
         """Give the image's address for a browser.
@@ -206,7 +204,7 @@ class AsyncImgCacheClient:
         """
         name = self._or_own(bucket)
         query = f"?bucket={quote(name, safe='')}" if name else ""
-        return f"{self._base}/serve/{_content_hash(content_hash)}{query}"
+        return f"{self._base}/serve/{checked_hash(content_hash)}{query}"
 
     async def health(self) -> dict[str, Any]:
         """Ask whether the cache works: `{"status": "ok", …}`."""
@@ -303,18 +301,3 @@ def _http_transport(*args: Any) -> Transport:
     from imgcache_scrapy.client.http import HttpTransport  # noqa: PLC0415
 
     return HttpTransport(*args)
-
-
-def _content_hash(content_hash: str) -> str:
-    if not is_content_hash(content_hash):
-        raise InvalidRequestError(f"a content hash is 64 hex digits, not {content_hash!r:.100}")
-    return content_hash
-
-
-def _time(time: datetime | str | None) -> datetime | None:
-    if isinstance(time, str):
-        try:
-            time = datetime.fromisoformat(time)
-        except ValueError as error:
-            raise InvalidRequestError(f"a lookup time is ISO 8601, not {time!r:.100}") from error
-    return time if time is None or time.tzinfo else time.replace(tzinfo=UTC)

@@ -6,9 +6,10 @@ from urllib.parse import unquote, urlsplit
 
 from w3lib.url import parse_data_uri, safe_url_string
 
+from imgcache_scrapy.core.checks import checked_url
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import InvalidRequestError
-from imgcache_scrapy.core.limits import MAX_FILENAME, MAX_URL_BYTES
+from imgcache_scrapy.core.limits import MAX_FILENAME
 
 
 def cache_key(url: str) -> str:
@@ -24,7 +25,7 @@ def cache_key(url: str) -> str:
         The key, which is its own key.
 
     Raises:
-        InvalidRequestError: no string, or one that is `checked` in vain, or no URL.
+        InvalidRequestError: the value is not a string, fails `checked_url`, or is not a URL.
     """
     if not isinstance(url, str):
         raise InvalidRequestError(f"a URL must be a string, got {type(url).__name__}")
@@ -35,24 +36,9 @@ def cache_key(url: str) -> str:
 @lru_cache(maxsize=256)
 def _cache_key(url: str) -> str:
     try:
-        return checked(safe_url_string(checked(url)))
+        return checked_url(safe_url_string(checked_url(url)))
     except ValueError as error:
         raise InvalidRequestError(f"{url!r:.80} is no URL: {error}") from error
-
-
-def checked(url: str) -> str:
-    """Refuse what no catalog can keep as a URL.
-
-    Raises:
-        InvalidRequestError: empty, with a NUL character, or longer than 64 KiB.
-    """
-    if not url.strip():
-        raise InvalidRequestError("a URL must not be empty")
-    if "\0" in url:
-        raise InvalidRequestError(f"a URL must not contain a NUL character: {url!r:.80}")
-    if len(url.encode()) > MAX_URL_BYTES:
-        raise InvalidRequestError(f"a URL must not be longer than 64 KiB: {url!r:.80}")
-    return url
 
 
 def filename_of(url: str) -> str | None:

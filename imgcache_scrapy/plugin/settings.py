@@ -12,7 +12,7 @@ from scrapy.utils.project import data_path
 
 from imgcache_scrapy.client.address import folder_of
 from imgcache_scrapy.client.spool import SPOOL_FOLDER
-from imgcache_scrapy.core.entry import checked_token
+from imgcache_scrapy.core.checks import checked_token
 from imgcache_scrapy.core.errors import ConfigurationError
 
 T = TypeVar("T")

@@ -10,10 +10,9 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from imgcache_scrapy.core.entry import checked_text
+from imgcache_scrapy.core.checks import checked_text, checked_url
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.limits import MAX_TEXT
-from imgcache_scrapy.core.urls import checked
 from imgcache_scrapy.server.guard import MAX_BODY_BYTES
 from imgcache_scrapy.server.problems import sentence
 
@@ -23,7 +22,7 @@ _NAMELESS = {None, "", "image"}
 
 def _checked(url: str) -> str:
     try:
-        return checked(url)
+        return checked_url(url)
     except InvalidRequestError as error:
         raise ValueError(str(error)) from error
 

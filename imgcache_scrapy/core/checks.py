@@ -1,0 +1,133 @@
+"""Checks of arguments: each returns a valid value, or raises one sentence that says what is wrong."""
+
+import re
+from datetime import UTC, datetime
+
+from imgcache_scrapy.core.entry import is_content_hash
+from imgcache_scrapy.core.errors import ConfigurationError, InvalidRequestError
+from imgcache_scrapy.core.limits import (
+    MAX_LIMIT,
+    MAX_TEXT,
+    MAX_URL_BYTES,
+    PERCEPTUAL_HASH_BITS,
+    PERCEPTUAL_HASH_PATTERN,
+)
+
+
+def checked_text(what: str, text: object) -> str:
+    """Check a text that the catalog is to keep.
+
+    Args:
+        what: the name of the argument, for the message.
+        text: the text.
+
+    Raises:
+        InvalidRequestError: not a string, longer than `MAX_TEXT`, with a NUL character or a lone
+            surrogate.
+    """
+    if not isinstance(text, str):
+        raise InvalidRequestError(f"{what} must be a string, got {type(text).__name__}")
+    if len(text) > MAX_TEXT:
+        raise InvalidRequestError(f"{what} must not be longer than {MAX_TEXT} characters")
+    if "\0" in text or not _is_encodable(text):
+        raise InvalidRequestError(
+            f"{what} must contain neither a NUL character nor a lone surrogate: {text!r:.80}"
+        )
+    return text
+
+
+def checked_url(url: str) -> str:
+    """Check a URL that the catalog is to keep.
+
+    Raises:
+        InvalidRequestError: empty, with a NUL character, or longer than `MAX_URL_BYTES`.
+        UnicodeEncodeError: with a lone surrogate.
+    """
+    if not url.strip():
+        raise InvalidRequestError("a URL must not be empty")
+    if "\0" in url:
+        raise InvalidRequestError(f"a URL must not contain a NUL character: {url!r:.80}")
+    if len(url.encode()) > MAX_URL_BYTES:
+        raise InvalidRequestError(f"a URL must not be longer than 64 KiB: {url!r:.80}")
+    return url
+
+
+def checked_hash(content_hash: object) -> str:
+    """Check a content hash.
+
+    Raises:
+        InvalidRequestError: not 64 hex digits in lower case.
+    """
+    if not isinstance(content_hash, str) or not is_content_hash(content_hash):
+        raise InvalidRequestError(f"a content hash is 64 hex digits, not {content_hash!r:.100}")
+    return content_hash
+
+
+def checked_perceptual_hash(perceptual_hash: object) -> str:
+    """Check a perceptual hash.
+
+    Raises:
+        InvalidRequestError: not 16 hex digits in lower case.
+    """
+    if not isinstance(perceptual_hash, str) or not re.fullmatch(
+        PERCEPTUAL_HASH_PATTERN, perceptual_hash
+    ):
+        raise InvalidRequestError(
+            f"a perceptual hash is 16 hex digits, not {perceptual_hash!r:.100}"
+        )
+    return perceptual_hash
+
+
+def checked_distance(distance: int) -> int:
+    """Check a distance between perceptual hashes.
+
+    Raises:
+        InvalidRequestError: not a number of bits from 0 to 64.
+    """
+    if distance not in range(PERCEPTUAL_HASH_BITS + 1):
+        raise InvalidRequestError(f"a distance is 0 to 64 bits, not {distance!r:.100}")
+    return distance
+
+
+def checked_limit(limit: int | None) -> int | None:
+    """Check the maximum length of a list.
+
+    Raises:
+        InvalidRequestError: neither None nor a whole number from 1 to `MAX_LIMIT`.
+    """
+    if limit is None or (isinstance(limit, int) and 1 <= limit <= MAX_LIMIT):
+        return limit
+    raise InvalidRequestError(f"a limit is a whole number from 1 on, not {limit!r:.100}")
+
+
+def checked_time(time: datetime | str | None) -> datetime | None:
+    """Check a time; a naive one is UTC.
+
+    Raises:
+        InvalidRequestError: a string that is not ISO 8601.
+    """
+    if isinstance(time, str):
+        try:
+            time = datetime.fromisoformat(time)
+        except ValueError as error:
+            raise InvalidRequestError(f"a lookup time is ISO 8601, not {time!r:.100}") from error
+    return time if time is None or time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def checked_token(token: str | None) -> str | None:
+    """Check a token, which travels in a header.
+
+    Raises:
+        ConfigurationError: a character that is not printable ASCII.
+    """
+    if token is not None and not (token.isascii() and token.isprintable()):
+        raise ConfigurationError("a token is made of printable ASCII characters")
+    return token
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
