@@ -248,7 +248,7 @@ async def _replayed(cache: str, folder: Path) -> int:
 
     async with AsyncImgCacheClient(cache, token=os.environ.get("IMGCACHE_TOKEN")) as client:
         resilient = ResilientClient(
-            client, folder, count=lambda name: counts.update([name]), log=log
+            client.transport, folder, count=lambda name: counts.update([name]), log=log
         )
         await resilient.aclose()
     return counts["replayed"]

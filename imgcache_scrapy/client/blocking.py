@@ -11,8 +11,6 @@ from imgcache_scrapy.core.errors import UnavailableError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-CLOSED = "the client is closed"
-
 
 class BlockingClient:
     """Runs the methods of an awaited client, for any thread.
@@ -35,7 +33,7 @@ class BlockingClient:
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if self._is_closed:
             coroutine.close()
-            raise UnavailableError(CLOSED)
+            raise UnavailableError("the client is closed")
         return self._loop.run(coroutine)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 from imgcache_scrapy.client.address import folder_of
-from imgcache_scrapy.client.blocking import CLOSED, BlockingClient, blocking
+from imgcache_scrapy.client.blocking import BlockingClient, blocking
 from imgcache_scrapy.client.embedded import embedded_transport
 from imgcache_scrapy.client.transport import Transport
 from imgcache_scrapy.core.checks import (
@@ -24,7 +24,7 @@ from imgcache_scrapy.core.checks import (
     checked_token,
 )
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.errors import InvalidRequestError, UnavailableError
+from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.urls import cache_key
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ class AsyncImgCacheClient:
             buckets when it is "".
         transport: an httpx transport to use instead.
 
+    Attributes:
+        transport: the calls that the methods make, without their checks of the arguments.
+
     Raises:
         ConfigurationError: the address or the token is none, or the embedded cache is not
             installed.
@@ -66,7 +69,7 @@ class AsyncImgCacheClient:
         self._base = (base_url if folder is None else SERVICE_URL).rstrip("/")
         self._bucket = bucket
         self._is_closed = False
-        self._open_transport: Transport = (
+        self.transport: Transport = (
             _http_transport(self._base, timeout, token, transport)
             if folder is None
             else embedded_transport(folder, timeout)
@@ -103,7 +106,7 @@ class AsyncImgCacheClient:
             raise InvalidRequestError(
                 f"an image must be bytes and not empty, got {type(file_bytes).__name__}"
             )
-        return await self._transport.store(
+        return await self.transport.store(
             cache_key(url),
             file_bytes,
             checked_text("a client's name", client_name),
@@ -118,15 +121,15 @@ class AsyncImgCacheClient:
         Raises:
             NotFoundError: it is not in this bucket, or its bytes are missing or damaged.
         """
-        return await self._transport.get_bytes(checked_hash(content_hash), self._or_own(bucket))
+        return await self.transport.get_bytes(checked_hash(content_hash), self._or_own(bucket))
 
     async def get_meta(self, content_hash: str, *, bucket: str | None = None) -> Entry | None:
         """Find an image's newest capture in this bucket, None where there is none."""
-        return await self._transport.get_meta(checked_hash(content_hash), self._or_own(bucket))
+        return await self.transport.get_meta(checked_hash(content_hash), self._or_own(bucket))
 
     async def lookup(self, url: str, *, bucket: str | None = None) -> Entry | None:
         """Find the newest capture of a URL, None where there is none."""
-        return await self._transport.lookup(cache_key(url), self._or_all(bucket))
+        return await self.transport.lookup(cache_key(url), self._or_all(bucket))
 
     async def lookup_many(
         self, urls: Iterable[str], *, bucket: str | None = None
@@ -142,9 +145,7 @@ class AsyncImgCacheClient:
         """
         keys = {url: cache_key(url) for url in urls}
         distinct = list(dict.fromkeys(keys.values()))
-        found = (
-            await self._transport.lookup_many(distinct, self._or_all(bucket)) if distinct else {}
-        )
+        found = await self.transport.lookup_many(distinct, self._or_all(bucket)) if distinct else {}
         return {url: found[key] for url, key in keys.items() if key in found}
 
     async def search(
@@ -156,7 +157,7 @@ class AsyncImgCacheClient:
             One entry per URL, newest first.
         """
         part = checked_text("a part of a URL", url_contains)
-        return await self._transport.search(part, self._or_all(bucket), checked_limit(limit))
+        return await self.transport.search(part, self._or_all(bucket), checked_limit(limit))
 
     async def similar(
         self,
@@ -181,7 +182,7 @@ class AsyncImgCacheClient:
         Raises:
             InvalidRequestError: no such hash or distance can be.
         """
-        return await self._transport.similar(
+        return await self.transport.similar(
             checked_perceptual_hash(perceptual_hash),
             checked_distance(max_hamming_distance),
             self._or_all(bucket),
@@ -194,7 +195,7 @@ class AsyncImgCacheClient:
         Raises:
             NotFoundError: this bucket has none.
         """
-        await self._transport.delete(checked_hash(content_hash), self._or_own(bucket))
+        await self.transport.delete(checked_hash(content_hash), self._or_own(bucket))
 
     def serve_url(self, content_hash: str, *, bucket: str | None = None) -> str:
         """Give the image's address for a browser.
@@ -208,15 +209,15 @@ class AsyncImgCacheClient:
 
     async def health(self) -> dict[str, Any]:
         """Ask whether the cache works: `{"status": "ok", …}`."""
-        return await self._transport.health()
+        return await self.transport.health()
 
     async def stats(self) -> dict[str, int]:
         """Return the numbers of `images`, `captures`, `bytes` and `damaged` images."""
-        return await self._transport.stats()
+        return await self.transport.stats()
 
     async def buckets(self) -> dict[str, int]:
         """Return the buckets that have captures, in alphabetical order, with their number."""
-        return await self._transport.buckets()
+        return await self.transport.buckets()
 
     @cached_property
     def sync(self) -> "ImgCacheClient":
@@ -230,19 +231,13 @@ class AsyncImgCacheClient:
             await asyncio.to_thread(self.sync.close)
         if not self._is_closed:
             self._is_closed = True
-            await self._open_transport.aclose()
+            await self.transport.aclose()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
-
-    @property
-    def _transport(self) -> Transport:
-        if self._is_closed:
-            raise UnavailableError(CLOSED)
-        return self._open_transport
 
     def _or_own(self, bucket: str | None) -> str:
         return checked_text("a bucket", self._bucket if bucket is None else bucket)

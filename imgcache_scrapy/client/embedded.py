@@ -1,21 +1,15 @@
 """The embedded cache: an engine in this process, without a server and without HTTP."""
 
-import logging
 import threading
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from imgcache_scrapy.core.errors import ConfigurationError, ImgCacheError, UnavailableError
-from imgcache_scrapy.core.limiter import Limiter
+from imgcache_scrapy.core.concurrency import Limiter
+from imgcache_scrapy.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from imgcache_scrapy.client.transport import Transport
     from imgcache_scrapy.engine.cache import ImageCache
-
-T = TypeVar("T")
-
-logger = logging.getLogger(__name__)
 
 _MAX_CALLS = 64
 
@@ -41,21 +35,8 @@ def embedded_transport(folder: Path, timeout: float | None) -> "Transport":
     return AsyncImageCache(
         open_cache=lambda: _shared.acquire(folder),
         close_cache=lambda _: _shared.release(folder),
-        limiter=_EmbeddedLimiter(_MAX_CALLS, timeout),
+        limiter=Limiter(_MAX_CALLS, timeout),
     )
-
-
-class _EmbeddedLimiter(Limiter):
-    """Makes every failure an `ImgCacheError`, as the transport of a service does."""
-
-    async def run(self, call: Callable[[], Awaitable[T]]) -> T:
-        try:
-            return await super().run(call)
-        except ImgCacheError:
-            raise
-        except Exception as error:
-            logger.exception("The embedded cache failed: %s", type(error).__name__)
-            raise UnavailableError("the cache failed; its log says why") from error
 
 
 class _SharedCaches:

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 
 from imgcache_scrapy.client.answers import Answer, newest_of_urls, with_distance
+from imgcache_scrapy.core.concurrency import Limiter
 from imgcache_scrapy.core.entry import Entry, content_hash_of
 from imgcache_scrapy.core.errors import InvalidRequestError, NotFoundError, UnavailableError
-from imgcache_scrapy.core.limiter import Limiter
 from imgcache_scrapy.core.limits import MAX_BATCH_BYTES, MAX_BATCH_URLS
 from imgcache_scrapy.core.urls import filename_of
 
@@ -125,6 +125,7 @@ class HttpTransport:
         return (await self._send("GET", "/buckets")).object()
 
     async def aclose(self) -> None:
+        self._limiter.close()
         """Close the connections."""
         await self._transport.aclose()
 

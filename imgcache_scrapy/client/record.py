@@ -4,7 +4,9 @@ import json
 from datetime import datetime
 from typing import NamedTuple, Self
 
+from imgcache_scrapy.core.checks import checked_text, checked_url
 from imgcache_scrapy.core.entry import UNKNOWN_TYPE, Entry, content_hash_of
+from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.formats import sniff
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES, MAX_URL_BYTES
 from imgcache_scrapy.core.urls import filename_of
@@ -45,8 +47,14 @@ class Record(NamedTuple):
         line, _, data = content.partition(b"\n")
         try:
             url, bucket, client_name, fetched = json.loads(line)
-            return cls(url, bucket, client_name, datetime.fromisoformat(fetched), data)
-        except (TypeError, ValueError) as error:
+            return cls(
+                checked_url(url),
+                checked_text("a bucket", bucket),
+                checked_text("a client's name", client_name),
+                datetime.fromisoformat(fetched),
+                data,
+            )
+        except (AttributeError, TypeError, ValueError, InvalidRequestError) as error:
             raise DamagedRecordError("it is no record") from error
 
     def packed(self) -> bytes:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imgcache_scrapy.client.breaker import Breaker
-from imgcache_scrapy.client.client import AsyncImgCacheClient
 from imgcache_scrapy.client.record import Record
 from imgcache_scrapy.client.spool import Spool, replay
+from imgcache_scrapy.client.transport import Transport
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import REFUSALS, UnavailableError
 
@@ -36,7 +36,7 @@ class ResilientClient:
     """The client as a crawl's images use it; what a spider calls directly has no breaker.
 
     Args:
-        client: the client; closed by its owner.
+        cache: the transport of a client; closed by its owner.
         spool: the folder of the spool; None where what cannot be stored is not to be kept.
         bucket: where images are looked for and stored.
         count: counts something in the stats.
@@ -45,14 +45,14 @@ class ResilientClient:
 
     def __init__(
         self,
-        client: AsyncImgCacheClient,
+        cache: Transport,
         spool: Path | None,
         *,
         bucket: str = "",
         count: Callable[[str], None],
         log: Callable[..., None],
     ) -> None:
-        self._client = client
+        self._cache = cache
         self._bucket = bucket
         self._count = count
         self._log = log
@@ -69,7 +69,7 @@ class ResilientClient:
             ImgCacheError: there is trouble.
         """
         async with self._breaker.call("lookup"):
-            return await self._client.lookup_many(keys, bucket=self._bucket)
+            return await self._cache.lookup_many(keys, self._bucket)
 
     async def get_bytes(self, entry: Entry) -> bytes:
         """Read an entry's bytes.
@@ -78,9 +78,8 @@ class ResilientClient:
             ImgCacheError: there is trouble, or there are none.
         """
         async with self._breaker.call("read"):
-            return await self._client.get_bytes(
-                entry["content_hash"], bucket=entry.get("bucket", self._bucket)
-            )
+            bucket = entry.get("bucket", self._bucket)
+            return await self._cache.get_bytes(entry["content_hash"], bucket)
 
     async def store(self, key: str, data: bytes, client_name: str) -> Stored:
         """Store an image; put it into the spool if the cache does not take it now.
@@ -126,12 +125,13 @@ class ResilientClient:
 
     async def _store(self, record: Record) -> Entry:
         async with self._breaker.call("store"):
-            return await self._client.store(
+            return await self._cache.store(
                 record.url,
                 record.data,
                 record.client_name,
-                record.lookup_time,
                 bucket=record.bucket,
+                lookup_time=record.lookup_time,
+                filename=None,
             )
 
     async def _spooled(self, spool: Spool, record: Record) -> Entry:
@@ -176,9 +176,9 @@ class ResilientClient:
         return stored
 
     async def _probe(self) -> None:
-        await self._client.health()
+        await self._cache.health()
         # Health may work without a token.
-        await self._client.lookup(_PROBED_URL, bucket=self._bucket)
+        await self._cache.lookup(_PROBED_URL, self._bucket)
 
     def _failed(self, error: Exception, is_news: bool) -> None:
         self._count(f"error/{getattr(error, 'code', 'unexpected')}")

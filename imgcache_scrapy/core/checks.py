@@ -1,4 +1,4 @@
-"""Checks of arguments: each returns a valid value, or raises one sentence that says what is wrong."""
+"""Checks of arguments: each returns a valid value, or raises an error that says what is wrong."""
 
 import re
 from datetime import UTC, datetime

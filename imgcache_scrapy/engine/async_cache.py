@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from imgcache_scrapy.core.batcher import Batcher
+from imgcache_scrapy.core.concurrency import Batcher, Limiter
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import UnavailableError
-from imgcache_scrapy.core.limiter import Limiter
 from imgcache_scrapy.engine.cache import ImageCache, Store
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 
@@ -38,7 +37,10 @@ def _reading(
 
     @functools.wraps(query)
     async def method(self: "AsyncImageCache", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._read(lambda cache: query(cache.catalog, *args, **kwargs))
+        def call(cache: ImageCache) -> T:
+            return query(cache.catalog, *args, **kwargs)
+
+        return await self._limited(functools.partial(self._run, self._readers, call))
 
     return method
 
@@ -54,7 +56,7 @@ class AsyncImageCache:
         open_cache: returns the cache; called in a thread, by the first method that needs it, and
             again after it raised.
         close_cache: called with the cache in `aclose`, in a thread.
-        limiter: bounds the calls; None for no bounds.
+        limiter: limits the calls; None for no limits.
     """
 
     def __init__(
@@ -66,6 +68,8 @@ class AsyncImageCache:
         self._open_cache = open_cache
         self._close_cache = close_cache
         self._limiter = limiter
+        self._limited = _unlimited if limiter is None else limiter.run
+        self._cache: ImageCache | None = None
         self._opening: asyncio.Future[ImageCache] | None = None
         self._readers = ThreadPoolExecutor(_READERS, "imgcache-read")
         self._blob_readers = ThreadPoolExecutor(_BLOB_READERS, "imgcache-read-blob")
@@ -142,7 +146,7 @@ class AsyncImageCache:
     async def aclose(self) -> None:
         """Wait for the running calls, then end the threads and close the cache."""
         if self._limiter is not None:
-            await self._limiter.close()
+            await self._limiter.finish()
         await asyncio.to_thread(self._end_threads)
         if self._opening is not None:
             await asyncio.to_thread(self._close_cache, await self._opening)
@@ -166,15 +170,10 @@ class AsyncImageCache:
         entries = await self._run(self._writers, lambda cache: cache.store_many(stores))
         return dict(zip(stores, entries, strict=True))
 
-    async def _read(self, call: Callable[[ImageCache], T]) -> T:
-        return await self._limited(lambda: self._run(self._readers, call))
-
-    async def _limited(self, call: Callable[[], Awaitable[T]]) -> T:
-        return await (call() if self._limiter is None else self._limiter.run(call))
-
     async def _run(self, threads: ThreadPoolExecutor, call: Callable[[ImageCache], T]) -> T:
-        cache = await self._opened()
-        return await asyncio.get_running_loop().run_in_executor(threads, call, cache)
+        if self._cache is None:
+            self._cache = await self._opened()
+        return await asyncio.get_running_loop().run_in_executor(threads, call, self._cache)
 
     async def _opened(self) -> ImageCache:
         if self._opening is None:
@@ -188,3 +187,7 @@ class AsyncImageCache:
 
 def _look_up(cache: ImageCache, keys: list[str], bucket: str | None) -> dict[str, Entry]:
     return cache.catalog.lookup_many(keys, bucket)
+
+
+async def _unlimited(call: Callable[[], Awaitable[T]]) -> T:
+    return await call()

@@ -2,19 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from scrapy import Request
 from scrapy.http import Response
 
-from imgcache_scrapy.core.batcher import Batcher
+from imgcache_scrapy.core.concurrency import Batcher
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import REFUSALS, NotFoundError
-from imgcache_scrapy.plugin.key_locks import KeyLocks
+from imgcache_scrapy.plugin import meta
 from imgcache_scrapy.plugin.memory import MemoryBudget
 from imgcache_scrapy.plugin.outcome import Outcome, refused
-from imgcache_scrapy.plugin.reservation import Reservation
+from imgcache_scrapy.plugin.reservation import KeyLocks, Reservation
 from imgcache_scrapy.plugin.responses import cached_response, is_from_cache
 from imgcache_scrapy.plugin.session import Session
 
@@ -40,9 +41,6 @@ class Flow:
         self.session = session
         self._locks = KeyLocks()
         self._budget = MemoryBudget()
-        self._lookups: Batcher[str, Entry] = Batcher(
-            self._lookup_many, max_batch=_MAX_LOOKUPS, max_calls=_LOOKUP_CALLS
-        )
 
     @classmethod
     def of(cls, crawler: "Crawler") -> "Flow":
@@ -137,8 +135,10 @@ class Flow:
             return Outcome.stored(response, stored.entry, is_spooled=stored.is_spooled)
         return Outcome.not_stored(response)
 
-    async def _lookup_many(self, keys: list[str]) -> dict[str, Entry]:
-        return await self.session.resilient_client.lookup_many(keys)
+    @cached_property
+    def _lookups(self) -> Batcher[str, Entry]:
+        look_up = self.session.resilient_client.lookup_many
+        return Batcher(look_up, max_batch=_MAX_LOOKUPS, max_calls=_LOOKUP_CALLS)
 
     @contextmanager
     def _tolerating(self, *answers: type[Exception]) -> Iterator[None]:
@@ -152,6 +152,13 @@ class Flow:
         except Exception as error:
             if self.session.settings.strict and not isinstance(error, answers):
                 raise
+
+
+def bypasses_cache(request: Request) -> bool:
+    """Return whether the cache must stay out of this request."""
+    is_whole = request.method == "GET" and b"Range" not in request.headers
+    is_forbidden = bool(request.meta.get(meta.DONT_CACHE)) or request.meta.get(meta.CACHE) is False
+    return not is_whole or is_forbidden
 
 
 _flows: WeakKeyDictionary["Crawler", Flow] = WeakKeyDictionary()

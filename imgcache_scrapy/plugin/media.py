@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from itemadapter import ItemAdapter
@@ -16,19 +17,17 @@ from scrapy.utils.misc import arg_to_iter
 from twisted.python.failure import Failure
 from w3lib.url import parse_data_uri
 
+from imgcache_scrapy.core.concurrency import SingleFlight
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import ConfigurationError, InvalidRequestError
 from imgcache_scrapy.core.urls import cache_key, data_key
 from imgcache_scrapy.plugin import meta
-from imgcache_scrapy.plugin.flow import Flow
+from imgcache_scrapy.plugin.flow import Flow, bypasses_cache
 from imgcache_scrapy.plugin.item_requests import BadUrlRequest, item_request, item_url
 from imgcache_scrapy.plugin.log import SpiderLogger
-from imgcache_scrapy.plugin.memory import never_wait
 from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome
-from imgcache_scrapy.plugin.reservation import Reservation
-from imgcache_scrapy.plugin.responses import bypasses_cache
+from imgcache_scrapy.plugin.reservation import Reservation, never_wait
 from imgcache_scrapy.plugin.session import require_asyncio
-from imgcache_scrapy.plugin.single_flight import SingleFlight
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
@@ -125,22 +124,20 @@ class CachedMediaPipeline(MediaPipeline):
             ImageFailed: there is no image to give.
         """
 
-    def problem_with(self, request: Request) -> ImageFailed | None:
-        """Return why a request is not to be made; None if it is."""
-        return (
-            ImageFailed("bad_url", request.reason) if isinstance(request, BadUrlRequest) else None
-        )
-
     def _job(
         self, request: Request, item: Any
     ) -> tuple[str, Callable[[], Coroutine[Any, Any, FileInfo | ImageFailed]]]:
         """Return the key of the image that a request is for, and the function that gets it."""
-        problem = self.problem_with(request)
+        problem = None
+        if isinstance(request, BadUrlRequest):
+            problem = ImageFailed("bad_url", request.reason)
+        elif self.must_store and request.method != "GET":
+            problem = ImageFailed("not_get", "only what a GET request gives can be cached")
         try:
             key = self._key(request)
         except InvalidRequestError as error:
             key, problem = request.url, ImageFailed("bad_url", str(error))
-        return key, lambda: self._result_of(key, problem, request, item)
+        return key, partial(self._result_of, key, problem, request, item)
 
     async def _result_of(
         self, key: str, problem: ImageFailed | None, request: Request, item: Any

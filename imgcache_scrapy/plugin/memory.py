@@ -2,28 +2,12 @@
 
 import asyncio
 from collections import OrderedDict, deque
-from contextvars import ContextVar
 from typing import Self
 
 # Media downloads bypass CONCURRENT_REQUESTS, so bodies would pile up behind the stores.
 MAX_IMAGES = 64
 MAX_BYTES = 64 * 2**20
 _FIRST_ESTIMATE = 2**20
-
-_never_waits: ContextVar[bool] = ContextVar("imgcache_never_waits", default=False)
-
-
-def never_wait() -> None:
-    """Let this task, and the tasks that it starts, wait for no slot and no key lock from now on.
-
-    For code that holds a slot and may ask for further images: it would wait for itself.
-    """
-    _never_waits.set(True)
-
-
-def never_waits() -> bool:
-    """Return whether the current task called `never_wait`."""
-    return _never_waits.get()
 
 
 class MemoryBudget:
@@ -41,15 +25,16 @@ class MemoryBudget:
         self._queue: OrderedDict[Slot, asyncio.Future[None]] = OrderedDict()
         self._last_sizes: deque[int] = deque([_FIRST_ESTIMATE], maxlen=max_images)
 
-    async def acquire(self, size: int | None = None) -> "Slot":
+    async def acquire(self, size: int | None = None, *, waits: bool = True) -> "Slot":
         """Wait for a slot for one image.
 
         Args:
             size: its bytes; None if not known: then it is taken to be as large as the largest
                 of the last images.
+            waits: False to take the slot at once, even if the budget is used up.
         """
         slot = Slot(self, max(self._last_sizes) if size is None else size)
-        if never_waits() or (not self._queue and self._has_space(slot.expected)):
+        if not waits or (not self._queue and self._has_space(slot.expected)):
             self._used[slot] = slot.expected
             return slot
         turn = self._queue[slot] = asyncio.get_running_loop().create_future()

@@ -14,11 +14,11 @@ from imgcache_scrapy.core.errors import ConfigurationError, ImgCacheError, Inval
 from imgcache_scrapy.core.formats import has_image_suffix
 from imgcache_scrapy.core.urls import cache_key
 from imgcache_scrapy.plugin import meta
-from imgcache_scrapy.plugin.flow import Flow
+from imgcache_scrapy.plugin.flow import Flow, bypasses_cache
 from imgcache_scrapy.plugin.log import SpiderLogger
 from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome
 from imgcache_scrapy.plugin.reservation import Reservation
-from imgcache_scrapy.plugin.responses import bypasses_cache, is_from_cache
+from imgcache_scrapy.plugin.responses import is_from_cache
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler

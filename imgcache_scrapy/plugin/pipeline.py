@@ -58,12 +58,6 @@ class ImgCachePipeline(CachedMediaPipeline):
         }
         return with_entry(result, entry)
 
-    def problem_with(self, request: Request) -> ImageFailed | None:
-        """Return why a request is not to be made: there is no other place than the cache."""
-        if request.method != "GET":
-            return ImageFailed("not_get", "only what a GET request gives can be cached")
-        return super().problem_with(request)
-
     def item_completed(
         self, results: list[FileInfoOrError], item: Any, info: MediaPipeline.SpiderInfo
     ) -> Any:

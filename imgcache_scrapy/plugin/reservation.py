@@ -1,20 +1,44 @@
-"""Reservation: what one image holds from its lookup until its bytes are gone."""
+"""Reservation: the lock and the memory of one image, from its lookup until its bytes are gone."""
 
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, suppress
+from contextvars import ContextVar
 from typing import Self
-from weakref import finalize
+from weakref import WeakValueDictionary, finalize
 
-from imgcache_scrapy.plugin.key_locks import KeyLocks
-from imgcache_scrapy.plugin.memory import MemoryBudget, Slot, never_waits
+from imgcache_scrapy.plugin.memory import MemoryBudget, Slot
+
+_never_waits: ContextVar[bool] = ContextVar("imgcache_never_waits", default=False)
+
+
+def never_wait() -> None:
+    """Let this task, and the tasks that it starts, wait for no reservation from now on.
+
+    For code that holds a slot and may ask for further images: it would wait for itself.
+    """
+    _never_waits.set(True)
+
+
+class KeyLocks:
+    """One lock per cache key; a lock is forgotten when nobody holds it or waits for it.
+
+    It is held from the lookup to the end of the store: the next holder finds the image.
+    """
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def lock(self, key: str) -> asyncio.Lock:
+        """Return the lock of a key."""
+        return self._locks.setdefault(key, asyncio.Lock())
 
 
 class Reservation:
     """The lock of an image's key, and a slot of the memory budget.
 
     The lock comes first. Code that holds a slot must not wait for another image: see
-    `memory.never_wait`.
+    `never_wait`.
 
     Args:
         locks: the locks of the crawl's keys.
@@ -37,7 +61,7 @@ class Reservation:
 
     async def acquire_lock(self, key: str) -> None:
         """Wait until no other image of the crawl has this key."""
-        if not never_waits():
+        if not _never_waits.get():
             lock = self._locks.lock(key)
             await lock.acquire()
             self._lock.callback(lock.release)
@@ -55,7 +79,9 @@ class Reservation:
         if self._slot is None:
             if self._beside_slot is not None:
                 self._stack.enter_context(self._beside_slot())
-            self._slot = self._stack.enter_context(await self._budget.acquire(size))
+            self._slot = self._stack.enter_context(
+                await self._budget.acquire(size, waits=not _never_waits.get())
+            )
 
     def resize(self, size: int) -> None:
         """Correct the size of the slot: the body has this many bytes."""

@@ -34,13 +34,6 @@ def is_from_cache(response: Response) -> bool:
     return "imgcache" in response.flags
 
 
-def bypasses_cache(request: Request) -> bool:
-    """Return whether the cache must stay out of this request."""
-    is_whole = request.method == "GET" and b"Range" not in request.headers
-    is_forbidden = bool(request.meta.get(meta.DONT_CACHE)) or request.meta.get(meta.CACHE) is False
-    return not is_whole or is_forbidden
-
-
 def refusal_of(response: Response) -> Reason | None:
     """Say why this response's body must not be kept as an image; None where it may."""
     if "dataloss" in response.flags or "partial" in response.flags:

@@ -91,7 +91,7 @@ class Session:
         """The client with the circuit breaker and the spool, for the crawl's images."""
         settings = self.settings
         return ResilientClient(
-            self.client,
+            self.client.transport,
             None if settings.strict else Path(settings.spool_dir).absolute(),
             bucket=settings.bucket,
             count=self.tally.inc,

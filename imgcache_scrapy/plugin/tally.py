@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from weakref import ref
 
 from imgcache_scrapy.plugin.outcome import Fate, Outcome
-from imgcache_scrapy.plugin.recent_keys import RecentKeys
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
@@ -75,6 +74,33 @@ class Tally:
         )
         reasons = ", ".join(f"{reason} {n}" for reason, n in self._reasons.most_common())
         return f"{line}; without image: {reasons}" if reasons else line
+
+
+class RecentKeys:
+    """Remembers the keys that were seen last: at least `minimum`, at most twice as many.
+
+    Args:
+        minimum: how many keys are remembered at least.
+    """
+
+    def __init__(self, *, minimum: int) -> None:
+        self._minimum = minimum
+        self._recent: set[int] = set()
+        self._older: set[int] = set()
+
+    def add(self, key: str) -> bool:
+        """Remember a key.
+
+        Returns:
+            Whether it is new, as far as is remembered.
+        """
+        digest = hash(key)
+        if digest in self._recent or digest in self._older:
+            return False
+        if len(self._recent) >= self._minimum:
+            self._recent, self._older = set(), self._recent
+        self._recent.add(digest)
+        return True
 
 
 def _megabytes(count: int) -> str:

@@ -30,7 +30,7 @@ class Crawl:
         self.counted = []
         self.logged = []
         self.cache = ResilientClient(
-            self.client, spool, bucket="", count=self.counted.append, log=self._log
+            self.client.transport, spool, bucket="", count=self.counted.append, log=self._log
         )
 
     async def fail(self):

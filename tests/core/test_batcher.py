@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from imgcache_scrapy.core.batcher import Batcher
+from imgcache_scrapy.core.concurrency import Batcher
 from tests.support.tasks import settled
 
 

@@ -5,8 +5,8 @@ from functools import partial
 
 import pytest
 
+from imgcache_scrapy.core.concurrency import Limiter
 from imgcache_scrapy.core.errors import UnavailableError
-from imgcache_scrapy.core.limiter import Limiter
 from tests.support.tasks import settled
 
 
@@ -45,6 +45,6 @@ async def test_finishing_waits_for_the_calls_under_way():
 
     tasks = [asyncio.create_task(limiter.run(call)) for _ in range(5)]
     await asyncio.sleep(0)
-    await limiter.close()
+    await limiter.finish()
     assert len(ended) == 5
     await asyncio.gather(*tasks)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgcache_scrapy.plugin.memory import MemoryBudget, never_wait
+from imgcache_scrapy.plugin.memory import MemoryBudget
 from tests.support.tasks import settled
 
 
@@ -46,12 +46,7 @@ async def test_who_enters_at_once_finds_no_budget_full():
     """Who holds a place must not wait for another; what it brings counts all the same."""
     budget = MemoryBudget(max_images=1, max_bytes=10)
     first = await budget.acquire(10)
-
-    async def acquired_by_a_holder():
-        never_wait()
-        return await budget.acquire(10)
-
-    second = await asyncio.create_task(acquired_by_a_holder())
+    second = await budget.acquire(10, waits=False)
     waiting = asyncio.create_task(budget.acquire(1))
     first.release()
     await settled()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from imgcache_scrapy.plugin.single_flight import SingleFlight
+from imgcache_scrapy.core.concurrency import SingleFlight
 from tests.support.tasks import settled
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgcache_scrapy.plugin.recent_keys import RecentKeys
+from imgcache_scrapy.plugin.tally import RecentKeys
 
 
 @given(keys=st.lists(st.integers(0, 30).map(str), max_size=200))

@@ -1,0 +1,186 @@
+"""How concurrent calls are batched, done once, and limited: Batcher, SingleFlight, Limiter."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping
+from functools import partial
+from itertools import chain, islice
+from typing import Any, Generic, TypeVar
+
+from imgcache_scrapy.core.errors import ImgCacheError, UnavailableError
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+T = TypeVar("T")
+Question = TypeVar("Question", bound=Hashable)
+Reply = TypeVar("Reply")
+
+logger = logging.getLogger(__name__)
+
+# Resume at most this many waiters per loop iteration: resuming all of them at once blocks the loop.
+_RESUMED_TOGETHER = 8
+
+
+class Batcher(Generic[Question, Reply]):
+    """Collects questions while a call is running, and sends them together in the next call.
+
+    There is no timer: while no call is running, a question is sent at once. A question that is
+    asked again while a call with the same question is running waits for the next call, because
+    the reply may have changed.
+
+    Args:
+        call: answers a list of questions; a question that is missing in its result has no reply.
+        max_batch: maximum number of questions in one call.
+        max_calls: maximum number of calls that run at the same time.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[list[Question]], Awaitable[Mapping[Question, Reply]]],
+        *,
+        max_batch: int,
+        max_calls: int = 1,
+    ) -> None:
+        self._call = call
+        self._max_batch = max_batch
+        self._max_calls = max_calls
+        self._waiting: dict[Question, list[asyncio.Future[Reply | None]]] = {}
+        self._running = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def ask(self, question: Question) -> Reply | None:
+        """Ask one question.
+
+        Returns:
+            The reply, None if there is none.
+
+        Raises:
+            Exception: what the call raised, for every question in it.
+        """
+        reply: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(question, []).append(reply)
+        if self._running < self._max_calls:
+            self._running += 1
+            task = asyncio.create_task(self._run())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return await reply
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                questions = list(islice(self._waiting, self._max_batch))
+                await self._answer({each: self._waiting.pop(each) for each in questions})
+        finally:
+            # Not when the task is done: a question asked in between must start the next call.
+            self._running -= 1
+
+    async def _answer(self, waiting: dict[Question, list["asyncio.Future[Reply | None]"]]) -> None:
+        try:
+            found = await self._call(list(waiting))
+        except Exception as error:
+            for reply in chain.from_iterable(waiting.values()):
+                if not reply.done():  # The caller may have been cancelled.
+                    reply.set_exception(error)
+        else:
+            for number, (question, replies) in enumerate(waiting.items(), 1):
+                for reply in replies:
+                    if not reply.done():
+                        reply.set_result(found.get(question))
+                if number % _RESUMED_TOGETHER == 0:
+                    await asyncio.sleep(0)
+
+
+class SingleFlight(Generic[K, V]):
+    """Runs one task per key; callers that come later, or meanwhile, get its result.
+
+    Args:
+        max_results: how many results are remembered, those used last.
+    """
+
+    def __init__(self, *, max_results: int) -> None:
+        self._max_results = max_results
+        self._results: OrderedDict[K, V] = OrderedDict()
+        self._running: dict[K, asyncio.Task[V]] = {}
+
+    async def do_all(
+        self, jobs: Iterable[tuple[K, Callable[[], Coroutine[Any, Any, V]]]]
+    ) -> list[V]:
+        """Return the results of jobs, and start those that were not done yet at the same time.
+
+        Args:
+            jobs: the key of each job, and the function that does it, in a task of its own. It
+                should return its failures: what it raises is raised here, and not remembered.
+        """
+        found: list[V | asyncio.Task[V]] = []
+        for key, start in jobs:
+            if key in self._results:
+                self._results.move_to_end(key)
+                found.append(self._results[key])
+            else:
+                found.append(self._running.get(key) or self._start(key, start))
+        if running := [each for each in found if isinstance(each, asyncio.Task)]:
+            await asyncio.wait(running)
+        return [each.result() if isinstance(each, asyncio.Task) else each for each in found]
+
+    def _start(self, key: K, start: Callable[[], Coroutine[Any, Any, V]]) -> "asyncio.Task[V]":
+        task = self._running[key] = asyncio.create_task(start())
+        task.add_done_callback(partial(self._end, key))
+        return task
+
+    def _end(self, key: K, task: "asyncio.Task[V]") -> None:
+        del self._running[key]
+        if task.cancelled() or task.exception() is not None:
+            return
+        self._results[key] = task.result()
+        if len(self._results) > self._max_results:
+            self._results.popitem(last=False)
+
+
+class Limiter:
+    """Bounds the number of calls to a cache that run at the same time, and the time of each.
+
+    Args:
+        max_calls: maximum number of running calls; further calls wait, without a time limit.
+        timeout: seconds for one call, counted from its start; None for no limit.
+    """
+
+    def __init__(self, max_calls: int, timeout: float | None) -> None:
+        self._max_calls = max_calls
+        self._timeout = timeout
+        self._slots = asyncio.Semaphore(max_calls)
+        self._is_closed = False
+
+    async def run(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Run a call as soon as there is a free slot.
+
+        Raises:
+            UnavailableError: it took longer than the timeout, failed in a way that the cache does
+                not know, or the limiter is closed.
+        """
+        if self._is_closed:
+            raise UnavailableError("the client is closed")
+        async with self._slots:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    return await call()
+            except ImgCacheError:
+                raise
+            except TimeoutError as error:
+                raise UnavailableError(
+                    f"the cache gave no answer within {self._timeout} s"
+                ) from error
+            except Exception as error:
+                logger.exception("The cache failed: %s", type(error).__name__)
+                raise UnavailableError("the cache failed; its log says why") from error
+
+    def close(self) -> None:
+        """Take no further call."""
+        self._is_closed = True
+
+    async def finish(self) -> None:
+        """Close, and wait for the calls that were taken."""
+        self.close()
+        for _ in range(self._max_calls):
+            await self._slots.acquire()
