@@ -4,6 +4,7 @@ import gc
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path as FilePath
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Header, Path, Query, Request, Response
@@ -93,9 +94,13 @@ def create_app(cache: ImageCache, *, token: str | None = None, owns_cache: bool 
 
 
 def app_from_environment() -> FastAPI:
-    """Make the app of a service process: its cache is where the environment says."""
+    """Make the app of a service process: its cache is where the environment says.
+
+    `IMGCACHE_FOLDER` names the folder of the cache, `./imgcache` by default.
+    """
     token = os.environ.get("IMGCACHE_TOKEN")
-    app = create_app(ImageCache.in_folder(DEFAULT_FOLDER), token=token, owns_cache=True)
+    folder = FilePath(os.environ.get("IMGCACHE_FOLDER") or DEFAULT_FOLDER)
+    app = create_app(ImageCache.in_folder(folder), token=token, owns_cache=True)
     # What was loaded so far stays, and the collector need not walk through it now and then: some
     # 50 ms each time, in which nobody is answered.
     gc.collect()

@@ -1,0 +1,49 @@
+"""`imgcache stats` and `imgcache get`: a look into a cache without a crawl."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from imgcache_scrapy.cli.location import CacheArgument, open_client, use_cache
+from imgcache_scrapy.cli.output import print_table
+from imgcache_scrapy.core.entry import is_content_hash
+from imgcache_scrapy.core.errors import ConfigurationError, NotFoundError
+
+
+def stats(cache: CacheArgument = None) -> None:
+    """Count what a cache holds."""
+    location = use_cache(cache)
+    with open_client(location) as client:
+        counts = client.stats()
+    table = Table("what", "how many", title=f"Image cache {location.address}")
+    table.columns[1].justify = "right"
+    for name, count in counts.items():
+        table.add_row(name, f"{count:,}")
+    print_table(table)
+
+
+def get(
+    url_or_hash: Annotated[str, typer.Argument(help="An image's URL or its content hash.")],
+    cache: CacheArgument = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The file to write; else standard output.")
+    ] = None,
+) -> None:
+    """Write an image's bytes, exactly as they were stored."""
+    with open_client(use_cache(cache)) as client:
+        if is_content_hash(url_or_hash):
+            data = client.get_bytes(url_or_hash)
+        else:
+            entry = client.lookup(url_or_hash)
+            if entry is None:
+                raise NotFoundError(f"no image is known under {url_or_hash}")
+            data = client.get_bytes(entry["content_hash"], bucket=entry.get("bucket"))
+    if output is not None:
+        output.write_bytes(data)
+    elif sys.stdout.isatty():
+        raise ConfigurationError("an image is not text for a terminal: give -o FILE")
+    else:
+        sys.stdout.buffer.write(data)

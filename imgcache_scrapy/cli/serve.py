@@ -1,0 +1,108 @@
+"""`imgcache serve`: a cache as a service for many crawlers."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from imgcache_scrapy.cli.location import DEFAULT_CACHE, Location, announce, find_cache
+from imgcache_scrapy.client.embedded import folder_of
+from imgcache_scrapy.core.entry import checked_token
+from imgcache_scrapy.core.errors import ConfigurationError
+
+# As the `server` extra names them, but for uvloop, which only makes the service faster.
+_LIBRARIES = (
+    "fastapi",
+    "httptools",
+    "prometheus_client",
+    "python_multipart",
+    "starlette",
+    "uvicorn",
+)
+
+
+def serve(
+    cache: Annotated[
+        str | None,
+        typer.Argument(
+            help="The folder of the cache. Default: the folder that IMGCACHE_URL names, "
+            "else that of the Scrapy project here, else ./imgcache.",
+        ),
+    ] = None,
+    *,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8010,
+    database: Annotated[
+        str | None,
+        typer.Option(envvar="IMGCACHE_DATABASE_URL", help="Default: SQLite in the folder."),
+    ] = None,
+    blobs: Annotated[
+        str | None,
+        typer.Option(envvar="IMGCACHE_BLOBS_URL", help="Default: files in the folder."),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="IMGCACHE_TOKEN",
+            help="What clients must bear; in the environment nobody else sees it.",
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="How many processes answer.", min=1)] = 1,
+) -> None:
+    """Serve a cache to many crawlers."""
+    _check_libraries()
+    import uvicorn  # noqa: PLC0415 - only this command needs it
+
+    from imgcache_scrapy.engine.cache import ImageCache  # noqa: PLC0415
+
+    # The workers are processes of their own, and read all this from here.
+    os.environ["IMGCACHE_DATABASE_URL"] = database or ""
+    os.environ["IMGCACHE_BLOBS_URL"] = blobs or ""
+    location = Location(DEFAULT_CACHE) if database and blobs else _cache_to_serve(cache)
+    folder = _folder_of(location)
+    os.environ["IMGCACHE_FOLDER"] = str(folder)
+    os.environ["IMGCACHE_TOKEN"] = checked_token(token) or location.token or ""
+    announce("Cache", location)
+    ImageCache.in_folder(folder).close()
+    with TemporaryDirectory(prefix="imgcache-metrics-") as metrics:
+        if workers > 1:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
+        uvicorn.run(
+            "imgcache_scrapy.server.app:app_from_environment",
+            factory=True,
+            http="imgcache_scrapy.server.protocol:ImpatientProtocol",
+            host=host,
+            port=port,
+            workers=workers,
+            access_log=False,
+            server_header=False,
+        )
+
+
+def _check_libraries() -> None:
+    missing = [name for name in _LIBRARIES if find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(
+            "the libraries of the service are not installed: pip install 'imgcache-scrapy[server]' "
+            f"(missing: {', '.join(missing)})"
+        )
+
+
+def _cache_to_serve(named: str | None) -> Location:
+    variable = os.environ.get("IMGCACHE_URL")
+    if variable and folder_of(variable) is None:
+        # It says where clients find a service, not what the service serves.
+        variable = os.environ["IMGCACHE_URL"] = ""
+    return find_cache(named or variable or None)
+
+
+def _folder_of(location: Location) -> Path:
+    folder = location.folder
+    if folder is not None:
+        return folder
+    raise ConfigurationError(
+        f"{location} is a service already: name the folder to serve, such as ./{DEFAULT_CACHE}"
+    )
