@@ -22,6 +22,7 @@ DEFAULT_CACHE = "imgcache"
 CacheArgument = Annotated[
     str | None,
     typer.Argument(
+        metavar="CACHE",
         envvar="IMGCACHE_URL",
         help="http(s)://host:port of a service, or the folder of an embedded cache. "
         "Default: the cache of the Scrapy project here, else ./imgcache.",

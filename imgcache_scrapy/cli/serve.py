@@ -28,6 +28,7 @@ def serve(
     cache: Annotated[
         str | None,
         typer.Argument(
+            metavar="CACHE",
             help="The folder of the cache. Default: the folder that IMGCACHE_URL names, "
             "else that of the Scrapy project here, else ./imgcache.",
         ),

@@ -1,0 +1,103 @@
+"""`imgcache get` and `imgcache stats`."""
+
+import os
+import pty
+import shutil
+
+import pytest
+
+from imgcache_scrapy import ImgCacheClient
+from imgcache_scrapy.core.entry import content_hash_of
+from tests.support.commands import assert_failed
+
+URL = "http://h.example/a b.png"
+
+
+def test_get_writes_the_bytes_to_standard_output(run, cache, photos):
+    """By URL, in another spelling, or by hash: exactly the bytes, and nothing else."""
+    for name in ("http://h.example/a%20b.png", content_hash_of(photos["cat.png"])):
+        done = run("get", name, cache)
+        assert (done.returncode, done.stderr) == (0, f"Cache: {cache}\n".encode())
+        assert done.stdout == photos["cat.png"]
+
+
+def test_get_finds_a_url_in_any_bucket(run, cache, photos):
+    """A URL is looked up in all buckets, and its bytes are read from the right one."""
+    done = run("get", "http://h.example/in-bucket", cache)
+    assert done.stdout == photos["sunset.jpg"]
+
+
+def test_get_writes_a_file(run, cache, photos, tmp_path):
+    """With -o the bytes go there, and standard output stays empty."""
+    done = run("get", URL, "-o", "cat.png", cache)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert (tmp_path / "cat.png").read_bytes() == photos["cat.png"]
+
+
+def test_get_asks_a_service(run, shared_service, photos):
+    """The cache may be a service, named as an argument or in the environment."""
+    url, data = "http://cli.example/get", photos["dandelion.jpg"]
+    with ImgCacheClient(shared_service.url) as client:
+        client.store(url, data, "me")
+    assert run("get", url, shared_service.url).stdout == data
+    assert run("get", url, env={"IMGCACHE_URL": shared_service.url}).stdout == data
+
+
+def test_get_of_an_unknown_image_fails(run, cache, tmp_path):
+    """An unknown URL or hash is told by its name, and no file is made."""
+    assert_failed(run("get", "http://h.example/other", cache), "http://h.example/other")
+    assert_failed(run("get", "0" * 64, "-o", "file", cache), "0" * 64)
+    assert not (tmp_path / "file").exists()
+
+
+def test_get_where_there_is_no_cache_fails_and_makes_none(run, tmp_path):
+    """A wrong folder is told, not created."""
+    assert_failed(run("get", URL), "no cache", "imgcache")
+    assert_failed(run("get", URL, "wrong"), "no cache", "wrong")
+    assert_failed(run("stats", "wrong"), "no cache", "wrong")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_get_refuses_a_terminal(run, cache):
+    """A picture would garble the screen: the message names the option."""
+    ours, its = pty.openpty()
+    try:
+        assert_failed(run("get", URL, cache, stdout=its), "-o")
+        os.set_blocking(ours, False)
+        with pytest.raises(BlockingIOError):
+            os.read(ours, 1)
+    finally:
+        os.close(ours)
+        os.close(its)
+
+
+def test_get_to_a_place_that_cannot_be_fails(run, cache, tmp_path):
+    """What the system says about the output file is the sentence."""
+    assert_failed(run("get", URL, "-o", tmp_path / "no" / "such" / "folder", cache), "folder")
+
+
+def test_get_of_damaged_bytes_fails(run, cache, photos, tmp_path):
+    """Bytes that rotted are not handed out, and no file is made."""
+    shutil.copytree(cache, tmp_path / "imgcache")
+    name = content_hash_of(photos["cat.png"])
+    (tmp_path / "imgcache" / "blobs" / name[:2] / name[2:]).write_bytes(b"rotten")
+    assert_failed(run("get", URL, "-o", "file"), "damaged")
+    assert not (tmp_path / "file").exists()
+
+
+def test_stats_count_a_folder(run, cache, photos):
+    """A table tells the images, captures and bytes of a cache."""
+    done = run("stats", cache)
+    text = done.stdout.decode()
+    assert (done.returncode, done.stderr) == (0, f"Cache: {cache}\n".encode())
+    size = len(photos["cat.png"]) + len(photos["sunset.jpg"])
+    for what, count in {"images": 2, "captures": 2, "bytes": size, "damaged": 0}.items():
+        (line,) = [line for line in text.splitlines() if what in line]
+        assert f"{count:,}" in line
+
+
+def test_stats_count_a_service(run, shared_service):
+    """The same table comes from a service."""
+    done = run("stats", shared_service.url)
+    assert done.returncode == 0
+    assert b"captures" in done.stdout

@@ -1,0 +1,40 @@
+"""Records of a spool, and spools that hold some."""
+
+import asyncio
+from datetime import UTC, datetime
+
+from imgcache_scrapy.client.record import Record
+from imgcache_scrapy.client.spool import replay
+
+FETCHED = datetime(2026, 3, 4, 5, 6, 7, 89, UTC)
+
+
+def record_of(number, **changes):
+    """Make a record of an image of its own."""
+    data = b"GIF89a" + str(number).encode()
+    return Record(f"http://h.example/{number}.gif", "", "me", FETCHED, data)._replace(**changes)
+
+
+def filled(spool, count, **changes):
+    """Put records into a spool, and return them."""
+    records = [record_of(number, **changes) for number in range(count)]
+    for record in records:
+        spool.put(record)
+    return records
+
+
+def kept(spool):
+    """Read all that waits."""
+    return [waiting.record for waiting in spool.listed() if waiting.reason is None]
+
+
+def replayed(spool, name, error=None):
+    """Replay one record to a store that may fail; return the outcome and what was stored."""
+    stored = []
+
+    async def store(record):
+        stored.append(record)
+        if error is not None:
+            raise error
+
+    return asyncio.run(replay(spool, name, store)), stored
