@@ -1,13 +1,15 @@
 """`imgcache serve`."""
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
-from imgcache_scrapy import ImgCacheClient
-from tests.support.commands import assert_failed
+from imgcache_scrapy import ImgCacheClient, UnauthorizedError
+from tests.support.commands import assert_failed, clean_environment
 
 URL = "http://h.example/a b.png"
 
@@ -101,3 +103,91 @@ def test_serve_on_a_port_that_is_taken_fails(run, shared_service):
     assert done.returncode != 0
     assert str(shared_service.port) in done.stderr.decode()
     assert b"Traceback" not in done.stderr
+
+
+# Which cache is served
+
+
+def in_project(service, settings=""):
+    """Put a service's working folder into a Scrapy project."""
+    (service.home / "scrapy.cfg").write_text("[settings]\ndefault = shop\n")
+    (service.home / "shop.py").write_text(settings)
+
+
+def captures_in(address, **options):
+    """Return how many captures a cache has."""
+    with ImgCacheClient(str(address), **options) as client:
+        return client.stats()["captures"]
+
+
+def test_serve_in_a_project_serves_the_cache_of_its_crawls(stopped_service):
+    """What a crawl stored is there, and a worker process knows the folder, too."""
+    service = stopped_service
+    in_project(service)
+    folder = service.home / ".scrapy" / "imgcache"
+    with ImgCacheClient(str(folder)) as client:
+        client.store(URL, b"bytes", "me")
+    service.options = ("--workers", "2")
+    service.start()
+    assert captures_in(service.url) == 1
+    assert f"Cache: {folder} (of the Scrapy project {service.home})" in service.log
+    assert not service.folder.exists()
+
+
+def test_serve_in_a_project_wants_the_token_of_its_crawls(stopped_service):
+    """A token in the settings opens the service; without it there is no answer."""
+    service = stopped_service
+    in_project(service, "IMGCACHE_TOKEN = 'secret'\n")
+    service.start()
+    assert captures_in(service.url, token="secret") == 0
+    with pytest.raises(UnauthorizedError):
+        captures_in(service.url)
+    assert "secret" not in service.log
+
+
+def test_serve_in_a_project_with_a_service_says_so(stopped_service, run):
+    """It makes no other cache in silence: the sentence says what to name."""
+    service = stopped_service
+    in_project(service, f"IMGCACHE_URL = {service.url!r}\n")
+    done = run("serve", "--port", "0", cwd=service.home)
+    assert_failed(done, service.url, str(service.home), "name the folder")
+    service.options = ("named",)
+    service.start()
+    assert captures_in(service.url) == 0
+    assert (service.home / "named" / "catalog.sqlite3").exists()
+
+
+def test_serve_takes_a_folder_from_the_environment_but_no_address(stopped_service, tmp_path):
+    """An IMGCACHE_URL that leads clients to the service does not keep it from starting."""
+    service = stopped_service
+    service.environment = {"IMGCACHE_URL": service.url}
+    service.start()
+    assert f"Cache: {service.folder}\n" in service.log
+    service.stop()
+    service.environment = {"IMGCACHE_URL": str(tmp_path / "other")}
+    service.start()
+    assert captures_in(service.url) == 0
+    assert (tmp_path / "other" / "catalog.sqlite3").exists()
+
+
+def test_serve_of_a_service_is_refused(run):
+    """An address that is named by hand is no folder."""
+    assert_failed(run("serve", "http://127.0.0.1:9"), "http://127.0.0.1:9", "folder")
+
+
+def test_serve_says_what_to_install(tmp_path):
+    """Without the libraries of the `server` extra it is one sentence, with the command."""
+    script = (
+        "import sys; sys.modules |= dict.fromkeys(['fastapi', 'uvicorn'])\n"
+        "from imgcache_scrapy.cli.main import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "serve"],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert_failed(done, "pip install 'imgcache-scrapy[server]'", "fastapi, uvicorn")
+    assert list(tmp_path.iterdir()) == []

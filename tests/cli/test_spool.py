@@ -105,6 +105,17 @@ def test_list_shows_what_waits_and_what_was_refused(spool):
     assert out.count("waiting") == out.count("more than the cache takes") == 1
 
 
+def test_list_cuts_nothing_in_a_file(spool):
+    """A long URL and a long reason are in one line, which has no end of blanks."""
+    url, reason = "http://h.example/" + "x" * 3000, "no " * 1000 + "end"
+    spool.put(record_of(1, url=url))
+    replayed(spool, spool.names()[0], TooLargeError(reason))
+    _, out, _ = ended(command("list", "--folder", spool.folder))
+    (line,) = [line for line in out.splitlines() if url in line]
+    assert reason in line
+    assert max(map(len, out.splitlines())) < len(url + reason) + 100
+
+
 def test_list_of_no_spool_is_empty(tmp_path):
     """And makes none."""
     assert ended(command("list", "--folder", tmp_path / "none"))[0] == 0

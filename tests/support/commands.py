@@ -10,10 +10,9 @@ IMGCACHE = str(Path(sys.executable).with_name("imgcache"))
 
 def run_imgcache(folder, *words, env=None, **options):
     """Run `imgcache …` in a folder, without our settings in the environment."""
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    options = {"cwd": folder, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     return subprocess.run(
         [IMGCACHE, *map(str, words)],
-        cwd=folder,
         env={**clean_environment(), **(env or {})},
         stdin=subprocess.DEVNULL,
         check=False,
