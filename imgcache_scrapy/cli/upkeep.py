@@ -13,10 +13,10 @@ from imgcache_scrapy.cli.location import CacheArgument, use_cache
 from imgcache_scrapy.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from imgcache_scrapy.engine.blobs.files import Found
-    from imgcache_scrapy.engine.upkeep import Upkeep
+    from imgcache_scrapy.engine.upkeep import Upkeep, Verdict
 
 _WRONG = ("missing", "truncated", "altered", "orphaned")
 _FOUND = (*_WRONG, "healed", "removed")
@@ -35,14 +35,11 @@ def verify(
     found: dict[str, list[str]] = {what: [] for what in _FOUND}
     with closing(_opened(cache)) as upkeep:
         images = upkeep.totals()["images"]
+        verdicts: Iterable[Verdict] = upkeep.examine()
         screen = Console(stderr=True)
-        for verdict in track(
-            upkeep.examine(),
-            "Reading images",
-            images,
-            console=screen,
-            disable=not screen.is_terminal,
-        ):
+        if screen.is_terminal:
+            verdicts = track(verdicts, "Reading images", images, console=screen)
+        for verdict in verdicts:
             if verdict.state != "sound":
                 found[verdict.state].append(verdict.content_hash)
         for orphan in _removable(upkeep) if repair else upkeep.orphans():

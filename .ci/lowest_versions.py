@@ -1,0 +1,23 @@
+"""Print constraints for pip: the lowest version of each library that pyproject.toml names.
+
+    pip install -e ".[dev]" -c <(python .ci/lowest_versions.py)
+
+The tools of the `dev` extra are left out: they are no part of what users install.
+"""
+
+import tomllib
+from pathlib import Path
+
+PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
+
+
+def main() -> None:
+    """Print a line for each library of the base and of the extras for users."""
+    project = tomllib.loads(PYPROJECT.read_text())["project"]
+    extras = project["optional-dependencies"]
+    for requirement in [*project["dependencies"], *extras["server"], *extras["postgres"]]:
+        name, _, version = requirement.partition(";")[0].strip().partition(">=")
+        print(f"{name.partition('[')[0]}=={version}")
+
+
+main()
