@@ -2,20 +2,16 @@
 
 import os
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
 
+from imgcache_scrapy.client.address import folder_of
 from imgcache_scrapy.client.client import ImgCacheClient
-from imgcache_scrapy.client.embedded import folder_of
 from imgcache_scrapy.client.spool import SPOOL_FOLDER
 from imgcache_scrapy.core.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from imgcache_scrapy.plugin.settings import Settings
 
 DEFAULT_CACHE = "imgcache"
 
@@ -83,7 +79,10 @@ def find_cache(named: str | None) -> Location:
     project = project_folder()
     if project is None:
         return Location(DEFAULT_CACHE, token=token)
-    settings = _settings_of(project)
+    # Not at the top: only commands inside of a project need Scrapy.
+    from imgcache_scrapy.plugin.project import read_project_settings  # noqa: PLC0415
+
+    settings = read_project_settings(project)
     return Location(settings.url, project, token or settings.token, settings.bucket)
 
 
@@ -117,9 +116,11 @@ def use_spool(named: Path | None) -> Path:
     if project is None:
         folder = (named or SPOOL_FOLDER).absolute()
         announce("Spool", folder)
-    else:
-        folder = Path(_settings_of(project).spool_dir).absolute()
-        announce("Spool", f"{folder} (of the Scrapy project {project})")
+        return folder
+    from imgcache_scrapy.plugin.project import read_project_settings  # noqa: PLC0415
+
+    folder = Path(read_project_settings(project).spool_dir).absolute()
+    announce("Spool", f"{folder} (of the Scrapy project {project})")
     return folder
 
 
@@ -137,14 +138,6 @@ def project_folder() -> Path | None:
     """Return the closest folder upward with a `scrapy.cfg`, None where there is none."""
     here = Path.cwd()
     return next((each for each in (here, *here.parents) if (each / "scrapy.cfg").exists()), None)
-
-
-@cache
-def _settings_of(project: Path) -> "Settings":
-    # Not at the top: only commands inside of a project need Scrapy.
-    from imgcache_scrapy.plugin.project import read_project_settings  # noqa: PLC0415
-
-    return read_project_settings(project)
 
 
 def _without_secrets(address: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from imgcache_scrapy.cli.location import DEFAULT_CACHE, Location, announce, find_cache
-from imgcache_scrapy.client.embedded import folder_of
+from imgcache_scrapy.client.address import folder_of
 from imgcache_scrapy.core.entry import checked_token
 from imgcache_scrapy.core.errors import ConfigurationError
 

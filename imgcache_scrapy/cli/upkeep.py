@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from imgcache_scrapy.engine.blobs.files import Found
+    from imgcache_scrapy.engine.cache import ImageCache
     from imgcache_scrapy.engine.upkeep import Upkeep, Verdict
 
 _WRONG = ("missing", "truncated", "altered", "orphaned")
@@ -33,8 +34,9 @@ def verify(
     crash left and that no image owns.
     """
     found: dict[str, list[str]] = {what: [] for what in _FOUND}
-    with closing(_opened(cache)) as upkeep:
-        images = upkeep.totals()["images"]
+    with closing(_opened(cache)) as image_cache:
+        upkeep = _upkeep(image_cache)
+        images = image_cache.catalog.stats()["images"]
         verdicts: Iterable[Verdict] = upkeep.examine()
         screen = Console(stderr=True)
         if screen.is_terminal:
@@ -65,7 +67,8 @@ def gc(
 ) -> None:
     """Remove what crashes left and no image owns, while crawls go on."""
     sizes = []
-    with closing(_opened(cache)) as upkeep:
+    with closing(_opened(cache)) as image_cache:
+        upkeep = _upkeep(image_cache)
         for orphan in _removable(upkeep, timedelta(minutes=older_than)):
             if upkeep.remove(orphan):
                 sizes.append(orphan.size)
@@ -73,7 +76,7 @@ def gc(
     typer.echo(f"{len(sizes)} files, {sum(sizes):,} bytes removed")
 
 
-def _opened(cache: str | None) -> "Upkeep":
+def _opened(cache: str | None) -> "ImageCache":
     location = use_cache(cache)
     folder = location.folder
     if folder is None:
@@ -81,15 +84,21 @@ def _opened(cache: str | None) -> "Upkeep":
             f"{location} is a service: run this where its catalog and its blobs are, "
             "with the name of its folder"
         )
+    from imgcache_scrapy.engine.cache import ImageCache  # noqa: PLC0415 - only for these commands
+
+    return ImageCache.in_folder(folder)
+
+
+def _upkeep(cache: "ImageCache") -> "Upkeep":
     from imgcache_scrapy.engine.upkeep import Upkeep  # noqa: PLC0415 - only for these commands
 
-    return Upkeep.in_folder(folder)
+    return Upkeep(cache)
 
 
 def _removable(upkeep: "Upkeep", *older_than: timedelta) -> "Iterator[Found]":
     """Find the orphans; refuse where no image is known: the catalog may be another cache's."""
     orphans = upkeep.orphans(*older_than)
-    if not upkeep.totals()["images"] and next(orphans, None):
+    if not upkeep.cache.catalog.stats()["images"] and next(orphans, None):
         raise ConfigurationError(
             "nothing is removed, because the catalog knows no image at all: is it the right one? "
             "If it is, remove the blobs by hand"

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 
 from scrapy.utils.project import get_project_settings
@@ -10,10 +11,11 @@ from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.plugin.settings import Settings
 
 
+@cache
 def read_project_settings(folder: Path) -> Settings:
     """Read what a project's crawls know of the cache, as a crawl from the current folder does.
 
-    What the settings module prints goes to standard error.
+    They are read once. What the settings module prints goes to standard error.
 
     Args:
         folder: the folder with the project's `scrapy.cfg`, which the messages name.
