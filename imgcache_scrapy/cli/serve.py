@@ -10,7 +10,7 @@ import typer
 
 from imgcache_scrapy.cli.location import DEFAULT_CACHE, Location, announce, find_cache
 from imgcache_scrapy.client.address import folder_of
-from imgcache_scrapy.core.entry import checked_token
+from imgcache_scrapy.core.checks import checked_token
 from imgcache_scrapy.core.errors import ConfigurationError
 
 # As the `server` extra names them, but for uvloop, which only makes the service faster.
@@ -63,10 +63,10 @@ def serve(
     os.environ["IMGCACHE_DATABASE_URL"] = database or ""
     os.environ["IMGCACHE_BLOBS_URL"] = blobs or ""
     location = Location(DEFAULT_CACHE) if database and blobs else _cache_to_serve(cache)
+    announce("Cache", location)
     folder = _folder_of(location)
     os.environ["IMGCACHE_FOLDER"] = str(folder)
     os.environ["IMGCACHE_TOKEN"] = checked_token(token) or location.token or ""
-    announce("Cache", location)
     ImageCache.in_folder(folder).close()
     with TemporaryDirectory(prefix="imgcache-metrics-") as metrics:
         if workers > 1:

@@ -150,8 +150,9 @@ def test_a_command_that_fails_tells_no_secret(tmp_path, environment, command):
         timeout=60,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("imgcache: ")
-    assert len(done.stderr.splitlines()) == 1
+    used, sentence = done.stderr.splitlines()
+    assert used.startswith("Cache: ")
+    assert sentence.startswith("imgcache: ")
     assert_silent([done.stderr, done.stdout])
 
 
