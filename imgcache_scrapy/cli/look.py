@@ -18,7 +18,7 @@ def stats(cache: CacheArgument = None) -> None:
     location = use_cache(cache)
     with open_client(location) as client:
         counts = client.stats()
-    table = Table("what", "how many", title=f"Image cache {location.address}")
+    table = Table("what", "how many")
     table.columns[1].justify = "right"
     for name, count in counts.items():
         table.add_row(name, f"{count:,}")

@@ -26,7 +26,7 @@ from imgcache_scrapy.core.errors import UnavailableError
 def list_spool(folder: SpoolOption = None) -> None:
     """List the images that wait for the cache, and those that it refused."""
     folder = use_spool(folder)
-    table = Table("url", "bytes", "fetched", "bucket", "state", title=f"Spool {folder}")
+    table = Table("url", "bytes", "fetched", "bucket", "state")
     table.columns[1].justify = "right"
     for waiting in Spool(folder).listed():
         record, state = waiting.record, waiting.reason or "waiting"
