@@ -57,7 +57,7 @@ async def _replayed(location: Location, folder: Path) -> int:
 
     async with AsyncImgCacheClient(location.address, token=location.token) as client:
         resilient = ResilientClient(
-            client, folder, count=lambda name: counts.update([name]), log=log
+            client.transport, folder, count=lambda name: counts.update([name]), log=log
         )
         await resilient.aclose()
     return counts["replayed"]

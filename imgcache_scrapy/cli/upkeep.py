@@ -1,7 +1,7 @@
 """`imgcache verify` and `imgcache gc`: examine a cache, and remove what no image owns."""
 
 import json
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from imgcache_scrapy.engine.blobs.files import Found
-    from imgcache_scrapy.engine.cache import ImageCache
     from imgcache_scrapy.engine.upkeep import Upkeep, Verdict
 
 _WRONG = ("missing", "truncated", "altered", "orphaned")
@@ -34,9 +33,8 @@ def verify(
     crash left and that no image owns.
     """
     found: dict[str, list[str]] = {what: [] for what in _FOUND}
-    with closing(_opened(cache)) as image_cache:
-        upkeep = _upkeep(image_cache)
-        images = image_cache.catalog.stats()["images"]
+    with _opened(cache) as upkeep:
+        images = upkeep.cache.catalog.stats()["images"]
         verdicts: Iterable[Verdict] = upkeep.examine()
         screen = Console(stderr=True)
         if screen.is_terminal:
@@ -67,8 +65,7 @@ def gc(
 ) -> None:
     """Remove what crashes left and no image owns, while crawls go on."""
     sizes = []
-    with closing(_opened(cache)) as image_cache:
-        upkeep = _upkeep(image_cache)
+    with _opened(cache) as upkeep:
         for orphan in _removable(upkeep, timedelta(minutes=older_than)):
             if upkeep.remove(orphan):
                 sizes.append(orphan.size)
@@ -76,7 +73,8 @@ def gc(
     typer.echo(f"{len(sizes)} files, {sum(sizes):,} bytes removed")
 
 
-def _opened(cache: str | None) -> "ImageCache":
+@contextmanager
+def _opened(cache: str | None) -> "Iterator[Upkeep]":
     location = use_cache(cache)
     folder = location.folder
     if folder is None:
@@ -84,15 +82,12 @@ def _opened(cache: str | None) -> "ImageCache":
             f"{location} is a service: run this where its catalog and its blobs are, "
             "with the name of its folder"
         )
-    from imgcache_scrapy.engine.cache import ImageCache  # noqa: PLC0415 - only for these commands
+    # Imported here, since only these commands need an engine.
+    from imgcache_scrapy.engine.cache import ImageCache  # noqa: PLC0415
+    from imgcache_scrapy.engine.upkeep import Upkeep  # noqa: PLC0415
 
-    return ImageCache.in_folder(folder)
-
-
-def _upkeep(cache: "ImageCache") -> "Upkeep":
-    from imgcache_scrapy.engine.upkeep import Upkeep  # noqa: PLC0415 - only for these commands
-
-    return Upkeep(cache)
+    with closing(ImageCache.in_folder(folder)) as image_cache:
+        yield Upkeep(image_cache)
 
 
 def _removable(upkeep: "Upkeep", *older_than: timedelta) -> "Iterator[Found]":
