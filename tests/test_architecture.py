@@ -16,7 +16,7 @@ SOURCES = {path.relative_to(PACKAGE): path.read_text() for path in PACKAGE.rglob
 # What each part may import: other parts, then libraries.
 MAY_IMPORT = {
     "core": {"w3lib"},
-    "engine": {"core", "sqlalchemy", "obstore", "PIL", "numpy"},
+    "engine": {"core", "typing_extensions", "sqlalchemy", "obstore", "PIL", "numpy"},
     "client": {"core", "engine", "httpx"},
     "server": {
         *(

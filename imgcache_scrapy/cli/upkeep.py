@@ -15,7 +15,7 @@ from imgcache_scrapy.core.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from imgcache_scrapy.engine.blobs.files import Found
+    from imgcache_scrapy.engine.blobs.store import Found
     from imgcache_scrapy.engine.upkeep import Upkeep, Verdict
 
 _WRONG = ("missing", "truncated", "altered", "orphaned")

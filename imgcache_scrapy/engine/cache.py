@@ -19,7 +19,7 @@ from imgcache_scrapy.core.errors import (
 from imgcache_scrapy.core.formats import sniff
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 from imgcache_scrapy.core.urls import filename_of
-from imgcache_scrapy.engine.blobs.files import open_blobs
+from imgcache_scrapy.engine.blobs.opening import open_blobs
 from imgcache_scrapy.engine.catalog.calls import database_call
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.rows import Capture, Image

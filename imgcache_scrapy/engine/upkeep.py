@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Literal, NamedTuple
 
 from imgcache_scrapy.core.entry import content_hash_of
-from imgcache_scrapy.engine.blobs.files import Found
+from imgcache_scrapy.engine.blobs.store import Found
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.calls import database_call
 

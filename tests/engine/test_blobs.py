@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import UnavailableError
-from imgcache_scrapy.engine.blobs.files import open_blobs
+from imgcache_scrapy.engine.blobs.opening import open_blobs
 
 DATA = b"the bytes of an image"
 HASH = content_hash_of(DATA)

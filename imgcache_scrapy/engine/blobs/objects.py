@@ -1,4 +1,4 @@
-"""Images' bytes in an object store, through obstore."""
+"""The blobs in an object store, through obstore."""
 
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,96 +9,97 @@ from typing import TYPE_CHECKING
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
+from typing_extensions import override
 
 from imgcache_scrapy.core.entry import blob_key
 from imgcache_scrapy.core.errors import ConfigurationError, UnavailableError
-from imgcache_scrapy.engine.blobs.files import Found
+from imgcache_scrapy.engine.blobs.store import BlobStore, Found
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
-# So many objects are asked for at a time.
+# Maximum number of requests at a time.
 _CALLS = 8
-# By itself the library waits for up to 180 s.
+# The library's own default is 180 s.
 _DEADLINE = timedelta(seconds=8)
 _CLIENT: "ClientConfig" = {
     "connect_timeout": timedelta(seconds=2),
     "timeout": _DEADLINE,
-    "allow_http": True,  # whoever names such an endpoint means it
+    "allow_http": True,  # such an endpoint is only used where the user named it
 }
 _RETRY: "RetryConfig" = {"max_retries": 2, "retry_timeout": _DEADLINE / 2}
 
 
-class ObjectBlobs:
-    """As `FileBlobs`, in an object store.
+class ObjectBlobs(BlobStore):
+    """A blob store in an object store.
 
     Args:
         url: any that obstore knows.
 
     Raises:
-        ConfigurationError: it knows no such URL.
+        ConfigurationError: obstore does not know such a URL.
     """
 
     def __init__(self, url: str) -> None:
         try:
             self._store = from_url(url, client_options=_CLIENT, retry_config=_RETRY)
         except (BaseError, ValueError) as error:
-            # Not what the library says, which quotes the URL and the password in it.
+            # Without the library's message, which quotes the URL and the password in it.
             raise ConfigurationError(
                 "the blobs URL must be file:///folder, s3://bucket/prefix or another that obstore"
                 " knows, with its options in the environment"
             ) from error
         self._threads = ThreadPoolExecutor(_CALLS, "imgcache-objects")
 
+    @override
     def put(self, content_hash: str, data: bytes) -> None:
-        """As `FileBlobs.put`."""
         with _failures():
-            # Overwriting is harmless, and far faster than to create only what is not there.
+            # Overwriting is harmless, and far faster than a put that only creates.
             obstore.put(self._store, blob_key(content_hash), data, use_multipart=False)
 
+    @override
     def put_many(self, blobs: Mapping[str, bytes]) -> None:
-        """As `FileBlobs.put_many`."""
         list(self._threads.map(self.put, blobs.keys(), blobs.values()))
 
+    @override
     def get(self, content_hash: str) -> bytes | None:
-        """As `FileBlobs.get`."""
         with _failures():
             try:
                 return obstore.get(self._store, blob_key(content_hash)).bytes().to_bytes()
             except FileNotFoundError:
                 return None
 
+    @override
     def sizes(self, content_hashes: Collection[str]) -> dict[str, int | None]:
-        """As `FileBlobs.sizes`."""
         sizes = self._threads.map(self._size, content_hashes)
         return dict(zip(content_hashes, sizes, strict=True))
 
+    @override
     def delete(self, content_hash: str) -> None:
-        """As `FileBlobs.delete`."""
         self.discard(blob_key(content_hash))
 
+    @override
     def discard(self, key: str) -> None:
-        """As `FileBlobs.discard`."""
         with _failures():
             try:
                 obstore.delete(self._store, key)
             except FileNotFoundError:
                 return
 
+    @override
     def scan(self) -> Iterator[Found]:
-        """As `FileBlobs.scan`."""
         with _failures():
             for page in obstore.list(self._store):
                 for each in page:
                     yield Found(each["path"], each["size"], each["last_modified"].timestamp())
 
+    @override
     def check(self) -> None:
-        """As `FileBlobs.check`."""
         with _failures():
             next(iter(obstore.list(self._store, chunk_size=1)), None)
 
+    @override
     def close(self) -> None:
-        """As `FileBlobs.close`."""
         self._threads.shutdown()
 
     def _size(self, content_hash: str) -> int | None:
@@ -114,6 +115,6 @@ def _failures() -> Iterator[None]:
     try:
         yield
     except (BaseError, OSError) as error:
-        # Not all that the library says: it quotes the address, and an answer that names the key.
+        # Only a part of the library's message, which quotes the address and the access key.
         reason = str(error).splitlines()[0].rsplit(" - ", 1)[-1].split("<", 1)[0]
         raise UnavailableError(f"the image storage failed: {reason}") from error
