@@ -107,6 +107,7 @@ def test_times_are_kept_to_the_microsecond(time):
     assert entry["lookup_time"] == time.astimezone(UTC).isoformat()
 
 
+@settings(deadline=None)
 @given(
     observed=st.lists(
         st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.integers(0, 3)), max_size=8

@@ -10,19 +10,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.engine.catalog import dialects, url_index
 from imgcache_scrapy.engine.catalog.calls import database_call
 from imgcache_scrapy.engine.catalog.rows import Image, digest, entry_of
+from imgcache_scrapy.engine.catalog.schema import check_unchanged, open_schema
 from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT, band_candidates
-from imgcache_scrapy.engine.catalog.tables import SCHEMA, newest_first
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import image as _image
-from imgcache_scrapy.engine.catalog.tables import metadata as _metadata
-from imgcache_scrapy.engine.catalog.tables import schema as _schema
+from imgcache_scrapy.engine.catalog.tables import newest_first
 from imgcache_scrapy.engine.catalog.writing import Writing
 
-_SCHEMA_LOCK = ["0" * 64]
 # So many rows are fetched at a time.
 _MANY = 1000
 
@@ -79,34 +76,33 @@ class Catalog:
 
     Args:
         database_url: where the tables are, as SQLAlchemy writes it; an empty database gets them.
+        upgrade: whether a catalog of an older version is upgraded, or else refused.
 
     Raises:
-        ConfigurationError: the database was written by a newer version.
+        ConfigurationError: the database was written by a newer version, or by an older one where
+            `upgrade` is False.
     """
 
-    def __init__(self, database_url: str | sa.URL) -> None:
+    def __init__(self, database_url: str | sa.URL, *, upgrade: bool = True) -> None:
         self._engine = dialects.create_engine(database_url)
         self._writers = dialects.queue_of_writers(self._engine)
-        with self._engine.begin() as connection:
-            dialects.lock(connection, _SCHEMA_LOCK)
-            _metadata.create_all(connection)
-            found = connection.scalar(sa.select(_schema.c.number))
-            if found is None:
-                connection.execute(_schema.insert().values(number=SCHEMA))
-            url_index.make(connection)
-        if found is not None and found > SCHEMA:
+        try:
+            open_schema(self._engine, upgrade=upgrade)
+        except BaseException:
             self.close()
-            raise ConfigurationError(
-                f"the catalog has schema {found}, this imgcache-scrapy knows {SCHEMA}: upgrade it"
-            )
+            raise
 
     @contextmanager
     def exclusive(self, content_hashes: Collection[str]) -> Iterator[Writing]:
         """Open a transaction in which nobody else puts or unlinks the blobs of these images.
 
         It is committed, and durable, when the block ends; an exception rolls it back.
+
+        Raises:
+            UnavailableError: a newer version has upgraded the catalog meanwhile.
         """
         with self._writers, self._engine.begin() as connection:
+            check_unchanged(connection)
             dialects.lock(connection, content_hashes)
             yield Writing(connection, content_hashes)
 

@@ -87,6 +87,20 @@ def lock(connection: Connection, content_hashes: Iterable[str]) -> None:
         connection.execute(_lock_all, {"numbers": numbers})
 
 
+def lock_schema(connection: Connection) -> None:
+    """Keep others from changing the schema until the transaction ends; in SQLite nobody can."""
+    lock(connection, ["0" * 64])
+
+
+def wait_for_writers(connection: Connection, table: sa.Table) -> None:
+    """Wait until no transaction that has read this table is open, and let no other one read it.
+
+    Every write transaction reads the table of the schema's number first.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"LOCK TABLE {table.name} IN ACCESS EXCLUSIVE MODE")
+
+
 _lock_all = sa.text(
     "SELECT count(pg_advisory_xact_lock(number))"
     " FROM unnest(CAST(:numbers AS bigint[])) AS each(number)"

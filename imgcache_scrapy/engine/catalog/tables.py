@@ -1,11 +1,14 @@
-"""The tables of the catalog, one schema for SQLite and PostgreSQL."""
+"""The tables of the catalog, one schema for SQLite and PostgreSQL.
+
+The database gets them from the migrations; a test compares both.
+"""
 
 import sqlalchemy as sa
 
 from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT
 
 SCHEMA = 1
-"""The number of this schema, stored in the database; a higher one is a newer version's."""
+"""The number of this schema, stored in the database; a newer version has a higher one."""
 
 metadata = sa.MetaData()
 schema = sa.Table("imgcache_schema", metadata, sa.Column("number", sa.Integer, nullable=False))

@@ -36,9 +36,22 @@ _SAMPLE = """
         number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n < ?1)
     SELECT url FROM number, ends JOIN capture ON id = low + (high - low) * n / ?1
 """
+_IS_MADE = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'capture_url')"
+# Where the extension is missing there is nothing to make.
+_IS_MADE_POSTGRESQL = """
+    SELECT to_regclass('ix_capture_url') IS NOT NULL
+        OR NOT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'pg_trgm')
+"""
 _MAKE_POSTGRESQL = """
     CREATE INDEX IF NOT EXISTS ix_capture_url ON capture USING gin (url gin_trgm_ops)
 """
+
+
+def is_made(connection: Connection) -> bool:
+    """Return whether `make` has nothing to do."""
+    is_sqlite = connection.dialect.name == "sqlite"
+    query = _IS_MADE if is_sqlite else _IS_MADE_POSTGRESQL
+    return bool(connection.exec_driver_sql(query).scalar())
 
 
 def make(connection: Connection) -> None:
