@@ -9,12 +9,12 @@ import typer
 from imgcache_scrapy.cli.look import get, stats
 from imgcache_scrapy.cli.serve import serve
 from imgcache_scrapy.cli.spool import list_spool, replay_spool
-from imgcache_scrapy.cli.upkeep import gc, verify
+from imgcache_scrapy.cli.upkeep import gc, upgrade, verify
 from imgcache_scrapy.core.errors import ImgCacheError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 spool = typer.Typer(help="The images that a cache did not take yet.", no_args_is_help=True)
-for command in (serve, stats, get, verify, gc):
+for command in (serve, stats, get, verify, gc, upgrade):
     app.command()(command)
 app.add_typer(spool, name="spool")
 spool.command("list")(list_spool)

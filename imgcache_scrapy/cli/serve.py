@@ -52,6 +52,9 @@ def serve(
         ),
     ] = None,
     workers: Annotated[int, typer.Option(help="How many processes answer.", min=1)] = 1,
+    upgrade: Annotated[
+        bool, typer.Option("--upgrade", help="Upgrade the catalog of an older version first.")
+    ] = False,
 ) -> None:
     """Serve a cache to many crawlers."""
     _check_libraries()
@@ -67,7 +70,7 @@ def serve(
     folder = _folder_of(location)
     os.environ["IMGCACHE_FOLDER"] = str(folder)
     os.environ["IMGCACHE_TOKEN"] = checked_token(token) or location.token or ""
-    ImageCache.in_folder(folder).close()
+    ImageCache.in_folder(folder, upgrade=upgrade).close()
     with TemporaryDirectory(prefix="imgcache-metrics-") as metrics:
         if workers > 1:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics

@@ -1,4 +1,4 @@
-"""`imgcache verify` and `imgcache gc`: examine a cache, and remove what no image owns."""
+"""`imgcache verify`, `gc` and `upgrade`: what a cache needs now and then."""
 
 import json
 from contextlib import closing, contextmanager
@@ -71,6 +71,12 @@ def gc(
                 sizes.append(orphan.size)
                 typer.echo(orphan.key)
     typer.echo(f"{len(sizes)} files, {sum(sizes):,} bytes removed")
+
+
+def upgrade(cache: CacheArgument = None) -> None:
+    """Upgrade the catalog of an older version; harmless when repeated."""
+    with _opened(cache):
+        typer.echo("the catalog has the schema of this version")
 
 
 @contextmanager

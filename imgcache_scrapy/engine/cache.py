@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from imgcache_scrapy.engine.catalog.calls import database_call
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.rows import Capture, Image
 from imgcache_scrapy.engine.decoding.decoder import Decoders, Facts
+from imgcache_scrapy.engine.pairing import pair
 
 # Where `imgcache serve` keeps its cache when told nothing else.
 DEFAULT_FOLDER = Path("imgcache")
@@ -75,31 +77,39 @@ class ImageCache:
     Args:
         database_url: where the catalog is, as SQLAlchemy writes it.
         blobs_url: where the bytes are, `file:///folder` or what obstore knows.
+        upgrade: whether a catalog of an older version is upgraded, or else refused.
 
     Attributes:
         catalog: the tables; questions that need no bytes are its methods.
         blobs: the bytes.
 
     Raises:
-        ConfigurationError: the catalog is of a newer version.
+        ConfigurationError: the catalog is of a newer version, or of an older one where `upgrade`
+            is False, or the blobs are those of another catalog.
         UnavailableError: the catalog or the blobs cannot be reached; from every method.
     """
 
-    def __init__(self, database_url: str | URL, blobs_url: str) -> None:
-        self.catalog = database_call(Catalog)(database_url)
-        self.blobs = open_blobs(blobs_url)
+    def __init__(self, database_url: str | URL, blobs_url: str, *, upgrade: bool = True) -> None:
+        with ExitStack() as opened:
+            self.catalog = database_call(Catalog)(database_url, upgrade=upgrade)
+            opened.callback(self.catalog.close)
+            self.blobs = open_blobs(blobs_url)
+            opened.callback(self.blobs.close)
+            database_call(pair)(self.catalog, self.blobs)
+            opened.pop_all()
         self._decoders = Decoders()
 
     @classmethod
-    def in_folder(cls, folder: Path) -> Self:
+    def in_folder(cls, folder: Path, *, upgrade: bool = True) -> Self:
         """Open the cache in a folder, created when missing.
 
         Args:
             folder: holds `catalog.sqlite3` and `blobs/`; the environment's
                 `IMGCACHE_DATABASE_URL` and `IMGCACHE_BLOBS_URL` replace either half.
+            upgrade: whether a catalog of an older version is upgraded, or else refused.
 
         Raises:
-            ConfigurationError: the catalog is of a newer version.
+            ConfigurationError: as the class says.
             UnavailableError: it cannot be opened.
         """
         database_url = os.environ.get("IMGCACHE_DATABASE_URL")
@@ -110,6 +120,7 @@ class ImageCache:
             return cls(
                 database_url or URL.create("sqlite", database=str(folder / "catalog.sqlite3")),
                 blobs_url or (folder / "blobs").absolute().as_uri(),
+                upgrade=upgrade,
             )
         except OSError as error:
             raise UnavailableError(f"the cache in {folder} cannot be opened: {error}") from error

@@ -100,7 +100,7 @@ def app_from_environment() -> FastAPI:
     """
     token = os.environ.get("IMGCACHE_TOKEN")
     folder = FilePath(os.environ.get("IMGCACHE_FOLDER") or DEFAULT_FOLDER)
-    app = create_app(ImageCache.in_folder(folder), token=token, owns_cache=True)
+    app = create_app(ImageCache.in_folder(folder, upgrade=False), token=token, owns_cache=True)
     # What was loaded so far stays, and the collector need not walk through it now and then: some
     # 50 ms each time, in which nobody is answered.
     gc.collect()

@@ -163,7 +163,8 @@ def new_folder(parent: str, captures: int) -> Path:
     folder = Path(tempfile.mkdtemp(dir=parent))
     if captures:
         (folder / "cache").mkdir()
-        fill(f"sqlite:///{folder / 'cache' / 'catalog.sqlite3'}", captures)
+        cache = folder / "cache"
+        fill(f"sqlite:///{cache / 'catalog.sqlite3'}", (cache / "blobs").as_uri(), captures)
     return folder
 
 

@@ -45,14 +45,15 @@ def measure(
     Returns:
         Question to road to median and 99th percentile, in milliseconds.
     """
-    fill(database_url, captures)
+    blobs_url = (folder / "blobs").as_uri()
+    fill(database_url, blobs_url, captures)
     asked = questions(captures, count)
     found: dict[str, Times] = {kind: {} for kind in asked}
-    cache = ImageCache(database_url, (folder / "blobs").as_uri())
+    cache = ImageCache(database_url, blobs_url)
     for kind, texts in asked.items():
         found[kind]["engine"] = percentiles(_timed(_call(cache, kind), texts))
     cache.close()
-    options = ["--database", database_url, "--blobs", (folder / "blobs").as_uri()]
+    options = ["--database", database_url, "--blobs", blobs_url]
     with service(folder, *options) as (url, _):
         port = int(url.rpartition(":")[2])
         for kind, texts in asked.items():

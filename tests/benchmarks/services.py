@@ -13,8 +13,8 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from imgcache_scrapy.core.entry import content_hash_of
-from imgcache_scrapy.engine.catalog import dialects, tables
-from imgcache_scrapy.engine.catalog.catalog import Catalog
+from imgcache_scrapy.engine.cache import ImageCache
+from imgcache_scrapy.engine.catalog import dialects, tables, url_index
 from imgcache_scrapy.engine.catalog.rows import Capture, Image
 
 ROOT = Path(__file__).parents[2]
@@ -72,12 +72,12 @@ def cpu_seconds(pid: int) -> float:
     return used + sum(cpu_seconds(int(child)) for child in " ".join(children).split())
 
 
-def fill(database_url: str, captures: int) -> None:
+def fill(database_url: str, blobs_url: str, captures: int) -> None:
     """Make a catalog of so many images of other sites, each with a capture; they have no blobs.
 
     Their URLs are `https://S.example/N.jpg`, S being the last three digits of N.
     """
-    Catalog(database_url).close()
+    ImageCache(database_url, blobs_url).close()
     engine = dialects.create_engine(database_url)
     now = datetime.now(UTC)
     for start in range(0, captures, _FILLED_AT_ONCE):
@@ -91,10 +91,9 @@ def fill(database_url: str, captures: int) -> None:
         with engine.begin() as connection:
             connection.execute(tables.image.insert(), images)
             connection.execute(tables.capture.insert(), seen)
-    if engine.dialect.name == "postgresql":
-        with engine.begin() as connection:
+    with engine.begin() as connection:
+        url_index.make(connection)
+        if engine.dialect.name == "postgresql":
             # As it does by itself, but later.
             connection.exec_driver_sql("ANALYZE")
     engine.dispose()
-    # Indexes what came in beside it.
-    Catalog(database_url).close()

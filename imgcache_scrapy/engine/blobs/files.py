@@ -12,7 +12,7 @@ from typing_extensions import override
 from imgcache_scrapy.core.entry import blob_key
 from imgcache_scrapy.core.errors import UnavailableError
 from imgcache_scrapy.core.files import sync_folder, write_synced
-from imgcache_scrapy.engine.blobs.store import BlobStore, Found
+from imgcache_scrapy.engine.blobs.store import OWNER_KEY, BlobStore, Found
 
 
 class FileBlobs(BlobStore):
@@ -78,9 +78,25 @@ class FileBlobs(BlobStore):
     @override
     def scan(self) -> Iterator[Found]:
         with _failures():
-            yield from _files(self._folder, "")
+            yield from (each for each in _files(self._folder, "") if each.key != OWNER_KEY)
             for folder in filter(Path.is_dir, self._folder.iterdir()):
                 yield from _files(folder, f"{folder.name}/")
+
+    @override
+    def owner(self) -> str | None:
+        with _failures():
+            try:
+                return (self._folder / OWNER_KEY).read_bytes().decode(errors="replace").strip()
+            except FileNotFoundError:
+                return None
+
+    @override
+    def set_owner(self, cache_id: str) -> None:
+        draft = self._folder / f"#{uuid4().hex}"
+        with _failures():
+            write_synced(draft, cache_id.encode())
+            draft.replace(self._folder / OWNER_KEY)
+            sync_folder(self._folder)
 
     @override
     def check(self) -> None:

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from imgcache_scrapy.core.entry import blob_key
 from imgcache_scrapy.core.errors import ConfigurationError, UnavailableError
-from imgcache_scrapy.engine.blobs.store import BlobStore, Found
+from imgcache_scrapy.engine.blobs.store import OWNER_KEY, BlobStore, Found
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -63,11 +63,7 @@ class ObjectBlobs(BlobStore):
 
     @override
     def get(self, content_hash: str) -> bytes | None:
-        with _failures():
-            try:
-                return obstore.get(self._store, blob_key(content_hash)).bytes().to_bytes()
-            except FileNotFoundError:
-                return None
+        return self._read(blob_key(content_hash))
 
     @override
     def sizes(self, content_hashes: Collection[str]) -> dict[str, int | None]:
@@ -91,7 +87,18 @@ class ObjectBlobs(BlobStore):
         with _failures():
             for page in obstore.list(self._store):
                 for each in page:
-                    yield Found(each["path"], each["size"], each["last_modified"].timestamp())
+                    if each["path"] != OWNER_KEY:
+                        yield Found(each["path"], each["size"], each["last_modified"].timestamp())
+
+    @override
+    def owner(self) -> str | None:
+        data = self._read(OWNER_KEY)
+        return None if data is None else data.decode(errors="replace").strip()
+
+    @override
+    def set_owner(self, cache_id: str) -> None:
+        with _failures():
+            obstore.put(self._store, OWNER_KEY, cache_id.encode(), use_multipart=False)
 
     @override
     def check(self) -> None:
@@ -101,6 +108,13 @@ class ObjectBlobs(BlobStore):
     @override
     def close(self) -> None:
         self._threads.shutdown()
+
+    def _read(self, key: str) -> bytes | None:
+        with _failures():
+            try:
+                return obstore.get(self._store, key).bytes().to_bytes()
+            except FileNotFoundError:
+                return None
 
     def _size(self, content_hash: str) -> int | None:
         with _failures():

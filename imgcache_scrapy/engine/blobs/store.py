@@ -5,6 +5,9 @@ from typing import NamedTuple, Protocol
 
 from imgcache_scrapy.core.entry import hash_of_key
 
+OWNER_KEY = "cache_id"
+"""The name of the small file or object that tells whose blobs these are."""
+
 
 class Found(NamedTuple):
     """A file or an object in a blob store.
@@ -53,8 +56,14 @@ class BlobStore(Protocol):
     def scan(self) -> Iterator[Found]:
         """List everything in the store in no order, drafts and foreign files included.
 
-        A file that is added or removed meanwhile may be listed or not.
+        The mark of the owner is left out. A file that comes or goes meanwhile may be listed or not.
         """
+
+    def owner(self) -> str | None:
+        """Return the id of the cache that has marked these blobs as its own, None without one."""
+
+    def set_owner(self, cache_id: str) -> None:
+        """Mark these blobs as those of a cache; the mark is durable when this returns."""
 
     def check(self) -> None:
         """Try the storage; what this raises says that no image could be kept."""

@@ -13,7 +13,7 @@ from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.engine.catalog import dialects, url_index
 from imgcache_scrapy.engine.catalog.calls import database_call
 from imgcache_scrapy.engine.catalog.rows import Image, digest, entry_of
-from imgcache_scrapy.engine.catalog.schema import check_unchanged, open_schema
+from imgcache_scrapy.engine.catalog.schema import check_unchanged, end_adoption, open_schema
 from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT, band_candidates
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import image as _image
@@ -60,7 +60,7 @@ _rows_after = (
 # All of them but the digest, which JSON cannot hold, and what no entry has.
 _LOOKED_UP = [
     column.name for column in _entries.selected_columns
-    if column.name != "url_digest" and not column.name.startswith("band")
+    if column.name not in {"url_digest", "decode_error"} and not column.name.startswith("band")
 ]  # fmt: skip
 _newest = (
     sa.select(dialects.json_rows(*(_entries.selected_columns[name] for name in _LOOKED_UP)))
@@ -78,6 +78,10 @@ class Catalog:
         database_url: where the tables are, as SQLAlchemy writes it; an empty database gets them.
         upgrade: whether a catalog of an older version is upgraded, or else refused.
 
+    Attributes:
+        cache_id: what the blobs of this catalog carry, too.
+        adopts_blobs: whether it takes blobs that carry no id, until `end_adoption`.
+
     Raises:
         ConfigurationError: the database was written by a newer version, or by an older one where
             `upgrade` is False.
@@ -87,10 +91,12 @@ class Catalog:
         self._engine = dialects.create_engine(database_url)
         self._writers = dialects.queue_of_writers(self._engine)
         try:
-            open_schema(self._engine, upgrade=upgrade)
+            identity = open_schema(self._engine, upgrade=upgrade)
         except BaseException:
             self.close()
             raise
+        self.cache_id = identity.cache_id
+        self.adopts_blobs = identity.adopts_blobs
 
     @contextmanager
     def exclusive(self, content_hashes: Collection[str]) -> Iterator[Writing]:
@@ -105,6 +111,13 @@ class Catalog:
             check_unchanged(connection)
             dialects.lock(connection, content_hashes)
             yield Writing(connection, content_hashes)
+
+    @database_call
+    def end_adoption(self) -> None:
+        """Note that the blobs of this catalog carry its id from now on."""
+        with self._writers, self._engine.begin() as connection:
+            end_adoption(connection)
+        self.adopts_blobs = False
 
     @database_call
     def images(self, content_hashes: Iterable[str]) -> dict[str, Image]:

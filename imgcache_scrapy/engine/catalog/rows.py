@@ -21,6 +21,7 @@ class Image(NamedTuple):
         width: pixels as displayed, None where not decoded.
         height: pixels as displayed, None where not decoded.
         perceptual_hash: 16 hex digits, None where not decoded.
+        decode_error: a `DecodeError`, None where decoded or not decoded yet.
     """
 
     content_hash: str
@@ -29,6 +30,7 @@ class Image(NamedTuple):
     width: int | None
     height: int | None
     perceptual_hash: str | None
+    decode_error: str | None = None
 
     def row(self) -> dict[str, Any]:
         """Give the row of the image, sound and with the bands of its perceptual hash."""

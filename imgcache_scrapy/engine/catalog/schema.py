@@ -1,5 +1,7 @@
 """The schema of a catalog: read on opening, made or upgraded where it is not this version's."""
 
+from typing import NamedTuple
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
@@ -8,10 +10,26 @@ from imgcache_scrapy.engine.catalog import dialects, url_index
 from imgcache_scrapy.engine.catalog.tables import SCHEMA
 from imgcache_scrapy.engine.catalog.tables import schema as _schema
 
+_identity = sa.select(_schema.c.number, _schema.c.cache_id, _schema.c.adopts_blobs)
 _number = sa.select(_schema.c.number)
+_adopted = _schema.update().values(adopts_blobs=False)
 
 
-def open_schema(engine: Engine, *, upgrade: bool) -> None:
+class Identity(NamedTuple):
+    """What a catalog says of itself.
+
+    Attributes:
+        number: of its schema.
+        cache_id: 32 hex digits, the same in the blobs of the cache.
+        adopts_blobs: whether it comes from schema 1 and was not opened with its blobs since.
+    """
+
+    number: int
+    cache_id: str
+    adopts_blobs: bool
+
+
+def open_schema(engine: Engine, *, upgrade: bool) -> Identity:
     """Make sure that the catalog has the schema of this version; an empty database gets it.
 
     Args:
@@ -22,8 +40,9 @@ def open_schema(engine: Engine, *, upgrade: bool) -> None:
         ConfigurationError: a newer version wrote the catalog, or an older one where `upgrade` is
             False.
     """
-    if _is_ready(engine):
-        return
+    identity = _ready(engine)
+    if identity is not None:
+        return identity
     with engine.begin() as connection:
         dialects.lock_schema(connection)
         number = _number_of(connection)
@@ -36,7 +55,10 @@ def open_schema(engine: Engine, *, upgrade: bool) -> None:
                 dialects.wait_for_writers(connection, _schema)
             migrations.upgrade(connection, number)
             connection.execute(_schema.update().values(number=SCHEMA))
+            if number is None:
+                connection.execute(_adopted)
         url_index.make(connection)
+        return Identity(*connection.execute(_identity).one())
 
 
 def check_unchanged(connection: Connection) -> None:
@@ -57,14 +79,21 @@ def check_unchanged(connection: Connection) -> None:
         )
 
 
-def _is_ready(engine: Engine) -> bool:
+def end_adoption(connection: Connection) -> None:
+    """Note that the blobs of the catalog carry its id now."""
+    connection.execute(_adopted)
+
+
+def _ready(engine: Engine) -> Identity | None:
+    """Return what the catalog says of itself, None where there is something to do."""
     with dialects.reading(engine) as connection:
         try:
-            number = connection.scalar(_number)
+            identity = Identity(*connection.execute(_identity).one())
         except sa.exc.DBAPIError:
-            # An empty database has no such table. What else may be wrong shows under the lock.
-            return False
-        return number == SCHEMA and url_index.is_made(connection)
+            # An empty database or an old one. What else may be wrong shows under the lock.
+            return None
+        is_ready = identity.number == SCHEMA and url_index.is_made(connection)
+        return identity if is_ready else None
 
 
 def _number_of(connection: Connection) -> int | None:
@@ -82,5 +111,5 @@ def _check(number: int | None, *, upgrade: bool) -> None:
     if number is not None and not upgrade:
         raise ConfigurationError(
             f"the catalog has schema {number}, this imgcache-scrapy needs {SCHEMA}:"
-            " run `imgcache upgrade`"
+            " run `imgcache upgrade`, or `imgcache serve --upgrade`"
         )

@@ -7,11 +7,20 @@ import sqlalchemy as sa
 
 from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT
 
-SCHEMA = 1
+SCHEMA = 2
 """The number of this schema, stored in the database; a newer version has a higher one."""
 
 metadata = sa.MetaData()
-schema = sa.Table("imgcache_schema", metadata, sa.Column("number", sa.Integer, nullable=False))
+# It has one row.
+schema = sa.Table(
+    "imgcache_schema",
+    metadata,
+    sa.Column("number", sa.Integer, nullable=False),
+    # The blobs of the cache have it too.
+    sa.Column("cache_id", sa.String(32)),
+    # True for a catalog of schema 1 that has not been opened with its blobs since.
+    sa.Column("adopts_blobs", sa.Boolean),
+)
 image = sa.Table(
     "image",
     metadata,
@@ -23,6 +32,8 @@ image = sa.Table(
     sa.Column("perceptual_hash", sa.String(16)),
     *(sa.Column(f"band{i}", sa.Integer, index=True) for i in range(BAND_COUNT)),
     sa.Column("damaged", sa.Boolean, nullable=False, default=False),
+    # Why there is no width, a `DecodeError`; neither of both where it is not decoded yet.
+    sa.Column("decode_error", sa.String(16)),
 )
 capture = sa.Table(
     "capture",
