@@ -24,7 +24,8 @@ from imgcache_scrapy.engine.blobs.opening import open_blobs
 from imgcache_scrapy.engine.catalog.calls import database_call
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.rows import Capture, Image
-from imgcache_scrapy.engine.decoding.decoder import Decoders, Facts
+from imgcache_scrapy.engine.decoding.decoder import Decoders
+from imgcache_scrapy.engine.decoding.messages import ImageInfo
 from imgcache_scrapy.engine.pairing import pair
 
 # Where `imgcache serve` keeps its cache when told nothing else.
@@ -142,10 +143,10 @@ class ImageCache:
         blobs = {name: store.data for name, store in zip(hashes, stores, strict=True)}
         images = self.catalog.images(blobs)
         new = {name: data for name, data in blobs.items() if name not in images}
-        facts = self._decoders.facts_of_many(list(new.values()))
+        decoded = self._decoders.decode_many(list(new.values()))
         images |= {
-            name: _examined(name, data, found)
-            for (name, data), found in zip(new.items(), facts, strict=True)
+            name: _examined(name, data, info)
+            for (name, data), info in zip(new.items(), decoded, strict=True)
         }
         # Before the transaction, so that it need not hold others up.
         self.blobs.put_many(new)
@@ -246,10 +247,15 @@ class ImageCache:
         self.blobs.close()
 
 
-def _examined(content_hash: str, data: bytes, facts: Facts) -> Image:
-    text = None if facts.perceptual_hash is None else f"{facts.perceptual_hash:016x}"
+def _examined(content_hash: str, data: bytes, info: ImageInfo) -> Image:
     return Image(
-        content_hash, sniff(data) or UNKNOWN_TYPE, len(data), facts.width, facts.height, text
+        content_hash,
+        sniff(data) or UNKNOWN_TYPE,
+        len(data),
+        info.width,
+        info.height,
+        None if info.perceptual_hash is None else f"{info.perceptual_hash:016x}",
+        info.decode_error,
     )
 
 

@@ -57,7 +57,7 @@ def parts(
 
     return {
         "hash": lambda data, _: content_hash_of(data),
-        "decode, in the child program": lambda data, _: decoder.facts(data),
+        "decode, in the child program": lambda data, _: decoder.decode(data),
         "blob: write, sync, rename, sync": lambda data, url: blobs.put(
             content_hash_of(url.encode()), data
         ),

@@ -1,6 +1,7 @@
 """ImageCache on real files: its rules, and what it keeps of them under damage, crowds and death."""
 
 import random
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager
@@ -31,6 +32,7 @@ from tests.engine.programs import (
     images,
     program,
 )
+from tests.support.bombs import png
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = [
@@ -227,23 +229,37 @@ def test_sizes_are_as_displayed(shared, orientation):
 
 
 @pytest.mark.parametrize(
-    ("data", "content_type"),
+    ("data", "content_type", "error"),
     [
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml"),
-        (random.Random(1).randbytes(999), "application/octet-stream"),
-        (A[:-99], "image/png"),
-        (picture(kind="JPEG")[:200], "image/jpeg"),
-        (b"\0", "application/octet-stream"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml", "format"),
+        (random.Random(1).randbytes(999), "application/octet-stream", "format"),
+        (A[:-99], "image/png", "broken"),
+        (picture(kind="JPEG")[:200], "image/jpeg", "broken"),
+        (b"\0", "application/octet-stream", "format"),
+        (png(10_000, 10_001), "image/png", "too_large"),
     ],
-    ids=["svg", "random", "truncated png", "truncated jpeg", "one byte"],
+    ids=["svg", "random", "truncated png", "truncated jpeg", "one byte", "too large"],
 )
-def test_what_cannot_be_decoded_is_kept_without_its_facts(shared, data, content_type):
+def test_what_cannot_be_decoded_is_kept_with_the_reason(shared, data, content_type, error):
     """It has bytes, a type and URLs like any image; it only has no size and no look-alikes."""
     entry = store(shared, data, url=f"http://a.test/{content_hash_of(data)}")
     assert (entry["width"], entry["height"], entry["perceptual_hash"]) == (None, None, None)
     assert shared.get_image(entry["content_hash"]) == (data, content_type)
     assert found(shared, entry["url"]) == entry["content_hash"]
     assert entry["content_hash"] not in hashes(shared.catalog.similar(ZERO, 64))
+    assert shared.catalog.images([entry["content_hash"]])[entry["content_hash"]][5:] == (
+        None,
+        error,
+    )
+
+
+def test_what_was_not_decoded_yet_has_no_reason(cache, monkeypatch):
+    """Where the decoder cannot start, an image is kept without a size, and nothing blames it."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    entry = store(cache)
+    assert entry["width"] is None
+    assert cache.catalog.images([A_HASH])[A_HASH][3:] == (None, None, None, None)
+    assert cache.get_image(A_HASH)[0] == A
 
 
 def test_no_bytes_are_no_image(cache):

@@ -1,5 +1,6 @@
-"""The child program from its parent's side: limits, deaths, hangs, threads. Linux only."""
+"""The cache's side of decoding: limits, deaths and hangs of the child, threads. Linux only."""
 
+import math
 import os
 import re
 import select
@@ -20,14 +21,13 @@ from threading import Timer, main_thread
 import pytest
 from PIL import Image
 
-from imgcache_scrapy.engine.decoding.child import facts_of
-from imgcache_scrapy.engine.decoding.decoder import (
-    COSTLY,
-    NO_FACTS,
-    PATIENCE,
-    Decoder,
-    Decoders,
-    Facts,
+from imgcache_scrapy.engine.decoding.child import info_of
+from imgcache_scrapy.engine.decoding.decoder import TIME_LIMIT, Decoder, Decoders
+from imgcache_scrapy.engine.decoding.messages import (
+    NOT_DECODED,
+    DecodeError,
+    ImageInfo,
+    undecodable,
 )
 from tests.support.bombs import slow_bmp
 
@@ -92,11 +92,18 @@ def ends(process: int, seconds: float = 5) -> bool:
     return bool(select.select([process], [], [], seconds)[0])
 
 
+def wait_until_asked(decoder: Decoder) -> None:
+    """Return when another thread has begun to send a picture to the child."""
+    while decoder._deadline == math.inf:
+        time.sleep(0.01)
+
+
 def test_one_child_decodes_all(decoder: Decoder) -> None:
-    """Every picture has the facts that decoding it here gives, all from the same child."""
+    """Every picture has the size and hash that decoding it here gives, all by the same child."""
     pids = set()
     for seed in range(5):
-        assert decoder.facts(picture(seed)) == facts_of(picture(seed)) != NO_FACTS
+        assert decoder.decode(picture(seed)) == info_of(picture(seed))
+        assert info_of(picture(seed))[:2] == (64, 64)
         pids.add(child_pid(decoder))
     assert len(pids) == 1
 
@@ -114,78 +121,106 @@ def test_child_finds_the_package(
 ) -> None:
     """The working folder does not matter, as long as this process could import the package."""
     monkeypatch.chdir(tmp_path)
-    assert decoder.facts(picture()) == facts_of(picture())
+    assert decoder.decode(picture()) == info_of(picture())
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture", picture()[:-99], bytes(1_000_000)])
-def test_bad_pictures_leave_the_child_alive(decoder: Decoder, data: bytes) -> None:
-    """What is no picture has no facts, and the same child goes on with the next one."""
-    decoder.facts(picture())
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", DecodeError.FORMAT),
+        (b"no picture", DecodeError.FORMAT),
+        (picture()[:-99], DecodeError.BROKEN),
+        (bytes(1_000_000), DecodeError.FORMAT),
+    ],
+)
+def test_bad_pictures_leave_the_child_alive(
+    decoder: Decoder, data: bytes, error: DecodeError
+) -> None:
+    """What cannot be decoded has a reason, and the same child goes on with the next picture."""
+    decoder.decode(picture())
     pid = child_pid(decoder)
-    assert decoder.facts(data) == NO_FACTS
-    assert decoder.facts(picture()) == facts_of(picture())
+    assert decoder.decode(data) == undecodable(error)
+    assert decoder.decode(picture()) == info_of(picture())
     assert child_pid(decoder) == pid
 
 
 def test_pixel_limit(decoder: Decoder) -> None:
     """Twenty-five million pixels are decoded, one row more is not."""
-    assert decoder.facts(png(5_000, 5_000)) == Facts(5_000, 5_000, 0)
-    assert decoder.facts(png(5_000, 5_001)) == COSTLY
+    assert decoder.decode(png(5_000, 5_000)) == ImageInfo(5_000, 5_000, 0)
+    assert decoder.decode(png(5_000, 5_001)) is None
 
 
 def test_pixel_bomb_is_refused_at_once(decoder: Decoder) -> None:
     """A few bytes that claim gigapixels do not keep the child busy."""
-    decoder.facts(picture())
+    decoder.decode(picture())
     start = time.monotonic()
-    assert decoder.facts(png(2**31 - 1, 2**31 - 1, rows=0)) == COSTLY
+    assert decoder.decode(png(2**31 - 1, 2**31 - 1, rows=0)) is None
     assert time.monotonic() - start < 3
 
 
 def test_memory_limit(decoder: Decoder) -> None:
-    """A picture that needs more memory than the child may have costs its facts, not the child."""
-    assert decoder.facts(webp_canvas(2_000, 2_000))[:2] == (2_000, 2_000)
+    """A picture that needs more memory than the child may have is given up, the child goes on."""
+    assert decoder.decode(webp_canvas(2_000, 2_000))[:2] == (2_000, 2_000)
     pid = child_pid(decoder)
     before = resident(pid)
-    assert decoder.facts(webp_canvas(5_000, 5_000)) == NO_FACTS
-    assert decoder.facts(picture()) == facts_of(picture())
+    assert decoder.decode(webp_canvas(4_200, 4_200)) == undecodable(DecodeError.TOO_MUCH_MEMORY)
+    # Where there is no room for the first half of it, libwebp does not say why it fails.
+    assert decoder.decode(webp_canvas(5_000, 5_000)) == undecodable(DecodeError.BROKEN)
+    assert decoder.decode(picture()) == info_of(picture())
     assert child_pid(decoder) == pid
     assert resident(pid, "VmHWM") - before < 300e6
+
+
+def test_what_no_child_decodes_is_too_large() -> None:
+    """The child for small pictures has no verdict on its size, the one for large ones has."""
+    decoders = Decoders()
+    found = decoders.decode_many([png(3_000, 2_000), png(5_000, 5_001)])
+    assert found == [ImageInfo(3_000, 2_000, 0), undecodable(DecodeError.TOO_LARGE)]
+    decoders.close()
+
+
+def test_what_takes_too_much_processor_time_is_too_slow() -> None:
+    """The system ends the child, however much wall time is left, and the next picture has a new."""
+    decoder = Decoder(time_limit=60)
+    assert decoder.decode(slow_bmp(5_000, 4_900)) == undecodable(DecodeError.TOO_SLOW)
+    assert decoder.decode(picture()) == info_of(picture())
+    decoder.close()
 
 
 def test_small_pictures_do_not_wait_for_large_ones() -> None:
     """While a large picture keeps its child busy, a small one is decoded by another."""
     decoders = Decoders()
-    assert decoders.facts_of_many([png(3_000, 2_000)]) == [Facts(3_000, 2_000, 0)]
+    assert decoders.decode_many([png(3_000, 2_000)]) == [ImageInfo(3_000, 2_000, 0)]
     large = child_pid(decoders._large)
     os.kill(large, signal.SIGSTOP)
     with ThreadPoolExecutor(1) as threads:
-        stuck = threads.submit(decoders.facts_of_many, [png(3_000, 2_000)])
-        assert decoders.facts_of_many([picture()]) == [facts_of(picture())]
+        stuck = threads.submit(decoders.decode_many, [png(3_000, 2_000)])
+        assert decoders.decode_many([picture()]) == [info_of(picture())]
         assert not stuck.done()
-        assert stuck.result() == [NO_FACTS]
+        assert stuck.result() == [NOT_DECODED]
     decoders.close()
 
 
 def test_pictures_that_come_together_are_examined_in_time() -> None:
     """However many large pictures come at once, all are done with in time, and small ones first."""
     decoders = Decoders()
-    decoders.facts_of_many([png(3_000, 2_000), picture()])
+    decoders.decode_many([png(3_000, 2_000), picture()])
     os.kill(child_pid(decoders._large), signal.SIGSTOP)
     start = time.monotonic()
-    found = decoders.facts_of_many([png(3_000, 2_000)] * 15 + [picture()])
-    assert found == [NO_FACTS] * 15 + [facts_of(picture())]
-    assert time.monotonic() - start < 2 * PATIENCE
+    found = decoders.decode_many([png(3_000, 2_000)] * 15 + [picture()])
+    assert found == [NOT_DECODED] * 15 + [info_of(picture())]
+    assert time.monotonic() - start < 2 * TIME_LIMIT
     decoders.close()
 
 
 def test_processor_time_of_small_pictures() -> None:
     """What is slow though it is small is given up by the child itself, and has a second chance."""
     decoder = Decoder(small_only=True)
-    assert decoder.facts(slow_bmp(2_000, 100)) == Facts(2_000, 100, 0)
+    assert decoder.decode(slow_bmp(2_000, 100)) == ImageInfo(2_000, 100, 0)
     pid = child_pid(decoder)
     for _ in range(5):
-        assert decoder.facts(slow_bmp(2_000, 2_000)) == COSTLY
-    assert decoder.facts(picture()) == facts_of(picture())
+        assert decoder.decode(slow_bmp(2_000, 2_000)) is None
+    assert decoder.decode(picture()) == info_of(picture())
     assert child_pid(decoder) == pid
     decoder.close()
 
@@ -200,9 +235,9 @@ def icon_with_wrong_size() -> bytes:
 def test_child_is_silent(decoder: Decoder, capfd: pytest.CaptureFixture[str]) -> None:
     """Warnings about pictures, here of Pillow, do not reach the terminal of the crawl."""
     with pytest.warns(UserWarning, match="not the expected size"):
-        expected = facts_of(icon_with_wrong_size())
+        expected = info_of(icon_with_wrong_size())
     assert expected[:2] == (64, 64)
-    assert decoder.facts(icon_with_wrong_size()) == expected
+    assert decoder.decode(icon_with_wrong_size()) == expected
     decoder.close()
     assert capfd.readouterr() == ("", "")
 
@@ -211,87 +246,122 @@ def test_child_is_silent(decoder: Decoder, capfd: pytest.CaptureFixture[str]) ->
 def test_hanging_child_is_replaced(side: int) -> None:
     """A child that neither answers nor reads is killed in time, and the next picture has a new."""
     decoder = Decoder(time_limit=1.5)
-    decoder.facts(picture())
+    decoder.decode(picture())
     with watched(child_pid(decoder)) as process:
         os.kill(child_pid(decoder), signal.SIGSTOP)
         start = time.monotonic()
-        assert decoder.facts(picture(side=side)) == NO_FACTS
+        assert decoder.decode(picture(side=side)) == NOT_DECODED
         assert 1.4 < time.monotonic() - start < 4
         assert ends(process)
-    assert decoder.facts(picture()) == facts_of(picture())
+    assert decoder.decode(picture()) == info_of(picture())
     decoder.close()
 
 
 def test_child_killed_between_pictures(decoder: Decoder) -> None:
     """When the child died since the last picture, the next one does not notice."""
-    decoder.facts(picture())
+    decoder.decode(picture())
     with watched(child_pid(decoder)) as process:
         os.kill(child_pid(decoder), signal.SIGKILL)
         assert ends(process)
-    assert decoder.facts(picture()) == facts_of(picture())
+    assert decoder.decode(picture()) == info_of(picture())
 
 
 @pytest.mark.parametrize("side", [64, 1_000], ids=["in the pipe", "too large for the pipe"])
 def test_child_killed_during_a_picture(decoder: Decoder, side: int) -> None:
-    """A picture during which the child dies has no facts, at once; the next one has."""
-    decoder.facts(picture())
+    """A picture during which the child is killed is not decoded, at once; the next one is."""
+    decoder.decode(picture())
     pid = child_pid(decoder)
     os.kill(pid, signal.SIGSTOP)
-    killer = Timer(0.2, os.kill, (pid, signal.SIGKILL))
-    killer.start()
-    start = time.monotonic()
-    assert decoder.facts(picture(side=side)) == NO_FACTS
-    assert time.monotonic() - start < 10
-    killer.join()
-    assert decoder.facts(picture()) == facts_of(picture())
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(decoder.decode, picture(side=side))
+        wait_until_asked(decoder)
+        os.kill(pid, signal.SIGKILL)
+        assert asked.result(timeout=10) == NOT_DECODED
+    assert decoder.decode(picture()) == info_of(picture())
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])
+def test_a_picture_that_crashes_the_child_is_to_blame(
+    decoder: Decoder, number: signal.Signals
+) -> None:
+    """A child that dies of a fault of its own has crashed on its picture."""
+    decoder.decode(picture())
+    pid = child_pid(decoder)
+    os.kill(pid, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(decoder.decode, picture(side=1_000))
+        wait_until_asked(decoder)
+        os.kill(pid, number)
+        os.kill(pid, signal.SIGCONT)
+        assert asked.result() == undecodable(DecodeError.CRASHED)
+    assert decoder.decode(picture()) == info_of(picture())
+
+
+def test_a_child_that_cannot_start_blames_no_picture(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures are not decoded yet as long as there is no child, and decoded when there is one."""
+    for program in ("/bin/false", "/nowhere/python"):
+        monkeypatch.setattr(sys, "executable", program)
+        assert decoder.decode(picture()) == NOT_DECODED
+    monkeypatch.undo()
+    assert decoder.decode(picture()) == info_of(picture())
+
+
+def test_a_picture_whose_turn_never_comes_is_not_decoded_yet(decoder: Decoder) -> None:
+    """Whether the deadline is over or the child is busy until then, the picture has no reason."""
+    decoder.decode(picture())
+    assert decoder.decode(picture(), time.monotonic()) == NOT_DECODED
+    with decoder._lock:
+        assert decoder.decode(picture(), time.monotonic() + 0.1) == NOT_DECODED
 
 
 def test_interrupted_parent_gets_no_wrong_answer(decoder: Decoder) -> None:
-    """After Ctrl-C in the middle of a picture the next one has its own facts."""
-    decoder.facts(picture())
+    """After Ctrl-C in the middle of a picture the next one gets its own answer."""
+    decoder.decode(picture())
     os.kill(child_pid(decoder), signal.SIGSTOP)
     interrupt = Timer(0.2, signal.pthread_kill, (main_thread().ident, signal.SIGINT))
     interrupt.start()
     with pytest.raises(KeyboardInterrupt):
-        decoder.facts(picture(1))
+        decoder.decode(picture(1))
     interrupt.join()
-    assert decoder.facts(picture(2)) == facts_of(picture(2))
+    assert decoder.decode(picture(2)) == info_of(picture(2))
 
 
 def test_child_survives_ctrl_c(decoder: Decoder) -> None:
     """SIGINT does not end the child, nor would the terminal send it there in the first place."""
-    decoder.facts(picture())
+    decoder.decode(picture())
     pid = child_pid(decoder)
     os.kill(pid, signal.SIGINT)
-    assert decoder.facts(picture()) == facts_of(picture())
+    assert decoder.decode(picture()) == info_of(picture())
     assert child_pid(decoder) == pid
     assert os.getpgid(pid) != os.getpgid(0)
 
 
 def test_many_threads_share_the_child(decoder: Decoder) -> None:
-    """Threads that ask at once each get the facts of their own picture."""
+    """Threads that ask at once each get the answer about their own picture."""
     seeds = range(200)
     with ThreadPoolExecutor(16) as threads:
-        found = list(threads.map(lambda seed: decoder.facts(picture(seed, 32)), seeds))
-    assert found == [facts_of(picture(seed, 32)) for seed in seeds]
+        found = list(threads.map(lambda seed: decoder.decode(picture(seed, 32)), seeds))
+    assert found == [info_of(picture(seed, 32)) for seed in seeds]
     assert len(set(found)) == len(seeds)
 
 
 def test_close_leaves_no_process(decoder: Decoder) -> None:
     """Closing ends and reaps the child, any number of times; a later picture starts another."""
     decoder.close()
-    decoder.facts(picture())
+    decoder.decode(picture())
     pid = child_pid(decoder)
     decoder.close()
     decoder.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
-    assert decoder.facts(picture()) == facts_of(picture())
+    assert decoder.decode(picture()) == info_of(picture())
 
 
 def test_close_ends_a_hanging_child(decoder: Decoder) -> None:
     """Closing does not wait for a child that would not end by itself."""
-    decoder.facts(picture())
+    decoder.decode(picture())
     with watched(child_pid(decoder)) as process:
         os.kill(child_pid(decoder), signal.SIGSTOP)
         decoder.close()
@@ -302,7 +372,7 @@ PARENT = """
 import sys, time
 from imgcache_scrapy.engine.decoding.decoder import Decoder
 decoder = Decoder()
-decoder.facts(b"")
+decoder.decode(b"")
 print(decoder._child.pid, flush=True)
 time.sleep(60)
 """

@@ -17,7 +17,7 @@ from PIL import Image
 from imgcache_scrapy.core.entry import blob_key, content_hash_of
 from imgcache_scrapy.core.errors import NotFoundError
 from imgcache_scrapy.engine.cache import ImageCache
-from imgcache_scrapy.engine.decoding.child import facts_of
+from imgcache_scrapy.engine.decoding.child import info_of
 
 
 def picture(seed):
@@ -27,7 +27,7 @@ def picture(seed):
 
 
 IMAGES = {content_hash_of(data): data for data in (*map(picture, range(2)), b"no picture")}
-PERCEPTUAL = {name: facts_of(data).perceptual_hash for name, data in IMAGES.items()}
+PERCEPTUAL = {name: info_of(data).perceptual_hash for name, data in IMAGES.items()}
 URLS = ("http://a.test/1", "http://a.test/2", "http://b.test/1")
 BUCKETS = ("", "b")
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -18,7 +18,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from imgcache_scrapy.engine.decoding.child import facts_of
+from imgcache_scrapy.engine.decoding.child import info_of
 from tests.conftest import Service
 from tests.support.bombs import BOMBS, SLOW, bombs, damaged, encoded
 
@@ -155,8 +155,9 @@ def assert_sound(posted: list[Posted]) -> None:
         told = tuple(entry[name] for name in FACTS)
         if told != (None, None, None):
             with warnings.catch_warnings(action="ignore"):
-                width, height, perceptual_hash = facts_of(data)
-            assert told == (width, height, f"{perceptual_hash or 0:016x}")
+                info = info_of(data)
+            assert info is not None
+            assert told == (info.width, info.height, f"{info.perceptual_hash or 0:016x}")
 
 
 def assert_complete(posted: list[Posted]) -> None:

@@ -1,4 +1,4 @@
-"""The child program of `decoder`: answers each picture on stdin with its size and its pHash."""
+"""The child program: answers each picture on stdin with its size and its perceptual hash."""
 
 import math
 import signal
@@ -8,9 +8,6 @@ from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
 
 # Those unused here register their formats; Pillow itself would import all its plugins for that.
 from PIL import (
@@ -25,72 +22,65 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-from imgcache_scrapy.engine.decoding.decoder import (
-    COSTLY,
-    NO_FACTS,
+from imgcache_scrapy.engine.decoding.messages import (
     READY,
-    REPLY,
     REQUEST,
     SMALL_ONLY,
-    Facts,
+    DecodeError,
+    ImageInfo,
+    reply_of,
+    undecodable,
 )
+from imgcache_scrapy.engine.decoding.phash import phash
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "ICO")
 """Pillow's names of the formats that are decoded; "JPEG" includes MPO."""
 
 MAX_PIXELS = 25_000_000
-"""Pictures with more of them are not decoded, but for JPEGs, of which most are skipped."""
+"""Pictures with more pixels are not decoded, except JPEGs, most of whose pixels are skipped."""
 
 MAX_JPEG_PIXELS = 100_000_000
-"""JPEGs with more of them are not decoded."""
+"""JPEGs with more pixels are not decoded."""
 
 MAX_SCANS = 100
-"""JPEGs with more of them are not decoded."""
+"""JPEGs with more scans are not decoded."""
 
 SCANS_PER_PIXEL = 16
-"""How often a scan of a JPEG may pass a pixel at the cost of decoding one of another format."""
+"""How many scans of a pixel of a JPEG cost as much as decoding one of another format."""
 
 MEMORY_LIMIT = 190 << 20
-"""Bytes of address space that pictures may cost, beyond what the program has before the first."""
+"""Bytes of address space for a picture, beyond what the program has before the first one."""
 
 
 class Limits(NamedTuple):
     """What one picture may cost.
 
     Attributes:
-        pixels: how many are decoded.
-        seconds: of processor time, checked wherever Python runs; 0 for no limit.
+        pixels: maximum number that is decoded.
+        seconds: of processor time, checked wherever Python runs; 0 for no limit. A picture that
+            takes longer is refused.
+        last_seconds: of processor time in user mode, checked by the system. A picture that takes
+            longer ends the program.
     """
 
     pixels: int
     seconds: float
+    last_seconds: float
 
 
-LARGE = Limits(MAX_PIXELS, 0)
-SMALL = Limits(4_000_000, 0.1)
+# The last seconds are a little less than the decoder's time limits. Where the time limit comes
+# first, the machine was busy, or the program was stopped, and the picture is not to blame.
+LARGE = Limits(MAX_PIXELS, 0, 1.3)
+SMALL = Limits(4_000_000, 0.1, 0.9)
 
 REDUCED_SIDE = 256
-"""Pixels that the short side of a JPEG keeps at least when it is decoded at a reduced scale."""
+"""Minimum number of pixels of the short side of a JPEG that is decoded at a reduced scale."""
 
 PngImagePlugin.MAX_TEXT_MEMORY = 8 << 20
-# Otherwise each core gets one, and a large machine has no address space left for the picture.
+# One thread per core would leave no address space for the picture on a large machine.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
-_Floats = npt.NDArray[np.float64]
-
 _JPEG, _SCAN = b"\xff\xd8\xff", b"\xff\xda"
-
-_SIDE, _KEPT = 32, 8
-_EIGHTH = math.pi / 4
-_COS = np.array([math.cos(_EIGHTH * k / 16) for k in range(_KEPT)])
-# The sine, by the addition theorem because that is how pocketfft comes by it, down to the last bit.
-_SIN = np.array(
-    [
-        math.sin(_EIGHTH) * math.cos(_EIGHTH * (16 - k) / 16)
-        - math.cos(_EIGHTH) * math.sin(_EIGHTH * (16 - k) / 16)
-        for k in range(_KEPT)
-    ]
-)
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -104,8 +94,12 @@ _UPRIGHT = {
 _FIRST_SIDEWAYS = 5
 
 
+class _TooLargeError(Exception):
+    pass
+
+
 def main() -> None:
-    """Answer pictures until stdin ends. What ends the program earlier, the parent copes with."""
+    """Answer pictures until stdin ends. The parent copes with a program that ends earlier."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform != "win32":
         signal.signal(signal.SIGPROF, _give_up)
@@ -115,12 +109,14 @@ def main() -> None:
     replies.write(READY)
     replies.flush()
     while header := requests.read(REQUEST.size):
-        facts = facts_of(requests.read(*REQUEST.unpack(header)), limits)
-        replies.write(REPLY.pack(*(fact or 0 for fact in facts)))
+        data = requests.read(*REQUEST.unpack(header))
+        with _last_seconds(limits.last_seconds):
+            info = info_of(data, limits)
+        replies.write(reply_of(info))
         replies.flush()
 
 
-def facts_of(data: bytes, limits: Limits = LARGE) -> Facts:
+def info_of(data: bytes, limits: Limits = LARGE) -> ImageInfo | None:
     """Decode the first frame of a picture.
 
     Args:
@@ -128,8 +124,8 @@ def facts_of(data: bytes, limits: Limits = LARGE) -> Facts:
         limits: what it may cost.
 
     Returns:
-        Its size as displayed and its perceptual hash; `COSTLY` when it costs more; `NO_FACTS` when
-        it is of a format not in `FORMATS`, is broken or exceeds a limit of this module.
+        Its size as displayed and its perceptual hash, or the reason why there are none. None when
+        it costs more than `limits`, so that another child may decode it.
     """
     # This holds for what is inside of icons, too. Pillow only warns up to twice the number.
     Image.MAX_IMAGE_PIXELS = limits.pixels // 2
@@ -137,27 +133,19 @@ def facts_of(data: bytes, limits: Limits = LARGE) -> Facts:
         with _processor_time(limits.seconds):
             return _decode(data)
     except (Image.DecompressionBombError, TimeoutError):
-        return COSTLY
-    except Exception:  # There is hardly one that no plugin of Pillow raises.
-        return NO_FACTS
+        return None
+    except _TooLargeError:
+        return undecodable(DecodeError.TOO_LARGE)
+    except MemoryError:
+        return undecodable(DecodeError.TOO_MUCH_MEMORY)
+    except Exception:  # A plugin of Pillow may raise almost any exception.
+        return undecodable(DecodeError.BROKEN if _is_decodable(data) else DecodeError.FORMAT)
 
 
-def phash(image: Image.Image) -> int:
-    """Compute the perceptual hash of an upright picture.
-
-    This is the pHash of https://www.hackerfactor.com/blog/index.php?/archives/432-Looks-Like-It.html
-    as ImageHash computes it, equal in every bit: scaled to 32x32 grey pixels, DCT-II, and of the
-    8x8 lowest frequencies those that exceed their median. Transparent pixels count as white.
-
-    Args:
-        image: of any size and mode.
-
-    Returns:
-        64 bits, unsigned; the most significant is the lowest frequency, then row by row.
-    """
-    grey = _on_white(image).convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    low = _low_dct(_low_dct(np.asarray(grey, np.float64).T).T)
-    return int.from_bytes(np.packbits(low > np.median(low)).tobytes(), "big")
+def _is_decodable(data: bytes) -> bool:
+    """Return whether the bytes begin as those of a format in `FORMATS`."""
+    accepts = (Image.OPEN[name][1] for name in FORMATS)
+    return any(accept is not None and accept(data[:16]) for accept in accepts)
 
 
 def _limit_memory() -> None:
@@ -177,7 +165,7 @@ def _processor_time(seconds: float) -> Iterator[None]:
     if not seconds or sys.platform == "win32":
         yield
         return
-    # Again and again, lest a plugin take the error for one of the picture's.
+    # Repeated, since a plugin may take the error for one of the picture's and go on.
     signal.setitimer(signal.ITIMER_PROF, seconds, seconds)
     try:
         yield
@@ -185,30 +173,43 @@ def _processor_time(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
+@contextmanager
+def _last_seconds(seconds: float) -> Iterator[None]:
+    """Let the system end the program by SIGVTALRM when this takes longer (not on Windows)."""
+    if sys.platform == "win32":
+        yield
+        return
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
 def _give_up(_signal: int, _frame: object) -> None:
     if signal.getitimer(signal.ITIMER_PROF) != (0, 0):  # Otherwise it is done.
         raise TimeoutError
 
 
-def _decode(data: bytes) -> Facts:
+def _decode(data: bytes) -> ImageInfo:
     image = _opened(data)
     width, height = _load(image)
     orientation = _orientation(image)
     if orientation >= _FIRST_SIDEWAYS:
         width, height = height, width
     if orientation in _UPRIGHT:
-        return Facts(width, height, phash(image.transpose(_UPRIGHT[orientation])))
-    return Facts(width, height, phash(image))
+        return ImageInfo(width, height, phash(image.transpose(_UPRIGHT[orientation])))
+    return ImageInfo(width, height, phash(image))
 
 
 def _opened(data: bytes) -> ImageFile.ImageFile:
     if not data.startswith(_JPEG):
         return Image.open(BytesIO(data), formats=FORMATS)
-    # Not by `open`, which would refuse it by its full size.
+    # Not by `open`, which would refuse it for its full size.
     image = JpegImagePlugin.JpegImageFile(BytesIO(data))
     scans = data.count(_SCAN)
     if scans > MAX_SCANS or math.prod(image.size) > MAX_JPEG_PIXELS:
-        raise ValueError
+        raise _TooLargeError
     _refuse_beyond_limit(math.prod(image.size) * scans // SCANS_PER_PIXEL)
     return image
 
@@ -239,36 +240,6 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # The pixels of a picture with broken EXIF data are as good as any.
         return 1
     return orientation if orientation in _UPRIGHT else 1
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image
-    picture = image if image.mode == "RGBA" else image.convert("RGBA")
-    white = Image.new("RGB", image.size, "white")
-    white.paste(picture, mask=picture)
-    return white
-
-
-def _low_dct(rows: _Floats) -> _Floats:
-    """Transform each row: the lowest coefficients of its unnormalised DCT-II.
-
-    This repeats pocketfft's way from a real FFT of the same length to the DCT (`T_dcst23` in
-    https://github.com/mreineck/pocketfft), rounding by rounding: SciPy's, and so ImageHash's. In
-    flat or symmetric pictures most coefficients are zero or equal but for rounding, which decides
-    over the bits of the hash.
-
-    Args:
-        rows: n x 32.
-
-    Returns:
-        n x 8: 2 * sum(x[i] * cos(pi * k * (2 * i + 1) / 64)) for each frequency k.
-    """
-    even = np.column_stack((rows[:, ::2], rows[:, -1]))
-    odd = np.column_stack((rows[:, 0], rows[:, 1::2]))
-    wave = np.fft.irfft((even + odd) + 1j * (even - odd), _SIDE, norm="forward")
-    front, back = wave[:, :_KEPT], wave[:, -np.arange(_KEPT)]
-    return ((_COS * back + _SIN * front) + (_COS * front - _SIN * back)) / 2
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Has pictures decoded by a child program, so that a bad one costs its facts and not the crawl."""
+"""Has pictures decoded by child programs, which are replaced when they hang or die."""
 
 import math
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -9,49 +10,39 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import TIMEOUT_MAX, Event, Lock, Thread
-from typing import IO, NamedTuple, cast
+from typing import IO, cast
 
-READY = b"."
-"""What the child writes when it has started."""
+from imgcache_scrapy.engine.decoding.messages import (
+    NOT_DECODED,
+    READY,
+    REPLY,
+    REQUEST,
+    SMALL_ONLY,
+    DecodeError,
+    ImageInfo,
+    info_of_reply,
+    undecodable,
+)
 
-REQUEST = struct.Struct("!Q")
-"""What precedes a picture on its way to the child: its size in bytes."""
+TIME_LIMIT = 1.5
+"""Seconds for one picture, and for pictures that are decoded together, beside their bytes'."""
 
-REPLY = struct.Struct("!IIQ")
-"""What comes back: width, height, perceptual hash; all zero for `NO_FACTS`."""
-
-SMALL_ONLY = "--small-only"
-"""What makes a child decode only what is decoded in no time."""
-
-PATIENCE = 1.5
-"""Seconds that pictures may take which are examined together, however few bytes they have."""
-
-PATIENCE_PER_BYTE = 1e-7
-"""Seconds more for each byte: honest pictures that take long are large, and bombs are not."""
+TIME_PER_BYTE = 1e-7
+"""Seconds more for each byte: good pictures that take long are large, and bombs are not."""
 
 _WATCH_INTERVAL = 0.1
 _START_SECONDS = 20
 
-
-class Facts(NamedTuple):
-    """What decoding tells about a picture; either all of it or nothing.
-
-    Attributes:
-        width: pixels, as displayed, that is after the EXIF orientation.
-        height: pixels, as displayed.
-        perceptual_hash: 64 bits, unsigned.
-    """
-
-    width: int | None
-    height: int | None
-    perceptual_hash: int | None
-
-
-NO_FACTS = Facts(None, None, None)
-"""Of a picture that cannot or may not be decoded."""
-
-COSTLY = Facts(0, 1, 0)
-"""Of a picture that costs more than the child may spend."""
+# By the exit code of a child that was decoding a picture: what the picture did to it. Signals
+# that are not here may have come from outside.
+_FAULTS = {
+    -getattr(signal, name): error
+    for name, error in {
+        "SIGVTALRM": DecodeError.TOO_SLOW,
+        **dict.fromkeys(("SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL"), DecodeError.CRASHED),
+    }.items()
+    if hasattr(signal, name)
+}
 
 
 class Decoders:
@@ -61,27 +52,25 @@ class Decoders:
         self._small = Decoder(time_limit=1.0, small_only=True)
         self._large = Decoder()
 
-    def facts_of_many(self, pictures: Sequence[bytes]) -> list[Facts]:
-        """Tell the size and the perceptual hash of each picture, small ones first.
+    def decode_many(self, pictures: Sequence[bytes]) -> list[ImageInfo]:
+        """Find the size and the perceptual hash of each picture, small ones first.
 
         Returns:
-            The facts of each, `NO_FACTS` when they cannot be had within the limits, or not within
-            the patience for all.
+            What was found out about each. Pictures whose turn does not come before the deadline
+            for all are `NOT_DECODED`.
         """
         self._small.start()
-        patience = PATIENCE + PATIENCE_PER_BYTE * sum(map(len, pictures))
-        deadline = time.monotonic() + patience
-        found = [self._small.facts(picture, deadline) for picture in pictures]
-        if COSTLY in found:
+        seconds = TIME_LIMIT + TIME_PER_BYTE * sum(map(len, pictures))
+        deadline = time.monotonic() + seconds
+        found = [self._small.decode(picture, deadline) for picture in pictures]
+        if None in found:
             deadline += self._large.start()
         return [
-            self._whatever_it_costs(picture, deadline) if facts == COSTLY else facts
-            for picture, facts in zip(pictures, found, strict=True)
+            self._large.decode(picture, deadline) or undecodable(DecodeError.TOO_LARGE)
+            if info is None
+            else info
+            for picture, info in zip(pictures, found, strict=True)
         ]
-
-    def _whatever_it_costs(self, picture: bytes, deadline: float) -> Facts:
-        facts = self._large.facts(picture, deadline)
-        return NO_FACTS if facts == COSTLY else facts
 
     def close(self) -> None:
         """End the children."""
@@ -97,10 +86,10 @@ class Decoder:
 
     Args:
         time_limit: seconds of wall time for one picture, from sending it to the answer.
-        small_only: whether only what is decoded in no time is decoded at all.
+        small_only: whether only pictures that take next to no time are decoded.
     """
 
-    def __init__(self, time_limit: float = PATIENCE, *, small_only: bool = False) -> None:
+    def __init__(self, time_limit: float = TIME_LIMIT, *, small_only: bool = False) -> None:
         self._time_limit = time_limit
         self._options = [SMALL_ONLY] if small_only else []
         self._lock = Lock()
@@ -110,7 +99,7 @@ class Decoder:
         self._watcher = Thread()
 
     def start(self) -> float:
-        """Start the child where there is none, which is not the next picture's fault.
+        """Start the child where there is none, so that no picture pays for it with its time.
 
         Returns:
             How many seconds that took.
@@ -121,27 +110,22 @@ class Decoder:
                 self._live_child()
         return time.monotonic() - before
 
-    def facts(self, data: bytes, deadline: float = math.inf) -> Facts:
-        """Tell the size and the perceptual hash of a picture.
+    def decode(self, data: bytes, deadline: float = math.inf) -> ImageInfo | None:
+        """Find the size and the perceptual hash of a picture.
 
         Args:
             data: the whole picture, of whatever format; it may be broken or hostile.
             deadline: when to give it up, by the monotonic clock.
 
         Returns:
-            Its facts, `COSTLY` when they cost more than the child may spend, or `NO_FACTS` when
-            they cannot be had.
+            What was found out, `NOT_DECODED` where the picture had no fair chance; None when it
+            costs more than the child may spend.
         """
-        patience = min(max(deadline - time.monotonic(), 0), TIMEOUT_MAX)
-        if not self._lock.acquire(timeout=patience):
-            return NO_FACTS
+        waiting = min(max(deadline - time.monotonic(), 0), TIMEOUT_MAX)
+        if not self._lock.acquire(timeout=waiting):
+            return NOT_DECODED
         try:
-            if time.monotonic() >= deadline:
-                return NO_FACTS
-            return self._ask(data, deadline)
-        except (OSError, struct.error):
-            self._end_child()
-            return NO_FACTS
+            return self._decode_next(data, deadline)
         except BaseException:
             # Interrupted halfway: the next picture would get this one's answer.
             self._end_child()
@@ -154,20 +138,33 @@ class Decoder:
         with self._lock:
             self._end_child()
 
-    def _ask(self, data: bytes, deadline: float) -> Facts:
-        child = self._live_child()
+    def _decode_next(self, data: bytes, deadline: float) -> ImageInfo | None:
+        if time.monotonic() >= deadline:
+            return NOT_DECODED
+        try:
+            child = self._live_child()
+        except OSError:
+            self._end_child()
+            return NOT_DECODED
+        try:
+            return self._ask(child, data, deadline)
+        except (OSError, struct.error):
+            fault = _FAULTS.get(self._end_child())
+            return NOT_DECODED if fault is None else undecodable(fault)
+
+    def _ask(
+        self, child: subprocess.Popen[bytes], data: bytes, deadline: float
+    ) -> ImageInfo | None:
         requests, replies = cast("IO[bytes]", child.stdin), cast("IO[bytes]", child.stdout)
-        deadline = min(deadline, time.monotonic() + self._time_limit)
-        with self._killing_at(deadline):
+        with self._killing_at(min(deadline, time.monotonic() + self._time_limit)):
             requests.write(REQUEST.pack(len(data)))
             requests.write(data)
             requests.flush()
-            reply = Facts(*REPLY.unpack(replies.read(REPLY.size)))
-        return reply if any(reply) else NO_FACTS
+            return info_of_reply(replies.read(REPLY.size))
 
     @contextmanager
     def _killing_at(self, deadline: float) -> Iterator[None]:
-        """Have the child killed at this time, which ends all waiting for it.
+        """Have the child killed at this time, which ends the wait for its answer.
 
         Raises:
             TimeoutError: it may have been killed, even if an answer came.
@@ -181,7 +178,7 @@ class Decoder:
             raise TimeoutError
 
     def _watch(self, child: subprocess.Popen[bytes]) -> None:
-        """Kill a child that is late, which ends all waiting for it; a timer a picture is dear."""
+        """Kill a child that exceeds its deadline. A timer for each picture would cost too much."""
         while not self._ended.wait(_WATCH_INTERVAL):
             if time.monotonic() >= self._deadline:
                 child.kill()
@@ -194,17 +191,25 @@ class Decoder:
             self._watcher = Thread(target=self._watch, args=[self._child], daemon=True)
             self._watcher.start()
             with self._killing_at(time.monotonic() + _START_SECONDS):
-                cast("IO[bytes]", self._child.stdout).read(len(READY))
+                if cast("IO[bytes]", self._child.stdout).read(len(READY)) != READY:
+                    raise OSError("the decoder ended while it started")
         return self._child
 
-    def _end_child(self) -> None:
-        if self._child:
-            # Leaving the block closes the pipes, even if what is left in one cannot be delivered.
-            with suppress(OSError), self._child:
-                self._child.kill()
-            self._child = None
-            self._ended.set()
-            self._watcher.join()
+    def _end_child(self) -> int:
+        """Kill the child, if there is one.
+
+        Returns:
+            Its exit code, which is its own where it had died by itself; 0 without a child.
+        """
+        child, self._child = self._child, None
+        if child is None:
+            return 0
+        # Leaving the block closes the pipes, even if what is left in one cannot be delivered.
+        with suppress(OSError), child:
+            child.kill()
+        self._ended.set()
+        self._watcher.join()
+        return child.returncode
 
 
 def _start_child(options: list[str]) -> subprocess.Popen[bytes]:
@@ -213,8 +218,8 @@ def _start_child(options: list[str]) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        # It finds the package where this process did; BLAS, which it does not use, would
-        # otherwise reserve memory for every core.
+        # It finds the package where this process did. BLAS, which it does not use, reserves memory
+        # for every core unless it is told not to.
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"},
         # Ctrl-C does not reach another process group, not even before the child can ignore it.
         process_group=0,

@@ -1,4 +1,4 @@
-"""What the child program tells about pictures, compared with ImageHash and with Pillow at large."""
+"""The program that decodes: what it says about pictures, compared with ImageHash and Pillow."""
 
 import platform
 import struct
@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageDraw, ImageOps
 
-from imgcache_scrapy.engine.decoding.child import MAX_SCANS, REDUCED_SIDE, _load, facts_of, phash
-from imgcache_scrapy.engine.decoding.decoder import COSTLY, NO_FACTS, Facts
+from imgcache_scrapy.engine.decoding.child import MAX_SCANS, REDUCED_SIDE, SMALL, _load, info_of
+from imgcache_scrapy.engine.decoding.messages import DecodeError, ImageInfo, undecodable
+from imgcache_scrapy.engine.decoding.phash import phash
 
 LOSSLESS = {"PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}}
 
@@ -107,7 +108,7 @@ def test_degenerate_pictures_hash_as_with_imagehash(name: str) -> None:
 def test_small_jpegs_are_decoded_in_full(side: int) -> None:
     """A JPEG that cannot be reduced has exactly ImageHash's hash."""
     data = encoded(photo(side + 100, side), "JPEG")
-    assert facts_of(data) == Facts(side + 100, side, reference(Image.open(BytesIO(data))))
+    assert info_of(data) == ImageInfo(side + 100, side, reference(Image.open(BytesIO(data))))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_jpegs_are_reduced_no_further_than_allowed(short_side: int, decoded_side
 def test_reduced_jpegs_keep_size_and_hash(seed: int) -> None:
     """A JPEG decoded at a reduced scale has its full size, and its hash but for two bits."""
     data = encoded(photo(700 + 300 * seed, 2300 - 200 * seed, seed), "JPEG", quality=85)
-    width, height, found = facts_of(data)
+    width, height, found, _ = info_of(data)
     assert (width, height) == (700 + 300 * seed, 2300 - 200 * seed)
     assert distance(found, reference(Image.open(BytesIO(data)))) <= 2
 
@@ -142,7 +143,7 @@ def test_orientation_is_applied(file_format: str, orientation: int) -> None:
     stored = ImageOps.exif_transpose(upright)
     assert (stored.width < stored.height) == (orientation >= 5)
     data = encoded(stored, file_format, exif=exif, **LOSSLESS[file_format])
-    assert facts_of(data) == Facts(90, 60, reference(upright.convert("RGB")))
+    assert info_of(data) == ImageInfo(90, 60, reference(upright.convert("RGB")))
 
 
 def test_orientation_of_a_reduced_jpeg() -> None:
@@ -150,7 +151,7 @@ def test_orientation_of_a_reduced_jpeg() -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     data = encoded(photo(1600, 1200), "JPEG", exif=exif)
-    width, height, found = facts_of(data)
+    width, height, found, _ = info_of(data)
     assert (width, height) == (1200, 1600)
     assert distance(found, reference(ImageOps.exif_transpose(Image.open(BytesIO(data))))) <= 2
 
@@ -159,7 +160,7 @@ def test_orientation_of_a_reduced_jpeg() -> None:
 def test_broken_exif_is_ignored(exif: bytes) -> None:
     """EXIF data that cannot be read cost nothing but the orientation."""
     data = encoded(photo(90, 60), "PNG", exif=exif)
-    assert facts_of(data) == Facts(90, 60, reference(photo(90, 60)))
+    assert info_of(data) == ImageInfo(90, 60, reference(photo(90, 60)))
 
 
 @pytest.mark.parametrize(
@@ -178,21 +179,21 @@ def test_transparent_is_white(image: Image.Image, options: dict[str, object]) ->
     """Whatever way a PNG is transparent, it is hashed as seen on white."""
     data = encoded(image, "PNG", **options)
     seen = on_white(Image.open(BytesIO(data)))
-    assert facts_of(data).perceptual_hash == reference(seen)
+    assert info_of(data).perceptual_hash == reference(seen)
     assert reference(seen) != reference(image.convert("RGB"))
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF"])
-def test_formats_give_facts(file_format: str) -> None:
+def test_every_format_is_decoded(file_format: str) -> None:
     """Every format on the list is decoded, to the hash that ImageHash gives for the same file."""
     data = encoded(photo(200, 150), file_format)
-    assert facts_of(data) == Facts(200, 150, reference(Image.open(BytesIO(data))))
+    assert info_of(data) == ImageInfo(200, 150, reference(Image.open(BytesIO(data))))
 
 
-def test_icon_gives_facts() -> None:
+def test_an_icon_is_decoded() -> None:
     """Of the pictures in an icon the largest counts."""
     data = encoded(photo(64, 64), "ICO", sizes=[(16, 16), (64, 64), (32, 32)])
-    assert facts_of(data) == Facts(64, 64, reference(photo(64, 64)))
+    assert info_of(data) == ImageInfo(64, 64, reference(photo(64, 64)))
 
 
 @pytest.mark.parametrize("file_format", ["MPO", "GIF", "PNG", "WEBP", "AVIF", "TIFF"])
@@ -201,7 +202,7 @@ def test_only_the_first_frame_counts(file_format: str) -> None:
     options = {"quality": 95} if file_format in {"MPO", "AVIF"} else LOSSLESS.get(file_format, {})
     first, second = photo(96, 96, seed=1), photo(96, 96, seed=2)
     data = encoded(first, file_format, save_all=True, append_images=[second], **options)
-    found = facts_of(data)
+    found = info_of(data)
     assert found[:2] == (96, 96)
     assert distance(found.perceptual_hash, reference(first)) <= 4
     assert distance(reference(first), reference(second)) > 10
@@ -217,24 +218,30 @@ def test_other_formats_are_not_decoded(file_format: str) -> None:
     """What Pillow could open, but no browser would show, is left alone."""
     data = psd(64, 64) if file_format == "PSD" else encoded(photo(64, 64), file_format)
     assert Image.open(BytesIO(data)).size == (64, 64)
-    assert facts_of(data) == NO_FACTS
+    assert info_of(data) == undecodable(DecodeError.FORMAT)
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture", b"<svg/>", b"\xff\xd8", bytes(1000)])
+def test_what_is_no_picture_is_not_called_broken(data: bytes) -> None:
+    """Bytes that begin like no format on the list are of another format."""
+    assert info_of(data) == undecodable(DecodeError.FORMAT)
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF"])
-def test_truncated_pictures_have_no_facts(file_format: str) -> None:
-    """Half a picture has no facts, not even the size that its header tells."""
+def test_a_truncated_picture_is_broken(file_format: str) -> None:
+    """Half a picture has no size and no hash, not even the size that its header tells."""
     data = encoded(photo(200, 150), file_format)
-    assert facts_of(data[: len(data) // 2]) == NO_FACTS
+    assert info_of(data[: len(data) // 2]) == undecodable(DecodeError.BROKEN)
 
 
 @pytest.mark.parametrize("beyond", [0, 1])
 def test_jpegs_with_many_scans_are_not_decoded(beyond: int) -> None:
-    """A JPEG has facts up to the limit of its scans, and none beyond."""
+    """A JPEG is decoded up to the limit of its scans, and not beyond."""
     data = encoded(photo(64, 64), "JPEG", progressive=True)
     scans = data.count(b"\xff\xda")
     last_scan = data[data.rindex(b"\xff\xda") : -2]
     data = data[:-2] + last_scan * (MAX_SCANS - scans + beyond) + data[-2:]
-    assert (facts_of(data) == NO_FACTS) == bool(beyond)
+    assert (info_of(data) == undecodable(DecodeError.TOO_LARGE)) == bool(beyond)
 
 
 @pytest.mark.parametrize(
@@ -253,22 +260,34 @@ def test_jpegs_cost_what_is_read_of_them(
 ) -> None:
     """A large JPEG is decoded as long as it is reduced and few scans pass over it."""
     data = encoded(Image.new("RGB", size), "JPEG", progressive=progressive)
-    assert (facts_of(data)[:2] == size) == is_decoded
+    info = info_of(data)
+    assert (info is not None and info[:2] == size) == is_decoded
+    if not is_decoded:
+        assert info in (None, undecodable(DecodeError.TOO_LARGE))
 
 
 def test_what_is_in_an_icon_has_the_same_limits() -> None:
     """An icon of 256 pixels, says its directory, may hold a picture of another size."""
     png = encoded(Image.new("1", (5_001, 5_001)), "PNG")
     directory = struct.pack("<HHHBBBBHHII", 0, 1, 1, 0, 0, 0, 0, 1, 32, len(png), 22)
-    assert facts_of(directory + png) == COSTLY
+    assert info_of(directory + png) is None
+
+
+def test_what_is_too_large_for_one_child_may_be_decoded_by_another() -> None:
+    """Whoever decodes small pictures alone has no verdict on larger ones, only on broken ones."""
+    data = encoded(Image.new("1", (2_000, 2_001)), "PNG")
+    assert info_of(data, SMALL) is None
+    assert info_of(data)[:2] == (2_000, 2_001)
+    assert info_of(data[:30], SMALL) == undecodable(DecodeError.BROKEN)
 
 
 @settings(deadline=None)
 @given(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "ICO"]), st.data())
 def test_damaged_pictures_never_raise(file_format: str, choose: st.DataObject) -> None:
-    """Whichever bytes are wrong, there are all the facts or none."""
+    """Whichever bytes are wrong, there is everything about the picture, or a reason."""
     data = bytearray(encoded(photo(24, 24), file_format))
     for _ in range(3):
         data[choose.draw(st.integers(0, len(data) - 1))] = choose.draw(st.integers(0, 255))
-    facts = facts_of(bytes(data))
-    assert facts == NO_FACTS or None not in facts
+    info = info_of(bytes(data))
+    assert info is None or info == undecodable(info.decode_error) or None not in info[:3]
+    assert info is None or (info.decode_error is None) == (info.width is not None)
