@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from imgcache_scrapy.core.formats import sniff
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 from imgcache_scrapy.core.urls import filename_of
 from imgcache_scrapy.engine.blobs.opening import open_blobs
+from imgcache_scrapy.engine.blobs.store import BlobStore
 from imgcache_scrapy.engine.catalog.calls import database_call
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.rows import Capture, Image
@@ -82,21 +83,23 @@ class ImageCache:
 
     Attributes:
         catalog: the tables; questions that need no bytes are its methods.
-        blobs: the bytes.
 
     Raises:
         ConfigurationError: the catalog is of a newer version, or of an older one where `upgrade`
             is False, or the blobs are those of another catalog.
-        UnavailableError: the catalog or the blobs cannot be reached; from every method.
+        UnavailableError: the catalog cannot be reached. Methods raise it for the blobs, too.
     """
 
     def __init__(self, database_url: str | URL, blobs_url: str, *, upgrade: bool = True) -> None:
         with ExitStack() as opened:
             self.catalog = database_call(Catalog)(database_url, upgrade=upgrade)
             opened.callback(self.catalog.close)
-            self.blobs = open_blobs(blobs_url)
-            opened.callback(self.blobs.close)
-            database_call(pair)(self.catalog, self.blobs)
+            self._unchecked_blobs = open_blobs(blobs_url)
+            opened.callback(self._unchecked_blobs.close)
+            self._is_paired = False
+            # While the blobs are out of reach, lookups are answered all the same.
+            with suppress(UnavailableError):
+                self._pair()
             opened.pop_all()
         self._decoders = Decoders()
 
@@ -232,9 +235,10 @@ class ImageCache:
             UnavailableError: either does not work, or both; the message says which.
         """
         troubles = []
-        for part in (self.catalog, self.blobs):
+        # `blobs` itself may say that there is trouble.
+        for check in (self.catalog.check, lambda: self.blobs.check()):  # noqa: PLW0108
             try:
-                database_call(part.check)()
+                database_call(check)()
             except UnavailableError as error:
                 troubles.append(str(error))
         if troubles:
@@ -244,7 +248,19 @@ class ImageCache:
         """End the decoders, close the catalog and the storage."""
         self._decoders.close()
         self.catalog.close()
-        self.blobs.close()
+        self._unchecked_blobs.close()
+
+    @property
+    def blobs(self) -> BlobStore:
+        """The blobs, once it is sure that they are those of the catalog."""
+        if not self._is_paired:
+            self._pair()
+        return self._unchecked_blobs
+
+    @database_call
+    def _pair(self) -> None:
+        pair(self.catalog, self._unchecked_blobs)
+        self._is_paired = True
 
 
 def _examined(content_hash: str, data: bytes, info: ImageInfo) -> Image:

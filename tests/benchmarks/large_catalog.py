@@ -36,7 +36,7 @@ def measure(
     """Fill a catalog and ask it.
 
     Args:
-        folder: of the blobs, of which there are none.
+        folder: of the blobs, of which there are none, and of the service; made when missing.
         database_url: of the catalog.
         captures: how many to fill in.
         count: how many questions of each kind.
@@ -45,6 +45,7 @@ def measure(
     Returns:
         Question to road to median and 99th percentile, in milliseconds.
     """
+    folder.mkdir(exist_ok=True)
     blobs_url = (folder / "blobs").as_uri()
     fill(database_url, blobs_url, captures)
     asked = questions(captures, count)

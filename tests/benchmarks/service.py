@@ -222,7 +222,8 @@ def measure_large(
         databases[POSTGRESQL] = postgresql.new_database()
     found: dict[str, large_catalog.Times] = {}
     for name, url in databases.items():
-        asked = large_catalog.measure(folder, url, options.captures, options.questions, loads)
+        its_folder = folder / name
+        asked = large_catalog.measure(its_folder, url, options.captures, options.questions, loads)
         for kind, times in asked.items():
             told = {f"{name}, {road}": its for road, its in times.items()}
             found.setdefault(kind, {}).update(told)

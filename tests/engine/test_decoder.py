@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from random import Random
-from threading import Timer, main_thread
+from threading import main_thread
 
 import pytest
 from PIL import Image
@@ -320,11 +320,17 @@ def test_interrupted_parent_gets_no_wrong_answer(decoder: Decoder) -> None:
     """After Ctrl-C in the middle of a picture the next one gets its own answer."""
     decoder.decode(picture())
     os.kill(child_pid(decoder), signal.SIGSTOP)
-    interrupt = Timer(0.2, signal.pthread_kill, (main_thread().ident, signal.SIGINT))
-    interrupt.start()
-    with pytest.raises(KeyboardInterrupt):
-        decoder.decode(picture(1))
-    interrupt.join()
+
+    def interrupt() -> None:
+        wait_until_asked(decoder)
+        time.sleep(0.2)
+        signal.pthread_kill(main_thread().ident, signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as threads:
+        interrupted = threads.submit(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            decoder.decode(picture(1))
+        interrupted.result()
     assert decoder.decode(picture(2)) == info_of(picture(2))
 
 

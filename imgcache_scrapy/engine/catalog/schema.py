@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from imgcache_scrapy.core.errors import ConfigurationError, UnavailableError
-from imgcache_scrapy.engine.catalog import dialects, url_index
+from imgcache_scrapy.engine.catalog import dialects, migrations, url_index
 from imgcache_scrapy.engine.catalog.tables import SCHEMA
 from imgcache_scrapy.engine.catalog.tables import schema as _schema
 
@@ -48,9 +48,6 @@ def open_schema(engine: Engine, *, upgrade: bool) -> Identity:
         number = _number_of(connection)
         if number != SCHEMA:
             _check(number, upgrade=upgrade)
-            # Imported here, since it takes 0.3 s and almost every catalog is of today.
-            from imgcache_scrapy.engine.catalog import migrations  # noqa: PLC0415
-
             if number is not None:
                 dialects.wait_for_writers(connection, _schema)
             migrations.upgrade(connection, number)

@@ -3,8 +3,7 @@
 Each file in `versions/` brings the catalog from one schema to the next and is never changed after
 its release. It names tables and columns by itself, since `tables.py` is always of today. Columns
 are added in place: Alembic's batch mode copies the table, and a copy would lose AUTOINCREMENT and
-with it the rows of the search index. Importing Alembic takes 0.3 s, so only a catalog that is
-empty or old has this module imported.
+with it the rows of the search index.
 """
 
 import logging
@@ -13,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy.engine import Connection
 
 _logger = logging.getLogger("alembic")
@@ -29,11 +26,15 @@ def upgrade(connection: Connection, number: int | None) -> None:
         connection: in a transaction in which nobody else writes.
         number: the schema that the catalog has now, None for an empty database.
     """
-    config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     with _one_at_a_time, _quietly():
+        # Imported here, since it takes 0.3 s, and almost every catalog is neither empty nor old.
+        from alembic import command  # noqa: PLC0415
+        from alembic.config import Config  # noqa: PLC0415
+
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
         if number is not None:
-            # Where a released version that had no Alembic yet wrote it, or a copy left this out.
+            # A catalog of the first release, which had no Alembic, or a copy without its table.
             command.stamp(config, revision_of(number))
         command.upgrade(config, "head")
 

@@ -1,0 +1,427 @@
+"""Catalogs of older versions: upgraded once and whole, whatever happens, and nothing is lost."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from imgcache_scrapy import AsyncImgCacheClient
+from imgcache_scrapy.client.resilience import ResilientClient
+from imgcache_scrapy.client.spool import Spool
+from imgcache_scrapy.core.errors import (
+    REFUSALS,
+    ConfigurationError,
+    NotFoundError,
+    UnavailableError,
+)
+from imgcache_scrapy.engine.cache import ImageCache
+from imgcache_scrapy.engine.catalog import dialects, migrations, tables
+from imgcache_scrapy.engine.catalog.catalog import Catalog
+from imgcache_scrapy.engine.catalog.schema import open_schema
+from imgcache_scrapy.engine.catalog.tables import SCHEMA
+from tests.engine.programs import program
+from tests.support import schema_1
+
+HERE = "http://a.test/here.png"
+A = b"the bytes of an image"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_database(request, tmp_path):
+    """Make empty databases, of each kind."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgresql").new_database
+    return lambda: f"sqlite:///{tmp_path / uuid4().hex}.sqlite3"
+
+
+@pytest.fixture
+def database_url(new_database):
+    return new_database()
+
+
+@pytest.fixture
+def blobs_url(tmp_path):
+    return (tmp_path / "blobs").as_uri()
+
+
+@pytest.fixture
+def old(database_url, tmp_path):
+    """A cache of schema 1; its rows, as they are before it is opened."""
+    schema_1.put(schema_1.make(database_url, 300), tmp_path / "blobs")
+    return schema_1.rows(database_url)
+
+
+def schema_of(database_url):
+    """What a catalog says of itself; the columns of schema 1 only where it is of schema 1."""
+    with schema_1.connected(database_url) as connection:
+        return list(connection.execute("SELECT * FROM imgcache_schema"))
+
+
+def copy_of(database_url, new_database):
+    """Copy a database that nobody has open."""
+    url, copy = sa.make_url(database_url), sa.make_url(new_database())
+    if url.get_backend_name() == "sqlite":
+        with (
+            schema_1.connected(database_url) as source,
+            schema_1.connected(copy.render_as_string()) as target,
+        ):
+            source.backup(target)
+            target.execute("PRAGMA journal_mode=WAL")
+    else:
+        with schema_1.connected(database_url.replace(url.database, "postgres")) as administrator:
+            administrator.execute(f"DROP DATABASE {copy.database}")
+            administrator.execute(f"CREATE DATABASE {copy.database} TEMPLATE {url.database}")
+    return copy.render_as_string(hide_password=False)
+
+
+@pytest.mark.parametrize("captures", [3_000, pytest.param(100_000, marks=pytest.mark.endurance)])
+def test_a_catalog_of_schema_1_reads_back_equal(database_url, blobs_url, tmp_path, captures):
+    """Every row, the search index and the next id are as before, and so is what the API says."""
+    blobs = schema_1.make(database_url, captures)
+    schema_1.put(blobs, tmp_path / "blobs")
+    before = schema_1.rows(database_url)
+    assert len(before["capture"]) == captures * 9 // 10
+    with closing(ImageCache(database_url, blobs_url)) as cache:
+        assert schema_1.rows(database_url) == before
+        assert schema_of(database_url)[0][0] == SCHEMA
+        assert_answers(cache, before, blobs)
+        url = "http://a.test/new.png"
+        assert cache.store(url, A, "test")["created"]
+    after = schema_1.rows(database_url)
+    assert after["capture"][:-1] == before["capture"]
+    assert after["capture"][-1][0] == captures + 1
+    with closing(ImageCache(database_url, blobs_url)) as cache:
+        assert cache.catalog.lookup_many([url])
+
+
+def assert_answers(cache, rows, blobs):
+    """Expect that all which is asked of a cache is answered from these rows."""
+    damaged = {row[0] for row in rows["image"] if row[-1]}
+    sizes = {row[0]: row[3:6] for row in rows["image"]}
+    newest = {}
+    for row in sorted(rows["capture"], key=lambda row: (row[7], row[0])):
+        newest[row[3]] = row
+    found = {}
+    urls = [*newest, "http://a.test/unknown"]
+    for start in range(0, len(urls), 1000):
+        found |= cache.catalog.lookup_many(urls[start : start + 1000])
+    assert found.keys() == {url for url, row in newest.items() if row[4] not in damaged}
+    for url, entry in found.items():
+        assert (entry["bucket"], entry["content_hash"]) == (newest[url][2], newest[url][4])
+        assert (entry["original_filename"], entry["client_name"]) == newest[url][5:7]
+        shown = entry["width"], entry["height"], entry["perceptual_hash"]
+        assert shown == sizes[entry["content_hash"]]
+    assert cache.catalog.stats() == {
+        "images": len(blobs),
+        "captures": len(rows["capture"]),
+        "bytes": sum(map(len, blobs.values())),
+        "damaged": len(damaged),
+    }
+    for part in ("ä-17", "shop3.test", "_42", "ä-1234.", "Products"):
+        entries = {entry["url"] for entry in cache.catalog.search(part)}
+        assert entries == {url for url in found if part in url}
+    for row in rows["capture"][:50]:
+        if row[4] not in damaged:
+            assert cache.get_image(row[4], row[2])[0] == blobs[row[4]]
+        else:
+            with pytest.raises(NotFoundError):
+                cache.get_image(row[4], row[2])
+
+
+OPEN = """
+sys.stdin.readline()
+cache = ImageCache(*sys.argv[1:])
+print(cache.catalog.cache_id, len(cache.catalog.search("shop")), flush=True)
+cache.close()
+"""
+
+
+def test_eight_processes_open_an_old_catalog_at_once(old, database_url, blobs_url):
+    """One of them upgrades it, all of them find one cache with everything in it."""
+    with ExitStack() as stack:
+        processes = [stack.enter_context(program(OPEN, database_url, blobs_url)) for _ in range(8)]
+        for process in processes:
+            process.stdin.write("go\n")
+        said = {process.stdout.readline() for process in processes}
+        assert {process.wait(timeout=120) for process in processes} == {0}
+    assert len(said) == 1
+    cache_id, found = said.pop().split()
+    assert schema_of(database_url) == [(SCHEMA, cache_id, False)]
+    assert int(found) > 100
+    assert schema_1.rows(database_url) == old
+
+
+OPEN_AND_DIE = """
+import signal
+from alembic import command
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+def die_at(number):
+    steps = []
+    def step(*arguments):
+        steps.append(arguments)
+        if len(steps) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+    event.listen(Engine, "before_cursor_execute", step)
+    event.listen(Engine, "commit", step)
+
+for line in sys.stdin:
+    number, *addresses = line.split()
+    child = os.fork()
+    if not child:
+        die_at(int(number))
+        ImageCache(*addresses).close()
+        os._exit(0)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+
+
+def test_a_kill_at_each_statement_leaves_the_old_or_the_new_schema(
+    old, database_url, new_database, tmp_path
+):
+    """Whenever the process dies, the catalog is whole, and the next opening ends the work."""
+    found = Counter()
+    with program(OPEN_AND_DIE) as process:
+        number, status = 0, signal.SIGKILL
+        while status:
+            number += 1
+            copy = copy_of(database_url, new_database)
+            blobs_url = (tmp_path / f"{number}" / "blobs").as_uri()
+            schema_1.put(schema_1.blobs_of(300), tmp_path / f"{number}" / "blobs")
+            process.stdin.write(f"{number} {copy} {blobs_url}\n")
+            status = int(process.stdout.readline())
+            assert status in {0, signal.SIGKILL}
+            row = schema_of(copy)[0]
+            found[row[0]] += 1
+            assert len(row) == {1: 1, SCHEMA: 3}[row[0]]
+            assert schema_1.rows(copy) == old
+            with closing(ImageCache(copy, blobs_url)) as cache:
+                assert cache.catalog.search("shop")
+                assert cache.blobs.owner() == cache.catalog.cache_id
+            assert schema_of(copy)[0][::2] == (SCHEMA, False)
+            assert schema_1.rows(copy) == old
+    # Before the commit and after it: the number of steps is not the point.
+    assert found[1] > 10
+    assert found[SCHEMA] > 2
+
+
+def test_a_process_of_an_older_version_stops_storing(database_url, blobs_url, tmp_path):
+    """After an upgrade beside it, it changes nothing, says why, and still answers lookups."""
+    with closing(ImageCache(database_url, blobs_url)) as cache:
+        image = cache.store(HERE, A, "test")["content_hash"]
+        before = schema_1.rows(database_url)
+        with schema_1.connected(database_url) as newer:
+            newer.execute(f"UPDATE imgcache_schema SET number = {SCHEMA + 1}")
+        for change in (
+            lambda: cache.store(HERE, A, "test"),
+            lambda: cache.store(f"{HERE}?2", b"another", "test"),
+            lambda: cache.delete(image),
+        ):
+            with pytest.raises(UnavailableError, match=f"schema {SCHEMA + 1}.*upgrade it"):
+                change()
+        assert schema_1.rows(database_url) == before
+        assert cache.catalog.lookup_many([HERE])[HERE]["content_hash"] == image
+        assert cache.get_image(image)[0] == A
+    with pytest.raises(ConfigurationError, match="upgrade"):
+        ImageCache(database_url, blobs_url)
+    assert not issubclass(UnavailableError, REFUSALS)
+
+
+def test_a_crawl_beside_a_newer_version_keeps_its_images_in_the_spool(tmp_path):
+    """What the catalog does not take any more waits in a file for a process of that version."""
+    folder, spool = tmp_path / "cache", tmp_path / "spool"
+
+    async def crawl():
+        async with AsyncImgCacheClient(folder.as_uri()) as client:
+            await client.store(HERE, A, "test")
+            with schema_1.connected(f"sqlite:///{folder / 'catalog.sqlite3'}") as newer:
+                newer.execute(f"UPDATE imgcache_schema SET number = {SCHEMA + 1}")
+            told = []
+            resilient = ResilientClient(
+                client.transport,
+                spool,
+                bucket="",
+                count=lambda _: None,
+                log=lambda *line: told.append(str(line)),
+            )
+            entry = await resilient.store(f"{HERE}?2", b"another", "test")
+            await resilient.aclose()
+            assert any("upgrade it and start it again" in line for line in told)
+            return entry
+
+    assert "created" not in asyncio.run(crawl())
+    assert [waiting.record.data for waiting in Spool(spool).listed()] == [b"another"]
+
+
+def test_an_upgrade_waits_for_a_store_under_way(database_url, blobs_url):
+    """What a transaction has written under the old number is committed before the new number is."""
+    with closing(Catalog(database_url)) as catalog, ThreadPoolExecutor(1) as threads:
+        engine = dialects.create_engine(database_url)
+
+        def upgrade():
+            with engine.begin() as connection:
+                dialects.lock_schema(connection)
+                dialects.wait_for_writers(connection, tables.schema)
+                connection.execute(tables.schema.update().values(number=SCHEMA + 1))
+
+        with catalog.exclusive([]):
+            upgrading = threads.submit(upgrade)
+            assert not wait([upgrading], timeout=0.5).done
+        upgrading.result()
+        assert schema_of(database_url)[0][0] == SCHEMA + 1
+        with pytest.raises(UnavailableError, match="upgrade it"), catalog.exclusive([]):
+            pytest.fail("it wrote")
+        engine.dispose()
+
+
+def test_an_older_catalog_is_refused_where_it_is_not_to_be_upgraded(old, database_url, blobs_url):
+    """The service's way: one sentence that names the command, and nothing is touched."""
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"schema 1, .*`imgcache upgrade`"):
+            ImageCache(database_url, blobs_url, upgrade=False)
+    assert schema_of(database_url) == [(1,)]
+    assert schema_1.rows(database_url) == old
+    ImageCache(database_url, blobs_url).close()
+    ImageCache(database_url, blobs_url, upgrade=False).close()
+
+
+def test_an_empty_catalog_is_made_without_asking(database_url, blobs_url):
+    """There is nothing that an upgrade could harm."""
+    with closing(ImageCache(database_url, blobs_url, upgrade=False)) as cache:
+        assert cache.store(HERE, A, "test")["created"]
+
+
+COUNT_STATEMENTS = """
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+sys.stdin.readline()
+statements = []
+event.listen(Engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+ImageCache(*sys.argv[1:]).close()
+print("alembic" in sys.modules, len(statements))
+"""
+
+
+def test_a_catalog_of_today_is_opened_by_two_questions_and_without_alembic(database_url, blobs_url):
+    """Whoever makes it pays for Alembic; after that its import is saved."""
+    said = []
+    for _ in range(2):
+        with program(COUNT_STATEMENTS, database_url, blobs_url) as process:
+            process.stdin.write("go\n")
+            said.append(process.stdout.readline().split())
+    assert said[0][0] == "True"
+    assert said[1] == ["False", "2"]
+
+
+def described(engine):
+    """Describe every table as the database has it: columns, keys, indexes."""
+    found = sa.inspect(engine)
+    return {
+        name: (
+            [(each["name"], str(each["type"]), each["nullable"]) for each in columns],
+            found.get_pk_constraint(name)["constrained_columns"],
+            [
+                (each["constrained_columns"], each["referred_table"])
+                for each in found.get_foreign_keys(name)
+            ],
+            sorted(
+                (each["name"], each["unique"], each["column_names"], each.get("expressions"))
+                for each in found.get_indexes(name)
+            ),
+        )
+        for name in tables.metadata.tables
+        for columns in [found.get_columns(name)]
+    }
+
+
+@pytest.fixture(params=["new", "upgraded"])
+def migrated(request, database_url):
+    """Connect to a catalog that was made by the migrations, or upgraded by them."""
+    if request.param == "upgraded":
+        schema_1.make(database_url)
+    engine = dialects.create_engine(database_url)
+    open_schema(engine, upgrade=True)
+    yield engine
+    engine.dispose()
+
+
+def test_the_migrations_make_the_tables_that_the_code_means(migrated, new_database):
+    """What `tables.py` says is what the database has, by Alembic's judgement and by a look."""
+
+    def is_ours(_object, name, kind, _reflected, _other):
+        return kind != "table" or name in tables.metadata.tables
+
+    with migrated.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"include_object": is_ours, "compare_type": True}
+        )
+        assert compare_metadata(context, tables.metadata) == []
+    meant = dialects.create_engine(new_database())
+    tables.metadata.create_all(meant)
+    assert described(migrated) == described(meant)
+    meant.dispose()
+
+
+def test_ids_go_on_counting_in_a_catalog_of_today(database_url):
+    """SQLite's AUTOINCREMENT, which no part of SQLAlchemy compares, is in new catalogs, too."""
+    Catalog(database_url).close()
+    if database_url.startswith("sqlite"):
+        with schema_1.connected(database_url) as connection:
+            query = "SELECT sql FROM sqlite_master WHERE name = 'capture'"
+            assert "AUTOINCREMENT" in connection.execute(query).fetchone()[0]
+
+
+def test_the_newest_revision_is_the_number_of_the_schema():
+    """Each schema has one revision, of its number, and each follows the one before it."""
+    config = Config()
+    config.set_main_option("script_location", migrations.__path__[0])
+    revisions = [each.revision for each in ScriptDirectory.from_config(config).walk_revisions()]
+    assert revisions == [migrations.revision_of(number) for number in range(SCHEMA, 0, -1)]
+
+
+def test_catalogs_are_upgraded_in_many_threads_at_once(new_database):
+    """Alembic works on global variables: two upgrades in one process take turns."""
+    addresses = [new_database() for _ in range(4)]
+    for address in addresses:
+        schema_1.make(address)
+    with ThreadPoolExecutor(4) as threads:
+        for catalog in threads.map(Catalog, addresses):
+            catalog.close()
+    assert len({schema_of(address)[0] for address in addresses}) == 4
+
+
+def test_another_program_may_use_alembic_in_the_same_database(database_url, blobs_url):
+    """Its table of versions is its own, and is left as it is."""
+    with schema_1.connected(database_url) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        connection.execute("INSERT INTO alembic_version VALUES ('theirs')")
+    with closing(ImageCache(database_url, blobs_url)) as cache:
+        assert cache.store(HERE, A, "test")["created"]
+    with schema_1.connected(database_url) as connection:
+        found = connection.execute("SELECT version_num FROM alembic_version")
+        assert list(found) == [("theirs",)]
+
+
+def test_an_upgrade_is_silent(database_url, tmp_path):
+    """No line of Alembic's is in the log of a crawl."""
+    code = f"""
+import logging
+logging.basicConfig(level=logging.DEBUG)
+from imgcache_scrapy.engine.catalog.catalog import Catalog
+Catalog({database_url!r}).close()
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert "alembic" not in done.stderr
