@@ -12,4 +12,6 @@ What must hold, whatever happens (the order of the steps in `cache.py` follows f
    newest capture.
 4. Bytes come back exactly as they came in.
 5. Look-alikes are only suggested; bytes decide identity.
+6. A catalog works with the blobs of its own cache alone (`pairing.py`), and each later version
+   opens it without losing anything.
 """

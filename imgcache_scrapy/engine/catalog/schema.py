@@ -85,12 +85,12 @@ def _ready(engine: Engine) -> Identity | None:
     """Return what the catalog says of itself, None where there is something to do."""
     with dialects.reading(engine) as connection:
         try:
-            identity = Identity(*connection.execute(_identity).one())
+            row = connection.execute(_identity).first()
         except sa.exc.DBAPIError:
             # An empty database or an old one. What else may be wrong shows under the lock.
             return None
-        is_ready = identity.number == SCHEMA and url_index.is_made(connection)
-        return identity if is_ready else None
+        is_ready = row is not None and row.number == SCHEMA and url_index.is_made(connection)
+        return Identity(*row) if row is not None and is_ready else None
 
 
 def _number_of(connection: Connection) -> int | None:
