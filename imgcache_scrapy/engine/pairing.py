@@ -22,8 +22,9 @@ _EMPTY_CATALOG = (
     " IMGCACHE_BLOBS_URL)"
 )
 _NO_BLOBS = (
-    "the catalog knows images, but there are no blobs: is the folder mounted, is the bucket the"
-    " right one (--blobs, IMGCACHE_BLOBS_URL)? If the blobs are lost for good, remove the catalog"
+    "the catalog knows images, but there are no blobs: check that their folder is mounted and their"
+    " bucket is the right one (--blobs, IMGCACHE_BLOBS_URL), or remove the catalog if the blobs are"
+    " lost for good"
 )
 
 

@@ -126,7 +126,7 @@ def test_blobs_with_a_new_catalog_are_refused(new_catalog, new_cache):
 def test_a_catalog_with_images_and_empty_blobs_is_refused(new_cache, new_blobs):
     """As where a folder is not mounted, or a bucket is the wrong one."""
     one = new_cache()
-    words = "knows images, but there are no blobs: is the folder mounted"
+    words = "knows images, but there are no blobs: check that their folder is mounted"
     assert_refused(one[0], new_blobs(), words)
     assert_opens(*one)
     emptied(one[1])

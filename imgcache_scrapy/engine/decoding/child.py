@@ -57,19 +57,19 @@ class Limits(NamedTuple):
 
     Attributes:
         pixels: maximum number that is decoded.
-        seconds: of processor time, checked wherever Python runs; 0 for no limit. A picture that
-            takes longer is refused.
-        last_seconds: of processor time in user mode, checked by the system. A picture that takes
+        soft_seconds: of processor time, checked wherever Python runs; 0 for no limit. A picture
+            that takes longer is refused.
+        hard_seconds: of processor time in user mode, checked by the system. A picture that takes
             longer ends the program.
     """
 
     pixels: int
-    seconds: float
-    last_seconds: float
+    soft_seconds: float
+    hard_seconds: float
 
 
-# The last seconds are a little less than the decoder's time limits. Where the time limit comes
-# first, the machine was busy, or the program was stopped, and the picture is not to blame.
+# The hard limits are a little less than the decoder's time limits. Where the time limit comes
+# first, the machine was busy or the program was stopped, and the picture is not to blame.
 LARGE = Limits(MAX_PIXELS, 0, 1.3)
 SMALL = Limits(4_000_000, 0.1, 0.9)
 
@@ -110,7 +110,7 @@ def main() -> None:
     replies.flush()
     while header := requests.read(REQUEST.size):
         data = requests.read(*REQUEST.unpack(header))
-        with _last_seconds(limits.last_seconds):
+        with _hard_limit(limits.hard_seconds):
             info = info_of(data, limits)
         replies.write(reply_of(info))
         replies.flush()
@@ -130,7 +130,7 @@ def info_of(data: bytes, limits: Limits = LARGE) -> ImageInfo | None:
     # This holds for what is inside of icons, too. Pillow only warns up to twice the number.
     Image.MAX_IMAGE_PIXELS = limits.pixels // 2
     try:
-        with _processor_time(limits.seconds):
+        with _soft_limit(limits.soft_seconds):
             return _decode(data)
     except (Image.DecompressionBombError, TimeoutError):
         return None
@@ -160,7 +160,7 @@ def _limit_memory() -> None:
 
 
 @contextmanager
-def _processor_time(seconds: float) -> Iterator[None]:
+def _soft_limit(seconds: float) -> Iterator[None]:
     """Raise TimeoutError when this takes longer, where the system can tell (not on Windows)."""
     if not seconds or sys.platform == "win32":
         yield
@@ -174,7 +174,7 @@ def _processor_time(seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def _last_seconds(seconds: float) -> Iterator[None]:
+def _hard_limit(seconds: float) -> Iterator[None]:
     """Let the system end the program by SIGVTALRM when this takes longer (not on Windows)."""
     if sys.platform == "win32":
         yield
