@@ -52,9 +52,9 @@ def assert_opens(catalog, blobs):
     """Expect a cache that works; return the id that both halves have."""
     with closing(ImageCache(catalog, blobs)) as cache:
         assert cache.store(HERE, A, "test")["url"] == HERE
-        assert cache.get_bytes(content_hash_of(A))[0] == A
-        cache_id = cache._catalog.cache_id
-        assert not cache._catalog.adopts_blobs
+        assert cache.get_image(content_hash_of(A))[0] == A
+        cache_id = cache.catalog.cache_id
+        assert not cache.catalog.adopts_blobs
         assert len(cache_id) == 32
         with closing(open_blobs(blobs)) as store:
             assert store.owner() == cache_id
@@ -209,7 +209,7 @@ OPEN_AND_STORE = """
 sys.stdin.readline()
 cache = ImageCache(*sys.argv[1:3])
 cache.store(f"http://a.test/{sys.argv[3]}", sys.argv[3].encode(), "test")
-print(cache._catalog.cache_id, flush=True)
+print(cache.catalog.cache_id, flush=True)
 cache.close()
 """
 
@@ -241,11 +241,11 @@ def test_blobs_out_of_reach_are_checked_later(new_catalog, tmp_path):
     mark.mkdir()
     with closing(ImageCache(catalog, folder.as_uri())) as cache:
         questions = (
-            lambda: cache.get_bytes(image),
+            lambda: cache.get_image(image),
             lambda: cache.store(HERE, B, "test"),
             cache.check,
         )
-        assert cache.lookup([HERE])[HERE]["content_hash"] == image
+        assert cache.catalog.lookup_many([HERE])[HERE]["content_hash"] == image
         for question in questions:
             with pytest.raises(UnavailableError, match="image storage"):
                 question()
@@ -254,10 +254,10 @@ def test_blobs_out_of_reach_are_checked_later(new_catalog, tmp_path):
         for question in questions:
             with pytest.raises(ConfigurationError, match="another catalog"):
                 question()
-        assert cache.lookup([HERE])[HERE]["content_hash"] == image
-        assert cache.totals()["damaged"] == 0
+        assert cache.catalog.lookup_many([HERE])[HERE]["content_hash"] == image
+        assert cache.catalog.stats()["damaged"] == 0
         mark.write_bytes(its_mark)
-        assert cache.get_bytes(image)[0] == A
+        assert cache.get_image(image)[0] == A
         cache.check()
 
 
