@@ -22,8 +22,8 @@ from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 from imgcache_scrapy.core.urls import filename_of
 from imgcache_scrapy.engine.blobs.opening import open_blobs
 from imgcache_scrapy.engine.blobs.store import BlobStore
-from imgcache_scrapy.engine.catalog.calls import database_call
 from imgcache_scrapy.engine.catalog.catalog import Catalog
+from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.rows import Capture, Image
 from imgcache_scrapy.engine.decoding.decoder import Decoders
 from imgcache_scrapy.engine.decoding.messages import ImageInfo

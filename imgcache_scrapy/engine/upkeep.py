@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.engine.blobs.store import Found
 from imgcache_scrapy.engine.cache import ImageCache
-from imgcache_scrapy.engine.catalog.calls import database_call
+from imgcache_scrapy.engine.catalog.database import database_call
 
 State = Literal["sound", "healed", "missing", "truncated", "altered"]
 """What became of an image: `healed` ones were marked damaged, and are not."""

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.engine.cache import ImageCache
-from imgcache_scrapy.engine.catalog import dialects, tables, url_index
+from imgcache_scrapy.engine.catalog import database, tables, url_index
 from imgcache_scrapy.engine.catalog.rows import Capture, Image
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +78,7 @@ def fill(database_url: str, blobs_url: str, captures: int) -> None:
     Their URLs are `https://S.example/N.jpg`, S being the last three digits of N.
     """
     ImageCache(database_url, blobs_url).close()
-    engine = dialects.create_engine(database_url)
+    engine = database.create_engine(database_url)
     now = datetime.now(UTC)
     for start in range(0, captures, _FILLED_AT_ONCE):
         images, seen = [], []

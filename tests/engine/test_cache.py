@@ -457,7 +457,7 @@ def test_a_reader_looks_again_before_it_calls_an_image_damaged(cache, folder):
     with ThreadPoolExecutor(1) as pool, catalog_of(folder) as writer:
         writer.execute("BEGIN IMMEDIATE")
         blob_path(folder).unlink()
-        reading = pool.submit(cache.get_bytes, A_HASH)
+        reading = pool.submit(cache.get_image, A_HASH)
         assert not wait([reading], timeout=0.3).done
         blob_path(folder).write_bytes(A)
         writer.execute("COMMIT")

@@ -26,7 +26,7 @@ from imgcache_scrapy.core.errors import (
     UnavailableError,
 )
 from imgcache_scrapy.engine.cache import ImageCache
-from imgcache_scrapy.engine.catalog import dialects, migrations, tables
+from imgcache_scrapy.engine.catalog import database, migrations, tables
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.schema import open_schema
 from imgcache_scrapy.engine.catalog.tables import SCHEMA
@@ -268,12 +268,12 @@ def test_a_crawl_beside_a_newer_version_keeps_its_images_in_the_spool(tmp_path):
 def test_an_upgrade_waits_for_a_store_under_way(database_url, blobs_url):
     """What a transaction has written under the old number is committed before the new number is."""
     with closing(Catalog(database_url)) as catalog, ThreadPoolExecutor(1) as threads:
-        engine = dialects.create_engine(database_url)
+        engine = database.create_engine(database_url)
 
         def upgrade():
             with engine.begin() as connection:
-                dialects.lock_schema(connection)
-                dialects.wait_for_writers(connection, tables.schema)
+                database.lock_schema(connection)
+                database.wait_for_writers(connection, tables.schema)
                 connection.execute(tables.schema.update().values(number=SCHEMA + 1))
 
         with catalog.exclusive([]):
@@ -351,7 +351,7 @@ def migrated(request, database_url):
     """Connect to a catalog that was made by the migrations, or upgraded by them."""
     if request.param == "upgraded":
         schema_1.make(database_url)
-    engine = dialects.create_engine(database_url)
+    engine = database.create_engine(database_url)
     open_schema(engine, upgrade=True)
     yield engine
     engine.dispose()
@@ -368,7 +368,7 @@ def test_the_migrations_make_the_tables_that_the_code_means(migrated, new_databa
             connection, opts={"include_object": is_ours, "compare_type": True}
         )
         assert compare_metadata(context, tables.metadata) == []
-    meant = dialects.create_engine(new_database())
+    meant = database.create_engine(new_database())
     tables.metadata.create_all(meant)
     assert described(migrated) == described(meant)
     meant.dispose()

@@ -1,33 +1,25 @@
 """The catalog: every query on images and captures, for SQLite and PostgreSQL alike."""
 
 import json
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from itertools import islice
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, RowMapping
 
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.engine.catalog import dialects, url_index
-from imgcache_scrapy.engine.catalog.calls import database_call
+from imgcache_scrapy.engine.catalog import database
+from imgcache_scrapy.engine.catalog.database import database_call
+from imgcache_scrapy.engine.catalog.functions import json_rows
 from imgcache_scrapy.engine.catalog.rows import Image, digest, entry_of
 from imgcache_scrapy.engine.catalog.schema import check_unchanged, end_adoption, open_schema
+from imgcache_scrapy.engine.catalog.search import search
 from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT, band_candidates
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
+from imgcache_scrapy.engine.catalog.tables import entries, in_bucket, newest_last
 from imgcache_scrapy.engine.catalog.tables import image as _image
-from imgcache_scrapy.engine.catalog.tables import newest_first
-from imgcache_scrapy.engine.catalog.writing import Writing
-
-# So many rows are fetched at a time.
-_MANY = 1000
+from imgcache_scrapy.engine.catalog.transaction import WriteTransaction
 
 _bands = [_image.c[f"band{i}"] for i in range(BAND_COUNT)]
-_newest_last = (_capture.c.lookup_time, _capture.c.id)
-_entries = sa.select(
-    _capture, *(column for column in _image.c if column.name != "content_hash")
-).join(_image)
 
 # Built once: building a statement costs more than running it.
 _find_images = sa.select(*(_image.c[name] for name in Image._fields)).where(
@@ -46,10 +38,8 @@ _find_content_type = (
 _find_known = sa.select(_image.c.content_hash).where(
     _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True))
 )
-_count_by_bucket = (
-    sa.select(_capture.c.bucket, sa.func.count().label("captures"))
-    .group_by(_capture.c.bucket)
-    .order_by(_capture.c.bucket)
+_count_by_bucket = sa.select(_capture.c.bucket, sa.func.count().label("captures")).group_by(
+    _capture.c.bucket
 )
 _rows_after = (
     sa.select(_image.c.content_hash, _image.c.file_size_bytes, _image.c.damaged)
@@ -59,11 +49,11 @@ _rows_after = (
 )
 # All of them but the digest, which JSON cannot hold, and what no entry has.
 _LOOKED_UP = [
-    column.name for column in _entries.selected_columns
+    column.name for column in entries.selected_columns
     if column.name not in {"url_digest", "decode_error"} and not column.name.startswith("band")
 ]  # fmt: skip
 _newest = (
-    sa.select(dialects.json_rows(*(_entries.selected_columns[name] for name in _LOOKED_UP)))
+    sa.select(json_rows(*(entries.selected_columns[name] for name in _LOOKED_UP)))
     .select_from(_capture)
     .join(_image)
     .where(_capture.c.url_digest.in_(sa.bindparam("digests", expanding=True)))
@@ -88,8 +78,8 @@ class Catalog:
     """
 
     def __init__(self, database_url: str | sa.URL, *, upgrade: bool = True) -> None:
-        self._engine = dialects.create_engine(database_url)
-        self._writers = dialects.queue_of_writers(self._engine)
+        self._engine = database.create_engine(database_url)
+        self._writers = database.queue_of_writers(self._engine)
         try:
             identity = open_schema(self._engine, upgrade=upgrade)
         except BaseException:
@@ -99,7 +89,7 @@ class Catalog:
         self.adopts_blobs = identity.adopts_blobs
 
     @contextmanager
-    def exclusive(self, content_hashes: Collection[str]) -> Iterator[Writing]:
+    def exclusive(self, content_hashes: Collection[str]) -> Iterator[WriteTransaction]:
         """Open a transaction in which nobody else puts or unlinks the blobs of these images.
 
         It is committed, and durable, when the block ends; an exception rolls it back.
@@ -109,8 +99,8 @@ class Catalog:
         """
         with self._writers, self._engine.begin() as connection:
             check_unchanged(connection)
-            dialects.lock(connection, content_hashes)
-            yield Writing(connection, content_hashes)
+            database.lock(connection, content_hashes)
+            yield WriteTransaction(connection, content_hashes)
 
     @database_call
     def end_adoption(self) -> None:
@@ -122,7 +112,7 @@ class Catalog:
     @database_call
     def images(self, content_hashes: Iterable[str]) -> dict[str, Image]:
         """Find the images that are not damaged: content hash to image."""
-        with dialects.reading(self._engine) as connection:
+        with database.reading(self._engine) as connection:
             rows = connection.execute(_find_images, {"hashes": list(content_hashes)})
             return {row.content_hash: Image(*row) for row in rows}
 
@@ -139,7 +129,7 @@ class Catalog:
         """
         query = _newest if bucket is None else _newest_in_bucket
         values = {"digests": [digest(key) for key in keys], "its_bucket": bucket}
-        with dialects.reading(self._engine) as connection:
+        with database.reading(self._engine) as connection:
             found = json.loads(connection.scalar(query, values) or "[]")
         rows = [dict(zip(_LOOKED_UP, row, strict=True)) for row in found]
         rows.sort(key=lambda row: (row["lookup_time"], row["id"]))
@@ -150,7 +140,7 @@ class Catalog:
     def content_type(self, content_hash: str, bucket: str) -> str | None:
         """Return the content type of an image; None if it is not in the bucket, or damaged."""
         values = {"its_hash": content_hash, "its_bucket": bucket}
-        with dialects.reading(self._engine) as connection:
+        with database.reading(self._engine) as connection:
             return connection.scalar(_find_content_type, values)
 
     @database_call
@@ -176,17 +166,8 @@ class Catalog:
         Returns:
             The newest capture of each URL, newest first.
         """
-        matching = dialects.contains(_capture.c.url, url_contains)
-        query = _in_bucket(_entries.where(matching), bucket).order_by(*newest_first)
-        with dialects.reading(self._engine) as connection:
-            few = url_index.candidates(connection, url_contains)
-            ids = None
-            if few is not None:
-                # Sorted before their images are joined, which costs three times as much.
-                found = sa.select(_capture.c.id).where(_capture.c.id.in_(few), matching)
-                ids = connection.scalars(_in_bucket(found, bucket).order_by(*newest_first)).all()
-            with closing(_portions(connection, query, ids, min(limit or _MANY, _MANY))) as rows:
-                return list(islice(_newest_of_urls(rows), limit))
+        with database.reading(self._engine) as connection:
+            return search(connection, url_contains, bucket, limit)
 
     @database_call
     def similar(
@@ -218,7 +199,7 @@ class Catalog:
         if candidates is not None:
             near = zip(_bands, candidates, strict=True)
             query = query.where(sa.or_(*(band.in_(values) for band, values in near)))
-        with dialects.reading(self._engine) as connection:
+        with database.reading(self._engine) as connection:
             distances = {
                 found: (int(text, 16) ^ wanted).bit_count()
                 for found, text in connection.execute(query)
@@ -228,11 +209,11 @@ class Catalog:
             for found, distance in distances.items()
             if distance <= max_hamming_distance
         )
-        entries = self._newest_of_images([found for _, found in nearest], bucket)
+        newest = self._newest_of_images([found for _, found in nearest], bucket)
         for distance, found in nearest:
-            if found in entries:
-                entries[found]["distance"] = distance
-        return [entries[found] for _, found in nearest if found in entries][:limit]
+            if found in newest:
+                newest[found]["distance"] = distance
+        return [newest[found] for _, found in nearest if found in newest][:limit]
 
     @database_call
     def stats(self) -> dict[str, int]:
@@ -243,7 +224,7 @@ class Catalog:
             sa.func.count().filter(_image.c.damaged).label("damaged"),
             sa.select(sa.func.count()).select_from(_capture).scalar_subquery().label("captures"),
         )
-        with dialects.reading(self._engine) as connection:
+        with database.reading(self._engine) as connection:
             return {
                 key: int(value) for key, value in connection.execute(query).mappings().one().items()
             }
@@ -251,13 +232,14 @@ class Catalog:
     @database_call
     def buckets(self) -> dict[str, int]:
         """Return the buckets that have captures, in alphabetical order, with their number."""
-        with dialects.reading(self._engine) as connection:
-            return {row.bucket: row.captures for row in connection.execute(_count_by_bucket)}
+        with database.reading(self._engine) as connection:
+            counts = {row.bucket: row.captures for row in connection.execute(_count_by_bucket)}
+        return dict(sorted(counts.items()))
 
     @database_call
     def known(self, content_hashes: Collection[str]) -> set[str]:
         """Tell which of these images have a row, damaged or not."""
-        with dialects.reading(self._engine) as connection:
+        with database.reading(self._engine) as connection:
             return set(connection.scalars(_find_known, {"hashes": list(content_hashes)}))
 
     @database_call
@@ -272,7 +254,7 @@ class Catalog:
             Content hash, size in bytes and whether it is damaged.
         """
         values = {"after": content_hash, "limit": limit}
-        with dialects.reading(self._engine) as connection:
+        with database.reading(self._engine) as connection:
             return [tuple(row) for row in connection.execute(_rows_after, values)]
 
     def check(self) -> None:
@@ -285,39 +267,12 @@ class Catalog:
 
     def _newest_of_images(self, content_hashes: list[str], bucket: str | None) -> dict[str, Entry]:
         found: dict[str, Entry] = {}
-        with dialects.reading(self._engine) as connection:
+        with database.reading(self._engine) as connection:
             for start in range(0, len(content_hashes), 500):
                 some = content_hashes[start : start + 500]
-                query = _in_bucket(_entries.where(_capture.c.content_hash.in_(some)), bucket)
+                query = in_bucket(entries.where(_capture.c.content_hash.in_(some)), bucket)
                 rows = connection.execute(
-                    query.where(~_image.c.damaged).order_by(*_newest_last)
+                    query.where(~_image.c.damaged).order_by(*newest_last)
                 ).mappings()
                 found.update((row["content_hash"], entry_of(row)) for row in rows)
         return found
-
-
-def _portions(
-    connection: Connection, query: sa.Select[Any], ids: Sequence[int] | None, count: int
-) -> Generator[RowMapping, None, None]:
-    """Fetch the rows of a query, or those of some captures in this order, so many at a time."""
-    if ids is None:
-        with connection.execution_options(yield_per=count).execute(query) as rows:
-            yield from rows.mappings()
-        return
-    for start in range(0, len(ids), count):
-        some = query.where(_capture.c.id.in_(ids[start : start + count]))
-        yield from connection.execute(some).mappings()
-
-
-def _newest_of_urls(newest_first: Iterable[RowMapping]) -> Iterator[Entry]:
-    """Give the first entry of each URL, unless its image is damaged."""
-    seen = set()
-    for row in newest_first:
-        if row["url"] not in seen:
-            seen.add(row["url"])
-            if not row["damaged"]:
-                yield entry_of(row)
-
-
-def _in_bucket(query: sa.Select[Any], bucket: str | None) -> sa.Select[Any]:
-    return query if bucket is None else query.where(_capture.c.bucket == bucket)

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from imgcache_scrapy.core.errors import ConfigurationError, UnavailableError
-from imgcache_scrapy.engine.catalog import dialects, migrations, url_index
+from imgcache_scrapy.engine.catalog import database, migrations, url_index
 from imgcache_scrapy.engine.catalog.tables import SCHEMA
 from imgcache_scrapy.engine.catalog.tables import schema as _schema
 
@@ -44,12 +44,12 @@ def open_schema(engine: Engine, *, upgrade: bool) -> Identity:
     if identity is not None:
         return identity
     with engine.begin() as connection:
-        dialects.lock_schema(connection)
+        database.lock_schema(connection)
         number = _number_of(connection)
         if number != SCHEMA:
             _check(number, upgrade=upgrade)
             if number is not None:
-                dialects.wait_for_writers(connection, _schema)
+                database.wait_for_writers(connection, _schema)
             migrations.upgrade(connection, number)
             connection.execute(_schema.update().values(number=SCHEMA))
             if number is None:
@@ -83,7 +83,7 @@ def end_adoption(connection: Connection) -> None:
 
 def _ready(engine: Engine) -> Identity | None:
     """Return what the catalog says of itself, None where there is something to do."""
-    with dialects.reading(engine) as connection:
+    with database.reading(engine) as connection:
         try:
             row = connection.execute(_identity).first()
         except sa.exc.DBAPIError:

@@ -3,6 +3,8 @@
 The database gets them from the migrations; a test compares both.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT
@@ -54,3 +56,13 @@ capture = sa.Table(
 )
 newest_first = (capture.c.lookup_time.desc(), capture.c.id.desc())
 sa.Index("ix_capture_newest_first", *newest_first)
+newest_last = (capture.c.lookup_time, capture.c.id)
+entries = sa.select(capture, *(column for column in image.c if column.name != "content_hash")).join(
+    image
+)
+"""Selects captures with their images: a row for each entry."""
+
+
+def in_bucket(query: sa.Select[Any], bucket: str | None) -> sa.Select[Any]:
+    """Restrict a query of captures to a bucket, None for all buckets."""
+    return query if bucket is None else query.where(capture.c.bucket == bucket)

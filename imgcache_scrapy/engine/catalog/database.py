@@ -1,19 +1,21 @@
-"""Where SQLite and PostgreSQL differ: connecting, locking, searching text."""
+"""The database of a catalog, SQLite or PostgreSQL: how it is connected, locked, and called."""
 
+import functools
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
 
-from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.core.errors import ConfigurationError, UnavailableError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 BUSY_SECONDS = 30
 """So long a write waits for another one, at most."""
@@ -107,49 +109,32 @@ _lock_all = sa.text(
 )
 
 
-class contains(FunctionElement[bool]):  # noqa: N801
-    """SQL for "this column holds this text": case-sensitive, nothing special in the text."""
+def database_call(call: Callable[P, T]) -> Callable[P, T]:
+    """Make a function raise `UnavailableError` when the database fails.
 
-    type = sa.Boolean()
-    name = "contains"
-    inherit_cache = True
+    If the connection died during the call, for example because the database was restarted, the
+    function is called once more. That is safe: a transaction that was not committed left nothing,
+    and repeating a committed one changes nothing.
 
-
-@compiles(contains)
-def _like(element: contains, compiler: Any, **options: Any) -> str:
-    # Not strpos, which uses no index; the doubled percent sign is the driver's.
-    column, text = (compiler.process(clause, **options) for clause in element.clauses)
-    for special in ("\\", "%%", "_"):
-        text = f"replace({text}, '{special}', '\\{special}')"
-    return f"{column} LIKE '%%' || {text} || '%%'"
-
-
-@compiles(contains, "sqlite")
-def _instr(element: contains, compiler: Any, **options: Any) -> str:
-    return f"instr({compiler.process(element.clauses, **options)}) > 0"
-
-
-class json_rows(FunctionElement[str]):  # noqa: N801
-    """SQL for all rows of a query as one JSON array of arrays; NULL or empty where there are none.
-
-    For queries of many rows on a hot path: for each row that it fetches SQLite's driver lets go of
-    the interpreter lock, and under a busy event loop waits 5 ms to have it back.
+    Args:
+        call: a function whose whole work with the database may be repeated.
     """
 
-    type = sa.Text()
-    name = "json_rows"
-    inherit_cache = True
+    @functools.wraps(call)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            try:
+                return call(*args, **kwargs)
+            except sa.exc.DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                return call(*args, **kwargs)
+        except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
+            # Not the statement, nor the details: they may hold URLs.
+            reason = str(getattr(error, "orig", error)).strip().split("\n", 1)[0]
+            raise UnavailableError(f"the catalog failed: {reason}") from error
 
-
-@compiles(json_rows)
-def _json_agg(element: json_rows, compiler: Any, **options: Any) -> str:
-    columns = compiler.process(element.clauses, **options)
-    return f"CAST(json_agg(json_build_array({columns})) AS TEXT)"
-
-
-@compiles(json_rows, "sqlite")
-def _json_group_array(element: json_rows, compiler: Any, **options: Any) -> str:
-    return f"json_group_array(json_array({compiler.process(element.clauses, **options)}))"
+    return guarded
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:

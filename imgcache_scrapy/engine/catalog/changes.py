@@ -10,7 +10,7 @@ from imgcache_scrapy.engine.catalog.rows import Capture, Image, entry_of, micros
 Row = dict[str, Any]
 
 
-class Recording:
+class Changes:
     """Folds observations, one after the other, into the rows to write.
 
     Args:

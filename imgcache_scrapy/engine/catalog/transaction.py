@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.engine.catalog import url_index
-from imgcache_scrapy.engine.catalog.recording import Recording
+from imgcache_scrapy.engine.catalog.changes import Changes
 from imgcache_scrapy.engine.catalog.rows import Capture, Image, digest
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import image as _image
@@ -45,7 +45,7 @@ _renew_capture = (
 )
 
 
-class Writing:
+class WriteTransaction:
     """The transaction; made by `Catalog.exclusive`."""
 
     def __init__(self, connection: Connection, content_hashes: Collection[str]) -> None:
@@ -74,15 +74,15 @@ class Writing:
         Returns:
             Their entries, with `created`: whether the image is new.
         """
-        recording = Recording(self._images, self._newest(observed), datetime.now(UTC))
-        entries = [recording.add(image, capture) for image, capture in observed]
-        self._execute(_insert_image, recording.new_images)
-        healed = [row | {"its_hash": row["content_hash"]} for row in recording.healed_images]
+        changes = Changes(self._images, self._newest(observed), datetime.now(UTC))
+        entries = [changes.add(image, capture) for image, capture in observed]
+        self._execute(_insert_image, changes.new_images)
+        healed = [row | {"its_hash": row["content_hash"]} for row in changes.healed_images]
         self._execute(_update_image, healed)
-        self._execute(_insert_capture, recording.new_captures)
-        renewed = [row | {"its_id": row["id"]} for row in recording.renewed_captures.values()]
+        self._execute(_insert_capture, changes.new_captures)
+        renewed = [row | {"its_id": row["id"]} for row in changes.renewed_captures.values()]
         self._execute(_renew_capture, renewed)
-        if recording.new_captures:
+        if changes.new_captures:
             url_index.extend(self._connection)
         return entries
 
