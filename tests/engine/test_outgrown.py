@@ -214,7 +214,7 @@ def test_a_frozen_object_store_is_given_up_in_time(tmp_path, postgresql, monkeyp
             start = time.monotonic()
             calls = [
                 pool.submit(cache.store, f"{HERE}?1", b"another", "test"),
-                pool.submit(cache.get_bytes, A_HASH),
+                pool.submit(cache.get_image, A_HASH),
                 pool.submit(cache.check),
             ]
             assert cache.catalog.lookup_many([HERE])[HERE]["content_hash"] == A_HASH
