@@ -1,4 +1,118 @@
-"""One image cache in front of Scrapy's downloads."""
+"""One image cache in front of Scrapy's downloads.
+
+This docstring is the map of the code for its maintainers; `tests/test_map.py` checks its names.
+
+Parts
+-----
+Each part is a folder, and its `__init__` says what must hold in it.
+
+    plugin/   the Scrapy side: pipelines, middleware, add-on; only this part imports Scrapy
+    client/   the clients, the only door to a cache: over HTTP, or to an engine in this process;
+              circuit breaker and spool
+    engine/   the cache itself, synchronous: catalog/ (tables), blobs/ (bytes), decoding/ (pictures)
+    server/   the REST API over an engine
+    cli/      the command `imgcache`
+    core/     what every part uses: entries, errors, limits, checks, URLs, formats
+
+Rule: plugin → client → engine → core; server → engine; cli → client, engine, server, and inside of
+functions plugin. Every part may import core. `tests/test_architecture.py` checks it.
+
+    spider ────┐
+    pipelines ─┼─ flow ── client ──┬─ http ────── server (uvicorn, N processes) ─┐
+    middleware ┘ (one per crawl)   └─ embedded ──────────────────────────────────┴─ engine
+
+Journeys of an image
+--------------------
+A hit, embedded, in `ImgCachePipeline`:
+
+    plugin/media.py:CachedMediaPipeline.process_item       one request for each URL of the item
+    core/concurrency.py:SingleFlight.do_all                each URL once in a crawl
+    plugin/media.py:CachedMediaPipeline._outcome           the lock of the key
+    plugin/flow.py:Flow.find                               lookup, and bytes if they are needed
+    core/concurrency.py:Batcher.ask                        lookups of one moment go together
+    client/resilience.py:ResilientClient.lookup_many       within the circuit breaker
+    engine/async_cache.py:AsyncImageCache.lookup_many      in a thread, within the limits
+    engine/catalog/catalog.py:Catalog.lookup_many          one query
+    plugin/pipeline.py:ImgCachePipeline.deliver            the entry becomes a result
+    plugin/tally.py:Tally.count                            the fate is counted
+
+A miss goes on after `Flow.find`:
+
+    plugin/reservation.py:Reservation.acquire_slot         memory for the body, before the download
+    plugin/media.py:CachedMediaPipeline._fetch             Scrapy downloads it
+    plugin/flow.py:Flow.keep                               is it an image, and whole?
+    plugin/outcome.py:refused                              the reason if not
+    client/resilience.py:ResilientClient.store             within the circuit breaker
+    engine/async_cache.py:AsyncImageCache.store            stores of one moment go together
+    engine/cache.py:ImageCache.store_many                  decode, blobs, rows
+    engine/decoding/decoder.py:Decoders.decode_many        size and perceptual hash, by a child
+    engine/blobs/files.py:FileBlobs.put_many               durable bytes
+    engine/catalog/transaction.py:WriteTransaction.record  durable rows
+
+A hit over a service leaves the first journey after `ResilientClient.lookup_many`:
+
+    client/http.py:HttpTransport.lookup_many               POST /images/lookup
+    server/guard.py:TokenRequired.__call__                 token, then bounds on the body
+    server/app.py:create_app                               the route
+    engine/async_cache.py:AsyncImageCache.lookup_many      as above
+    client/answers.py:Answer.entries_by_url                the answer is checked
+
+An outage, the spool, and the replay:
+
+    client/breaker.py:Breaker.call                         three failures open it: no calls
+    client/resilience.py:ResilientClient.store             the cache does not take the image
+    client/spool.py:Spool.put                              so a file keeps it
+    client/breaker.py:Breaker._probe_until_closed          every 5 s: does the cache work again?
+    client/resilience.py:ResilientClient.replay            then, and at both ends of each crawl
+    client/spool.py:replay                                 a record is stored, then removed
+
+Decisions
+---------
+- Lookups and stores are batched without a timer: what arrives while a call runs goes together in
+  the next one. One thread hop and one query serve many images.
+- The memory slot is taken before the download and released after every outcome: media downloads
+  bypass CONCURRENT_REQUESTS, and bodies would pile up.
+- Decoding runs in child programs with limits on memory and time: a picture that kills its decoder
+  costs only its own size and hash, and the event loop keeps the interpreter lock.
+- The engine is synchronous, once. Threads wait for it in `engine/async_cache.py`; the blocking
+  client is derived from the awaited one in `client/blocking.py`. A method is written once per
+  layer that adds something: catalog, async cache, transport protocol, HTTP transport, route, client.
+- SQLAlchemy Core, one schema for SQLite (WAL, `synchronous=FULL`, `BEGIN IMMEDIATE`) and
+  PostgreSQL; Alembic upgrades it. A URL is indexed by a digest of its key, because PostgreSQL
+  refuses index rows over 2,704 bytes.
+- Files are written by ourselves, because obstore never syncs them; object stores by obstore.
+- Similarity is multi-index hashing in SQL: exact, and no index to rebuild.
+- A pipeline that cannot work stops the crawl with one sentence, because items would leave without
+  images. The middleware switches itself off, which costs no image.
+
+Invariants
+----------
+1. A blob is durable before its row, a row before the answer; a row is gone before its blob.
+2. A blob's name is the hash of its bytes, and whoever reads the bytes checks it. A damaged image is
+   a miss until the next store repairs it.
+3. Known bytes under a new URL record the URL; under the same URL they renew its newest capture.
+4. Bytes come back exactly as they came in.
+5. Trouble with the cache never costs an item an image, and never stops a crawl.
+6. What is reported as stored is stored, before the item leaves the pipeline.
+7. Similarity only suggests; bytes decide identity.
+8. The event loop never waits for Pillow, a database or a disk.
+9. Memory is bounded, however long the crawl.
+10. No decision is in a file that does I/O if a pure function can hold it.
+11. Every later version opens the catalog of every released version, and loses nothing.
+
+Glossary
+--------
+    image      distinct bytes, named by their content hash
+    capture    one observation: this URL gave this image then
+    entry      what travels: an image seen through one capture
+    cache key  what `lookup` compares; computed from the URL, which itself is never altered
+    blob       the bytes of an image in the storage
+    catalog    the tables of images and captures
+    bucket     a name space of captures; blobs are shared between buckets
+    fate       what became of a URL in a crawl: hit, stored, duplicate, spooled, rejected, failed
+    spool      a folder of images that wait until the cache takes them
+    transport  how a client calls a cache: HTTP, or an engine in this process
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
