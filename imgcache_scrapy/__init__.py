@@ -76,7 +76,7 @@ Decisions
   costs only its own size and hash, and the event loop keeps the interpreter lock.
 - The engine is synchronous, once. Threads wait for it in `engine/async_cache.py`; the blocking
   client is derived from the awaited one in `client/blocking.py`. A method is written once per
-  layer that adds something: catalog, async cache, transport protocol, HTTP transport, route, client.
+  layer that adds something: catalog, async cache, transport, HTTP transport, route, client.
 - SQLAlchemy Core, one schema for SQLite (WAL, `synchronous=FULL`, `BEGIN IMMEDIATE`) and
   PostgreSQL; Alembic upgrades it. A URL is indexed by a digest of its key, because PostgreSQL
   refuses index rows over 2,704 bytes.
