@@ -1,0 +1,19 @@
+"""What mypy must say of the blocking client; checked by `mypy`, never run.
+
+An ignored error that mypy does not report is an error itself.
+"""
+
+from typing import assert_type
+
+from imgcache_scrapy import Entry, ImgCacheClient
+
+with ImgCacheClient("folder") as client:
+    assert_type(client, ImgCacheClient)
+    assert_type(client.lookup("http://h.example/a"), Entry | None)
+    assert_type(client.search("a", limit=3), list[Entry])
+    assert_type(client.get_bytes("0" * 64), bytes)
+    assert_type(client.buckets(), dict[str, int])
+    client.search(url_contains=3)  # type: ignore[arg-type]
+    client.store("http://h.example/a", b"", 5)  # type: ignore[arg-type]
+    client.buckets(1)  # type: ignore[call-arg]
+    client.lookup("http://h.example/a")["width"]  # type: ignore[index]
