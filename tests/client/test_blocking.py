@@ -1,4 +1,4 @@
-"""The blocking client is derived from the awaited one: same methods, signatures and documentation."""
+"""The blocking client is derived from the awaited one: its methods have the same signatures."""
 
 import inspect
 
