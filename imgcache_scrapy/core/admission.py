@@ -1,4 +1,4 @@
-"""Whether a response is an image that we may keep, and if not, why: pure functions."""
+"""Decide whether a response body is an image that the cache may keep, and if not, why."""
 
 from typing import Literal
 
@@ -6,30 +6,30 @@ from imgcache_scrapy.core.completeness import is_complete
 from imgcache_scrapy.core.formats import is_html, sniff
 
 ACCEPTED_STATUSES: frozenset[int] = frozenset({200, 201, 203})
-"""The HTTP statuses whose body is the whole of what the URL stands for (RFC 9110, 15.3)."""
+"""The HTTP statuses whose body is the complete content of the URL (RFC 9110, 15.3)."""
 
 Reason = Literal["empty", "html", "not_image", "truncated"]
-"""Why a body is refused: the code for statistics and logs."""
+"""The code of a refusal, for stats and logs."""
 
 MESSAGES: dict[Reason, str] = {
     "empty": "the response has no content",
-    "html": "an HTML page came instead of an image",
-    "not_image": "the content is no image of a known format",
+    "html": "the response is an HTML page, not an image",
+    "not_image": "the content is not an image of a known format",
     "truncated": "the image is cut off before its end",
 }
-"""What each reason says to a reader."""
+"""The sentence for each reason."""
 
 
 def refusal(body: bytes, *, content_length: int | None = None) -> Reason | None:
-    """Say why a body must not be kept as an image.
+    """Decide whether a body must not be kept as an image.
 
     Args:
         body: the decoded content of a response.
-        content_length: the number of bytes that the origin announced for exactly this body; None
-            when it announced none, or announced that of a compressed body.
+        content_length: the length of this body as announced by the site, in bytes; None if it is
+            not known, for example because only the compressed length was announced.
 
     Returns:
-        The first reason that applies, or None for a whole image.
+        The first reason that applies; None if the body is a complete image.
     """
     if not body:
         return "empty"

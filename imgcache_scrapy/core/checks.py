@@ -1,4 +1,4 @@
-"""Checks of arguments: each returns a valid value, or raises an error that says what is wrong."""
+"""Check arguments: each function returns a valid value or raises an error with the reason."""
 
 import re
 from datetime import UTC, datetime
@@ -15,15 +15,15 @@ from imgcache_scrapy.core.limits import (
 
 
 def checked_text(what: str, text: object) -> str:
-    """Check a text that the catalog is to keep.
+    """Check a text that will be stored in the catalog.
 
     Args:
         what: the name of the argument, for the message.
         text: the text.
 
     Raises:
-        InvalidRequestError: not a string, longer than `MAX_TEXT`, with a NUL character or a lone
-            surrogate.
+        InvalidRequestError: the value is not a string, is longer than `MAX_TEXT`, or contains a
+            NUL character or a lone surrogate.
     """
     if not isinstance(text, str):
         raise InvalidRequestError(f"{what} must be a string, got {type(text).__name__}")
@@ -37,11 +37,12 @@ def checked_text(what: str, text: object) -> str:
 
 
 def checked_url(url: str) -> str:
-    """Check a URL that the catalog is to keep.
+    """Check a URL that will be stored in the catalog.
 
     Raises:
-        InvalidRequestError: empty, with a NUL character, or longer than `MAX_URL_BYTES`.
-        UnicodeEncodeError: with a lone surrogate.
+        InvalidRequestError: the URL is empty, contains a NUL character, or is longer than
+            `MAX_URL_BYTES`.
+        UnicodeEncodeError: the URL contains a lone surrogate.
     """
     if not url.strip():
         raise InvalidRequestError("a URL must not be empty")
@@ -56,7 +57,7 @@ def checked_hash(content_hash: object) -> str:
     """Check a content hash.
 
     Raises:
-        InvalidRequestError: not 64 hex digits in lower case.
+        InvalidRequestError: the value is not 64 hex digits in lower case.
     """
     if not isinstance(content_hash, str) or not is_content_hash(content_hash):
         raise InvalidRequestError(f"a content hash is 64 hex digits, not {content_hash!r:.100}")
@@ -67,7 +68,7 @@ def checked_perceptual_hash(perceptual_hash: object) -> str:
     """Check a perceptual hash.
 
     Raises:
-        InvalidRequestError: not 16 hex digits in lower case.
+        InvalidRequestError: the value is not 16 hex digits in lower case.
     """
     if not isinstance(perceptual_hash, str) or not re.fullmatch(
         PERCEPTUAL_HASH_PATTERN, perceptual_hash
@@ -82,7 +83,7 @@ def checked_distance(distance: int) -> int:
     """Check a distance between perceptual hashes.
 
     Raises:
-        InvalidRequestError: not a number of bits from 0 to 64.
+        InvalidRequestError: the value is not a number of bits from 0 to 64.
     """
     if distance not in range(PERCEPTUAL_HASH_BITS + 1):
         raise InvalidRequestError(f"a distance is 0 to 64 bits, not {distance!r:.100}")
@@ -93,7 +94,7 @@ def checked_limit(limit: int | None) -> int | None:
     """Check the maximum length of a list.
 
     Raises:
-        InvalidRequestError: neither None nor a whole number from 1 to `MAX_LIMIT`.
+        InvalidRequestError: the value is neither None nor a whole number from 1 to `MAX_LIMIT`.
     """
     if limit is None or (isinstance(limit, int) and 1 <= limit <= MAX_LIMIT):
         return limit
@@ -101,10 +102,10 @@ def checked_limit(limit: int | None) -> int | None:
 
 
 def checked_time(time: datetime | str | None) -> datetime | None:
-    """Check a time; a naive one is UTC.
+    """Check a time; a time without an offset is taken as UTC.
 
     Raises:
-        InvalidRequestError: a string that is not ISO 8601.
+        InvalidRequestError: the value is a string that is not ISO 8601.
     """
     if isinstance(time, str):
         try:
@@ -115,10 +116,10 @@ def checked_time(time: datetime | str | None) -> datetime | None:
 
 
 def checked_token(token: str | None) -> str | None:
-    """Check a token, which travels in a header.
+    """Check a token, which is sent in a header.
 
     Raises:
-        ConfigurationError: a character that is not printable ASCII.
+        ConfigurationError: the token contains a character that is not printable ASCII.
     """
     if token is not None and not (token.isascii() and token.isprintable()):
         raise ConfigurationError("a token is made of printable ASCII characters")

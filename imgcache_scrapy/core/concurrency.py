@@ -1,4 +1,4 @@
-"""How concurrent calls are batched, done once, and limited: Batcher, SingleFlight, Limiter."""
+"""Tools for concurrent calls: Batcher, SingleFlight and Limiter."""
 
 import asyncio
 import logging
@@ -25,12 +25,12 @@ _RESUMED_TOGETHER = 8
 class Batcher(Generic[Question, Reply]):
     """Collects questions while a call is running, and sends them together in the next call.
 
-    There is no timer: while no call is running, a question is sent at once. A question that is
-    asked again while a call with the same question is running waits for the next call, because
-    the reply may have changed.
+    There is no timer: if no call is running, a question is sent at once. If a question is asked
+    again while a call with the same question is running, it waits for the next call, because the
+    reply may have changed.
 
     Args:
-        call: answers a list of questions; a question that is missing in its result has no reply.
+        call: answers a list of questions; a question that is missing from its result has no reply.
         max_batch: maximum number of questions in one call.
         max_calls: maximum number of calls that run at the same time.
     """
@@ -53,10 +53,10 @@ class Batcher(Generic[Question, Reply]):
         """Ask one question.
 
         Returns:
-            The reply, None if there is none.
+            The reply; None if the question has no reply.
 
         Raises:
-            Exception: what the call raised, for every question in it.
+            Exception: the error of the call; every question in the call gets it.
         """
         reply: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(question, []).append(reply)
@@ -73,7 +73,8 @@ class Batcher(Generic[Question, Reply]):
                 questions = list(islice(self._waiting, self._max_batch))
                 await self._answer({each: self._waiting.pop(each) for each in questions})
         finally:
-            # Not when the task is done: a question asked in between must start the next call.
+            # Here and not in a done callback: a question asked before the callback runs would
+            # otherwise wait for a call that nobody starts.
             self._running -= 1
 
     async def _answer(self, waiting: dict[Question, list["asyncio.Future[Reply | None]"]]) -> None:
@@ -93,10 +94,10 @@ class Batcher(Generic[Question, Reply]):
 
 
 class SingleFlight(Generic[K, V]):
-    """Runs one task per key; callers that come later, or meanwhile, get its result.
+    """Runs one task per key; concurrent and later callers get the result of that task.
 
     Args:
-        max_results: how many results are remembered, those used last.
+        max_results: maximum number of results to remember; the least recently used are dropped.
     """
 
     def __init__(self, *, max_results: int) -> None:
@@ -107,11 +108,11 @@ class SingleFlight(Generic[K, V]):
     async def do_all(
         self, jobs: Iterable[tuple[K, Callable[[], Coroutine[Any, Any, V]]]]
     ) -> list[V]:
-        """Return the results of jobs, and start those that were not done yet at the same time.
+        """Return the results of jobs; start all jobs without a result at the same time.
 
         Args:
-            jobs: the key of each job, and the function that does it, in a task of its own. It
-                should return its failures: what it raises is raised here, and not remembered.
+            jobs: for each job its key and the function that starts it. A function should return
+                its failures: an exception is raised here and is not remembered.
         """
         found: list[V | asyncio.Task[V]] = []
         for key, start in jobs:
@@ -142,8 +143,8 @@ class Limiter:
     """Bounds the number of calls to a cache that run at the same time, and the time of each.
 
     Args:
-        max_calls: maximum number of running calls; further calls wait, without a time limit.
-        timeout: seconds for one call, counted from its start; None for no limit.
+        max_calls: maximum number of running calls; further calls wait without a time limit.
+        timeout: seconds for one call from the moment it has a slot; None for no limit.
     """
 
     def __init__(self, max_calls: int, timeout: float | None) -> None:
@@ -153,11 +154,12 @@ class Limiter:
         self._is_closed = False
 
     async def run(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Run a call as soon as there is a free slot.
+        """Run a call as soon as a slot is free.
 
         Raises:
-            UnavailableError: it took longer than the timeout, failed in a way that the cache does
-                not know, or the limiter is closed.
+            UnavailableError: the call exceeded the timeout or raised an unexpected exception, or
+                the limiter is closed.
+            ImgCacheError: the error that the call raised.
         """
         if self._is_closed:
             raise UnavailableError("the client is closed")
@@ -169,18 +171,18 @@ class Limiter:
                 raise
             except TimeoutError as error:
                 raise UnavailableError(
-                    f"the cache gave no answer within {self._timeout} s"
+                    f"the cache did not answer within {self._timeout} s"
                 ) from error
             except Exception as error:
                 logger.exception("The cache failed: %s", type(error).__name__)
-                raise UnavailableError("the cache failed; its log says why") from error
+                raise UnavailableError("the cache failed; see its log for the reason") from error
 
     def close(self) -> None:
-        """Take no further call."""
+        """Refuse all further calls."""
         self._is_closed = True
 
     async def finish(self) -> None:
-        """Close, and wait for the calls that were taken."""
+        """Refuse further calls, and wait for the calls that have started."""
         self.close()
         for _ in range(self._max_calls):
             await self._slots.acquire()

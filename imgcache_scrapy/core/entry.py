@@ -1,4 +1,4 @@
-"""The shapes that travel: an entry is an image seen through one capture."""
+"""Entry: what the cache knows about an image and one capture of it; also content hashes."""
 
 import hashlib
 import re
@@ -7,7 +7,7 @@ from typing import NotRequired, TypedDict
 from imgcache_scrapy.core.limits import HASH_PATTERN
 
 UNKNOWN_TYPE = "application/octet-stream"
-"""The content type of bytes in no known format."""
+"""The content type of bytes whose format is not known."""
 
 
 class Entry(TypedDict):
@@ -16,18 +16,19 @@ class Entry(TypedDict):
     Attributes:
         url: the captured URL.
         content_hash: BLAKE2b-256 of the bytes, 64 hex digits.
-        content_type: by the bytes' magic, such as `image/jpeg`.
-        file_size_bytes: length of the bytes.
-        original_filename: a hint from the capture, else the last part of the URL's path.
-        width: pixels as displayed, None where the picture was not decoded.
-        height: pixels as displayed, None where the picture was not decoded.
-        perceptual_hash: 64-bit DCT hash, 16 hex digits, None where the picture was not decoded.
-        client_name: who stored it.
-        lookup_time: when it was fetched, ISO 8601, UTC.
+        content_type: detected from the first bytes, for example `image/jpeg`.
+        file_size_bytes: number of bytes.
+        original_filename: the name given when storing, else the last part of the URL's path.
+        width: width as displayed, in pixels; None if the picture was not decoded.
+        height: height as displayed, in pixels; None if the picture was not decoded.
+        perceptual_hash: 64-bit DCT hash, 16 hex digits; None if the picture was not decoded.
+        client_name: name of the client that stored it.
+        lookup_time: when the URL was fetched, ISO 8601, UTC.
         created_at: when the capture was made, ISO 8601, UTC.
-        bucket: the capture's name space.
-        created: in an answer to `store`: whether the image is new to the cache.
-        distance: in an answer to `similar`: differing bits of the perceptual hash, 0 to 64.
+        bucket: the name space of the capture.
+        created: only in the result of `store`: whether the image is new to the cache.
+        distance: only in the result of `similar`: number of bits of the perceptual hash that
+            differ, 0 to 64.
     """
 
     url: str
@@ -47,21 +48,21 @@ class Entry(TypedDict):
 
 
 def content_hash_of(data: bytes) -> str:
-    """Compute the name of an image: the BLAKE2b-256 of its bytes, as 64 hex digits."""
+    """Compute the content hash of an image: BLAKE2b-256 of its bytes, 64 hex digits."""
     return hashlib.blake2b(data, digest_size=32).hexdigest()
 
 
 def is_content_hash(text: object) -> bool:
-    """Return whether this is a content hash: 64 hex digits in lower case."""
+    """Return whether a text is a content hash: 64 hex digits in lower case."""
     return isinstance(text, str) and re.fullmatch(HASH_PATTERN, text) is not None
 
 
 def blob_key(content_hash: str) -> str:
-    """Return the key of an image's blob, `ab/cdef…`: its first part spreads them over folders."""
+    """Return the key of an image's blob, `ab/cdef…`; the first part spreads blobs over folders."""
     return f"{content_hash[:2]}/{content_hash[2:]}"
 
 
 def hash_of_key(key: str) -> str | None:
-    """Return the content hash of a blob's key, None if it is none; the inverse of `blob_key`."""
+    """Return the content hash in a blob's key; None if the text is not such a key."""
     content_hash = key.replace("/", "", 1)
     return content_hash if is_content_hash(content_hash) and key[2] == "/" else None

@@ -1,15 +1,15 @@
 """The error tree: each error is defined once, with its code and its HTTP status.
 
 ImgCacheError
-├── ConfigurationError     a setting, an address or an installation that cannot work
-├── NotFoundError          no such image, or its bytes are damaged
-├── InvalidRequestError    the call itself is wrong and would be wrong again
-├── TooLargeError          more bytes than the cache takes
+├── ConfigurationError     a setting, an address or an installation does not work
+├── NotFoundError          the image does not exist, or its bytes are damaged
+├── InvalidRequestError    the call is wrong; repeating it does not help
+├── TooLargeError          the data is larger than the cache accepts
 ├── UnauthorizedError      the token is missing or wrong
-├── UnavailableError       no answer, no answer in time, or a failing cache
-└── ProtocolError          an answer that is not this API's
+├── UnavailableError       the cache does not answer, is too slow, or fails
+└── ProtocolError          the answer does not follow this API
 
-The app writes its answers from these classes, the client raises the same ones from the answers:
+The server builds its error answers from these classes, and the client raises the same classes:
 
     try:
         image = client.get_bytes(content_hash)
@@ -21,11 +21,11 @@ from typing import ClassVar
 
 
 class ImgCacheError(Exception):
-    """Anything that the cache or its client can say instead of an answer.
+    """The base class of all errors of the cache and its client.
 
     Attributes:
-        code: the machine-readable name, as in the API's problems and in the stats.
-        status: the HTTP status that stands for it.
+        code: the machine-readable name, used in the API's error answers and in the stats.
+        status: the HTTP status of the error.
     """
 
     code: ClassVar[str] = "error"
@@ -33,59 +33,59 @@ class ImgCacheError(Exception):
 
 
 class ConfigurationError(ImgCacheError):
-    """A setting, an address or an installation that cannot work; the message says what to do."""
+    """A setting, an address or an installation does not work; the message says what to do."""
 
     code = "configuration"
 
 
 class NotFoundError(ImgCacheError):
-    """No such image, or its bytes are missing or damaged."""
+    """The image does not exist, or its bytes are missing or damaged."""
 
     code = "not_found"
     status = 404
 
 
 class InvalidRequestError(ImgCacheError):
-    """The call itself is wrong: sending it again will not help."""
+    """The call itself is wrong; sending it again does not help."""
 
     code = "invalid_request"
     status = 422
 
 
 class TooLargeError(ImgCacheError):
-    """More bytes than the cache takes."""
+    """The data is larger than the cache accepts."""
 
     code = "too_large"
     status = 413
 
 
 class UnauthorizedError(ImgCacheError):
-    """The cache wants a token, or another one."""
+    """The token is missing or wrong."""
 
     code = "unauthorized"
     status = 401
 
 
 class UnavailableError(ImgCacheError):
-    """The cache gave no answer, none in time, or failed."""
+    """The cache does not answer, does not answer in time, or fails."""
 
     code = "unavailable"
     status = 503
 
 
 class ProtocolError(ImgCacheError):
-    """The answer is not one of this API."""
+    """The answer does not follow this API."""
 
     code = "protocol"
     status = 502
 
 
 REFUSALS = (InvalidRequestError, TooLargeError)
-"""What is said of an image that will never be taken."""
+"""The errors for an image that the cache will never accept."""
 
 
 def error_for_status(status: int) -> type[ImgCacheError]:
-    """Tell which error an HTTP status stands for.
+    """Return the error class for an HTTP status.
 
     Args:
         status: the status of an answer, 300 or more.

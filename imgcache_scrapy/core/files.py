@@ -1,14 +1,14 @@
-"""How files are made to outlive a power cut."""
+"""Write files so that they survive a power cut."""
 
 import os
 from pathlib import Path
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Write a new file whose bytes are on disk when this returns; its name may not be yet.
+    """Write a new file and wait until its bytes are on disk; call `sync_folder` for its name.
 
     Raises:
-        FileExistsError: there is one of this name.
+        FileExistsError: a file with this name exists.
     """
     with path.open("xb") as file:
         file.write(data)
@@ -17,8 +17,8 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on disk when this returns."""
-    if os.name == "nt":  # Windows has no handle to sync a folder by
+    """Wait until the file names in a folder are on disk."""
+    if os.name == "nt":  # Windows cannot sync a folder
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""What a URL is to the cache: its key, and whether it can be fetched at all."""
+"""Compute the cache key of a URL, and check whether a URL can be fetched."""
 
 from functools import lru_cache
 from posixpath import basename
@@ -13,16 +13,16 @@ from imgcache_scrapy.core.limits import MAX_FILENAME
 
 
 def cache_key(url: str) -> str:
-    """Compute what `lookup` compares: the URL as a browser, and Scrapy, would request it.
+    """Compute the cache key of a URL: the URL as a browser or Scrapy would request it.
 
-    An item's spelling and the request's spelling of one URL share a key; the URL that is
-    fetched is never altered.
+    `lookup` compares these keys. The spelling in an item and the spelling in a request have the
+    same key. The key is only for comparing: the URL that is fetched is never changed.
 
     Args:
         url: any spelling of the URL.
 
     Returns:
-        The key, which is its own key.
+        The key. The key of a key is the key itself.
 
     Raises:
         InvalidRequestError: the value is not a string, fails `checked_url`, or is not a URL.
@@ -32,29 +32,29 @@ def cache_key(url: str) -> str:
     return _cache_key(url)
 
 
-# On its way an image's URL comes by several times.
+# The key of one image is computed several times during a crawl.
 @lru_cache(maxsize=256)
 def _cache_key(url: str) -> str:
     try:
         return checked_url(safe_url_string(checked_url(url)))
     except ValueError as error:
-        raise InvalidRequestError(f"{url!r:.80} is no URL: {error}") from error
+        raise InvalidRequestError(f"{url!r:.80} is not a URL: {error}") from error
 
 
 def filename_of(url: str) -> str | None:
-    """Take the last part of the URL's path, unquoted; None where there is none."""
+    """Return the last part of the URL's path, unquoted; None if it is empty."""
     if url.startswith("data:"):
         return None
-    # What is hidden by quoting must not lead to another folder, or end the name, either.
+    # Unquoting can reveal slashes and control characters: both must not get into a file name.
     name = basename(unquote(basename(urlsplit(url).path)).replace("\\", "/"))
     return "".join(char for char in name if char.isprintable())[:MAX_FILENAME] or None
 
 
 def data_key(url: str) -> str:
-    """Compute the key of a `data:` URL, `data:,blake2b-<hash>`: its picture's, not its text's.
+    """Compute the key of a `data:` URL from its decoded bytes: `data:,blake2b-<hash>`.
 
     Raises:
-        InvalidRequestError: it cannot be decoded.
+        InvalidRequestError: the URL cannot be decoded.
     """
     try:
         return f"data:,blake2b-{content_hash_of(parse_data_uri(url).data)}"
@@ -63,16 +63,16 @@ def data_key(url: str) -> str:
 
 
 def fetchable(url: object) -> str:
-    """Turn an item's spelling of an image URL into one that can be requested.
+    """Turn an image URL of an item into a URL that can be requested.
 
     Args:
-        url: what the item's field held.
+        url: the value from the item's field.
 
     Returns:
         The URL; `//host/path` becomes `https://host/path`.
 
     Raises:
-        InvalidRequestError: it cannot be requested; the message says what to do.
+        InvalidRequestError: the URL cannot be requested; the message says what to do.
     """
     if not isinstance(url, str):
         raise InvalidRequestError(f"an image URL must be a string, got {type(url).__name__}")
@@ -84,8 +84,8 @@ def fetchable(url: object) -> str:
     parts = urlsplit(cache_key(stripped))
     if not parts.scheme and not parts.netloc:
         raise InvalidRequestError(
-            f"{url!r:.200} is relative: join it with its page in the spider, response.urljoin(url)"
+            f"{url!r:.200} is relative: make it absolute in the spider with response.urljoin(url)"
         )
     if not parts.netloc and parts.scheme != "file":
-        raise InvalidRequestError(f"{url!r:.200} names no host to fetch it from")
+        raise InvalidRequestError(f"{url!r:.200} has no host name")
     return stripped
