@@ -1,4 +1,4 @@
-"""The address of a cache: a service's URL, or the folder of an embedded cache."""
+"""Parse the address of a cache: the URL of a service, or the folder of an embedded cache."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -13,26 +13,26 @@ def folder_of(address: str) -> Path | None:
         address: `http(s)://…`, `file:///folder` or a path.
 
     Returns:
-        The absolute folder; None if the address is a service's.
+        The absolute folder; None if the address is that of a service.
 
     Raises:
-        ConfigurationError: the address is of no known kind.
+        ConfigurationError: the address is not of a known kind.
     """
     try:
         parts = urlsplit(address)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise ConfigurationError(f"{address!r} is no address: {error}") from error
+        raise ConfigurationError(f"{address!r} is not an address: {error}") from error
     if parts.scheme in {"http", "https"}:
         if not host:
-            raise ConfigurationError(f"{address!r} names no host: http://host:port is needed")
+            raise ConfigurationError(f"{address!r} has no host: use http://host:port")
         return None
     if parts.scheme == "file":
         if host not in {None, "localhost"}:
-            raise ConfigurationError(f"{address!r} names a host: file:///folder is needed")
+            raise ConfigurationError(f"{address!r} has a host: use file:///folder")
         address = unquote(parts.path)
     if "://" in address or not address.strip():
         raise ConfigurationError(
-            f"{address!r} is no address of a cache: http(s)://host, file:///folder or a path is"
+            f"{address!r} is not a cache's address: use http(s)://host, file:///folder or a path"
         )
     return Path(address).expanduser().resolve()

@@ -1,4 +1,4 @@
-"""What a cache's answers mean: pure functions of status and body."""
+"""Read the answers of a service: pure functions of HTTP status and body."""
 
 import json
 from collections.abc import Iterable
@@ -12,27 +12,27 @@ _CREATED = 201
 
 
 class Answer(NamedTuple):
-    """An answer as it came.
+    """An answer of a service, as it was received.
 
     Attributes:
         status: the HTTP status.
-        body: the bytes.
+        body: the bytes of the body.
     """
 
     status: int
     body: bytes
 
     def checked(self) -> Self:
-        """Give the answer if it is a good one.
+        """Return the answer itself if its status is a success.
 
         Raises:
-            ImgCacheError: the error that it stands for.
+            ImgCacheError: the error for the status, with the detail from the body.
         """
         if 200 <= self.status < 300:  # noqa: PLR2004
             return self
         error, detail = error_for_status(self.status), self._detail()
         if error is NotFoundError and detail is None and self.body:
-            # Somebody else's "not found" must not read as a miss, for ever.
+            # This 404 does not come from a cache: as a miss it would hide a wrong address.
             error = ProtocolError
         raise error(detail or f"the cache answered {self.status}")
 
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
         """Read a JSON object.
 
         Raises:
-            ProtocolError: it is none.
+            ProtocolError: the body is not a JSON object.
         """
         return _object(self._json())
 
@@ -48,19 +48,19 @@ class Answer(NamedTuple):
         """Read an entry.
 
         Raises:
-            ProtocolError: it is none.
+            ProtocolError: the body is not an entry.
         """
         return _entry(self._json())
 
     def stored_entry(self) -> Entry:
-        """Read the entry that a store answered with, and whether its image is new."""
+        """Read the answer to a store: the entry, and from the status whether the image is new."""
         return {**self.entry(), "created": self.status == _CREATED}
 
     def entries(self) -> list[Entry]:
         """Read a list of entries.
 
         Raises:
-            ProtocolError: it is none.
+            ProtocolError: the body is not a list of entries.
         """
         body = self._json()
         if not isinstance(body, list):
@@ -68,10 +68,10 @@ class Answer(NamedTuple):
         return [_entry(entry) for entry in body]
 
     def entries_by_url(self) -> dict[str, Entry]:
-        """Read what a batch of lookups found.
+        """Read the answer to a batch of lookups: the entry of each URL that is in the cache.
 
         Raises:
-            ProtocolError: it is no such thing.
+            ProtocolError: the body is not such an answer.
         """
         found = _object(self.object().get("entries"))
         return {url: _entry(entry) for url, entry in found.items()}
@@ -87,17 +87,19 @@ class Answer(NamedTuple):
         try:
             return json.loads(self.body)
         except ValueError as error:
-            raise ProtocolError("the answer is no JSON: is this the address of a cache?") from error
+            raise ProtocolError(
+                "the answer is not JSON: is this the address of a cache?"
+            ) from error
 
 
 def with_distance(entry: Entry, perceptual_hash: str) -> Entry:
-    """Add how many bits of its perceptual hash differ, which not every service tells."""
+    """Add the distance between two perceptual hashes, since not every service sends it."""
     other = entry["perceptual_hash"] or "0"
     return {**entry, "distance": (int(other, 16) ^ int(perceptual_hash, 16)).bit_count()}
 
 
 def newest_of_urls(entries: Iterable[Entry]) -> list[Entry]:
-    """Give one entry per URL, newest first, whatever the service gave."""
+    """Return one entry per URL, newest first; not every service sorts and filters like this."""
     newest: dict[str, Entry] = {}
     for entry in sorted(entries, key=_lookup_time, reverse=True):
         newest.setdefault(entry["url"], entry)
@@ -135,17 +137,17 @@ def _entry(body: Any) -> Entry:
     wrong = [name for name, kind in _TYPES.items() if not isinstance(entry.get(name, ...), kind)]
     if wrong or not is_content_hash(entry["content_hash"]):
         raise ProtocolError(
-            f"the answer is no entry ({', '.join(wrong) or 'content_hash'}): "
+            f"the answer is not an entry ({', '.join(wrong) or 'content_hash'}): "
             "is this the address of a cache?"
         )
     try:
         times = {name: _with_offset(entry[name]) for name in ("lookup_time", "created_at")}
     except ValueError as error:
-        raise ProtocolError(f"the answer is no entry: {error}") from error
+        raise ProtocolError(f"the answer is not an entry: {error}") from error
     return cast("Entry", entry | times)
 
 
 def _with_offset(time: str) -> str:
-    """Say that a time is UTC's, which the reference service leaves out."""
+    """Add the UTC offset if it is missing, as in the answers of the reference service."""
     moment = datetime.fromisoformat(time)
     return time if moment.tzinfo else moment.replace(tzinfo=UTC).isoformat()

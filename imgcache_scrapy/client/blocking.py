@@ -1,4 +1,4 @@
-"""How a blocking client is derived from an awaited one: the same methods, on a loop of its own."""
+"""Derive a blocking client from an async one: it runs the same methods in its own event loop."""
 
 import asyncio
 import functools
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 class BlockingClient:
-    """Runs the methods of an awaited client, for any thread.
+    """Runs the methods of an async client and waits for the results; usable from any thread.
 
     Args:
-        client: the awaited client, which nobody else uses.
+        client: the async client; no other code may use it.
     """
 
     def __init__(self, client: Any) -> None:
@@ -40,10 +40,10 @@ class BlockingClient:
 def blocking(
     method: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[BlockingClient, P], T]:
-    """Derive a blocking method from an awaited one, with its signature and docstring.
+    """Derive a blocking method from an async one, with the same arguments and docstring.
 
     Args:
-        method: a method of the awaited client.
+        method: a method of the async client.
     """
 
     @functools.wraps(method)
@@ -54,18 +54,18 @@ def blocking(
 
 
 class _LoopThread:
-    """An event loop in a thread of its own, which starts with the first call.
+    """An event loop in its own thread; the thread starts with the first call.
 
-    The thread is a daemon: a client that was not closed must not keep the process from ending.
+    The thread is a daemon, so that the process can end although a client was not closed.
     """
 
     def __init__(self) -> None:
-        self._starting = threading.Lock()
+        self._start_lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        with self._starting:
+        with self._start_lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
@@ -75,7 +75,7 @@ class _LoopThread:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def end(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a last coroutine, if there was a first one, and end the thread."""
+        """Run a last coroutine and end the thread; do nothing if the thread never started."""
         if self._loop is None or self._thread is None:
             return
         self.run(last())

@@ -1,4 +1,4 @@
-"""A circuit breaker: after failures in a row the cache is left alone until a probe succeeds."""
+"""A circuit breaker: after failures in a row it blocks all calls until a probe succeeds."""
 
 import asyncio
 from collections import Counter
@@ -8,28 +8,28 @@ from contextlib import asynccontextmanager, suppress
 from imgcache_scrapy.core.errors import REFUSALS, NotFoundError, UnavailableError
 
 FAILURES = 3
-"""So many failures in a row open the breaker."""
+"""Number of failures in a row that open the breaker."""
 PROBE_SECONDS = 5.0
-"""So long it waits before each probe."""
+"""Seconds between the probes of an open breaker."""
 
-# What only a cache that works can say.
+# Errors that only a working cache can return.
 _ANSWERS = (NotFoundError, *REFUSALS)
 
 
 class Breaker:
-    """Lets calls go to the cache, until it fails; then none but a probe now and then.
+    """Passes calls to the cache until it fails; then blocks calls and probes the cache.
 
-    Calls that are under way when it opens end at once, as failed: with a cache that hangs, each
-    would wait for its timeout.
+    When the breaker opens, running calls fail at once: if the cache hangs, each of them would
+    otherwise wait for its timeout.
 
     Args:
-        probe: asks the cache whether it works; raises where it does not.
-        on_failure: told the error of each call that failed, and whether it is worth a warning.
-        on_close: called when a probe has succeeded.
-        sleep: waits for some seconds.
+        probe: checks whether the cache works; raises an error if it does not.
+        on_failure: called for each failed call, with the error and whether to log a warning.
+        on_close: called after a probe has succeeded.
+        sleep: waits for a number of seconds.
 
     Attributes:
-        is_open: whether the cache is left alone.
+        is_open: whether calls are blocked.
     """
 
     def __init__(
@@ -45,85 +45,86 @@ class Breaker:
         self._on_failure = on_failure
         self._on_close = on_close
         self._sleep = sleep
-        self._under_way: set[asyncio.Timeout] = set()
-        self._row: Counter[str] = Counter()
-        self._was_told = self._row_was_told = False
-        self._failures = 0
-        self._watch: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Timeout] = set()
+        # Failures in a row, for each kind of call.
+        self._streak: Counter[str] = Counter()
+        self._has_warned = self._has_warned_of_streak = False
+        self._total_failures = 0
+        self._probing: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def call(self, kind: str) -> AsyncIterator[None]:
-        """Make a call to the cache within this.
+        """Return a context; make one call to the cache inside it.
 
         Args:
-            kind: names the kind of call; a success of one kind says nothing of the others, as
-                where a catalog works and the storage hangs.
+            kind: the kind of call. A success ends only the failures in a row of its own kind: for
+                example, lookups can work while reads hang.
 
         Raises:
-            UnavailableError: the cache is left alone.
+            UnavailableError: the breaker is open.
         """
         if self.is_open:
-            raise _left_alone()
-        limit = asyncio.timeout(None)
-        failures_before = self._failures
+            raise _blocked()
+        timeout = asyncio.timeout(None)
+        failures_before = self._total_failures
         try:
-            async with limit:
-                self._under_way.add(limit)
+            async with timeout:
+                self._running.add(timeout)
                 try:
                     yield
                 finally:
-                    self._under_way.discard(limit)
+                    self._running.discard(timeout)
         except _ANSWERS as error:
             self._on_failure(error, False)
             raise
         except Exception as error:
-            if limit.expired():
-                raise _left_alone() from error
+            if timeout.expired():
+                raise _blocked() from error
             self._failed(kind, error)
             raise
-        # One that was under way at a failure does not end what that was the beginning of.
-        self._succeeded(kind, is_over=failures_before == self._failures)
+        # A call that started before the last failure does not prove that the trouble is over.
+        self._succeeded(kind, is_over=failures_before == self._total_failures)
 
     async def aclose(self) -> None:
-        """End the probes."""
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.wait([self._watch])
+        """Stop the probes."""
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.wait([self._probing])
 
     def _succeeded(self, kind: str, *, is_over: bool) -> None:
-        del self._row[kind]
-        if is_over and not self._row:
-            self._row_was_told = False
+        del self._streak[kind]
+        if is_over and not self._streak:
+            self._has_warned_of_streak = False
 
     def _failed(self, kind: str, error: Exception) -> None:
-        # Another timeout would cost as much time again.
-        self._failures += 1
-        self._row[kind] += 2 if isinstance(error.__cause__, TimeoutError) else 1
-        opens = not self.is_open and self._row.total() >= FAILURES
-        is_news = not self._was_told or (opens and not self._row_was_told)
-        self._was_told = True
-        self._row_was_told |= is_news
-        self._on_failure(error, is_news)
+        self._total_failures += 1
+        # A timeout counts twice, because each further one costs the full time again.
+        self._streak[kind] += 2 if isinstance(error.__cause__, TimeoutError) else 1
+        opens = not self.is_open and self._streak.total() >= FAILURES
+        should_warn = not self._has_warned or (opens and not self._has_warned_of_streak)
+        self._has_warned = True
+        self._has_warned_of_streak |= should_warn
+        self._on_failure(error, should_warn)
         if opens:
             self._open()
 
     def _open(self) -> None:
         self.is_open = True
         now = asyncio.get_running_loop().time()
-        for limit in self._under_way:
-            if not limit.expired():
-                limit.reschedule(now)
-        self._watch = asyncio.create_task(self._probe_until_closed())
+        for timeout in self._running:
+            if not timeout.expired():
+                timeout.reschedule(now)
+        self._probing = asyncio.create_task(self._probe_until_closed())
 
     async def _probe_until_closed(self) -> None:
         while self.is_open:
             await self._sleep(PROBE_SECONDS)
             with suppress(Exception):
                 await self._probe()
-                self.is_open = self._was_told = self._row_was_told = False
-        self._row.clear()
+                self.is_open = self._has_warned = self._has_warned_of_streak = False
+        self._streak.clear()
         self._on_close()
 
 
-def _left_alone() -> UnavailableError:
-    return UnavailableError("the cache is left alone until it answers again")
+def _blocked() -> UnavailableError:
+    return UnavailableError("the cache failed and is not called until it works again")

@@ -1,7 +1,4 @@
-"""The clients of the cache: `AsyncImgCacheClient`, and `ImgCacheClient` derived from it.
-
-A client checks its arguments and passes the call to a transport, over HTTP or in this process.
-"""
+"""The clients of a cache: `AsyncImgCacheClient`, and `ImgCacheClient`, its blocking form."""
 
 import asyncio
 from collections.abc import Iterable
@@ -30,28 +27,28 @@ from imgcache_scrapy.core.urls import cache_key
 if TYPE_CHECKING:
     import httpx
 
-# What `imgcache serve` listens on when told nothing else.
+# The default address of `imgcache serve`.
 SERVICE_URL = "http://127.0.0.1:8010"
 
 
 class AsyncImgCacheClient:
-    """The client of a cache, awaited; to be used within one event loop.
+    """The async client of a cache; use it within one event loop.
 
     Args:
-        base_url: `http(s)://host:port` of a service, or `file:///folder` or a path, where the
-            cache is embedded in this process.
-        timeout: seconds for one call, from the moment it has its connection; None for no limit.
+        base_url: `http(s)://host:port` for a service; `file:///folder` or a path for a cache
+            that is embedded in this process.
+        timeout: seconds for one call from the moment it has a connection; None for no limit.
         token: the service's bearer token.
-        bucket: what calls without a bucket use; `lookup`, `search` and `similar` look in all
-            buckets when it is "".
+        bucket: the bucket for calls that name none; if it is "", then `lookup`, `lookup_many`,
+            `search` and `similar` look in all buckets.
         transport: an httpx transport to use instead.
 
     Attributes:
-        transport: the calls that the methods make, without their checks of the arguments.
+        transport: the connection to the cache; its methods do not check their arguments.
 
     Raises:
-        ConfigurationError: the address or the token is none, or the embedded cache is not
-            installed.
+        ConfigurationError: the address or the token is not valid, or the folder of an embedded
+            cache cannot be created.
     """
 
     def __init__(
@@ -85,22 +82,22 @@ class AsyncImgCacheClient:
         *,
         bucket: str | None = None,
     ) -> Entry:
-        """Keep an image and the URL that led to it.
+        """Store an image and the URL that it came from.
 
         Args:
             url: the image's URL.
-            file_bytes: the bytes, as they came.
-            client_name: who stores.
-            lookup_time: when it was fetched, now by default; naive times are UTC.
-            filename: a hint; the last part of the URL's path by default.
-            bucket: the name space.
+            file_bytes: the bytes of the image, unchanged.
+            client_name: name of the client that stores it.
+            lookup_time: when it was fetched; default now. A time without an offset is UTC.
+            filename: the original file name; default the last part of the URL's path.
+            bucket: the bucket to store in.
 
         Returns:
-            The entry, with `created`: whether the image is new. The URL is recorded either way.
+            The entry. Its `created` says whether the image is new; the URL is recorded either way.
 
         Raises:
-            InvalidRequestError: there are no bytes, or the URL is none.
-            TooLargeError: there are more bytes than the cache takes.
+            InvalidRequestError: there are no bytes, or an argument is not valid.
+            TooLargeError: the image is larger than the cache accepts.
         """
         if not isinstance(file_bytes, bytes) or not file_bytes:
             raise InvalidRequestError(
@@ -110,54 +107,62 @@ class AsyncImgCacheClient:
             cache_key(url),
             file_bytes,
             checked_text("a client's name", client_name),
-            bucket=self._or_own(bucket),
+            bucket=self._bucket_or_own(bucket),
             lookup_time=checked_time(lookup_time),
             filename=None if filename is None else checked_text("a file name", filename),
         )
 
     async def get_bytes(self, content_hash: str, *, bucket: str | None = None) -> bytes:
-        """Read an image's bytes, verified against its hash.
+        """Read the bytes of an image and verify them against its hash.
 
         Raises:
-            NotFoundError: it is not in this bucket, or its bytes are missing or damaged.
+            NotFoundError: the image is not in this bucket, or its bytes are missing or damaged.
         """
-        return await self.transport.get_bytes(checked_hash(content_hash), self._or_own(bucket))
+        return await self.transport.get_bytes(
+            checked_hash(content_hash), self._bucket_or_own(bucket)
+        )
 
     async def get_meta(self, content_hash: str, *, bucket: str | None = None) -> Entry | None:
-        """Find an image's newest capture in this bucket, None where there is none."""
-        return await self.transport.get_meta(checked_hash(content_hash), self._or_own(bucket))
+        """Return the newest capture of an image in this bucket; None if there is none."""
+        return await self.transport.get_meta(
+            checked_hash(content_hash), self._bucket_or_own(bucket)
+        )
 
     async def lookup(self, url: str, *, bucket: str | None = None) -> Entry | None:
-        """Find the newest capture of a URL, None where there is none."""
-        return await self.transport.lookup(cache_key(url), self._or_all(bucket))
+        """Return the newest capture of a URL; None if there is none."""
+        return await self.transport.lookup(cache_key(url), self._bucket_or_all(bucket))
 
     async def lookup_many(
         self, urls: Iterable[str], *, bucket: str | None = None
     ) -> dict[str, Entry]:
-        """Find the newest captures of many URLs, in one round trip for up to 1,000.
+        """Find the newest captures of many URLs, up to 1,000 URLs per request.
 
         Args:
             urls: the URLs, in any spelling.
-            bucket: where to look.
+            bucket: the bucket to look in.
 
         Returns:
-            URL as it was given to entry, hits only.
+            The entry of each URL that has a capture; the keys are the URLs as given.
         """
         keys = {url: cache_key(url) for url in urls}
         distinct = list(dict.fromkeys(keys.values()))
-        found = await self.transport.lookup_many(distinct, self._or_all(bucket)) if distinct else {}
+        found = (
+            await self.transport.lookup_many(distinct, self._bucket_or_all(bucket))
+            if distinct
+            else {}
+        )
         return {url: found[key] for url, key in keys.items() if key in found}
 
     async def search(
         self, url_contains: str, *, bucket: str | None = None, limit: int | None = None
     ) -> list[Entry]:
-        """Find captures by a part of their URL, case-sensitive and literal.
+        """Find captures whose URL contains a text; the text is case-sensitive and literal.
 
         Returns:
             One entry per URL, newest first.
         """
         part = checked_text("a part of a URL", url_contains)
-        return await self.transport.search(part, self._or_all(bucket), checked_limit(limit))
+        return await self.transport.search(part, self._bucket_or_all(bucket), checked_limit(limit))
 
     async def similar(
         self,
@@ -167,48 +172,46 @@ class AsyncImgCacheClient:
         bucket: str | None = None,
         limit: int | None = None,
     ) -> list[Entry]:
-        """Find the images that look like the one with this perceptual hash.
+        """Find images that look similar, by their perceptual hash.
 
         Args:
             perceptual_hash: 16 hex digits.
-            max_hamming_distance: how many of the 64 bits may differ.
-            bucket: where to look.
-            limit: at most so many.
+            max_hamming_distance: maximum number of the 64 bits that differ.
+            bucket: the bucket to look in.
+            limit: maximum number of entries.
 
         Returns:
-            One entry per image, each with its `distance`, nearest first. They are suggestions:
-            only equal bytes make equal images.
+            One entry per image with its `distance`, nearest first. They are only suggestions.
 
         Raises:
-            InvalidRequestError: no such hash or distance can be.
+            InvalidRequestError: the hash or the distance is not valid.
         """
         return await self.transport.similar(
             checked_perceptual_hash(perceptual_hash),
             checked_distance(max_hamming_distance),
-            self._or_all(bucket),
+            self._bucket_or_all(bucket),
             checked_limit(limit),
         )
 
     async def delete(self, content_hash: str, *, bucket: str | None = None) -> None:
-        """Forget this bucket's captures of an image; with the last one the image itself.
+        """Delete an image's captures in this bucket; after its last capture, delete the image.
 
         Raises:
-            NotFoundError: this bucket has none.
+            NotFoundError: this bucket has no capture of the image.
         """
-        await self.transport.delete(checked_hash(content_hash), self._or_own(bucket))
+        await self.transport.delete(checked_hash(content_hash), self._bucket_or_own(bucket))
 
     def serve_url(self, content_hash: str, *, bucket: str | None = None) -> str:
-        """Give the image's address for a browser.
+        """Return the URL of an image for a browser.
 
-        An embedded cache has none of its own: this is the one under which `imgcache serve` shows
-        it when told nothing else.
+        For an embedded cache, it works while `imgcache serve` runs at its default address.
         """
-        name = self._or_own(bucket)
+        name = self._bucket_or_own(bucket)
         query = f"?bucket={quote(name, safe='')}" if name else ""
         return f"{self._base}/serve/{checked_hash(content_hash)}{query}"
 
     async def health(self) -> dict[str, Any]:
-        """Ask whether the cache works: `{"status": "ok", …}`."""
+        """Check whether the cache works; return `{"status": "ok", …}`."""
         return await self.transport.health()
 
     async def stats(self) -> dict[str, int]:
@@ -216,17 +219,17 @@ class AsyncImgCacheClient:
         return await self.transport.stats()
 
     async def buckets(self) -> dict[str, int]:
-        """Return the buckets that have captures, in alphabetical order, with their number."""
+        """Return the buckets in alphabetical order, each with its number of captures."""
         return await self.transport.buckets()
 
     @cached_property
     def sync(self) -> "ImgCacheClient":
-        """The blocking client of the same cache; closed together with this one."""
+        """The blocking client of the same cache; it is closed together with this client."""
         address, timeout, token, bucket = self._address
         return ImgCacheClient(address, timeout, token=token, bucket=bucket)
 
     async def aclose(self) -> None:
-        """Close the connections; calls under way finish first in an embedded cache."""
+        """Close the connections; an embedded cache first finishes the calls that are running."""
         if "sync" in self.__dict__:
             await asyncio.to_thread(self.sync.close)
         if not self._is_closed:
@@ -239,18 +242,18 @@ class AsyncImgCacheClient:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def _or_own(self, bucket: str | None) -> str:
+    def _bucket_or_own(self, bucket: str | None) -> str:
         return checked_text("a bucket", self._bucket if bucket is None else bucket)
 
-    def _or_all(self, bucket: str | None) -> str | None:
-        return None if bucket is None and not self._bucket else self._or_own(bucket)
+    def _bucket_or_all(self, bucket: str | None) -> str | None:
+        return None if bucket is None and not self._bucket else self._bucket_or_own(bucket)
 
 
 class ImgCacheClient(BlockingClient):
-    """The blocking client of a cache, for any thread.
+    """The blocking client of a cache; usable from any thread.
 
-    It has the arguments, methods, results and errors of `AsyncImgCacheClient`. It may be called
-    where an event loop runs, as in a spider's callback, and blocks that loop meanwhile.
+    It has the arguments, methods, results and errors of `AsyncImgCacheClient`. It can be called
+    while an event loop runs, as in a spider's callback, and blocks that loop during the call.
     """
 
     _client: AsyncImgCacheClient
@@ -281,7 +284,7 @@ class ImgCacheClient(BlockingClient):
     buckets = blocking(AsyncImgCacheClient.buckets)
 
     def serve_url(self, content_hash: str, *, bucket: str | None = None) -> str:
-        """Return the image's address for a browser; as `AsyncImgCacheClient.serve_url`."""
+        """Return the URL of an image for a browser; see `AsyncImgCacheClient.serve_url`."""
         return self._client.serve_url(content_hash, bucket=bucket)
 
     def __enter__(self) -> Self:
@@ -292,7 +295,7 @@ class ImgCacheClient(BlockingClient):
 
 
 def _http_transport(*args: Any) -> Transport:
-    # Imported here, since an embedded cache needs no HTTP.
+    # Imported here, because an embedded cache needs no HTTP.
     from imgcache_scrapy.client.http import HttpTransport  # noqa: PLC0415
 
     return HttpTransport(*args)

@@ -1,4 +1,4 @@
-"""The embedded cache: an engine in this process, without a server and without HTTP."""
+"""The embedded cache: an engine in this process, without server and HTTP."""
 
 import threading
 from pathlib import Path
@@ -15,17 +15,17 @@ _MAX_CALLS = 64
 
 
 def embedded_transport(folder: Path, timeout: float | None) -> "Transport":
-    """Return the transport to the cache in a folder, which its first call opens.
+    """Return the transport to the cache in a folder; the first call opens the cache.
 
     Args:
-        folder: where the cache lives; created if missing.
+        folder: the folder of the cache; created if missing.
         timeout: seconds for one call; None for no limit.
 
     Raises:
         ConfigurationError: the folder cannot be created.
     """
-    # Imported here, since a client of a service needs no engine; and not by the first call, since
-    # an import in a thread blocks the event loop.
+    # Imported here, because the client of a service needs no engine. The first call would be too
+    # late, because an import in a thread blocks the event loop.
     from imgcache_scrapy.engine.async_cache import AsyncImageCache  # noqa: PLC0415
 
     try:
@@ -40,7 +40,7 @@ def embedded_transport(folder: Path, timeout: float | None) -> "Transport":
 
 
 class _SharedCaches:
-    """One thread-safe cache per folder and process, for as long as somebody uses it."""
+    """Opens one thread-safe cache per folder and process; closes it after its last user."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,6 +1,6 @@
-"""HttpTransport: the REST API of a service, as a client calls it over HTTP."""
+"""HttpTransport: calls the REST API of a service over HTTP."""
 
-# ruff: noqa: D102 - the calls are documented once, at AsyncImgCacheClient.
+# ruff: noqa: D102 - the methods are documented once, in AsyncImgCacheClient.
 
 import asyncio
 from collections.abc import Iterator
@@ -17,19 +17,19 @@ from imgcache_scrapy.core.limits import MAX_BATCH_BYTES, MAX_BATCH_URLS
 from imgcache_scrapy.core.urls import filename_of
 
 _CONNECTIONS = 16
-# In JSON a character of a URL may take six bytes; most take one.
+# A character of a URL takes one byte in JSON, rarely up to six.
 _BATCH_CHARACTERS = MAX_BATCH_BYTES // 2
-_NO_BATCHES = (404, 405)
-# Longer URLs do not go into a request line, of which servers and proxies take 8 KB at times.
-_LONG = 4000
+_BATCHES_UNSUPPORTED = (404, 405)
+# Some servers and proxies accept only 8 KB in a request line, so longer keys are sent in a body.
+_MAX_KEY_IN_QUERY = 4000
 
 
 class HttpTransport:
-    """The transport to a service; its calls are documented at `AsyncImgCacheClient`.
+    """The transport to a service; its methods are documented in `AsyncImgCacheClient`.
 
     Args:
         base_url: `http(s)://host:port`, without a slash at the end.
-        timeout: seconds for one call, from the moment it has its connection; None for no limit.
+        timeout: seconds for one call from the moment it has a connection; None for no limit.
         token: the service's bearer token.
         transport: an httpx transport to use instead.
     """
@@ -42,13 +42,13 @@ class HttpTransport:
         transport: httpx.AsyncBaseTransport | None,
     ) -> None:
         self._base = base_url
-        self._has_batches = True
+        self._supports_batches = True
         self._limiter = Limiter(_CONNECTIONS, timeout)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        # A transport alone: no redirects to follow, no proxies from the environment, and none of
-        # the reference cycles in which a whole httpx client keeps bodies until they are collected.
+        # Only a transport, not a whole httpx client: it follows no redirects, uses no proxies from
+        # the environment, and creates no reference cycles that keep bodies in memory.
         self._transport = transport or httpx.AsyncHTTPTransport(
-            # Reading the certificates takes 40 ms.
+            # Loading the certificates takes 40 ms, so load them only for https.
             verify=self._base.startswith("https:"),
             trust_env=False,
             limits=httpx.Limits(max_keepalive_connections=_CONNECTIONS),
@@ -72,18 +72,18 @@ class HttpTransport:
 
     async def get_bytes(self, content_hash: str, bucket: str) -> bytes:
         answer = await self._send("GET", f"/images/{content_hash}", params={"bucket": bucket})
-        # An embedded cache has checked what it gives; here it came a long way.
+        # The network can damage bytes; an embedded cache has already checked them.
         if await asyncio.to_thread(content_hash_of, answer.body) != content_hash:
-            raise NotFoundError(f"the bytes of image {content_hash} came damaged")
+            raise NotFoundError(f"the bytes of image {content_hash} are damaged")
         return answer.body
 
     async def get_meta(self, content_hash: str, bucket: str) -> Entry | None:
         return await self._entry(f"/images/meta/{content_hash}", {"bucket": bucket})
 
     async def lookup(self, key: str, bucket: str | None) -> Entry | None:
-        if len(key) > _LONG and self._has_batches:
+        if len(key) > _MAX_KEY_IN_QUERY and self._supports_batches:
             return (await self.lookup_many([key], bucket)).get(key)
-        return await self._entry("/images/lookup", {"url": key, **_named(bucket=bucket)})
+        return await self._entry("/images/lookup", {"url": key, **_without_none(bucket=bucket)})
 
     async def lookup_many(self, keys: list[str], bucket: str | None) -> dict[str, Entry]:
         found: dict[str, Entry] = {}
@@ -92,7 +92,7 @@ class HttpTransport:
         return found
 
     async def search(self, url_contains: str, bucket: str | None, limit: int | None) -> list[Entry]:
-        query = {"url_contains": url_contains, **_named(bucket=bucket, limit=limit)}
+        query = {"url_contains": url_contains, **_without_none(bucket=bucket, limit=limit)}
         entries = (await self._send("GET", "/images/search", params=query)).entries()
         return newest_of_urls(entries)[:limit]
 
@@ -106,7 +106,7 @@ class HttpTransport:
         query = {
             "perceptual_hash": perceptual_hash,
             "max_hamming_distance": max_hamming_distance,
-            **_named(bucket=bucket, limit=limit),
+            **_without_none(bucket=bucket, limit=limit),
         }
         found = (await self._send("GET", "/images/similar", params=query)).entries()
         entries = [with_distance(entry, perceptual_hash) for entry in found]
@@ -126,16 +126,15 @@ class HttpTransport:
 
     async def aclose(self) -> None:
         self._limiter.close()
-        """Close the connections."""
         await self._transport.aclose()
 
     async def _lookup_batch(self, keys: list[str], bucket: str | None) -> dict[str, Entry]:
-        if self._has_batches:
-            body = {"urls": keys, **_named(bucket=bucket)}
+        if self._supports_batches:
+            body = {"urls": keys, **_without_none(bucket=bucket)}
             answer = await self._answer("POST", "/images/lookup", json=body)
-            if answer.status not in _NO_BATCHES:
+            if answer.status not in _BATCHES_UNSUPPORTED:
                 return answer.checked().entries_by_url()
-            self._has_batches = False
+            self._supports_batches = False
         entries = await asyncio.gather(*(self.lookup(key, bucket) for key in keys))
         return {key: entry for key, entry in zip(keys, entries, strict=True) if entry is not None}
 
@@ -152,7 +151,7 @@ class HttpTransport:
         try:
             request = httpx.Request(method, self._base + route, headers=self._headers, **content)
         except (UnicodeError, httpx.InvalidURL) as error:
-            raise InvalidRequestError(f"this cannot be sent: {error}") from error
+            raise InvalidRequestError(f"the request cannot be sent: {error}") from error
         return await self._limiter.run(lambda: self._exchange(request))
 
     async def _exchange(self, request: httpx.Request) -> Answer:
@@ -179,5 +178,5 @@ def _batches(keys: list[str]) -> Iterator[list[str]]:
     yield batch
 
 
-def _named(**options: Any) -> dict[str, Any]:
+def _without_none(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}

@@ -1,4 +1,4 @@
-"""The record of an image that waits to be stored, as a file holds it and as a pipeline sees it."""
+"""Record: an image that waits in the spool, and the format of its file."""
 
 import json
 from datetime import datetime
@@ -11,13 +11,13 @@ from imgcache_scrapy.core.formats import sniff
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES, MAX_URL_BYTES
 from imgcache_scrapy.core.urls import filename_of
 
-# In JSON, what takes a byte in a URL may take six.
+# One byte of a URL can take six bytes in JSON.
 MAX_RECORD_BYTES = MAX_IMAGE_BYTES + 8 * MAX_URL_BYTES
-"""No record that the cache would take is longer."""
+"""Maximum size of a record; the cache would refuse a larger image."""
 
 
 class DamagedRecordError(ValueError):
-    """A file that holds no whole record."""
+    """The file does not contain a complete record."""
 
 
 class Record(NamedTuple):
@@ -26,9 +26,9 @@ class Record(NamedTuple):
     Attributes:
         url: the cache key of its URL.
         bucket: the name space.
-        client_name: who stores.
-        lookup_time: when it was fetched, UTC.
-        data: the bytes.
+        client_name: name of the client that stores it.
+        lookup_time: when the image was fetched, UTC.
+        data: the bytes of the image.
     """
 
     url: str
@@ -39,10 +39,10 @@ class Record(NamedTuple):
 
     @classmethod
     def unpacked(cls, content: bytes) -> Self:
-        """Read the content of a file: a line of JSON, then the bytes.
+        """Parse the content of a file: a line of JSON, then the bytes of the image.
 
         Raises:
-            DamagedRecordError: it is no record.
+            DamagedRecordError: the content is not a record.
         """
         line, _, data = content.partition(b"\n")
         try:
@@ -55,15 +55,15 @@ class Record(NamedTuple):
                 data,
             )
         except (AttributeError, TypeError, ValueError, InvalidRequestError) as error:
-            raise DamagedRecordError("it is no record") from error
+            raise DamagedRecordError("the file is not a record") from error
 
     def packed(self) -> bytes:
-        """Write the content of its file."""
+        """Return the content of the record's file."""
         fields = [self.url, self.bucket, self.client_name, self.lookup_time.isoformat()]
         return b"%b\n%b" % (json.dumps(fields).encode(), self.data)
 
     def entry(self) -> Entry:
-        """Say what is known of the image before the cache has it; so there is no `created`."""
+        """Return an entry from what is known before the image is stored; it has no `created`."""
         fetched = self.lookup_time.isoformat()
         return {
             "url": self.url,

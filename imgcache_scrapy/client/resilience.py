@@ -1,4 +1,4 @@
-"""A crawl's calls to the cache: trouble opens a breaker, and what cannot be stored is spooled."""
+"""ResilientClient: a crawl's calls to the cache, with a circuit breaker and a spool."""
 
 import asyncio
 import logging
@@ -14,18 +14,18 @@ from imgcache_scrapy.client.transport import Transport
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import REFUSALS, UnavailableError
 
-# Of a name that nobody can have (RFC 2606).
+# No host can have this name (RFC 2606), so the cache never has an image of it.
 _PROBED_URL = "http://imgcache.invalid/"
-# Records in memory; the cache takes some together faster than one by one.
-_REPLAYED_AT_ONCE = 4
+# Each replay has one record in memory; a few in parallel are faster than one after the other.
+_MAX_REPLAYS = 4
 
 
 class Stored(NamedTuple):
-    """What became of an image that was to be stored.
+    """The result of a store.
 
     Attributes:
-        entry: of the image; without `created` if it is spooled.
-        is_spooled: whether it waits in the spool.
+        entry: the entry of the image; it has no `created` if the image is in the spool.
+        is_spooled: whether the image is in the spool, not in the cache.
     """
 
     entry: Entry
@@ -33,14 +33,14 @@ class Stored(NamedTuple):
 
 
 class ResilientClient:
-    """The client as a crawl's images use it; what a spider calls directly has no breaker.
+    """Makes the calls for a crawl's images; direct calls of a spider bypass it.
 
     Args:
-        cache: the transport of a client; closed by its owner.
-        spool: the folder of the spool; None where what cannot be stored is not to be kept.
-        bucket: where images are looked for and stored.
-        count: counts something in the stats.
-        log: writes a line, given as level, message and the message's arguments.
+        cache: the transport of a client; its owner closes it.
+        spool: the folder of the spool; None for no spool.
+        bucket: the bucket for lookups and stores.
+        count: adds 1 to the stat of this name.
+        log: writes a log line; called with level, message and the arguments of the message.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class ResilientClient:
         self._log = log
         self._breaker = Breaker(self._probe, on_failure=self._failed, on_close=self._closed)
         self._spool = None if spool is None else Spool(spool)
-        self._is_spool_told = False
+        self._has_warned_of_spool = False
         self._replaying = asyncio.Lock()
         self._replays: set[asyncio.Task[None]] = set()
 
@@ -66,27 +66,28 @@ class ResilientClient:
         """Find the newest captures of URLs.
 
         Raises:
-            ImgCacheError: there is trouble.
+            ImgCacheError: the cache failed, or the breaker is open.
         """
         async with self._breaker.call("lookup"):
             return await self._cache.lookup_many(keys, self._bucket)
 
     async def get_bytes(self, entry: Entry) -> bytes:
-        """Read an entry's bytes.
+        """Read the bytes of an entry.
 
         Raises:
-            ImgCacheError: there is trouble, or there are none.
+            ImgCacheError: the bytes are missing, the cache failed, or the breaker is open.
         """
         async with self._breaker.call("read"):
             bucket = entry.get("bucket", self._bucket)
             return await self._cache.get_bytes(entry["content_hash"], bucket)
 
     async def store(self, key: str, data: bytes, client_name: str) -> Stored:
-        """Store an image; put it into the spool if the cache does not take it now.
+        """Store an image; put it into the spool if the cache fails.
 
         Raises:
-            ImgCacheError: neither took it.
-            OSError: likewise.
+            ImgCacheError: the cache refused the image; or it failed, and the spool is full or
+                switched off.
+            OSError: the cache failed, and the spool cannot be written.
         """
         record = Record(key, self._bucket, client_name, datetime.now(UTC), data)
         try:
@@ -99,13 +100,13 @@ class ResilientClient:
             return Stored(await self._spooled(self._spool, record), is_spooled=True)
 
     def replay_soon(self) -> None:
-        """Store what waits in the spool, in the background."""
+        """Start to store the images in the spool, in the background."""
         task = asyncio.create_task(self.replay())
         self._replays.add(task)
         task.add_done_callback(self._replays.discard)
 
     async def replay(self) -> None:
-        """Store what waits in the spool, for as long as the cache takes it."""
+        """Store the images in the spool; stop if the breaker opens."""
         if self._spool is None:
             return
         async with self._replaying:
@@ -118,7 +119,7 @@ class ResilientClient:
             self._log(logging.INFO, "%d images from the spool are in the image cache now", stored)
 
     async def aclose(self) -> None:
-        """Store what waits in the spool, if the cache takes it, and end."""
+        """Store the images in the spool if the cache works, then end all background tasks."""
         await self.replay()
         await self._breaker.aclose()
         await asyncio.gather(*self._replays)
@@ -138,9 +139,9 @@ class ResilientClient:
         try:
             await asyncio.to_thread(spool.put, record)
         except (OSError, UnavailableError) as error:
-            level = logging.DEBUG if self._is_spool_told else logging.WARNING
-            self._is_spool_told = True
-            self._log(level, "An image that the cache did not take is not kept: %s", error)
+            level = logging.DEBUG if self._has_warned_of_spool else logging.WARNING
+            self._has_warned_of_spool = True
+            self._log(level, "An image is neither in the cache nor in the spool: %s", error)
             raise
         return await asyncio.to_thread(record.entry)
 
@@ -148,42 +149,42 @@ class ResilientClient:
         names = iter(await asyncio.to_thread(spool.names))
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._replay_some(spool, names)) for _ in range(_REPLAYED_AT_ONCE)
+                group.create_task(self._replay_next(spool, names)) for _ in range(_MAX_REPLAYS)
             ]
         return sum(task.result() for task in tasks)
 
-    async def _replay_some(self, spool: Spool, names: Iterator[str]) -> int:
+    async def _replay_next(self, spool: Spool, names: Iterator[str]) -> int:
         stored = 0
         for name in names:
             if self._breaker.is_open:
                 break
             try:
-                outcome = await replay(spool, name, self._store)
+                result = await replay(spool, name, self._store)
             except OSError:
                 raise
-            except Exception:  # noqa: S112 - the breaker told of it
+            except Exception:  # noqa: S112 - the breaker has logged it
                 continue
-            if outcome.is_stored:
+            if result.is_stored:
                 stored += 1
                 self._count("replayed")
-            if outcome.refusal is not None:
+            if result.refusal is not None:
                 self._log(
                     logging.WARNING,
                     "An image from the spool was set aside in %s: %s",
                     spool.folder,
-                    outcome.refusal,
+                    result.refusal,
                 )
         return stored
 
     async def _probe(self) -> None:
         await self._cache.health()
-        # Health may work without a token.
+        # Health needs no token, so also make a call that needs one.
         await self._cache.lookup(_PROBED_URL, self._bucket)
 
-    def _failed(self, error: Exception, is_news: bool) -> None:
+    def _failed(self, error: Exception, should_warn: bool) -> None:
         self._count(f"error/{getattr(error, 'code', 'unexpected')}")
         self._log(
-            logging.WARNING if is_news else logging.DEBUG,
+            logging.WARNING if should_warn else logging.DEBUG,
             "Trouble with the image cache: %s",
             error,
         )

@@ -1,6 +1,6 @@
-"""Transport: what a client needs of a cache, over HTTP or in this process."""
+"""Transport: the interface between a client and a cache, over HTTP or in this process."""
 
-# ruff: noqa: D102 - the calls are documented once, at AsyncImgCacheClient.
+# ruff: noqa: D102 - the methods are documented once, in AsyncImgCacheClient.
 
 from datetime import datetime
 from typing import Any, Protocol
@@ -9,10 +9,10 @@ from imgcache_scrapy.core.entry import Entry
 
 
 class Transport(Protocol):
-    """The calls of a client, with arguments that the client has checked.
+    """The calls of a client to a cache; the client has already checked the arguments.
 
-    What each call returns and raises is documented at the method of the same name of
-    `AsyncImgCacheClient`. URLs are cache keys; a bucket of None means all buckets.
+    `AsyncImgCacheClient` has methods of the same names, which document what each call returns and
+    raises. Here URLs are cache keys, and a bucket of None means all buckets.
     """
 
     async def store(

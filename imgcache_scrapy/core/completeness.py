@@ -65,7 +65,7 @@ def _is_complete_gif(data: bytes) -> bool:
     """Find the trailer after extensions and images (GIF89a, appendix B)."""
     offset = 13 + _gif_palette(data[10])
     while (block := data[offset]) in b"!,":
-        # Sub-blocks follow a label in an extension, and position, palette and code size in an image.
+        # Sub-blocks follow a label (extension), or position, palette and code size (image).
         offset += 2 if block == ord("!") else 11 + _gif_palette(data[offset + 9])
         while size := data[offset]:
             offset += size + 1
@@ -160,7 +160,7 @@ class _Tiff:
         self._unread = len(data)
 
     def part_ends(self) -> Iterator[int]:
-        """Yield where the last strip or tile of each page ends; LookupError if a table is broken."""
+        """Yield the end of the last strip or tile of each page; LookupError if broken."""
         offset = self._int(self._take(self._offset_size, self._offset_size))
         for _ in range(_MAX_PAGES):
             size = self._int(self._take(offset, self._count_size)) * self._entry_size
