@@ -1,1 +1,1 @@
-"""A shop whose pictures are worth fetching once."""
+"""An example project: a small shop whose pictures are downloaded only once."""

@@ -1,4 +1,4 @@
-"""The items; `image_urls` and `images` are the fields that the pipeline knows."""
+"""The items; the pipeline reads the field `image_urls` and fills the field `images`."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a project needs to have its images cached: one line, ADDONS."""
+"""The settings of the project; the line ADDONS is all that the cache needs."""
 
 BOT_NAME = "shop"
 SPIDER_MODULES = ["shop.spiders"]

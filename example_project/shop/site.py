@@ -1,15 +1,15 @@
-"""The picture site: photographs on loopback, each under several URLs, with a count of requests.
+"""A small web site on this machine: shows each photograph under several URLs, counts requests.
 
-/                         the shop's page, one product per photograph
+/                         the page of the shop, one product per photograph
 /photos/NAME              the photograph
 /signed/NAME?…&sig=…      the same bytes under a URL that changes with every page
 /copy/NAME                the same bytes under another URL
 /go/NAME                  a redirect to the photograph
-/resized/NAME             other bytes: 320 pixels wide
-/recompressed/NAME        other bytes: a JPEG of lower quality
-/blocked/NAME             an HTML page in place of the picture
+/resized/NAME             different bytes: 320 pixels wide
+/recompressed/NAME        different bytes: a JPEG of lower quality
+/blocked/NAME             an HTML page instead of the picture
 /photos/sold-out.jpg      404
-/requests                 the count so far, as JSON
+/requests                 the number of requests so far, as JSON
 """
 
 import html
@@ -40,27 +40,27 @@ logger = logging.getLogger(__name__)
 
 
 class PictureSite:
-    """Scrapy extension: runs the site while a spider is open."""
+    """Scrapy extension: runs the site during a crawl."""
 
     def __init__(self, port: int) -> None:
         try:
             self._server = Server((HOST, port), Handler)
         except OSError as error:
             raise SystemExit(
-                f"Port {port} is taken: stop what listens there, or choose another one with "
+                f"Port {port} is in use: stop the program that uses it, or choose another one with "
                 "-s SITE_PORT=NUMBER"
             ) from error
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
-        """Start the site before the spider, and stop it after."""
+        """Start the site, and stop it when the crawl ends."""
         site = cls(crawler.settings.getint("SITE_PORT"))
         Thread(target=site._server.serve_forever, args=[0.05], daemon=True).start()
         crawler.signals.connect(site.stop, signals.engine_stopped)
         return site
 
     def stop(self) -> None:
-        """Tell what was asked for, and stop."""
+        """Stop the site and log the number of requests."""
         self._server.shutdown()
         self._server.server_close()
         counts = self._server.requests
@@ -69,7 +69,7 @@ class PictureSite:
 
 
 class Server(ThreadingHTTPServer):
-    """Counts the requests, by the first part of their path."""
+    """Counts the requests by the first part of their path."""
 
     daemon_threads = True
     request_queue_size = 128  # with the default of 5 a crawler's connections wait for seconds
@@ -86,7 +86,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        """Find the answer by the first part of the path."""
+        """Answer a request according to the first part of its path."""
         path = urlsplit(self.path).path
         if path == "/requests":
             self.answer(json.dumps(self.server.requests).encode(), "application/json")
@@ -105,7 +105,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
 
     def answer(self, body: bytes, content_type: str) -> None:
-        """Send a body."""
+        """Send a response with this body."""
         self.send_response(200)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
@@ -113,62 +113,62 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def redirect(self, path: str) -> None:
-        """Send the browser elsewhere."""
+        """Send a redirect to another path."""
         self.send_response(302)
         self.send_header("Location", path)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Keep quiet: the crawl's log tells enough."""
+        """Log nothing: the log of the crawl is enough."""
 
 
 def page() -> str:
-    """The shop's page: each photograph under several URLs, one of them new every time."""
+    """Return the page of the shop; each photograph has several URLs, one of them always new."""
     products = "".join(product(name, urls(name)) for name in NAMES)
     return f"<!doctype html><title>Shop</title>{products}{product('sold out', FAILING)}"
 
 
 def product(name: str, images: list[str]) -> str:
-    """One product of the page."""
+    """Return the HTML of one product."""
     pictures = "".join(f'<img src="{html.escape(url)}">' for url in images)
     return f"<article><h2>{Path(name).stem}</h2>{pictures}</article>"
 
 
 def urls(name: str) -> list[str]:
-    """Every URL of a photograph."""
+    """Return all URLs of a photograph."""
     signature = f"expires={int(time.time()) + 900}&sig={secrets.token_hex(16)}"
     kinds = ("photos", "copy", "go", "resized", "recompressed")
     return [f"/{kind}/{name}" for kind in kinds] + [f"/signed/{name}?{signature}"]
 
 
 def photo(name: str) -> bytes:
-    """The photograph's own bytes."""
+    """Return the bytes of the photograph's file."""
     return (PHOTOS / name).read_bytes()
 
 
 @cache
 def resized(name: str) -> bytes:
-    """The photograph, 320 pixels wide."""
+    """Return the photograph with a width of 320 pixels."""
     picture = ImageOps.exif_transpose(Image.open(PHOTOS / name))
     return jpeg(picture.resize((320, round(320 * picture.height / picture.width))), quality=85)
 
 
 @cache
 def recompressed(name: str) -> bytes:
-    """The photograph as a JPEG of lower quality."""
+    """Return the photograph as a JPEG of lower quality."""
     return jpeg(ImageOps.exif_transpose(Image.open(PHOTOS / name)), quality=60)
 
 
 def jpeg(picture: Image.Image, quality: int) -> bytes:
-    """A picture as a JPEG file."""
+    """Encode a picture as JPEG."""
     file = BytesIO()
     picture.convert("RGB").save(file, "JPEG", quality=quality)
     return file.getvalue()
 
 
 def picture_type(kind: str, name: str) -> str:
-    """The content type of a picture."""
+    """Return the content type of a picture."""
     converted = kind in {"resized", "recompressed"}
     return "image/jpeg" if converted else mimetypes.guess_type(name)[0] or "image/webp"
 

@@ -47,8 +47,7 @@ class AsyncImgCacheClient:
         transport: the connection to the cache; its methods do not check their arguments.
 
     Raises:
-        ConfigurationError: the address or the token is not valid, or the folder of an embedded
-            cache cannot be created.
+        ConfigurationError: the address or the token is not valid, or the folder cannot be created.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""One line in ADDONS switches everything on."""
+"""Addon: enables the middleware and a pipeline with one line in ADDONS."""
 
 from scrapy.pipelines.media import MediaPipeline
 from scrapy.settings import BaseSettings
@@ -12,10 +12,10 @@ PIPELINE_ORDER = 1
 
 
 class Addon:
-    """Adds the middleware, and the pipeline where no media pipeline is enabled already."""
+    """Adds the middleware, and adds the pipeline if the project has no other media pipeline."""
 
     def update_settings(self, settings: BaseSettings) -> None:
-        """Add what the project did not name itself; what it set to None stays off."""
+        """Add the components that the project does not set; a component set to None stays off."""
         settings.setdefault_in_component_priority_dict(
             "DOWNLOADER_MIDDLEWARES", ImgCacheMiddleware, MIDDLEWARE_ORDER
         )

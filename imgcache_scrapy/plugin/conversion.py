@@ -1,4 +1,4 @@
-"""Converts pictures beside the event loop."""
+"""Convert pictures in threads, so that the event loop is not blocked."""
 
 import asyncio
 import os
@@ -8,14 +8,14 @@ from io import BytesIO
 from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple
 
-# What decodes and encodes leaves the interpreter to others.
+# Pillow releases the interpreter lock while it decodes and encodes.
 _THREADS = 2
-# So many wait for a thread or for the loop, so that no thread ever waits for the loop.
-_AHEAD = 8
+# More pictures than threads, so that a thread finds its next picture without waiting for the loop.
+_MAX_PENDING = 8
 
 
-class Sized(NamedTuple):
-    """What is left of a picture that was converted; its pixels are megabytes.
+class PictureSize(NamedTuple):
+    """Stands for a converted picture, whose pixels would use megabytes of memory.
 
     Attributes:
         size: width and height in pixels.
@@ -24,40 +24,43 @@ class Sized(NamedTuple):
     size: tuple[int, int]
 
 
-Converted = tuple[str, Sized, BytesIO]
-"""The path of a file, its picture, and its content."""
+Converted = tuple[str, PictureSize, BytesIO]
+"""Path, picture size and content of a converted file."""
 
 
 class Converter:
-    """A few threads that convert pictures; to be used within one event loop."""
+    """Converts pictures in a few threads; use it within one event loop."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_THREADS, "imgcache-convert")
-        self._ahead = asyncio.Semaphore(_AHEAD)
+        self._pending = asyncio.Semaphore(_MAX_PENDING)
 
     async def convert(self, files: Iterable[tuple[str, Any, BytesIO]]) -> list[Converted]:
-        """Go through what converts as it is iterated, in a thread.
+        """Iterate over files in a thread.
 
         Args:
-            files: path, picture and content of each file.
+            files: path, picture and content of each file; iterating over them converts them.
         """
-        async with self._ahead:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, _all, files)
+        async with self._pending:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, _convert, files)
 
 
-def encoded(picture: Any) -> BytesIO:
-    """Encode a Pillow image as JPEG; Pillow lets others run only while it writes into a file."""
-    with _file_in_memory() as file:
+def encode_jpeg(picture: Any) -> BytesIO:
+    """Encode a Pillow image as JPEG.
+
+    It writes into a real file: only then does Pillow release the interpreter lock.
+    """
+    with _open_memory_file() as file:
         picture.save(file, "JPEG")
         file.seek(0)
         return BytesIO(file.read())
 
 
-def _all(files: Iterable[tuple[str, Any, BytesIO]]) -> list[Converted]:
-    return [(path, Sized(picture.size), content) for path, picture, content in files]
+def _convert(files: Iterable[tuple[str, Any, BytesIO]]) -> list[Converted]:
+    return [(path, PictureSize(picture.size), content) for path, picture, content in files]
 
 
-def _file_in_memory() -> IO[bytes]:
+def _open_memory_file() -> IO[bytes]:
     if hasattr(os, "memfd_create"):
         return open(os.memfd_create("picture"), "w+b", buffering=0)  # noqa: PTH123
     return TemporaryFile(buffering=0)

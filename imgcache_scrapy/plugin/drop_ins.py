@@ -1,4 +1,4 @@
-"""The drop-ins: Scrapy's FilesPipeline and ImagesPipeline with the cache in front."""
+"""Drop-in replacements for Scrapy's FilesPipeline and ImagesPipeline that use the cache."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -15,15 +15,15 @@ from scrapy.utils.defer import ensure_awaitable
 from imgcache_scrapy.core.admission import ACCEPTED_STATUSES
 from imgcache_scrapy.core.formats import has_image_suffix
 from imgcache_scrapy.plugin import meta
-from imgcache_scrapy.plugin.conversion import Converted, Converter, encoded
+from imgcache_scrapy.plugin.conversion import Converted, Converter, encode_jpeg
 from imgcache_scrapy.plugin.media import CachedMediaPipeline, with_entry
 from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome
 
 
 class DropInPipeline(CachedMediaPipeline):
-    """What the drop-ins share: Scrapy's own pipeline delivers what the cache or the site gave.
+    """The base of the drop-ins: Scrapy's own pipeline writes the files of each response.
 
-    All of Scrapy's settings and hooks hold; a file that is up to date locally needs no lookup.
+    All of Scrapy's settings and hooks work. A file that is up to date locally needs no lookup.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -32,29 +32,33 @@ class DropInPipeline(CachedMediaPipeline):
         self.follows_redirects = self.allow_redirects or is_unset
 
     @abstractmethod
-    def takes(self, refusal: ImageFailed, request: Request) -> bool:
-        """Tell whether Scrapy's pipeline is to have what the cache refuses."""
+    def accepts_refused(self, refusal: ImageFailed, request: Request) -> bool:
+        """Return whether Scrapy's pipeline gets a response that the cache refused."""
 
     async def deliver(self, outcome: Outcome, request: Request, item: Any) -> FileInfo:
-        """Have Scrapy's pipeline write the files of the response."""
+        """Let Scrapy's pipeline write the files of the response."""
         entry, response, error = outcome.entry, outcome.response, outcome.error
         assert response is not None  # noqa: S101 - see needs_bytes
-        if error is not None and outcome.fate == "rejected" and not self.takes(error, request):
+        if (
+            error is not None
+            and outcome.fate == "rejected"
+            and not self.accepts_refused(error, request)
+        ):
             raise error
         if entry is None:
-            # The hook decides about a bad status, too: it may know what to do with a 404.
+            # A bad status also goes to the hook, because a subclass may handle a 404, for example.
             refusal = None if outcome.is_image else error
-            return await self._written(response, request, item, refusal)
-        # After a redirect the response is another request's.
+            return await self._write_files(response, request, item, refusal)
+        # After a redirect, response.meta belongs to another request.
         request.meta[meta.ENTRY] = response.meta[meta.ENTRY] = entry
-        result = await self._written(response, request, item)
+        result = await self._write_files(response, request, item)
         return with_entry({**result, "status": outcome.status}, entry)
 
-    async def _written(
+    async def _write_files(
         self, response: Response, request: Request, item: Any, refusal: ImageFailed | None = None
     ) -> FileInfo:
         if response.status in ACCEPTED_STATUSES:
-            response = response.replace(status=200)  # Scrapy's pipelines take no other
+            response = response.replace(status=200)  # Scrapy's pipelines accept only 200
         try:
             return await ensure_awaitable(
                 self.media_downloaded(response, request, self.spiderinfo, item=item)
@@ -72,8 +76,8 @@ class ImgCacheFilesPipeline(DropInPipeline, FilesPipeline):
         super().__init__(*args, **kwargs)
         self.urls_field, self.result_field = self.files_urls_field, self.files_result_field
 
-    def takes(self, refusal: ImageFailed, request: Request) -> bool:
-        """A file of any other kind, unless a picture was asked for."""
+    def accepts_refused(self, refusal: ImageFailed, request: Request) -> bool:
+        """Accept files that are not pictures, unless the URL is that of a picture."""
         return refusal.reason in {"html", "not_image"} and not has_image_suffix(request.url)
 
 
@@ -94,7 +98,7 @@ class ImgCacheImagesPipeline(DropInPipeline, ImagesPipeline):
         *,
         item: Any = None,
     ) -> str:
-        """As Scrapy's, but converts in a thread, unless a subclass has its own way to convert."""
+        """Do the same as Scrapy, but convert in a thread if no subclass changes the conversion."""
         if self.session.settings.enabled and self._converts_as_scrapy:
             images = super().get_images(response, request, info, item=item)
             self._converted[response] = await self._converter.convert(images)
@@ -108,7 +112,7 @@ class ImgCacheImagesPipeline(DropInPipeline, ImagesPipeline):
         *,
         item: Any = None,
     ) -> Iterator[tuple[str, Any, BytesIO]]:
-        """As Scrapy's; what was converted already is given as it is."""
+        """Do the same as Scrapy, but return already converted files without converting again."""
         converted = self._converted.pop(response, None)
         if converted is not None:
             return iter(converted)
@@ -117,10 +121,10 @@ class ImgCacheImagesPipeline(DropInPipeline, ImagesPipeline):
     def convert_image(
         self, image: Any, size: tuple[int, int] | None = None, *, response_body: BytesIO
     ) -> tuple[Any, BytesIO]:
-        """As Scrapy's, but lets the event loop run meanwhile in the commonest case."""
+        """Do the same as Scrapy; in the most common case, release the interpreter lock."""
         if size or image.format is not None or image.mode != "RGB":
             return super().convert_image(image, size, response_body=response_body)
-        return image, encoded(image)
+        return image, encode_jpeg(image)
 
     @property
     def _converts_as_scrapy(self) -> bool:
@@ -130,6 +134,6 @@ class ImgCacheImagesPipeline(DropInPipeline, ImagesPipeline):
             and own.convert_image is ImgCacheImagesPipeline.convert_image
         )
 
-    def takes(self, refusal: ImageFailed, request: Request) -> bool:  # noqa: ARG002
-        """Formats that Pillow alone knows."""
+    def accepts_refused(self, refusal: ImageFailed, request: Request) -> bool:  # noqa: ARG002
+        """Accept unknown formats, because Pillow may know them."""
         return refusal.reason == "not_image"

@@ -1,4 +1,4 @@
-"""Flow: how an image is found in the cache, and how a fetched one is kept, for all of a crawl."""
+"""Flow: finds images in the cache and stores fetched ones, for all components of a crawl."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import REFUSALS, NotFoundError
 from imgcache_scrapy.plugin import meta
 from imgcache_scrapy.plugin.memory import MemoryBudget
-from imgcache_scrapy.plugin.outcome import Outcome, refused
+from imgcache_scrapy.plugin.outcome import Outcome, refusal_error
 from imgcache_scrapy.plugin.reservation import KeyLocks, Reservation
 from imgcache_scrapy.plugin.responses import cached_response, is_from_cache
 from imgcache_scrapy.plugin.session import Session
@@ -22,19 +22,19 @@ from imgcache_scrapy.plugin.session import Session
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
-_MAX_LOOKUPS = 100
-# With one call at a time, pages pile up behind it while it waits for the interpreter lock.
-_LOOKUP_CALLS = 2
+_MAX_BATCH = 100
+# With a single call, pages would queue behind it while it waits for the interpreter lock.
+_MAX_CALLS = 2
 
 
 class Flow:
-    """What the pipelines and the middleware of a crawl do with an image.
+    """Finds and keeps images for the pipelines and the middleware of one crawl.
 
     Args:
-        session: the crawl's.
+        session: the session of the crawl.
 
     Attributes:
-        session: the crawl's.
+        session: the session of the crawl.
     """
 
     def __init__(self, session: Session) -> None:
@@ -44,7 +44,7 @@ class Flow:
 
     @classmethod
     def of(cls, crawler: "Crawler") -> "Flow":
-        """Return the flow of a crawler, the same one every time.
+        """Return the flow of a crawler; each crawler has one.
 
         Raises:
             ConfigurationError: a setting is wrong.
@@ -55,44 +55,47 @@ class Flow:
         return flow
 
     def reservation(self, *, counts_as_download: bool = False) -> Reservation:
-        """Make a reservation for one image, which holds nothing yet.
+        """Create a reservation for one image; it holds no lock and no slot yet.
 
         Args:
-            counts_as_download: whether Scrapy holds back its next pages while it has a slot.
+            counts_as_download: whether its slot counts as a download, which delays further pages.
         """
-        beside = self.session.counted_as_download if counts_as_download else None
-        return Reservation(self._locks, self._budget, beside)
+        slot_context = self.session.counted_as_download if counts_as_download else None
+        return Reservation(self._locks, self._budget, slot_context)
 
     async def find(
         self, key: str, request: Request, reservation: Reservation | None, *, reads: bool = True
     ) -> Outcome | None:
-        """Look an image up, and read it.
+        """Look up an image and read its bytes.
 
         Args:
             key: the cache key of its URL.
-            request: what the response is for.
-            reservation: takes a slot before bytes are read; None if the caller has one.
-            reads: False if the bytes may stay in the cache.
+            request: the request that the hit will answer.
+            reservation: the image's; it gets a slot before the bytes are read. None if the caller
+                already holds one.
+            reads: whether to read the bytes.
 
         Returns:
-            The hit; None for a miss. Trouble with the cache is a miss.
+            The hit; None for a miss. An error of the cache is a miss.
 
         Raises:
-            ImgCacheError: there is trouble with the cache, and `IMGCACHE_STRICT` is set.
+            ImgCacheError: the cache failed, and `IMGCACHE_STRICT` is set.
         """
         self.session.tally.inc("lookup")
         entry = body = None
-        with self._tolerating():
-            entry = await self._lookups.ask(key)
-        if entry is None or not reads:
-            return entry and Outcome("hit", entry)
+        with self._tolerating_errors():
+            entry = await self._lookup_batcher.ask(key)
+        if entry is None:
+            return None
+        if not reads:
+            return Outcome("hit", entry)
         if reservation is not None:
             await reservation.acquire_slot(entry["file_size_bytes"])
-        with self._tolerating(NotFoundError):
+        with self._tolerating_errors(NotFoundError):
             body = await self.session.resilient_client.get_bytes(entry)
-        return (
-            None if body is None else Outcome("hit", entry, cached_response(request, entry, body))
-        )
+        if body is None:
+            return None
+        return Outcome("hit", entry, cached_response(request, entry, body))
 
     async def keep(
         self,
@@ -104,31 +107,31 @@ class Flow:
     ) -> Outcome:
         """Decide whether a response is an image, and store it if it is.
 
-        An image that the cache does not take now goes to the spool.
+        If the cache fails, the image goes to the spool.
 
         Args:
-            key: the cache key of the URL that was asked for.
-            response: the site's, or after a redirect perhaps the cache's.
-            reservation: the image's, to be told the size of the body.
-            stores: False if the cache is kept out.
+            key: the cache key of the requested URL.
+            response: the response of the site; after a redirect it may come from the cache.
+            reservation: the image's; it is corrected to the size of the body.
+            stores: False if the image must not be stored.
 
         Raises:
-            ImgCacheError: as in `find`.
+            ImgCacheError: the cache failed, and `IMGCACHE_STRICT` is set.
         """
         if reservation is not None:
             reservation.resize(len(response.body))
-        error = refused(response)
+        error = refusal_error(response)
         if error is not None:
             return Outcome.failed(error, response)
         if not stores:
             return Outcome(None, None, response)
-        return await self._stored(key, response)
+        return await self._store(key, response)
 
-    async def _stored(self, key: str, response: Response) -> Outcome:
+    async def _store(self, key: str, response: Response) -> Outcome:
         session, body = self.session, response.body
         if not is_from_cache(response):
             session.tally.count_fetched(len(body))
-        with self._tolerating(*REFUSALS):
+        with self._tolerating_errors(*REFUSALS):
             stored = await session.resilient_client.store(key, body, session.client_name)
             if stored.entry.get("created"):
                 session.tally.inc("bytes_stored", len(body))
@@ -136,26 +139,26 @@ class Flow:
         return Outcome.not_stored(response)
 
     @cached_property
-    def _lookups(self) -> Batcher[str, Entry]:
+    def _lookup_batcher(self) -> Batcher[str, Entry]:
         look_up = self.session.resilient_client.lookup_many
-        return Batcher(look_up, max_batch=_MAX_LOOKUPS, max_calls=_LOOKUP_CALLS)
+        return Batcher(look_up, max_batch=_MAX_BATCH, max_calls=_MAX_CALLS)
 
     @contextmanager
-    def _tolerating(self, *answers: type[Exception]) -> Iterator[None]:
-        """Let an image not suffer from trouble with the cache, unless `IMGCACHE_STRICT` is set.
+    def _tolerating_errors(self, *always: type[Exception]) -> Iterator[None]:
+        """Suppress errors of the cache, which the client has logged; in strict mode raise them.
 
         Args:
-            answers: errors that say something of this image, and are no trouble.
+            always: errors to suppress in strict mode too: they concern the image, not the cache.
         """
         try:
             yield
         except Exception as error:
-            if self.session.settings.strict and not isinstance(error, answers):
+            if self.session.settings.strict and not isinstance(error, always):
                 raise
 
 
 def bypasses_cache(request: Request) -> bool:
-    """Return whether the cache must stay out of this request."""
+    """Return whether the cache must not be used for this request."""
     is_whole = request.method == "GET" and b"Range" not in request.headers
     is_forbidden = bool(request.meta.get(meta.DONT_CACHE)) or request.meta.get(meta.CACHE) is False
     return not is_whole or is_forbidden

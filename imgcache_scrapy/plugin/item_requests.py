@@ -1,4 +1,4 @@
-"""The requests that are made for the image URLs of an item."""
+"""Create the requests for the image URLs of an item."""
 
 from typing import Any
 
@@ -11,16 +11,16 @@ from imgcache_scrapy.plugin import meta
 
 
 class BadUrlRequest(Request):
-    """Stands for an image URL that cannot be requested, and is never sent.
+    """Represents an image URL that cannot be requested; it is never sent.
 
-    Hooks of a pipeline see it among the other requests, and may change or replace it.
+    Hooks of a pipeline see it among the other requests and may change or replace it.
 
     Args:
         item_url: the URL as the item has it.
         reason: why it cannot be requested.
     """
 
-    # What `replace` copies.
+    # The attributes that `replace` copies.
     attributes = (*Request.attributes, "item_url", "reason")
 
     def __init__(self, *args: Any, item_url: str, reason: str, **kwargs: Any) -> None:
@@ -30,10 +30,10 @@ class BadUrlRequest(Request):
 
 
 def item_request(url: object) -> Request:
-    """Make the request for an image URL of an item.
+    """Create the request for an image URL of an item.
 
     Args:
-        url: what the item has.
+        url: the value in the item.
 
     Returns:
         The request; a `BadUrlRequest` if the URL cannot be requested.

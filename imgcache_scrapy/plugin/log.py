@@ -1,4 +1,4 @@
-"""The log lines of a crawl, which name its spider."""
+"""SpiderLogger: adds the spider to the log records of a crawl."""
 
 import logging
 from collections.abc import MutableMapping
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class SpiderLogger(logging.LoggerAdapter[logging.Logger]):
-    """Adds the spider to each record, as Scrapy's own log lines have it.
+    """Adds the spider to each log record, as Scrapy does.
 
     Args:
         name: the name of the logger.

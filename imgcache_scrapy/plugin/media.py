@@ -1,4 +1,4 @@
-"""CachedMediaPipeline: the cache in front of a media pipeline; an item gets its images from it."""
+"""CachedMediaPipeline: the base of all pipelines; it puts the cache in front of downloads."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine
@@ -32,29 +32,29 @@ from imgcache_scrapy.plugin.session import require_asyncio
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
-# Results and failures that are remembered, so that a URL in many items is fetched once.
+# Number of results and failures to remember, so that a URL in many items is fetched once.
 REMEMBERED_RESULTS = 2_000
 
 _REDIRECTS_FOLLOWED = SequenceExclude(range(300, 400))
 
 
 class CachedMediaPipeline(MediaPipeline):
-    """Puts the cache in front of a media pipeline: lookup, else fetch, admit, store; then deliver.
+    """Gets an item's images: looks each one up, fetches and stores a missing one, delivers it.
 
-    Scrapy's hooks are called as they are in its own pipelines: `get_media_requests`,
-    `media_to_download`, `media_downloaded`, `media_failed`, `item_completed`. Each URL is looked
-    after once in a crawl, and each item gets results of its own.
+    It calls the same hooks as Scrapy's own pipelines: `get_media_requests`, `media_to_download`,
+    `media_downloaded`, `media_failed`, `item_completed`. Each URL is processed once in a crawl,
+    and each item gets its own copy of the results.
 
     Raises:
-        ConfigurationError: it cannot work; a pipeline that were silently gone would let items
-            leave without their images.
+        ConfigurationError: the pipeline cannot work. Scrapy would otherwise disable it silently,
+            and items would leave without their images.
     """
 
     urls_field: str
     result_field: str
     # Whether `deliver` needs the bytes of a hit.
     needs_bytes = True
-    # Whether the cache is the only place for an image, so that no request keeps it out.
+    # Whether every image is stored, even if a request bypasses the cache.
     must_store = False
     follows_redirects = True
 
@@ -73,32 +73,32 @@ class CachedMediaPipeline(MediaPipeline):
 
     @classmethod
     def from_crawler(cls, crawler: "Crawler") -> Self:
-        """Make the pipeline of a crawl."""
+        """Create the pipeline of a crawl."""
         try:
             return super().from_crawler(crawler)
         except NotConfigured as error:
             raise ConfigurationError(f"{cls.__name__} cannot work: {error}") from error
 
     async def process_item(self, item: Any, spider: Spider | None = None) -> Any:  # noqa: ARG002
-        """Give an item its images; it leaves when each of them is stored or has failed."""
+        """Add the images to an item; return it when each image is stored or has failed."""
         if not self.session.settings.enabled:
             return await super().process_item(item)
         requests: list[Request] = list(arg_to_iter(self.get_media_requests(item, self.spiderinfo)))
-        asked = [(item_url(request), request.errback) for request in requests]
+        callers = [(item_url(request), request.errback) for request in requests]
         for request in requests:
             request.errback, request.callback = None, NO_CALLBACK
         found = await self._results.do_all(self._job(request, item) for request in requests)
-        results = [_result(result, *each) for result, each in zip(found, asked, strict=True)]
+        results = [_result(result, *each) for result, each in zip(found, callers, strict=True)]
         field = self.session.settings.failures_field
         if field and requests:
             before = ItemAdapter(item).get(field) or []
-            self._put(item, field, [*before, *_failures([url for url, _ in asked], results)])
+            self._put(item, field, [*before, *_failures([url for url, _ in callers], results)])
         return self.item_completed(results, item, self.spiderinfo)
 
     def get_media_requests(self, item: Any, info: MediaPipeline.SpiderInfo) -> list[Request]:
-        """Make one request per URL of the item; a bad URL becomes one that will fail.
+        """Create one request per URL of the item; the request of a bad URL will fail.
 
-        The hook for headers, a referer, cookies and meta: extend it and change what it returns.
+        Override this hook to add headers, a referer, cookies or meta to the requests.
         """
         if not self.session.settings.enabled:
             return super().get_media_requests(item, info)  # type: ignore[safe-super]
@@ -110,7 +110,7 @@ class CachedMediaPipeline(MediaPipeline):
     def item_completed(
         self, results: list[FileInfoOrError], item: Any, info: MediaPipeline.SpiderInfo
     ) -> Any:
-        """Put the results into the item, in the order of its URLs, without those that failed."""
+        """Put the successful results into the item, in the order of its URLs."""
         if not self.session.settings.enabled:
             return super().item_completed(results, item, info)
         self._put(item, self.result_field, [found for ok, found in results if ok])
@@ -121,7 +121,7 @@ class CachedMediaPipeline(MediaPipeline):
         """Return the result of an image.
 
         Raises:
-            ImageFailed: there is no image to give.
+            ImageFailed: there is no image.
         """
 
     def _job(
@@ -132,7 +132,7 @@ class CachedMediaPipeline(MediaPipeline):
         if isinstance(request, BadUrlRequest):
             problem = ImageFailed("bad_url", request.reason)
         elif self.must_store and request.method != "GET":
-            problem = ImageFailed("not_get", "only what a GET request gives can be cached")
+            problem = ImageFailed("not_get", "only responses to GET requests can be cached")
         try:
             key = self._key(request)
         except InvalidRequestError as error:
@@ -144,8 +144,8 @@ class CachedMediaPipeline(MediaPipeline):
     ) -> FileInfo | ImageFailed:
         try:
             if problem is not None:
-                raise problem  # noqa: TRY301 - reported like every failure
-            outcome, result = await self._delivered(key, request, item)
+                raise problem  # noqa: TRY301 - the handler below reports it
+            outcome, result = await self._process(key, request, item)
         except Exception as error:
             failure = ImageFailed.of(error)
             self._report(error, request)
@@ -155,23 +155,23 @@ class CachedMediaPipeline(MediaPipeline):
         return result
 
     def _report(self, error: Exception, request: Request) -> None:
-        """Call the hook that logs a failure, and that must raise."""
+        """Call the hook that logs a failure; the hook always raises."""
         try:
             self.media_failed(Failure(error), request, self.spiderinfo)
         except Exception:
             return
 
-    async def _delivered(self, key: str, request: Request, item: Any) -> tuple[Outcome, FileInfo]:
+    async def _process(self, key: str, request: Request, item: Any) -> tuple[Outcome, FileInfo]:
         local = await ensure_awaitable(self.media_to_download(request, self.spiderinfo, item=item))
         if local:
             return Outcome("hit"), cast("FileInfo", local)
         with self.flow.reservation(counts_as_download=True) as reservation:
-            outcome = await self._outcome(key, request, reservation)
+            outcome = await self._find_or_fetch(key, request, reservation)
             reservation.release_lock()
-            never_wait()  # Hooks may ask for more images.
+            never_wait()  # The hooks may request more images.
             return outcome, await self.deliver(outcome, request, item)
 
-    async def _outcome(self, key: str, request: Request, reservation: Reservation) -> Outcome:
+    async def _find_or_fetch(self, key: str, request: Request, reservation: Reservation) -> Outcome:
         """Find an image in the cache, or fetch and keep it."""
         await reservation.acquire_lock(key)
         bypasses = bypasses_cache(request)
@@ -196,10 +196,10 @@ class CachedMediaPipeline(MediaPipeline):
         return await self.crawler.engine.download_async(request)
 
     def _key(self, request: Request) -> str:
-        """Return what tells the image of a request from others.
+        """Return the key that identifies the image of a request.
 
         Raises:
-            InvalidRequestError: there can be no such image.
+            InvalidRequestError: the URL is not valid.
         """
         if isinstance(request, BadUrlRequest):
             return f"{request.url} {request.item_url}"
@@ -214,7 +214,7 @@ class CachedMediaPipeline(MediaPipeline):
             if value and field not in self._missing_fields:
                 self._missing_fields.add(field)
                 self.log.error(  # noqa: TRY400 - a traceback would not help
-                    "%s has no field %r for its results: declare it, or name another in the "
+                    "%s has no field %r for its results: declare it, or set another field in the "
                     "settings",
                     type(item).__name__,
                     field,
@@ -222,16 +222,16 @@ class CachedMediaPipeline(MediaPipeline):
 
 
 def with_entry(result: FileInfo, entry: Entry) -> FileInfo:
-    """Add the keys of an entry to a result that has Scrapy's keys."""
-    beside = {"url", "created", *result}
-    more = {name: value for name, value in entry.items() if name not in beside}
+    """Return a result with Scrapy's keys and the other keys of an entry."""
+    excluded = {"url", "created", *result}
+    more = {name: value for name, value in entry.items() if name not in excluded}
     return cast("FileInfo", {**result, **more})
 
 
 def _result(
     found: FileInfo | ImageFailed, url: str, errback: Callable[[Failure], Any] | None
 ) -> FileInfoOrError:
-    """Return a result as Scrapy's hooks know it, a copy for each item."""
+    """Return a result as Scrapy's hooks expect it; each item gets its own copy."""
     if not isinstance(found, ImageFailed):
         return True, cast("FileInfo", {**found, "url": url})
     try:

@@ -1,17 +1,17 @@
-"""MemoryBudget: bounds how many image bodies are in memory at the same time."""
+"""MemoryBudget: limits the image bodies that are in memory at the same time."""
 
 import asyncio
 from collections import OrderedDict, deque
 from typing import Self
 
-# Media downloads bypass CONCURRENT_REQUESTS, so bodies would pile up behind the stores.
+# Media downloads bypass CONCURRENT_REQUESTS, so bodies would pile up while stores are running.
 MAX_IMAGES = 64
 MAX_BYTES = 64 * 2**20
 _FIRST_ESTIMATE = 2**20
 
 
 class MemoryBudget:
-    """Bounds the bodies in memory, by count and by bytes; a full budget makes callers wait.
+    """Limits the bodies in memory, by count and by bytes; callers wait while it is used up.
 
     Args:
         max_images: maximum number of images.
@@ -29,9 +29,9 @@ class MemoryBudget:
         """Wait for a slot for one image.
 
         Args:
-            size: its bytes; None if not known: then it is taken to be as large as the largest
-                of the last images.
-            waits: False to take the slot at once, even if the budget is used up.
+            size: size of the image in bytes; None if it is not known. Then it is estimated as
+                the largest of the last images.
+            waits: False to get the slot at once, even if the budget is used up.
         """
         slot = Slot(self, max(self._last_sizes) if size is None else size)
         if not waits or (not self._queue and self._has_space(slot.expected)):
@@ -75,14 +75,14 @@ class MemoryBudget:
 
 
 class Slot:
-    """The part of a `MemoryBudget` that one image uses; release it when the body is gone."""
+    """The part of a `MemoryBudget` that one image uses; release it after the body is dropped."""
 
     def __init__(self, budget: MemoryBudget, expected: int) -> None:
         self.expected = expected
         self._budget = budget
 
     def resize(self, size: int) -> None:
-        """Correct the number of bytes, when it is known."""
+        """Set the number of bytes when it is known."""
         self._budget._resize(self, size)  # noqa: SLF001
 
     def release(self) -> None:

@@ -1,20 +1,20 @@
-"""Every key of `request.meta` that the plugin reads or writes."""
+"""All keys of `request.meta` that the plugin reads or writes."""
 
-# For users: True or False forces or forbids the cache for one request.
+# For users: True forces the cache for one request, False forbids it.
 CACHE = "imgcache"
-# For users: the entry, after a hit or a store.
+# For users: the entry of the image, after a hit or a store.
 ENTRY = "imgcache_entry"
 
-# The URL as the item has it; results are given with this URL.
+# The URL as written in the item; the results have this URL.
 ITEM_URL = "imgcache_url"
-# The cache key, in a request that one of our pipelines makes.
+# The cache key; only in requests of our own pipelines.
 PIPELINE_KEY = "imgcache_managed"
-# The number of the reservation, in a request that the middleware looked up and did not find.
+# The number of the reservation; only in requests that the middleware looked up without a hit.
 RESERVATION = "imgcache_held"
-# The cache key of the first request of a chain of redirects, and the URL of its last request.
+# The cache key of the first request of a redirect chain, and the URL of the last request.
 CHAIN = "imgcache_asked"
 
-# Scrapy's own.
+# Keys of Scrapy.
 ALLOW_OFFSITE = "allow_offsite"
 DONT_CACHE = "dont_cache"
 ALL_STATUSES = "handle_httpstatus_all"

@@ -1,4 +1,4 @@
-"""The downloader middleware: answers image requests from the cache, stores what was fetched."""
+"""ImgCacheMiddleware: answers image requests from the cache and stores fetched images."""
 
 from contextlib import ExitStack
 from itertools import count
@@ -25,16 +25,17 @@ if TYPE_CHECKING:
 
 
 class ImgCacheMiddleware:
-    """Puts the cache in front of every image request, a stock ImagesPipeline's too.
+    """Puts the cache in front of all image requests, also those of Scrapy's ImagesPipeline.
 
-    A request is an image's when a media pipeline made it or its URL ends like one;
-    `request.meta["imgcache"]` True or False decides otherwise, `dont_cache` forbids. A hit has the
-    flags `cached` and `imgcache`; after a hit or a store `response.meta["imgcache_entry"]` holds
-    the entry. Its place is 585: responses are decompressed and redirects are done there.
+    A request is for an image if a media pipeline made it or if its URL ends like an image's.
+    `request.meta["imgcache"]` overrides this: True forces the cache, False forbids it;
+    `dont_cache` forbids it too. A hit has the flags `cached` and `imgcache`. After a hit or a
+    store, `response.meta["imgcache_entry"]` is the entry. Use the order 585: there, responses are
+    already decompressed and redirects already followed.
 
     Raises:
         ConfigurationError: a setting is wrong.
-        NotConfigured: it is switched off, or cannot work here, which costs no image.
+        NotConfigured: the cache is switched off or cannot work; Scrapy then fetches all images.
     """
 
     def __init__(self, crawler: "Crawler") -> None:
@@ -53,33 +54,33 @@ class ImgCacheMiddleware:
 
     @classmethod
     def from_crawler(cls, crawler: "Crawler") -> Self:
-        """Make the middleware of a crawl."""
+        """Create the middleware of a crawl."""
         return cls(crawler)
 
     async def process_request(self, request: Request) -> Response | None:
-        """Answer from the cache, or let the request pass."""
-        key = _key_to_ask(request)
+        """Answer a request from the cache, or let Scrapy send it."""
+        key = _key_to_look_up(request)
         if key is None:
             return None
         request.meta.pop(meta.ENTRY, None)
         request.meta[meta.CHAIN] = [_first_key(request, key), request.url]
-        if _is_pipelines(request) or request.meta.get(meta.RESERVATION) in self._reservations:
-            # A redirect or a retry carries the reservation of its first request, which is
-            # released when all is done: it must not wait for another one.
-            return await self._found(key, request, None)
-        with ExitStack() as holding:
-            reservation = holding.enter_context(self._flow.reservation())
+        if _is_from_pipeline(request) or request.meta.get(meta.RESERVATION) in self._reservations:
+            # A redirect or a retry still has the reservation of its first request. It must not
+            # wait for a second one, because the first is released only at the end.
+            return await self._find(key, request, None)
+        with ExitStack() as stack:
+            reservation = stack.enter_context(self._flow.reservation())
             await reservation.acquire_lock(key)
-            response = await self._found(key, request, reservation)
+            response = await self._find(key, request, reservation)
             if response is None:
                 await reservation.acquire_slot()
                 self._register(request, reservation)
-                holding.pop_all()
+                stack.pop_all()
         return response
 
     async def process_response(self, request: Request, response: Response) -> Response:
-        """Store an image that was fetched, under the URL that was asked for."""
-        if _key_to_ask(request) is None or _is_pipelines(request):
+        """Store a fetched image under the URL of the first request, before any redirect."""
+        if _key_to_look_up(request) is None or _is_from_pipeline(request):
             return response
         own_key = cache_key(request.url)
         key = _first_key(request, own_key)
@@ -87,32 +88,32 @@ class ImgCacheMiddleware:
             if not is_from_cache(response) or key != own_key:
                 await self._keep(key, request, response)
         except ImgCacheError as error:  # in strict mode
-            self._count_trouble(key, request, error)
+            self._count_failure(key, request, error)
             raise
         except Exception:
-            self._log.exception("The image cache could not look at %s", response)
+            self._log.exception("The image cache could not process %s", response)
         finally:
             self._release(request)
         return response
 
     def process_exception(self, request: Request, exception: Exception) -> None:  # noqa: ARG002
-        """Release what the request holds: there is no response."""
+        """Release the request's reservation, because there is no response."""
         self._release(request)
 
-    async def _found(
+    async def _find(
         self, key: str, request: Request, reservation: Reservation | None
     ) -> Response | None:
         try:
             outcome = await self._flow.find(key, request, reservation)
         except ImgCacheError as error:  # in strict mode
-            self._count_trouble(key, request, error)
+            self._count_failure(key, request, error)
             raise
         except Exception:
             self._log.exception("The image cache could not answer %s", request)
             return None
         if outcome is None:
             return None
-        if not _is_pipelines(request) and _first_key(request, key) == key:
+        if not _is_from_pipeline(request) and _first_key(request, key) == key:
             self._tally.count(key, outcome)
         return outcome.response
 
@@ -121,20 +122,20 @@ class ImgCacheMiddleware:
         outcome = await self._flow.keep(key, response, reservation)
         if outcome.entry is not None:
             request.meta[meta.ENTRY] = outcome.entry
-        # A response that is no image counts nothing.
+        # A response that is not an image is not counted.
         if outcome.is_image or (outcome.error and outcome.error.reason == "truncated"):
             self._tally.count(key, outcome)
 
-    def _count_trouble(self, key: str, request: Request, error: ImgCacheError) -> None:
-        if not _is_pipelines(request):
+    def _count_failure(self, key: str, request: Request, error: ImgCacheError) -> None:
+        if not _is_from_pipeline(request):
             failure = Outcome.failed(ImageFailed.of(error))
             self._tally.count(_first_key(request, key), failure)
 
     def _register(self, request: Request, reservation: Reservation) -> None:
-        # A number, since meta is copied to other requests and written to disk.
+        # A number, because meta is copied to other requests and written to disk.
         number = request.meta[meta.RESERVATION] = next(self._numbers)
         self._reservations[number] = reservation
-        # A request may be dropped without a call to any hook.
+        # Scrapy may drop a request without calling any hook.
         reservation.release_with(request)
 
     def _release(self, request: Request) -> None:
@@ -143,14 +144,14 @@ class ImgCacheMiddleware:
             reservation.release()
 
 
-def _is_pipelines(request: Request) -> bool:
+def _is_from_pipeline(request: Request) -> bool:
     """Return whether one of our pipelines made this request."""
     return meta.PIPELINE_KEY in request.meta
 
 
-def _key_to_ask(request: Request) -> str | None:
-    """Return the key to ask the cache for; None if the cache is not to be asked."""
-    if bypasses_cache(request) or request.url.startswith("data:") or not _is_image(request):
+def _key_to_look_up(request: Request) -> str | None:
+    """Return the cache key to look up; None if the request does not use the cache."""
+    if bypasses_cache(request) or request.url.startswith("data:") or not _is_image_request(request):
         return None
     try:
         key = cache_key(request.url)
@@ -162,15 +163,15 @@ def _key_to_ask(request: Request) -> str | None:
 def _first_key(request: Request, key: str) -> str:
     """Return the key of the first request in the chain of redirects that led to this one."""
     first_key, last_url = request.meta.get(meta.CHAIN, (key, request.url))
-    # Meta that a spider copied from another response is no chain.
+    # A spider may have copied the meta of another response: that is not a redirect chain.
     came_from = [request.url, *request.meta.get(meta.REDIRECT_URLS, [])[-1:]]
     return first_key if last_url in came_from else key
 
 
-def _is_image(request: Request) -> bool:
+def _is_image_request(request: Request) -> bool:
     if request.meta.get(meta.CACHE):
         return True
-    # robots.txt is asked for without a callback too, but no status is let through for it.
-    lets_status_through = {meta.ALL_STATUSES, meta.STATUSES} & request.meta.keys()
-    is_media = request.callback is NO_CALLBACK and bool(lets_status_through)
+    # Requests for robots.txt have no callback either, but they do not set these keys.
+    handles_statuses = {meta.ALL_STATUSES, meta.STATUSES} & request.meta.keys()
+    is_media = request.callback is NO_CALLBACK and bool(handles_statuses)
     return is_media or has_image_suffix(request.url)

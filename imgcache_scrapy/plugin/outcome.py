@@ -1,4 +1,4 @@
-"""Outcome: what became of an image URL, decided once. Pure functions of responses and errors."""
+"""Outcome: the fate of an image URL and what belongs to it, decided once by pure functions."""
 
 from typing import Literal, NamedTuple, Self
 
@@ -25,17 +25,15 @@ _DOWNLOAD_REASONS: dict[type[Exception], str] = {
     DownloadTimeoutError: "timeout",
     IgnoreRequest: "filtered",
 }
-
-
 _NOT_STORED = "store"
 
 
 class ImageFailed(FileException):
-    """An image URL that gave no image.
+    """The image URL gave no image.
 
     Attributes:
         reason: the code of the reason, as in the stats.
-        fate: `rejected` if something came that is not to be kept, else `failed`.
+        fate: `rejected` if the response must not be kept as an image, else `failed`.
         http_status: the status of the site's response, None if there was none.
     """
 
@@ -49,7 +47,7 @@ class ImageFailed(FileException):
 
     @classmethod
     def of(cls, error: Exception) -> Self:
-        """Make a failure of any error; it refers to no frames, so it can be kept for a crawl."""
+        """Convert any error; the new one has no traceback, so keeping it uses little memory."""
         if isinstance(error, ImageFailed):
             reason, message = error.reason, str(error)
             return cls(reason, message, fate=error.fate, http_status=error.http_status)
@@ -64,13 +62,13 @@ class ImageFailed(FileException):
 
 
 class Outcome(NamedTuple):
-    """What became of an image URL.
+    """What happened to an image URL.
 
     Attributes:
-        fate: as in the stats; None if the cache was kept out, which counts nothing.
-        entry: the cache's or the spool's; None if neither has the image.
-        response: the cache's or the site's; None if the bytes stay in the cache.
-        error: why there is no image, or why it is not in the cache.
+        fate: the fate as in the stats; None if the cache was bypassed, which is not counted.
+        entry: the entry from the cache or the spool; None if neither has the image.
+        response: the response from the cache or the site; None if the bytes were not read.
+        error: why there is no image, or why the image is not in the cache.
     """
 
     fate: Fate | None
@@ -85,13 +83,15 @@ class Outcome(NamedTuple):
 
     @classmethod
     def not_stored(cls, response: Response) -> Self:
-        """Return the outcome of an image that neither the cache nor the spool took."""
-        return cls.failed(ImageFailed(_NOT_STORED, "the cache did not take the image"), response)
+        """Return the outcome of an image that is neither in the cache nor in the spool."""
+        return cls.failed(
+            ImageFailed(_NOT_STORED, "the image could not be stored in the cache"), response
+        )
 
     @classmethod
     def stored(cls, response: Response, entry: Entry, *, is_spooled: bool) -> Self:
-        """Return the outcome of a response that was stored, or spooled."""
-        if is_from_cache(response):  # A redirect led to an image that the cache had.
+        """Return the outcome of an image that was stored or spooled."""
+        if is_from_cache(response):  # A redirect led to an image in the cache.
             return cls("hit", entry, response)
         if is_spooled:
             return cls("spooled", entry, response)
@@ -99,26 +99,26 @@ class Outcome(NamedTuple):
 
     @property
     def is_image(self) -> bool:
-        """Whether the response is an image, wherever it is kept."""
+        """Whether the response is an image, even if it could not be stored."""
         return self.error is None or self.error.reason == _NOT_STORED
 
     @property
     def saved_bytes(self) -> int:
-        """Bytes that were not fetched from the site."""
+        """Number of bytes that were not fetched from the site, because they are in the cache."""
         return self.entry["file_size_bytes"] if self.fate == "hit" and self.entry else 0
 
     @property
     def status(self) -> str:
-        """The `status` of a result in an item, in Scrapy's words."""
-        # A response may come from HttpCache, and its image still be new to our cache.
+        """The `status` of a result in an item, with Scrapy's names."""
+        # The image of a response from Scrapy's HttpCache can be new to our cache.
         is_cached = self.response is not None and "cached" in self.response.flags
         if self.fate == "hit" or (is_cached and self.fate != "spooled"):
             return "cached"
         return "downloaded" if self.fate == "stored" else str(self.fate)
 
 
-def refused(response: Response) -> ImageFailed | None:
-    """Return why a response is not to be kept as an image; None if it is."""
+def refusal_error(response: Response) -> ImageFailed | None:
+    """Return why a response must not be kept as an image; None if it may be kept."""
     status = response.status
     if status not in ACCEPTED_STATUSES:
         return ImageFailed(f"http_{status}", f"the site answered {status}", http_status=status)

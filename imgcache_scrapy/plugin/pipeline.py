@@ -1,4 +1,4 @@
-"""ImgCachePipeline: an item's images are kept in the cache alone."""
+"""ImgCachePipeline: keeps an item's images in the cache only, without local files."""
 
 import logging
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 
 class ImgCachePipeline(CachedMediaPipeline):
-    """Items with `image_urls` get `images`, kept in the cache alone: a hit moves no bytes.
+    """Fills `images` from `image_urls`; images stay in the cache, so a hit reads no bytes.
 
-    `path` is the blob's key, `checksum` the content hash. A request that keeps the cache out
-    (`imgcache` False, `dont_cache`) is fetched anew, and stored: there is no other place for it.
+    In a result, `path` is the blob's key and `checksum` the content hash. A request that bypasses
+    the cache (`imgcache` False, `dont_cache`) is fetched again and stored, because there is no
+    other place for its image.
     """
 
     needs_bytes = False
@@ -36,14 +37,14 @@ class ImgCachePipeline(CachedMediaPipeline):
         settings = self.session.settings
         if not settings.enabled:
             raise ConfigurationError(
-                "IMGCACHE_ENABLED is False, and ImgCachePipeline has nowhere else to put images: "
-                "take it out of ITEM_PIPELINES (or the add-on out of ADDONS), or use "
+                "IMGCACHE_ENABLED is False, and ImgCachePipeline has no other place for images: "
+                "remove it from ITEM_PIPELINES (or the add-on from ADDONS), or use "
                 "ImgCacheFilesPipeline"
             )
         self.urls_field, self.result_field = settings.urls_field, settings.result_field
 
     async def deliver(self, outcome: Outcome, request: Request, item: Any) -> FileInfo:
-        """Return the entry as a result; the bytes stay in the cache."""
+        """Return the result of an image, made from its entry."""
         if outcome.error is not None:
             raise outcome.error
         entry = outcome.entry
@@ -61,17 +62,17 @@ class ImgCachePipeline(CachedMediaPipeline):
     def item_completed(
         self, results: list[FileInfoOrError], item: Any, info: MediaPipeline.SpiderInfo
     ) -> Any:
-        """Put the results into the item, if it is one that has images."""
+        """Put the results into the item if it has image URLs or a field for them."""
         has_images = results or self.urls_field in ItemAdapter(item)
         return super().item_completed(results, item, info) if has_images else item
 
     def media_to_download(self, request: Request, info: Any, *, item: Any = None) -> None:
-        """There are no local files to look for."""
+        """Do nothing: there are no local files."""
 
     def media_downloaded(
         self, response: Response, request: Request, info: Any, *, item: Any = None
     ) -> NoReturn:
-        """Never called: images are delivered from the cache alone."""
+        """Do not call this: it exists only because Scrapy's base class requires it."""
         raise NotImplementedError
 
     def media_failed(self, failure: Failure, request: Request, info: Any) -> NoReturn:  # noqa: ARG002
@@ -88,7 +89,7 @@ class ImgCachePipeline(CachedMediaPipeline):
         *,
         item: Any = None,  # noqa: ARG002
     ) -> str:
-        """Give the key of the blob, once the image is known."""
+        """Return the key of the blob; call it only after the image was found or stored."""
         return blob_key(request.meta[meta.ENTRY]["content_hash"])
 
     def _check_size(self, entry: Entry) -> None:
@@ -96,5 +97,7 @@ class ImgCachePipeline(CachedMediaPipeline):
         if width is None or height is None:
             return
         if width < settings.min_width or height < settings.min_height:
-            least = f"{settings.min_width}x{settings.min_height}"
-            raise ImageFailed("too_small", f"{width}x{height} pixels, not {least}", fate="rejected")
+            problem = (
+                f"{width}x{height} pixels, less than {settings.min_width}x{settings.min_height}"
+            )
+            raise ImageFailed("too_small", problem, fate="rejected")

@@ -1,4 +1,4 @@
-"""The settings of the Scrapy project in the current folder, read without a crawl."""
+"""Read the cache settings of the Scrapy project in the current folder, without a crawl."""
 
 import sys
 from contextlib import redirect_stdout
@@ -13,15 +13,15 @@ from imgcache_scrapy.plugin.settings import Settings
 
 @cache
 def read_project_settings(folder: Path) -> Settings:
-    """Read what a project's crawls know of the cache, as a crawl from the current folder does.
+    """Read a project's settings of the cache, as a crawl from the current folder would.
 
-    They are read once. What the settings module prints goes to standard error.
+    The result is remembered. Output of the settings module goes to standard error.
 
     Args:
-        folder: the folder with the project's `scrapy.cfg`, which the messages name.
+        folder: the folder with the project's `scrapy.cfg`, for the error messages.
 
     Returns:
-        The settings; those of single spiders and of `-s` are not among them.
+        The settings, without those of single spiders and of the option `-s`.
 
     Raises:
         ConfigurationError: the settings cannot be read, or one has a wrong value.
@@ -31,7 +31,7 @@ def read_project_settings(folder: Path) -> Settings:
             return Settings.from_settings(get_project_settings())
     except ConfigurationError as error:
         raise ConfigurationError(f"the Scrapy project in {folder}: {error}") from error
-    # A settings module is any code: it may even end the process.
+    # A settings module can run any code, also code that ends the process.
     except (Exception, SystemExit) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""Reservation: the lock and the memory of one image, from its lookup until its bytes are gone."""
+"""Reservation: the key lock and the memory slot of one image while it is being processed."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,17 +13,17 @@ _never_waits: ContextVar[bool] = ContextVar("imgcache_never_waits", default=Fals
 
 
 def never_wait() -> None:
-    """Let this task, and the tasks that it starts, wait for no reservation from now on.
+    """Stop this task, and the tasks that it starts, from waiting for any reservation.
 
-    For code that holds a slot and may ask for further images: it would wait for itself.
+    Call it in code that holds a slot and may request more images: it could wait for itself.
     """
     _never_waits.set(True)
 
 
 class KeyLocks:
-    """One lock per cache key; a lock is forgotten when nobody holds it or waits for it.
+    """One lock per cache key; a lock is deleted when no task holds it or waits for it.
 
-    It is held from the lookup to the end of the store: the next holder finds the image.
+    A task holds the lock from the lookup to the end of the store, so that the next one gets a hit.
     """
 
     def __init__(self) -> None:
@@ -35,66 +35,66 @@ class KeyLocks:
 
 
 class Reservation:
-    """The lock of an image's key, and a slot of the memory budget.
+    """The lock of an image's key and a slot of the memory budget.
 
-    The lock comes first. Code that holds a slot must not wait for another image: see
+    Acquire the lock first. Code that holds a slot must not wait for another image: see
     `never_wait`.
 
     Args:
-        locks: the locks of the crawl's keys.
-        budget: the crawl's memory budget.
-        beside_slot: makes a context that is entered together with the slot.
+        locks: the key locks of the crawl.
+        budget: the memory budget of the crawl.
+        slot_context: creates a context that is entered with the slot and left with it.
     """
 
     def __init__(
         self,
         locks: KeyLocks,
         budget: MemoryBudget,
-        beside_slot: Callable[[], AbstractContextManager[object]] | None = None,
+        slot_context: Callable[[], AbstractContextManager[object]] | None = None,
     ) -> None:
         self._locks = locks
         self._budget = budget
-        self._beside_slot = beside_slot
-        self._lock = ExitStack()
-        self._stack = ExitStack()
+        self._slot_context = slot_context
+        self._held_lock = ExitStack()
+        self._held_slot = ExitStack()
         self._slot: Slot | None = None
 
     async def acquire_lock(self, key: str) -> None:
-        """Wait until no other image of the crawl has this key."""
+        """Wait for the lock of this key."""
         if not _never_waits.get():
             lock = self._locks.lock(key)
             await lock.acquire()
-            self._lock.callback(lock.release)
+            self._held_lock.callback(lock.release)
 
     def release_lock(self) -> None:
-        """Let the next image with this key be looked up: it is stored, or will not be."""
-        self._lock.close()
+        """Release the lock; the next request for this key continues."""
+        self._held_lock.close()
 
     async def acquire_slot(self, size: int | None = None) -> None:
-        """Wait for a slot; does nothing if the reservation has one.
+        """Wait for a slot; do nothing if the reservation has one.
 
         Args:
-            size: bytes of the image, None if not known.
+            size: size of the image in bytes; None if it is not known.
         """
         if self._slot is None:
-            if self._beside_slot is not None:
-                self._stack.enter_context(self._beside_slot())
-            self._slot = self._stack.enter_context(
+            if self._slot_context is not None:
+                self._held_slot.enter_context(self._slot_context())
+            self._slot = self._held_slot.enter_context(
                 await self._budget.acquire(size, waits=not _never_waits.get())
             )
 
     def resize(self, size: int) -> None:
-        """Correct the size of the slot: the body has this many bytes."""
+        """Set the size of the slot to the size of the body, in bytes."""
         if self._slot is not None:
             self._slot.resize(size)
 
     def release(self) -> None:
         """Release everything; a second call does nothing."""
         self.release_lock()
-        self._stack.close()
+        self._held_slot.close()
 
     def release_with(self, owner: object) -> None:
-        """Release everything when an object is gone, which may happen without any call to us."""
+        """Release everything when an object is garbage-collected, if that was not done before."""
         loop = asyncio.get_running_loop()
         finalize(owner, _release_in, loop, self).atexit = False
 
@@ -106,6 +106,6 @@ class Reservation:
 
 
 def _release_in(loop: asyncio.AbstractEventLoop, reservation: Reservation) -> None:
-    # The garbage may be collected in any thread, and after the loop has closed.
+    # Garbage collection can happen in any thread, and after the loop has closed.
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(reservation.release)

@@ -1,4 +1,4 @@
-"""Session: what the pipelines, the middleware and the spider of one crawl share."""
+"""Session: the settings, client and stats that all components of a crawl share."""
 
 import gc
 import logging
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 def get_client(crawler: "Crawler") -> AsyncImgCacheClient:
-    """Return the crawl's client, for direct calls from a spider, from `start()` on.
+    """Return the crawl's client, for direct calls from a spider; call it in `start()` or later.
 
     Args:
         crawler: `self.crawler` in a spider.
 
     Returns:
-        The client, closed with the crawl; its `sync` is for plain `def` callbacks. Its calls
-        bypass the circuit breaker and the spool.
+        The client; it is closed when the crawl ends. Its attribute `sync` is for plain `def`
+        callbacks. Its calls bypass the circuit breaker and the spool.
 
     Raises:
         ConfigurationError: the cache cannot work with these settings.
@@ -42,15 +42,15 @@ def get_client(crawler: "Crawler") -> AsyncImgCacheClient:
 class Session:
     """The settings, the client and the stats of one crawl.
 
-    It is made on first use; nothing is opened before the first call to the cache.
+    It is created on first use. The cache is not opened before the first call to it.
 
     Args:
         crawler: the crawl's crawler; it is not kept alive.
 
     Attributes:
-        settings: the crawl's.
-        tally: its stats.
-        log: its log.
+        settings: the settings of the crawl.
+        tally: the stats of the crawl.
+        log: the log of the crawl.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -67,7 +67,7 @@ class Session:
 
     @classmethod
     def of(cls, crawler: "Crawler") -> "Session":
-        """Return the session of a crawler, the same one every time."""
+        """Return the session of a crawler; each crawler has one."""
         session = _sessions.get(crawler)
         if session is None:
             session = _sessions[crawler] = cls(crawler)
@@ -107,13 +107,13 @@ class Session:
 
     @contextmanager
     def counted_as_download(self) -> Iterator[None]:
-        """Count as one download more, so that Scrapy waits with its next pages.
+        """Count as one more active download, which delays Scrapy's next pages.
 
-        Scrapy does the same for the downloads of its own media pipelines; without it, pages and
-        their items pile up in memory.
+        Scrapy counts the downloads of its own media pipelines too. Without this, pages and their
+        items would pile up in memory.
         """
         crawler = self._crawler()
-        assert crawler is not None  # noqa: S101 - it runs
+        assert crawler is not None  # noqa: S101 - the crawl is running
         downloads: set[object] = crawler.engine.downloader.active  # type: ignore[assignment]
         download = object()
         downloads.add(download)
@@ -124,8 +124,8 @@ class Session:
 
     def _open(self) -> None:
         if "client" in self.__dict__:
-            # A full garbage collection walks through everything that was loaded before the crawl:
-            # 50 ms and more each time, in which the event loop stands still.
+            # A full garbage collection visits all objects that were loaded before the crawl. That
+            # blocks the event loop for 50 ms and more each time.
             self._has_frozen = not gc.get_freeze_count()
             if self._has_frozen:
                 gc.freeze()
@@ -142,10 +142,10 @@ class Session:
 
 
 def require_asyncio() -> None:
-    """Refuse a crawl on a reactor without asyncio.
+    """Check that the reactor supports asyncio.
 
     Raises:
-        ConfigurationError: with what to do.
+        ConfigurationError: it does not; the message says what to do.
     """
     if not is_asyncio_available():
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""Every IMGCACHE_* setting, read once into one frozen object."""
+"""Settings: reads all IMGCACHE_* settings once and checks them."""
 
 import math
 import os
@@ -22,22 +22,23 @@ _ADDRESS = "http(s)://host, file:///folder or a path"
 
 @dataclass(frozen=True)
 class Settings:
-    """What a project says about the cache.
+    """The checked settings of a crawl.
 
     Attributes:
-        enabled: whether there is a cache at all.
-        url: where it is: `http(s)://…`, `file://…` or a path.
-        token: the service's bearer token; None for none.
-        bucket: the only bucket that pipelines and middleware look in.
-        client_name: who stores; None for the spider's name.
+        enabled: whether the cache is used.
+        url: address of the cache: `http(s)://…`, `file://…` or a path.
+        token: the service's bearer token; None for no token.
+        bucket: the bucket of pipelines and middleware.
+        client_name: name of the client that stores images; None for the spider's name.
         timeout: seconds for one call in a crawl.
-        urls_field: where `ImgCachePipeline` finds an item's image URLs.
-        result_field: where it puts the images.
-        failures_field: where every pipeline puts the URLs that gave no image; None for nowhere.
-        min_width: pixels; `ImgCachePipeline` rejects narrower images.
-        min_height: pixels; `ImgCachePipeline` rejects lower images.
-        strict: whether trouble with the cache fails an image, which is fetched otherwise.
-        spool_dir: the folder of the images that the cache did not take.
+        urls_field: the item field with the image URLs, for `ImgCachePipeline`.
+        result_field: the item field for the results, for `ImgCachePipeline`.
+        failures_field: the item field for the URLs that gave no image, for all pipelines; None
+            for no such field.
+        min_width: minimum width in pixels; `ImgCachePipeline` rejects narrower images.
+        min_height: minimum height in pixels; `ImgCachePipeline` rejects lower images.
+        strict: whether an error of the cache fails the image; otherwise the image is fetched.
+        spool_dir: the folder for images that could not be stored.
     """
 
     enabled: bool
@@ -59,7 +60,7 @@ class Settings:
         """Read the settings of a crawl.
 
         Raises:
-            ConfigurationError: a value cannot be; the message names the setting.
+            ConfigurationError: a value is not valid; the message names the setting.
         """
         get = _Reader(settings).get
         return cls(
@@ -91,14 +92,12 @@ class _Reader:
             return read(value)
         except (TypeError, ValueError, ConfigurationError) as error:
             reason = f" ({error})" if isinstance(error, ConfigurationError) else ""
-            shown = "what it is" if read is _token else repr(value)
-            raise ConfigurationError(
-                f"IMGCACHE_{name} must be {wanted}, not {shown}{reason}"
-            ) from error
+            shown = "" if read is _token else f", not {value!r}"
+            raise ConfigurationError(f"IMGCACHE_{name} must be {wanted}{shown}{reason}") from error
 
 
 def _default_address() -> str:
-    """Give the environment's address, else the folder in the project's data folder."""
+    """Return the address from the environment, else a folder in the project's data folder."""
     address = os.environ.get("IMGCACHE_URL")
     try:
         return _address(address) if address else data_path("imgcache")
@@ -111,7 +110,7 @@ def _default_address() -> str:
 def _default_spool() -> str:
     try:
         return data_path(SPOOL_FOLDER.name)
-    except NotConfigured:  # a settings module without scrapy.cfg
+    except NotConfigured:  # there is no scrapy.cfg
         return str(SPOOL_FOLDER)
 
 

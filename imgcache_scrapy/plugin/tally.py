@@ -1,4 +1,4 @@
-"""Tally: a crawl's stats; each image URL is counted once, and summed up in one line at the end."""
+"""Tally: the stats of a crawl; counts each image URL once and writes the summary line."""
 
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
 REMEMBERED_KEYS = 20_000
-"""URLs that are remembered as counted, about 65 bytes each."""
+"""Minimum number of counted URLs to remember, about 65 bytes each."""
 
 
 class Tally:
-    """Counts what became of a crawl's images.
+    """Counts the fates of a crawl's images.
 
     Args:
         crawler: the crawl's crawler; it is not kept alive.
@@ -34,13 +34,13 @@ class Tally:
             crawler.stats.inc_value(f"imgcache/{name}", count)
 
     def count(self, key: str, outcome: Outcome) -> None:
-        """Count the fate of an image URL, once in a crawl: the first outcome counts.
+        """Count the fate of an image URL once in a crawl; only its first outcome counts.
 
-        A URL that comes again after `REMEMBERED_KEYS` others may be counted again.
+        If more than `REMEMBERED_KEYS` other URLs come in between, a URL may be counted again.
 
         Args:
             key: the cache key of the URL.
-            outcome: what became of it.
+            outcome: the outcome of the URL.
         """
         fate, error, saved = outcome.fate, outcome.error, outcome.saved_bytes
         if fate is None or not self._counted.add(key):
@@ -55,12 +55,12 @@ class Tally:
             self.inc("bytes_saved", saved)
 
     def count_fetched(self, size: int) -> None:
-        """Count an image of this many bytes that the site sent."""
+        """Count one image that was fetched from the site, with its size in bytes."""
         self._fetched += 1
         self._fetched_bytes += size
 
     def summary(self) -> str:
-        """Return one line about all images; an empty one if there were none."""
+        """Return one line about all images; an empty string if there were no images."""
         fates = self._fates
         if not fates:
             return ""
@@ -77,10 +77,10 @@ class Tally:
 
 
 class RecentKeys:
-    """Remembers the keys that were seen last: at least `minimum`, at most twice as many.
+    """Remembers the last keys: at least `minimum`, at most twice as many.
 
     Args:
-        minimum: how many keys are remembered at least.
+        minimum: minimum number of keys to remember.
     """
 
     def __init__(self, *, minimum: int) -> None:
@@ -92,7 +92,7 @@ class RecentKeys:
         """Remember a key.
 
         Returns:
-            Whether it is new, as far as is remembered.
+            Whether the key is new; a forgotten key is new again.
         """
         digest = hash(key)
         if digest in self._recent or digest in self._older:

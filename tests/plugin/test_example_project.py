@@ -78,7 +78,7 @@ def test_a_taken_port_is_told_in_one_sentence(project):
         done = project("shop")
     assert done.returncode != 0
     assert done.stderr.strip().splitlines()[-1] == (
-        f"Port {project.port} is taken: stop what listens there, or choose another one with "
+        f"Port {project.port} is in use: stop the program that uses it, or choose another one with "
         "-s SITE_PORT=NUMBER"
     )
     assert "Traceback" not in done.stderr

@@ -1,1 +1,1 @@
-"""The spiders, from simple to rich."""
+"""The spiders: one for the pipeline, one for the middleware, one for the client."""
