@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from imgcache_scrapy.engine.blobs.store import Found
-    from imgcache_scrapy.engine.upkeep import Upkeep, Verdict
+    from imgcache_scrapy.engine.upkeep import Upkeep, VerifyResult
 
 _WRONG = ("missing", "truncated", "altered", "orphaned")
 _FOUND = (*_WRONG, "healed", "removed")
@@ -35,7 +35,7 @@ def verify(
     found: dict[str, list[str]] = {what: [] for what in _FOUND}
     with _opened(cache) as upkeep:
         images = upkeep.cache.catalog.stats()["images"]
-        verdicts: Iterable[Verdict] = upkeep.examine()
+        verdicts: Iterable[VerifyResult] = upkeep.verify()
         screen = Console(stderr=True)
         if screen.is_terminal:
             verdicts = track(verdicts, "Reading images", images, console=screen)

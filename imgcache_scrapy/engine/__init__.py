@@ -1,17 +1,21 @@
-"""The cache itself: images by content, every URL that led to them, and their look-alikes.
+"""The cache itself: it stores each image once, with all URLs that led to it, and finds look-alikes.
 
-What must hold, whatever happens (the order of the steps in `cache.py` follows from it):
+`cache.py` has the rules, `async_cache.py` makes them callable from an event loop, `pairing.py`
+checks that the catalog and the blobs belong together, and `upkeep.py` checks and cleans a cache.
+The tables are in `catalog/`, the bytes in `blobs/`, and `decoding/` reads the pictures.
 
-1. A blob is durable before its row, the row is durable before the answer; a row is gone before
-   its blob. Putting and unlinking one blob exclude each other. A crash leaves at worst orphans,
-   which `upkeep.py` finds and removes.
-2. A blob's name is the hash of its bytes, checked by whoever reads them. A reader that meets a
-   bad blob marks the image damaged; a damaged image is a miss everywhere, and the next store of
-   its bytes heals it.
-3. Storing known bytes under a new URL records the new URL; under the same URL it renews the
-   newest capture.
-4. Bytes come back exactly as they came in.
-5. Look-alikes are only suggested; bytes decide identity.
-6. A catalog works with the blobs of its own cache alone (`pairing.py`), and each later version
-   opens it without losing anything.
+These invariants must always hold. The order of the steps in `cache.py` follows from them:
+
+1. A blob is durable before its row is committed, and the row is durable before the call returns.
+   When an image is deleted, its row is removed before its blob. Nobody writes a blob while
+   somebody else deletes it. A crash leaves at most orphans, which `upkeep.py` finds and removes.
+2. The name of a blob is the hash of its bytes, and every reader checks it. A reader that finds a
+   bad blob marks the image as damaged. A damaged image is a miss everywhere, and the next store of
+   its bytes repairs it.
+3. A store of known bytes under a new URL records the new URL. A store of known bytes under the
+   same URL renews its newest capture.
+4. The bytes that are returned are exactly the bytes that were stored.
+5. Look-alikes are only suggestions. Two images are the same only if their bytes are equal.
+6. A catalog works only with the blobs of its own cache. Every later version can open the catalog,
+   and loses nothing of it.
 """

@@ -1,4 +1,4 @@
-"""AsyncImageCache: the cache as an event loop calls it, with few threads and batched calls."""
+"""AsyncImageCache: the cache for an event loop, with few threads and batched calls."""
 
 import asyncio
 import functools
@@ -11,29 +11,29 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from imgcache_scrapy.core.concurrency import Batcher, Limiter
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import UnavailableError
-from imgcache_scrapy.engine.cache import ImageCache, Store
+from imgcache_scrapy.engine.cache import ImageCache, StoreRequest
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_Lookup = tuple[str | None, str]
+_LookupKey = tuple[str | None, str]
 
-# Few threads behind the loop: with many of them the loop waits for the interpreter lock.
-_READERS = 2
-# An object store that hangs must not keep lookups waiting.
-_BLOB_READERS = 4
-# One decodes while the other writes.
-_WRITERS = 2
+# With many threads, the event loop would often wait for the interpreter lock.
+_READER_THREADS = 2
+# A separate pool: an object store that hangs must not delay lookups.
+_BLOB_READER_THREADS = 4
+# Two: one store decodes pictures while the other one writes.
+_WRITER_THREADS = 2
 # All waiters of a batch resume together when it ends; a large batch would block the loop.
 _MAX_LOOKUPS = 32
 _MAX_STORES = 16
 _HEALTH_SECONDS = 3
 
 
-def _reading(
+def _awaited_query(
     query: Callable[Concatenate[Catalog, P], T],
 ) -> "Callable[Concatenate[AsyncImageCache, P], Coroutine[Any, Any, T]]":
-    """Derive an awaited method from a query of the catalog, which runs in a thread."""
+    """Derive a coroutine method from a query of the catalog; the query runs in a thread."""
 
     @functools.wraps(query)
     async def method(self: "AsyncImageCache", /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -46,17 +46,17 @@ def _reading(
 
 
 class AsyncImageCache:
-    """An `ImageCache` whose methods are awaited; to be used within one event loop.
+    """An `ImageCache` with coroutine methods; use it within one event loop.
 
-    The service answers requests with it, and it is the transport of a client whose cache is
-    embedded. Lookups that arrive while a lookup is running go together into the next one; stores
-    do the same.
+    The service answers requests with it, and it is the transport of a client with an embedded
+    cache. Lookups that arrive while another lookup is running are sent together in the next
+    query. Stores are batched in the same way.
 
     Args:
-        open_cache: returns the cache; called in a thread, by the first method that needs it, and
-            again after it raised.
-        close_cache: called with the cache in `aclose`, in a thread.
-        limiter: limits the calls; None for no limits.
+        open_cache: returns the cache; called in a thread by the first method that needs the
+            cache, and called again if it raised.
+        close_cache: closes the cache; called in a thread by `aclose`.
+        limiter: limits the number of calls; None for no limit.
     """
 
     def __init__(
@@ -71,25 +71,27 @@ class AsyncImageCache:
         self._limited = _unlimited if limiter is None else limiter.run
         self._cache: ImageCache | None = None
         self._opening: asyncio.Future[ImageCache] | None = None
-        self._readers = ThreadPoolExecutor(_READERS, "imgcache-read")
-        self._blob_readers = ThreadPoolExecutor(_BLOB_READERS, "imgcache-read-blob")
-        self._writers = ThreadPoolExecutor(_WRITERS, "imgcache-write")
-        self._lookups: Batcher[_Lookup, Entry] = Batcher(self._lookup, max_batch=_MAX_LOOKUPS)
-        self._stores: Batcher[Store, Entry] = Batcher(
-            self._store, max_batch=_MAX_STORES, max_calls=_WRITERS
+        self._readers = ThreadPoolExecutor(_READER_THREADS, "imgcache-read")
+        self._blob_readers = ThreadPoolExecutor(_BLOB_READER_THREADS, "imgcache-read-blob")
+        self._writers = ThreadPoolExecutor(_WRITER_THREADS, "imgcache-write")
+        self._lookup_batcher: Batcher[_LookupKey, Entry] = Batcher(
+            self._lookup_batch, max_batch=_MAX_LOOKUPS
+        )
+        self._store_batcher: Batcher[StoreRequest, Entry] = Batcher(
+            self._store_batch, max_batch=_MAX_STORES, max_calls=_WRITER_THREADS
         )
 
-    content_type = _reading(Catalog.content_type)
-    get_meta = _reading(Catalog.get_meta)
-    lookup_many = _reading(Catalog.lookup_many)
-    search = _reading(Catalog.search)
-    similar = _reading(Catalog.similar)
-    stats = _reading(Catalog.stats)
-    buckets = _reading(Catalog.buckets)
+    content_type = _awaited_query(Catalog.content_type)
+    get_meta = _awaited_query(Catalog.get_meta)
+    lookup_many = _awaited_query(Catalog.lookup_many)
+    search = _awaited_query(Catalog.search)
+    similar = _awaited_query(Catalog.similar)
+    stats = _awaited_query(Catalog.stats)
+    buckets = _awaited_query(Catalog.buckets)
 
     async def lookup(self, key: str, bucket: str | None = None) -> Entry | None:
-        """Return the newest capture of a URL, None if there is none."""
-        entry = await self._limited(lambda: self._lookups.ask((bucket, key)))
+        """Return the entry of the newest capture of a URL; None if there is none."""
+        entry = await self._limited(lambda: self._lookup_batcher.ask((bucket, key)))
         return None if entry is None else entry.copy()
 
     async def store(
@@ -102,20 +104,20 @@ class AsyncImageCache:
         lookup_time: datetime | None = None,
         filename: str | None = None,
     ) -> Entry:
-        """Store one image; the arguments are those of `Store.of`."""
-        store = Store.of(
+        """Store one image; the arguments are those of `StoreRequest.of`."""
+        store = StoreRequest.of(
             key, data, client_name, bucket=bucket, lookup_time=lookup_time, filename=filename
         )
-        entry = await self._limited(lambda: self._stores.ask(store))
-        assert entry is not None  # noqa: S101 - every store has one
+        entry = await self._limited(lambda: self._store_batcher.ask(store))
+        assert entry is not None  # noqa: S101 - every store has an entry
         return entry
 
     async def get_bytes(self, content_hash: str, bucket: str = "") -> bytes:
-        """Return an image's bytes; as `ImageCache.get_image`."""
+        """Return the bytes of an image; see `ImageCache.get_image`."""
         return (await self.get_image(content_hash, bucket))[0]
 
     async def get_image(self, content_hash: str, bucket: str = "") -> tuple[bytes, str]:
-        """Return an image's bytes and content type; as `ImageCache.get_image`."""
+        """Return the bytes and the content type of an image; see `ImageCache.get_image`."""
         return await self._limited(
             lambda: self._run(
                 self._blob_readers, lambda cache: cache.get_image(content_hash, bucket)
@@ -123,7 +125,7 @@ class AsyncImageCache:
         )
 
     async def delete(self, content_hash: str, bucket: str = "") -> None:
-        """Delete an image; as `ImageCache.delete`."""
+        """Delete an image; see `ImageCache.delete`."""
         await self._limited(
             lambda: self._run(self._writers, lambda cache: cache.delete(content_hash, bucket))
         )
@@ -132,50 +134,50 @@ class AsyncImageCache:
         """Return `{"status": "ok"}`.
 
         Raises:
-            UnavailableError: the catalog or the storage fails, or gives no answer in time.
+            UnavailableError: the catalog or the storage fails, or does not answer in time.
         """
         try:
             async with asyncio.timeout(_HEALTH_SECONDS):
                 await self._limited(lambda: self._run(self._blob_readers, ImageCache.check))
         except TimeoutError as error:
             raise UnavailableError(
-                f"the catalog or the image storage gave no answer within {_HEALTH_SECONDS} s"
+                f"the catalog or the image storage did not answer within {_HEALTH_SECONDS} s"
             ) from error
         return {"status": "ok"}
 
     async def aclose(self) -> None:
-        """Wait for the running calls, then end the threads and close the cache."""
+        """Wait for the running calls, then stop the threads and close the cache."""
         if self._limiter is not None:
             await self._limiter.finish()
-        await asyncio.to_thread(self._end_threads)
+        await asyncio.to_thread(self._stop_threads)
         if self._opening is not None:
             await asyncio.to_thread(self._close_cache, await self._opening)
 
-    def _end_threads(self) -> None:
+    def _stop_threads(self) -> None:
         for threads in (self._readers, self._blob_readers, self._writers):
             threads.shutdown()
 
-    async def _lookup(self, questions: list[_Lookup]) -> dict[_Lookup, Entry]:
+    async def _lookup_batch(self, lookups: list[_LookupKey]) -> dict[_LookupKey, Entry]:
         keys = defaultdict(list)
-        for bucket, key in questions:
+        for bucket, key in lookups:
             keys[bucket].append(key)
-        found: dict[_Lookup, Entry] = {}
+        found: dict[_LookupKey, Entry] = {}
         for bucket, some in keys.items():
-            look_up = functools.partial(_look_up, keys=some, bucket=bucket)
-            entries = await self._run(self._readers, look_up)
+            query = functools.partial(_lookup_in_catalog, keys=some, bucket=bucket)
+            entries = await self._run(self._readers, query)
             found |= {(bucket, key): entry for key, entry in entries.items()}
         return found
 
-    async def _store(self, stores: list[Store]) -> dict[Store, Entry]:
+    async def _store_batch(self, stores: list[StoreRequest]) -> dict[StoreRequest, Entry]:
         entries = await self._run(self._writers, lambda cache: cache.store_many(stores))
         return dict(zip(stores, entries, strict=True))
 
     async def _run(self, threads: ThreadPoolExecutor, call: Callable[[ImageCache], T]) -> T:
         if self._cache is None:
-            self._cache = await self._opened()
+            self._cache = await self._open()
         return await asyncio.get_running_loop().run_in_executor(threads, call, self._cache)
 
-    async def _opened(self) -> ImageCache:
+    async def _open(self) -> ImageCache:
         if self._opening is None:
             self._opening = asyncio.ensure_future(asyncio.to_thread(self._open_cache))
         try:
@@ -185,7 +187,7 @@ class AsyncImageCache:
             raise
 
 
-def _look_up(cache: ImageCache, keys: list[str], bucket: str | None) -> dict[str, Entry]:
+def _lookup_in_catalog(cache: ImageCache, keys: list[str], bucket: str | None) -> dict[str, Entry]:
     return cache.catalog.lookup_many(keys, bucket)
 
 

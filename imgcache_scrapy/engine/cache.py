@@ -1,4 +1,4 @@
-"""ImageCache: the rules of the cache, over a catalog, blobs and a decoder."""
+"""ImageCache: the rules of the cache, on top of a catalog, blobs and decoders."""
 
 import os
 from collections.abc import Sequence
@@ -29,13 +29,13 @@ from imgcache_scrapy.engine.decoding.decoder import Decoders
 from imgcache_scrapy.engine.decoding.messages import ImageInfo
 from imgcache_scrapy.engine.pairing import pair
 
-# Where `imgcache serve` keeps its cache when told nothing else.
+# The folder of the cache if `imgcache serve` gets no other.
 DEFAULT_FOLDER = Path("imgcache")
 
 
 @dataclass(frozen=True, eq=False)
-class Store:
-    """An image to be kept, and how it was seen; made by `Store.of`."""
+class StoreRequest:
+    """An image to store and its capture; create it with `StoreRequest.of`."""
 
     capture: Capture
     data: bytes
@@ -51,19 +51,19 @@ class Store:
         lookup_time: datetime | None = None,
         filename: str | None = None,
     ) -> Self:
-        """Check what is to be stored.
+        """Check the arguments of a store.
 
         Args:
             url: the cache key of the URL.
-            data: the bytes, as they came.
-            client_name: who stores.
+            data: the original bytes.
+            client_name: the name of the client that stores the image.
             bucket: the name space of the capture.
-            lookup_time: when the image was fetched, now by default; naive times are UTC.
-            filename: a hint; the last part of the URL's path by default.
+            lookup_time: when the image was fetched; by default now. A naive time is UTC.
+            filename: the original file name; by default the last part of the URL's path.
 
         Raises:
-            InvalidRequestError: there are no bytes.
-            TooLargeError: there are more than `MAX_IMAGE_BYTES`.
+            InvalidRequestError: `data` is empty, or `lookup_time` cannot be converted to UTC.
+            TooLargeError: `data` has more than `MAX_IMAGE_BYTES`.
         """
         if not data:
             raise InvalidRequestError("an image must not be empty")
@@ -74,47 +74,48 @@ class Store:
 
 
 class ImageCache:
-    """A cache of images, for any number of threads; every method blocks.
+    """A cache of images that any number of threads may use; every method blocks.
 
     Args:
-        database_url: where the catalog is, as SQLAlchemy writes it.
-        blobs_url: where the bytes are, `file:///folder` or what obstore knows.
-        upgrade: whether a catalog of an older version is upgraded, or else refused.
+        database_url: the SQLAlchemy URL of the catalog.
+        blobs_url: the URL of the blobs: `file:///folder` or a URL that obstore supports.
+        upgrade: True upgrades a catalog of an older version, False refuses it.
 
     Attributes:
-        catalog: the tables; questions that need no bytes are its methods.
+        catalog: the tables. Its methods answer every query that needs no bytes.
 
     Raises:
-        ConfigurationError: the catalog is of a newer version, or of an older one where `upgrade`
-            is False, or the blobs are those of another catalog.
-        UnavailableError: the catalog cannot be reached. Methods raise it for the blobs, too.
+        ConfigurationError: the catalog has a newer version, or an older one and `upgrade` is
+            False, or the blobs belong to another catalog.
+        UnavailableError: the catalog cannot be reached. The methods also raise it if the blobs
+            cannot be reached.
     """
 
     def __init__(self, database_url: str | URL, blobs_url: str, *, upgrade: bool = True) -> None:
-        with ExitStack() as opened:
+        with ExitStack() as resources:
             self.catalog = database_call(Catalog)(database_url, upgrade=upgrade)
-            opened.callback(self.catalog.close)
+            resources.callback(self.catalog.close)
             self._unchecked_blobs = open_blobs(blobs_url)
-            opened.callback(self._unchecked_blobs.close)
+            resources.callback(self._unchecked_blobs.close)
             self._is_paired = False
-            # While the blobs are out of reach, lookups are answered all the same.
+            # Lookups need only the catalog: they must work while the blobs cannot be reached.
             with suppress(UnavailableError):
                 self._pair()
-            opened.pop_all()
+            resources.pop_all()
         self._decoders = Decoders()
 
     @classmethod
     def in_folder(cls, folder: Path, *, upgrade: bool = True) -> Self:
-        """Open the cache in a folder, created when missing.
+        """Open the cache in a folder, and create it if it does not exist.
 
         Args:
-            folder: holds `catalog.sqlite3` and `blobs/`; the environment's
-                `IMGCACHE_DATABASE_URL` and `IMGCACHE_BLOBS_URL` replace either half.
-            upgrade: whether a catalog of an older version is upgraded, or else refused.
+            folder: contains `catalog.sqlite3` and `blobs/`. The environment variables
+                `IMGCACHE_DATABASE_URL` and `IMGCACHE_BLOBS_URL` replace one or both.
+            upgrade: True upgrades a catalog of an older version, False refuses it.
 
         Raises:
-            ConfigurationError: as the class says.
-            UnavailableError: it cannot be opened.
+            ConfigurationError: for the reasons that the class names.
+            UnavailableError: the cache cannot be opened.
         """
         database_url = os.environ.get("IMGCACHE_DATABASE_URL")
         blobs_url = os.environ.get("IMGCACHE_BLOBS_URL")
@@ -130,17 +131,17 @@ class ImageCache:
             raise UnavailableError(f"the cache in {folder} cannot be opened: {error}") from error
 
     def store(self, url: str, data: bytes, client_name: str, **options: Any) -> Entry:
-        """Keep one image; the arguments are those of `Store.of`, the rest as in `store_many`."""
-        return self.store_many([Store.of(url, data, client_name, **options)])[0]
+        """Store one image: `store_many` for the arguments of `StoreRequest.of`."""
+        return self.store_many([StoreRequest.of(url, data, client_name, **options)])[0]
 
     @database_call
-    def store_many(self, stores: Sequence[Store]) -> list[Entry]:
-        """Keep images and the URLs that led to them; they are durable when this returns.
+    def store_many(self, stores: Sequence[StoreRequest]) -> list[Entry]:
+        """Store images and their captures; they are durable when this returns.
 
-        All or, where the catalog or the storage fails, none of them.
+        If the catalog or the storage fails, none of them is stored.
 
         Returns:
-            The entry of each, with `created`: whether the image is new.
+            The entry of each store, with `created`: whether the image is new.
         """
         hashes = [content_hash_of(store.data) for store in stores]
         blobs = {name: store.data for name, store in zip(hashes, stores, strict=True)}
@@ -148,111 +149,112 @@ class ImageCache:
         new = {name: data for name, data in blobs.items() if name not in images}
         decoded = self._decoders.decode_many(list(new.values()))
         images |= {
-            name: _examined(name, data, info)
+            name: _image_of(name, data, info)
             for (name, data), info in zip(new.items(), decoded, strict=True)
         }
-        # Before the transaction, so that it need not hold others up.
+        # Written before the transaction, so that other writers wait less.
         self.blobs.put_many(new)
-        with self.catalog.exclusive(blobs) as writing:
-            # A delete may have come between, or damage been found.
+        with self.catalog.exclusive(blobs) as transaction:
+            # Meanwhile the blob may have been deleted, or found damaged.
             sizes = self.blobs.sizes(blobs)
             self.blobs.put_many(
                 {
                     name: data
                     for name, data in blobs.items()
-                    if writing.is_damaged(name) or sizes[name] != len(data)
+                    if transaction.is_damaged(name) or sizes[name] != len(data)
                 }
             )
-            return writing.record(
+            return transaction.record(
                 [(images[name], store.capture) for name, store in zip(hashes, stores, strict=True)]
             )
 
     def get_image(self, content_hash: str, bucket: str = "") -> tuple[bytes, str]:
-        """Read an image, checked against its hash; damage that is found is noted.
+        """Read an image and check its hash; mark the image as damaged if the hash is wrong.
 
         Returns:
             The bytes and their content type.
 
         Raises:
-            NotFoundError: not in this bucket, or its bytes are missing or damaged.
+            NotFoundError: the image is not in this bucket, or its bytes are missing or damaged.
         """
         content_type = self.catalog.content_type(content_hash, bucket)
         if content_type is None:
             raise NotFoundError(f"no image {content_hash} here")
-        data = self._sound_bytes(content_hash)
+        data = self._verified_bytes(content_hash)
         if data is None:
-            data = self._second_look(content_hash)
+            data = self._read_under_lock(content_hash)
         return data, content_type
 
-    def _sound_bytes(self, content_hash: str) -> bytes | None:
+    def _verified_bytes(self, content_hash: str) -> bytes | None:
         data = self.blobs.get(content_hash)
         return data if data is not None and content_hash_of(data) == content_hash else None
 
     @database_call
-    def _second_look(self, content_hash: str) -> bytes:
-        # Within the lock, since a delete and a store may have run beside the first look.
-        with self.catalog.exclusive([content_hash]) as writing:
-            data = self._sound_bytes(content_hash)
+    def _read_under_lock(self, content_hash: str) -> bytes:
+        # Read again under the lock: a delete and a store may have run during the first read.
+        with self.catalog.exclusive([content_hash]) as transaction:
+            data = self._verified_bytes(content_hash)
             if data is None:
-                writing.mark_damaged(content_hash)
+                transaction.mark_damaged(content_hash)
         if data is None:
             raise NotFoundError(f"the bytes of image {content_hash} are missing or damaged")
         return data
 
     def delete(self, content_hash: str, bucket: str = "") -> None:
-        """Forget a bucket's captures of an image; with the last one the image and its bytes.
+        """Delete the captures of an image in a bucket; with its last capture, delete the image.
 
         Raises:
-            NotFoundError: this bucket has no capture of it.
+            NotFoundError: the bucket has no capture of the image.
         """
         if not self._delete_captures(content_hash, bucket):
             raise NotFoundError(f"no image {content_hash} here")
-        # The row is gone for good before its blob goes; a store may have come between.
+        # A new transaction: the row must be deleted durably before the blob. It checks for a row
+        # again, because the image may have been stored again in between.
         self.delete_orphan(content_hash)
 
     @database_call
     def _delete_captures(self, content_hash: str, bucket: str) -> int:
-        with self.catalog.exclusive([content_hash]) as writing:
-            return writing.delete_captures(content_hash, bucket)
+        with self.catalog.exclusive([content_hash]) as transaction:
+            return transaction.delete_captures(content_hash, bucket)
 
     @database_call
     def delete_orphan(self, content_hash: str) -> bool:
-        """Delete the blob of an image that has no row.
+        """Delete a blob if its image has no row.
 
         Returns:
-            False if the image has a row, and so keeps its blob.
+            True if it was deleted; False if the image has a row, so that its blob must stay.
         """
-        with self.catalog.exclusive([content_hash]) as writing:
-            if writing.has_image(content_hash):
+        with self.catalog.exclusive([content_hash]) as transaction:
+            if transaction.has_image(content_hash):
                 return False
             self.blobs.delete(content_hash)
             return True
 
     def check(self) -> None:
-        """Try the catalog and the storage.
+        """Check that the catalog and the storage work.
 
         Raises:
-            UnavailableError: either does not work, or both; the message says which.
+            UnavailableError: one of them does not work, or both; the message says which.
         """
-        troubles = []
-        # `blobs` itself may say that there is trouble.
+        failures = []
+        # Reading the property `blobs` may raise as well.
         for check in (self.catalog.check, lambda: self.blobs.check()):  # noqa: PLW0108
             try:
                 database_call(check)()
             except UnavailableError as error:
-                troubles.append(str(error))
-        if troubles:
-            raise UnavailableError("; ".join(troubles))
+                failures.append(str(error))
+        if failures:
+            raise UnavailableError("; ".join(failures))
 
     def close(self) -> None:
-        """End the decoders, close the catalog and the storage."""
+        """Stop the decoders, and close the catalog and the storage."""
         self._decoders.close()
         self.catalog.close()
         self._unchecked_blobs.close()
 
     @property
     def blobs(self) -> BlobStore:
-        """The blobs, once it is sure that they are those of the catalog."""
+        """The blobs, after the check that they belong to the catalog."""
         if not self._is_paired:
             self._pair()
         return self._unchecked_blobs
@@ -263,7 +265,7 @@ class ImageCache:
         self._is_paired = True
 
 
-def _examined(content_hash: str, data: bytes, info: ImageInfo) -> Image:
+def _image_of(content_hash: str, data: bytes, info: ImageInfo) -> Image:
     return Image(
         content_hash,
         sniff(data) or UNKNOWN_TYPE,
@@ -281,4 +283,4 @@ def _utc(time: datetime | None) -> datetime:
     try:
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except OverflowError as error:
-        raise InvalidRequestError(f"a lookup time cannot be {time}") from error
+        raise InvalidRequestError(f"the lookup time {time} cannot be converted to UTC") from error

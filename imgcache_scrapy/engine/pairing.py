@@ -1,37 +1,37 @@
-"""Whether a catalog and blobs are the two halves of one cache.
+"""Check that a catalog and blobs belong to the same cache.
 
-A cache has a random id, which is in the catalog and as a small object in the blobs. It is durable
-in the catalog first: blobs without it get it on a later opening, after a crash in between as well
-as after the upgrade from schema 1, which had no such id.
+A cache has a random id. The catalog stores it, and the blobs contain it as a small object. The
+catalog stores it first. Blobs may lack the id after a crash, or after an upgrade from schema 1,
+which had no such id; they get it when the cache is opened the next time.
 """
 
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.engine.blobs.store import BlobStore
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 
-# Images whose blobs are looked for; their hashes are random.
-_SAMPLE = 64
+# How many images are looked for in the blobs. They are a random sample, as hashes are random.
+_SAMPLE_SIZE = 64
 
-_STRANGERS = (
+_OTHER_CATALOG = (
     "the blobs hold images of another catalog: the database (--database, IMGCACHE_DATABASE_URL) and"
     " the blobs (--blobs, IMGCACHE_BLOBS_URL) must be those of one cache"
 )
 _EMPTY_CATALOG = (
-    "the catalog knows no image, but the blobs hold images of another catalog: name that catalog"
+    "the catalog has no images, but the blobs hold images of another catalog: name that catalog"
     " (--database, IMGCACHE_DATABASE_URL), or an empty folder or bucket (--blobs,"
     " IMGCACHE_BLOBS_URL)"
 )
 _NO_BLOBS = (
-    "the catalog knows images, but there are no blobs: check that their folder is mounted and their"
+    "the catalog has images, but there are no blobs: check that their folder is mounted and their"
     " bucket is the right one (--blobs, IMGCACHE_BLOBS_URL), or remove the catalog if the blobs are"
     " lost for good"
 )
 
 
 def pair(catalog: Catalog, blobs: BlobStore) -> None:
-    """Make sure that these blobs belong to this catalog, and mark them where nobody has.
+    """Check that blobs belong to a catalog; write the catalog's id into blobs that have no id.
 
-    Any number of processes may do so at once.
+    Several processes may do this at the same time.
 
     Raises:
         ConfigurationError: they do not belong together; the message says what to do.
@@ -40,46 +40,46 @@ def pair(catalog: Catalog, blobs: BlobStore) -> None:
     if owner is None:
         sample = _sample(catalog)
         present = sum(size is not None for size in blobs.sizes(sample).values())
-        trouble = trouble_of(
+        mismatch = mismatch_of(
             sampled=len(sample),
             present=present,
             has_blobs=bool(present) or any(found.content_hash for found in blobs.scan()),
             adopts_blobs=catalog.adopts_blobs,
         )
-        if trouble is None:
+        if mismatch is None:
             blobs.set_owner(catalog.cache_id)
-        # Also after trouble: another process may have marked the blobs and filled them meanwhile.
+        # Read after a mismatch, too: another process may have written the id and blobs meanwhile.
         owner = blobs.owner()
-        if trouble is not None and owner is None:
-            raise ConfigurationError(trouble)
+        if mismatch is not None and owner is None:
+            raise ConfigurationError(mismatch)
     if owner != catalog.cache_id:
-        raise ConfigurationError(_STRANGERS if catalog.rows_after("", 1) else _EMPTY_CATALOG)
+        raise ConfigurationError(_OTHER_CATALOG if catalog.rows_after("", 1) else _EMPTY_CATALOG)
     if catalog.adopts_blobs:
         catalog.end_adoption()
 
 
-def trouble_of(*, sampled: int, present: int, has_blobs: bool, adopts_blobs: bool) -> str | None:
-    """Judge blobs that carry no id.
+def mismatch_of(*, sampled: int, present: int, has_blobs: bool, adopts_blobs: bool) -> str | None:
+    """Decide whether blobs without an id can belong to a catalog.
 
     Args:
-        sampled: how many images of the catalog were looked for, 0 when it has none.
-        present: how many of them have a blob.
+        sampled: how many images of the catalog were looked for; 0 if it has none.
+        present: how many of these images have a blob.
         has_blobs: whether there are any blobs.
-        adopts_blobs: whether the catalog comes from schema 1, whose blobs never carry an id.
+        adopts_blobs: whether the catalog comes from schema 1, whose blobs never have an id.
 
     Returns:
-        One sentence why they cannot be the catalog's; None where they are, or are new.
+        None if the blobs belong to the catalog, or if there are none yet; else an error message.
     """
     if sampled and not has_blobs:
         return _NO_BLOBS
     if sampled and 2 * present < sampled:
-        return _STRANGERS
+        return _OTHER_CATALOG
     if not sampled and has_blobs and not adopts_blobs:
         return _EMPTY_CATALOG
     return None
 
 
 def _sample(catalog: Catalog) -> list[str]:
-    """Return some images, those that nobody has found damaged where there are such."""
-    rows = catalog.rows_after("", _SAMPLE)
+    """Return the hashes of some images; damaged ones only if the first images are all damaged."""
+    rows = catalog.rows_after("", _SAMPLE_SIZE)
     return [name for name, _, is_damaged in rows if not is_damaged] or [row[0] for row in rows]

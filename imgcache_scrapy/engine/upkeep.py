@@ -1,4 +1,4 @@
-"""Upkeep of a cache in use: every image is examined, and what no image owns is removed."""
+"""Maintenance of a cache in use: verify every image, and remove files that no image owns."""
 
 import re
 import time
@@ -13,36 +13,36 @@ from imgcache_scrapy.engine.blobs.store import Found
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.database import database_call
 
-State = Literal["sound", "healed", "missing", "truncated", "altered"]
-"""What became of an image: `healed` ones were marked damaged, and are not."""
+ImageState = Literal["sound", "healed", "missing", "truncated", "altered"]
+"""The result of a check. `healed`: the image was marked as damaged, but its bytes are right."""
 
-UNDER_WAY = timedelta(minutes=1)
-"""A file that was changed so lately may be of a store that is under way."""
+MIN_ORPHAN_AGE = timedelta(minutes=1)
+"""Younger files may belong to a store that is still running."""
 
-_AT_A_TIME = 500
-# An object store answers many as fast as one, and each may be an image of 100 MiB in memory.
-_READERS = 4
-# As `FileBlobs` names its drafts and probes, and obstore its own drafts.
-_LEFTOVER = re.compile(r"([0-9a-f]{2}/[0-9a-f]{62})?#[0-9a-f]+")
+_BATCH_SIZE = 500
+# More threads would read faster from an object store, but each may hold an image of 100 MiB.
+_READER_THREADS = 4
+# The names of the temporary files of `FileBlobs` and of obstore.
+_TEMPORARY_NAME = re.compile(r"([0-9a-f]{2}/[0-9a-f]{62})?#[0-9a-f]+")
 
 
-class Verdict(NamedTuple):
-    """What the examination of an image found.
+class VerifyResult(NamedTuple):
+    """The result of the check of one image.
 
     Attributes:
-        content_hash: names the image.
-        state: what became of it.
+        content_hash: the hash of the image.
+        state: what the check found.
     """
 
     content_hash: str
-    state: State
+    state: ImageState
 
 
 class Upkeep:
-    """Checks a cache as a whole, while others store and delete.
+    """Checks and cleans a whole cache while other processes store and delete.
 
     Args:
-        cache: the cache; closed by its owner.
+        cache: the cache; the caller closes it.
 
     Attributes:
         cache: the cache.
@@ -51,77 +51,79 @@ class Upkeep:
     def __init__(self, cache: ImageCache) -> None:
         self.cache = cache
 
-    def examine(self) -> Iterator[Verdict]:
-        """Read every image and compare its bytes with its hash, a few at a time.
+    def verify(self) -> Iterator[VerifyResult]:
+        """Read every image and compare its bytes with its hash.
 
-        An image whose bytes are not there or others is marked damaged, one that was marked and is
-        sound is not any more.
+        An image is marked as damaged if its bytes are missing or wrong. The mark is removed from
+        an image whose bytes are right.
 
         Yields:
-            One verdict per image, in the order of their hashes.
+            One result per image, in the order of the hashes.
         """
-        with ThreadPoolExecutor(_READERS) as readers:
-            page = self.cache.catalog.rows_after("", _AT_A_TIME)
+        with ThreadPoolExecutor(_READER_THREADS) as readers:
+            page = self.cache.catalog.rows_after("", _BATCH_SIZE)
             while page:
-                yield from readers.map(self._verdict, page)
-                page = self.cache.catalog.rows_after(page[-1][0], _AT_A_TIME)
+                yield from readers.map(self._verify_row, page)
+                page = self.cache.catalog.rows_after(page[-1][0], _BATCH_SIZE)
 
-    def orphans(self, older_than: timedelta = UNDER_WAY) -> Iterator[Found]:
-        """Find what crashes left: blobs that no image owns, and drafts of blobs.
+    def orphans(self, older_than: timedelta = MIN_ORPHAN_AGE) -> Iterator[Found]:
+        """Find the orphans that crashes left: blobs that no image owns, and temporary files.
 
         Args:
-            older_than: younger ones are left out, since their store may be under way. Drafts
-                younger than `UNDER_WAY` always are: without its draft a store fails.
+            older_than: younger files are left out, because their store may still be running.
+                Temporary files younger than `MIN_ORPHAN_AGE` are always left out: a store fails
+                if its temporary file is removed.
         """
         now = time.time()
-        settled = (
-            found for found in self.cache.blobs.scan() if _is_settled(found, now, older_than)
+        candidates = (
+            found for found in self.cache.blobs.scan() if _may_be_orphan(found, now, older_than)
         )
-        for some in _batches(settled):
+        for batch in _batches(candidates):
             known = self.cache.catalog.known(
-                [found.content_hash for found in some if found.content_hash]
+                [found.content_hash for found in batch if found.content_hash]
             )
-            yield from (found for found in some if found.content_hash not in known)
+            yield from (found for found in batch if found.content_hash not in known)
 
     def remove(self, orphan: Found) -> bool:
         """Remove an orphan.
 
         Returns:
-            Whether it was one to the last: a store may have made an image of it meanwhile.
+            True if it was removed; False if a store has created an image for it meanwhile.
         """
         if orphan.content_hash is not None:
             return self.cache.delete_orphan(orphan.content_hash)
         self.cache.blobs.discard(orphan.key)
         return True
 
-    def _verdict(self, row: tuple[str, int, bool]) -> Verdict:
+    def _verify_row(self, row: tuple[str, int, bool]) -> VerifyResult:
         content_hash, size, is_damaged = row
         state = state_of(content_hash, size, self.cache.blobs.get(content_hash))
-        is_news = is_damaged == (state == "sound")
-        return Verdict(content_hash, self._settled_state(content_hash, size) if is_news else state)
+        if is_damaged == (state == "sound"):  # The mark in the catalog may be wrong.
+            state = self._recheck_and_mark(content_hash, size)
+        return VerifyResult(content_hash, state)
 
     @database_call
-    def _settled_state(self, content_hash: str, size: int) -> State:
-        # Within the lock, since a delete and a store may have run beside the first look.
-        with self.cache.catalog.exclusive([content_hash]) as writing:
-            if not writing.has_image(content_hash):
+    def _recheck_and_mark(self, content_hash: str, size: int) -> ImageState:
+        # Read again under the lock: a delete and a store may have run during the first read.
+        with self.cache.catalog.exclusive([content_hash]) as transaction:
+            if not transaction.has_image(content_hash):
                 return "sound"
             state = state_of(content_hash, size, self.cache.blobs.get(content_hash))
             if state != "sound":
-                writing.mark_damaged(content_hash)
-            elif writing.is_damaged(content_hash):
-                writing.mark_sound(content_hash)
+                transaction.mark_damaged(content_hash)
+            elif transaction.is_damaged(content_hash):
+                transaction.mark_sound(content_hash)
                 return "healed"
             return state
 
 
-def state_of(content_hash: str, size: int, data: bytes | None) -> State:
-    """Judge the bytes of an image.
+def state_of(content_hash: str, size: int, data: bytes | None) -> ImageState:
+    """Return the state of an image with these bytes.
 
     Args:
-        content_hash: what they should be.
-        size: how many they should be.
-        data: what they are, None where there are none.
+        content_hash: the expected hash.
+        size: the expected number of bytes.
+        data: the bytes; None if there is no blob.
     """
     if data is None:
         return "missing"
@@ -130,16 +132,16 @@ def state_of(content_hash: str, size: int, data: bytes | None) -> State:
     return "truncated" if len(data) < size else "altered"
 
 
-def _is_settled(found: Found, now: float, older_than: timedelta) -> bool:
-    """Tell whether this is a blob or a leftover, and old enough to be judged."""
+def _may_be_orphan(found: Found, now: float, older_than: timedelta) -> bool:
+    """Return whether this is a blob or a temporary file, and old enough."""
     if found.content_hash is None:
-        if not _LEFTOVER.fullmatch(found.key):
+        if not _TEMPORARY_NAME.fullmatch(found.key):
             return False
-        older_than = max(older_than, UNDER_WAY)
+        older_than = max(older_than, MIN_ORPHAN_AGE)
     return now - found.modified >= older_than.total_seconds()
 
 
 def _batches(found: Iterable[Found]) -> Iterator[list[Found]]:
     each = iter(found)
-    while some := list(islice(each, _AT_A_TIME)):
-        yield some
+    while batch := list(islice(each, _BATCH_SIZE)):
+        yield batch

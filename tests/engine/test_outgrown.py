@@ -59,13 +59,15 @@ def test_both_halves_are_elsewhere(cache, tmp_path):
 STORE_MANY = """
 import sys
 from pathlib import Path
-from imgcache_scrapy.engine.cache import ImageCache, Store
+from imgcache_scrapy.engine.cache import ImageCache, StoreRequest
 folder, count, number = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 sys.stdin.readline()
 cache, created = ImageCache.in_folder(folder), 0
 for start in range(0, count, 10):
     stores = [
-        Store.of(f"http://a.test/{number}/{i}", b"image %d" % (number * count // 2 + i), "test")
+        StoreRequest.of(
+            f"http://a.test/{number}/{i}", b"image %d" % (number * count // 2 + i), "test"
+        )
         for i in range(start, start + 10)
     ]
     created += sum(entry["created"] for entry in cache.store_many(stores))

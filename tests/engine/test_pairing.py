@@ -10,7 +10,7 @@ from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import ConfigurationError, UnavailableError
 from imgcache_scrapy.engine.blobs.opening import open_blobs
 from imgcache_scrapy.engine.cache import ImageCache
-from imgcache_scrapy.engine.pairing import trouble_of
+from imgcache_scrapy.engine.pairing import mismatch_of
 from tests.engine.programs import program
 from tests.support import schema_1
 
@@ -278,6 +278,8 @@ def test_blobs_out_of_reach_are_checked_later(new_catalog, tmp_path):
 )
 def test_what_is_told_of_unmarked_blobs(sampled, present, has_blobs, adopts, words):
     """Every combination of what is in the catalog and what is in the blobs."""
-    trouble = trouble_of(sampled=sampled, present=present, has_blobs=has_blobs, adopts_blobs=adopts)
+    trouble = mismatch_of(
+        sampled=sampled, present=present, has_blobs=has_blobs, adopts_blobs=adopts
+    )
     assert (trouble is None) == (words is None)
     assert words is None or words in trouble

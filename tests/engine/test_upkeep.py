@@ -64,7 +64,7 @@ def path_of(folder, content_hash=HASH):
 
 
 def verdicts(upkeep):
-    return {verdict.content_hash: verdict.state for verdict in upkeep.examine()}
+    return {verdict.content_hash: verdict.state for verdict in upkeep.verify()}
 
 
 def readable(cache, names):
@@ -121,7 +121,7 @@ def test_more_images_are_examined_than_are_listed_at_a_time(upkeep, folder):
             " VALUES (?, 'image/png', 1, 0)",
             [[name] for name in names],
         )
-    assert [verdict.content_hash for verdict in upkeep.examine()] == names
+    assert [verdict.content_hash for verdict in upkeep.verify()] == names
     assert upkeep.cache.catalog.stats()["damaged"] == 1201
 
 
