@@ -131,7 +131,7 @@ class ImageCache:
             raise UnavailableError(f"the cache in {folder} cannot be opened: {error}") from error
 
     def store(self, url: str, data: bytes, client_name: str, **options: Any) -> Entry:
-        """Store one image: `store_many` for the arguments of `StoreRequest.of`."""
+        """Store one image, given as the arguments of `StoreRequest.of`; see `store_many`."""
         return self.store_many([StoreRequest.of(url, data, client_name, **options)])[0]
 
     @database_call

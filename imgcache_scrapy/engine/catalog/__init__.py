@@ -1,9 +1,12 @@
-"""The catalog: images and captures, in tables of SQLite or PostgreSQL.
+"""The catalog: the tables of images and captures, in SQLite or PostgreSQL.
 
-`tables.py` is the schema, `migrations/` makes and upgrades it, `schema.py` decides on opening
-whether that is needed; `catalog.py` and `search.py` have the queries, `transaction.py` the write transaction, and
-`database.py` and `functions.py` all in which the two databases differ. A write transaction first makes sure that the
-schema is still the one that this version knows; it has its images to itself until it ends, and is
-durable when it has ended. Readers wait for no writer in SQLite, and every query gives the same
-answer on both databases. Nothing here knows where the bytes are.
+`tables.py` has the schema, `migrations/` creates and upgrades it, and `schema.py` decides when the
+catalog is opened whether that is needed. `catalog.py` and `search.py` have the queries, and
+`transaction.py` has the write transaction. Only `database.py`, `functions.py` and `url_index.py`
+know the differences between the two databases.
+
+What must hold: a write transaction first checks that the schema is still the one that this version
+knows. Until it ends, no other transaction changes its images, and when it has ended, it is durable.
+In SQLite, readers never wait for writers. Every query gives the same answer on both databases.
+Nothing in this folder knows where the bytes are.
 """

@@ -1,4 +1,4 @@
-"""The catalog: every query on images and captures, for SQLite and PostgreSQL alike."""
+"""Catalog: every query on images and captures, the same for SQLite and PostgreSQL."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator
@@ -21,7 +21,7 @@ from imgcache_scrapy.engine.catalog.transaction import WriteTransaction
 
 _bands = [_image.c[f"band{i}"] for i in range(BAND_COUNT)]
 
-# Built once: building a statement costs more than running it.
+# Built once, because building a statement takes longer than running it.
 _find_images = sa.select(*(_image.c[name] for name in Image._fields)).where(
     _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True)), ~_image.c.damaged
 )
@@ -47,7 +47,7 @@ _rows_after = (
     .order_by(_image.c.content_hash)
     .limit(sa.bindparam("limit"))
 )
-# All of them but the digest, which JSON cannot hold, and what no entry has.
+# Without the digest, which JSON cannot contain, and without the columns that no entry has.
 _LOOKED_UP = [
     column.name for column in entries.selected_columns
     if column.name not in {"url_digest", "decode_error"} and not column.name.startswith("band")
@@ -62,24 +62,24 @@ _newest_in_bucket = _newest.where(_capture.c.bucket == sa.bindparam("its_bucket"
 
 
 class Catalog:
-    """Every table and query of the cache.
+    """The tables of a cache and their queries.
 
     Args:
-        database_url: where the tables are, as SQLAlchemy writes it; an empty database gets them.
-        upgrade: whether a catalog of an older version is upgraded, or else refused.
+        database_url: the SQLAlchemy URL of the database; the tables are created if it is empty.
+        upgrade: True upgrades a catalog of an older version, False refuses it.
 
     Attributes:
-        cache_id: what the blobs of this catalog carry, too.
-        adopts_blobs: whether it takes blobs that carry no id, until `end_adoption`.
+        cache_id: the id of the cache; its blobs have the same id.
+        adopts_blobs: whether blobs without an id are accepted; True until `end_adoption`.
 
     Raises:
-        ConfigurationError: the database was written by a newer version, or by an older one where
-            `upgrade` is False.
+        ConfigurationError: a newer version wrote the database, or an older one did and `upgrade`
+            is False.
     """
 
     def __init__(self, database_url: str | sa.URL, *, upgrade: bool = True) -> None:
         self._engine = database.create_engine(database_url)
-        self._writers = database.queue_of_writers(self._engine)
+        self._write_lock = database.write_lock(self._engine)
         try:
             identity = open_schema(self._engine, upgrade=upgrade)
         except BaseException:
@@ -90,46 +90,47 @@ class Catalog:
 
     @contextmanager
     def exclusive(self, content_hashes: Collection[str]) -> Iterator[WriteTransaction]:
-        """Open a transaction in which nobody else puts or unlinks the blobs of these images.
+        """Open a write transaction: until it ends, nobody else changes these images or their blobs.
 
-        It is committed, and durable, when the block ends; an exception rolls it back.
+        The transaction is committed, and durable, when the block ends; an exception rolls it back.
 
         Raises:
-            UnavailableError: a newer version has upgraded the catalog meanwhile.
+            UnavailableError: a newer version has upgraded the catalog since it was opened.
         """
-        with self._writers, self._engine.begin() as connection:
+        with self._write_lock, self._engine.begin() as connection:
             check_unchanged(connection)
             database.lock(connection, content_hashes)
             yield WriteTransaction(connection, content_hashes)
 
     @database_call
     def end_adoption(self) -> None:
-        """Note that the blobs of this catalog carry its id from now on."""
-        with self._writers, self._engine.begin() as connection:
+        """Record that the blobs of this catalog have its id now."""
+        with self._write_lock, self._engine.begin() as connection:
             end_adoption(connection)
         self.adopts_blobs = False
 
     @database_call
     def images(self, content_hashes: Iterable[str]) -> dict[str, Image]:
-        """Find the images that are not damaged: content hash to image."""
-        with database.reading(self._engine) as connection:
+        """Return the images that are not damaged, by their content hash."""
+        with database.connect_for_reading(self._engine) as connection:
             rows = connection.execute(_find_images, {"hashes": list(content_hashes)})
             return {row.content_hash: Image(*row) for row in rows}
 
     @database_call
     def lookup_many(self, keys: Iterable[str], bucket: str | None = None) -> dict[str, Entry]:
-        """Return the newest capture of each URL, by lookup time, then by insertion.
+        """Return the newest capture of each URL: the latest lookup time, then the latest insertion.
 
         Args:
             keys: the cache keys of the URLs.
-            bucket: where to look, None for all buckets.
+            bucket: the bucket to look in; None for all buckets.
 
         Returns:
-            Key to entry, for the URLs that lead to an image that is not damaged.
+            The entries by key. URLs without a capture are missing, and so are URLs whose newest
+            image is damaged.
         """
         query = _newest if bucket is None else _newest_in_bucket
         values = {"digests": [digest(key) for key in keys], "its_bucket": bucket}
-        with database.reading(self._engine) as connection:
+        with database.connect_for_reading(self._engine) as connection:
             found = json.loads(connection.scalar(query, values) or "[]")
         rows = [dict(zip(_LOOKED_UP, row, strict=True)) for row in found]
         rows.sort(key=lambda row: (row["lookup_time"], row["id"]))
@@ -138,17 +139,21 @@ class Catalog:
 
     @database_call
     def content_type(self, content_hash: str, bucket: str) -> str | None:
-        """Return the content type of an image; None if it is not in the bucket, or damaged."""
+        """Return the content type of an image; None if it is damaged or not in the bucket."""
         values = {"its_hash": content_hash, "its_bucket": bucket}
-        with database.reading(self._engine) as connection:
+        with database.connect_for_reading(self._engine) as connection:
             return connection.scalar(_find_content_type, values)
 
     @database_call
     def get_meta(self, content_hash: str, bucket: str | None = "") -> Entry | None:
-        """Return the newest capture of an image in a bucket, None for all buckets.
+        """Return the newest capture of an image.
+
+        Args:
+            content_hash: the hash of the image.
+            bucket: the bucket to look in; None for all buckets.
 
         Returns:
-            The entry; None if there is no capture, or the image is damaged.
+            The entry; None if there is no capture, or if the image is damaged.
         """
         return self._newest_of_images([content_hash], bucket).get(content_hash)
 
@@ -156,17 +161,17 @@ class Catalog:
     def search(
         self, url_contains: str, bucket: str | None = None, limit: int | None = None
     ) -> list[Entry]:
-        """Return captures whose URL contains a text, case-sensitive, without special characters.
+        """Return the captures whose URL contains a text.
 
         Args:
-            url_contains: the text.
-            bucket: where to look, None for all buckets.
-            limit: maximum number of entries, None for all.
+            url_contains: the text; case-sensitive, and no character has a special meaning.
+            bucket: the bucket to look in; None for all buckets.
+            limit: maximum number of entries; None for all.
 
         Returns:
             The newest capture of each URL, newest first.
         """
-        with database.reading(self._engine) as connection:
+        with database.connect_for_reading(self._engine) as connection:
             return search(connection, url_contains, bucket, limit)
 
     @database_call
@@ -177,19 +182,20 @@ class Catalog:
         bucket: str | None = None,
         limit: int | None = None,
     ) -> list[Entry]:
-        """Return the images with a near perceptual hash, by exact multi-index hashing.
+        """Return the images whose perceptual hash is near the given one, by multi-index hashing.
 
-        Norouzi, Punjani and Fleet, "Fast search in Hamming space with multi-index hashing",
-        CVPR 2012: two hashes that differ in few bits agree closely in one of their bands.
+        The result is exact. See Norouzi, Punjani and Fleet, "Fast search in Hamming space with
+        multi-index hashing", CVPR 2012: if two hashes differ in few bits, at least one of their
+        bands differs in very few bits.
 
         Args:
             perceptual_hash: 16 hex digits.
-            max_hamming_distance: how many of the 64 bits may differ.
-            bucket: only images with a capture in it, None for all buckets.
-            limit: maximum number of entries, None for all.
+            max_hamming_distance: maximum number of different bits, 0 to 64.
+            bucket: only images with a capture in this bucket; None for all buckets.
+            limit: maximum number of entries; None for all.
 
         Returns:
-            One entry per image, its newest capture, with its `distance`, nearest first.
+            The newest capture of each image, with its `distance`, nearest first.
         """
         wanted = int(perceptual_hash, 16)
         query = sa.select(_image.c.content_hash, _image.c.perceptual_hash).where(
@@ -199,7 +205,7 @@ class Catalog:
         if candidates is not None:
             near = zip(_bands, candidates, strict=True)
             query = query.where(sa.or_(*(band.in_(values) for band, values in near)))
-        with database.reading(self._engine) as connection:
+        with database.connect_for_reading(self._engine) as connection:
             distances = {
                 found: (int(text, 16) ^ wanted).bit_count()
                 for found, text in connection.execute(query)
@@ -217,49 +223,49 @@ class Catalog:
 
     @database_call
     def stats(self) -> dict[str, int]:
-        """Return the numbers of `images`, `captures`, `bytes` and `damaged` images."""
+        """Return the number of `images`, `captures`, `bytes` and `damaged` images."""
         query = sa.select(
             sa.func.count().label("images"),
             sa.func.coalesce(sa.func.sum(_image.c.file_size_bytes), 0).label("bytes"),
             sa.func.count().filter(_image.c.damaged).label("damaged"),
             sa.select(sa.func.count()).select_from(_capture).scalar_subquery().label("captures"),
         )
-        with database.reading(self._engine) as connection:
+        with database.connect_for_reading(self._engine) as connection:
             return {
                 key: int(value) for key, value in connection.execute(query).mappings().one().items()
             }
 
     @database_call
     def buckets(self) -> dict[str, int]:
-        """Return the buckets that have captures, in alphabetical order, with their number."""
-        with database.reading(self._engine) as connection:
+        """Return the number of captures in each bucket that has any, in alphabetical order."""
+        with database.connect_for_reading(self._engine) as connection:
             counts = {row.bucket: row.captures for row in connection.execute(_count_by_bucket)}
         return dict(sorted(counts.items()))
 
     @database_call
     def known(self, content_hashes: Collection[str]) -> set[str]:
-        """Tell which of these images have a row, damaged or not."""
-        with database.reading(self._engine) as connection:
+        """Return which of these images have a row; damaged images have one, too."""
+        with database.connect_for_reading(self._engine) as connection:
             return set(connection.scalars(_find_known, {"hashes": list(content_hashes)}))
 
     @database_call
     def rows_after(self, content_hash: str, limit: int) -> list[tuple[str, int, bool]]:
-        """List images in the order of their hashes, damaged ones included.
+        """List images in the order of their hashes, including damaged images.
 
         Args:
-            content_hash: the hash that those listed come after, "" for the first ones.
-            limit: at most so many.
+            content_hash: list the images after this hash; "" is before all hashes.
+            limit: maximum number of images.
 
         Returns:
-            Content hash, size in bytes and whether it is damaged.
+            The content hash of each image, its size in bytes, and whether it is damaged.
         """
         values = {"after": content_hash, "limit": limit}
-        with database.reading(self._engine) as connection:
+        with database.connect_for_reading(self._engine) as connection:
             return [tuple(row) for row in connection.execute(_rows_after, values)]
 
     def check(self) -> None:
-        """Look something up; what this raises says why the catalog does not work."""
-        self.lookup_many(["about:health"])
+        """Run a query; it raises `UnavailableError` if the catalog does not work."""
+        self.lookup_many(["about:health"])  # Any key will do, whether it is there or not.
 
     def close(self) -> None:
         """Close every connection."""
@@ -267,7 +273,7 @@ class Catalog:
 
     def _newest_of_images(self, content_hashes: list[str], bucket: str | None) -> dict[str, Entry]:
         found: dict[str, Entry] = {}
-        with database.reading(self._engine) as connection:
+        with database.connect_for_reading(self._engine) as connection:
             for start in range(0, len(content_hashes), 500):
                 some = content_hashes[start : start + 500]
                 query = in_bucket(entries.where(_capture.c.content_hash.in_(some)), bucket)

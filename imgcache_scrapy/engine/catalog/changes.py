@@ -1,4 +1,4 @@
-"""What stores change in the catalog: a pure fold of observations over the rows that are there."""
+"""Compute which rows a batch of stores inserts and updates, without any I/O."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,18 +11,18 @@ Row = dict[str, Any]
 
 
 class Changes:
-    """Folds observations, one after the other, into the rows to write.
+    """Collects the rows to write for a batch of stores; later stores see the earlier ones.
 
     Args:
-        images: the rows of the images that are observed, by content hash.
-        newest: the newest capture of each URL digest and bucket that is observed.
-        now: when the captures are made.
+        images: the existing rows of the images in the batch, by content hash.
+        newest: the row of the newest capture of each URL digest and bucket in the batch.
+        now: the creation time of new captures.
 
     Attributes:
         new_images: rows to insert.
-        healed_images: rows of images that were damaged.
+        healed_images: rows to update, because the image was damaged and is stored again.
         new_captures: rows to insert.
-        renewed_captures: rows that changed, by their `id`.
+        renewed_captures: rows to update, by their `id`.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class Changes:
         self.renewed_captures: dict[int, Row] = {}
 
     def add(self, image: Image, capture: Capture) -> Entry:
-        """Record an image and a capture of it.
+        """Add an image and a capture of it.
 
         Returns:
             The entry, with `created`: whether the image is new.
         """
         created = image.content_hash not in self._images
-        row = self._captured(capture.row(), image.content_hash)
+        row = self._capture_row(capture.row(), image.content_hash)
         return {**entry_of({**self._image_row(image), **row}), "created": created}
 
     def _image_row(self, image: Image) -> Mapping[Any, Any]:
@@ -57,8 +57,8 @@ class Changes:
         (self.new_images if known is None else self.healed_images).append(row)
         return row
 
-    def _captured(self, row: Row, content_hash: str) -> Row:
-        """Renew the URL's newest capture where it led to the same image, else make a new one."""
+    def _capture_row(self, row: Row, content_hash: str) -> Row:
+        """Renew the newest capture of the URL if it has the same image, else add a new capture."""
         key = row["url_digest"], row["bucket"]
         newest = self._newest.get(key)
         if newest is not None and newest["content_hash"] == content_hash:

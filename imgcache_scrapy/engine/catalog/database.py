@@ -1,4 +1,4 @@
-"""The database of a catalog, SQLite or PostgreSQL: how it is connected, locked, and called."""
+"""How the catalog connects to SQLite or PostgreSQL, locks rows, and handles database errors."""
 
 import functools
 import sqlite3
@@ -18,15 +18,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 BUSY_SECONDS = 30
-"""So long a write waits for another one, at most."""
+"""Maximum time in seconds that a write waits for another write."""
 
 CONNECT_SECONDS = 5
+"""Maximum time in seconds to connect to PostgreSQL."""
+
 _POSTGRESQL: dict[str, Any] = {
-    # Of an idle connection nobody hears that the server went; a restart would fail many calls.
+    # Otherwise the idle connections in the pool would fail after a restart of the server.
     "pool_pre_ping": True,
     "connect_args": {
         "connect_timeout": CONNECT_SECONDS,
-        # Milliseconds until a host that went without a word is given up.
+        # Milliseconds until a connection is closed whose other end does not answer any more.
         "tcp_user_timeout": BUSY_SECONDS * 1000,
     },
 }
@@ -39,17 +41,17 @@ def create_engine(database_url: str | sa.URL) -> Engine:
         database_url: `sqlite:///path` or `postgresql+psycopg://…`.
 
     Returns:
-        An engine whose `begin()` takes the right to write at once.
+        An engine whose `begin()` takes the write lock immediately in SQLite.
 
     Raises:
-        ConfigurationError: it is no such URL, or its driver is not installed.
+        ConfigurationError: the URL has another form, or its driver is not installed.
     """
     try:
         url = sa.make_url(database_url)
         options = _POSTGRESQL if url.get_backend_name() == "postgresql" else {}
         engine = sa.create_engine(url, **options)
     except (sa.exc.ArgumentError, ValueError) as error:
-        # Not what SQLAlchemy says, which may quote the URL and the password in it.
+        # Without the message of SQLAlchemy, which may quote the URL and its password.
         raise ConfigurationError(
             "the database URL must be sqlite:///path or postgresql+psycopg://user@host/database"
         ) from error
@@ -64,40 +66,46 @@ def create_engine(database_url: str | sa.URL) -> Engine:
     elif engine.dialect.name == "postgresql":
         sa.event.listen(engine, "connect", _set_up_postgresql)
     else:
-        raise ConfigurationError(f"no catalog can be kept in {engine.dialect.name}")
+        raise ConfigurationError(
+            f"a catalog cannot be in {engine.dialect.name}: use SQLite or PostgreSQL"
+        )
     return engine
 
 
-def reading(engine: Engine) -> Connection:
-    """Connect for reading alone: in SQLite without a transaction, so that no writer is met."""
+def connect_for_reading(engine: Engine) -> Connection:
+    """Connect for reading only; in SQLite without a transaction, so that it waits for no writer."""
     return engine.connect().execution_options(imgcache_reading=True)
 
 
-def queue_of_writers(engine: Engine) -> AbstractContextManager[object]:
-    """Give what a write transaction of this process is opened in.
+def write_lock(engine: Engine) -> AbstractContextManager[object]:
+    """Return a lock for the write transactions of this process; it does nothing for PostgreSQL.
 
-    SQLite has one writer at a time, and lets the others try again after ever longer sleeps.
+    SQLite allows one writer at a time. The others sleep and retry, longer and longer, while
+    threads that wait for a lock of Python continue immediately.
     """
     return Lock() if engine.dialect.name == "sqlite" else nullcontext()
 
 
 def lock(connection: Connection, content_hashes: Iterable[str]) -> None:
-    """Keep others from writing these images until the transaction ends."""
+    """Lock these images against other writers until the transaction ends.
+
+    In SQLite the transaction itself is the lock.
+    """
     if connection.dialect.name == "postgresql":
-        # In one order for all, so that no two wait for each other.
+        # Every transaction locks in the same order, which prevents deadlocks.
         numbers = sorted(int(each[:16], 16) - (1 << 63) for each in content_hashes)
         connection.execute(_lock_all, {"numbers": numbers})
 
 
 def lock_schema(connection: Connection) -> None:
-    """Keep others from changing the schema until the transaction ends; in SQLite nobody can."""
+    """Lock the schema against changes by others until the transaction ends."""
     lock(connection, ["0" * 64])
 
 
 def wait_for_writers(connection: Connection, table: sa.Table) -> None:
-    """Wait until no transaction that has read this table is open, and let no other one read it.
+    """Wait for open transactions that have read this table, and block new ones that read it.
 
-    Every write transaction reads the table of the schema's number first.
+    Call it with the table of the schema's number, which every write transaction reads first.
     """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"LOCK TABLE {table.name} IN ACCESS EXCLUSIVE MODE")
@@ -113,11 +121,11 @@ def database_call(call: Callable[P, T]) -> Callable[P, T]:
     """Make a function raise `UnavailableError` when the database fails.
 
     If the connection died during the call, for example because the database was restarted, the
-    function is called once more. That is safe: a transaction that was not committed left nothing,
-    and repeating a committed one changes nothing.
+    function is called once more. This is safe: a transaction that was not committed changed
+    nothing, and repeating a committed transaction changes nothing.
 
     Args:
-        call: a function whose whole work with the database may be repeated.
+        call: a function that may be called twice.
     """
 
     @functools.wraps(call)
@@ -130,7 +138,7 @@ def database_call(call: Callable[P, T]) -> Callable[P, T]:
                     raise
                 return call(*args, **kwargs)
         except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
-            # Not the statement, nor the details: they may hold URLs.
+            # Without the statement and the details, which may contain URLs.
             reason = str(getattr(error, "orig", error)).strip().split("\n", 1)[0]
             raise UnavailableError(f"the catalog failed: {reason}") from error
 
@@ -141,7 +149,7 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
     _use_wal(connection)
-    # NORMAL loses acknowledged images when the power goes.
+    # With NORMAL, a power failure would lose images that were reported as stored.
     connection.execute("PRAGMA synchronous=FULL")
 
 
@@ -153,7 +161,7 @@ def _set_up_postgresql(connection: DBAPIConnection, _record: object) -> None:
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to write-ahead logging; SQLite does not wait for others that do it at once."""
+    """Switch to write-ahead logging; retry, because SQLite fails if two processes do it at once."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -167,6 +175,6 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    # A transaction that reads first and writes later fails at once where another one writes.
+    # Without IMMEDIATE, a transaction that reads first fails when it writes beside another writer.
     if not connection.get_execution_options().get("imgcache_reading"):
         connection.exec_driver_sql("BEGIN IMMEDIATE")

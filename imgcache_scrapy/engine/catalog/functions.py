@@ -1,4 +1,4 @@
-"""SQL functions that SQLite and PostgreSQL spell differently."""
+"""SQL functions that SQLite and PostgreSQL write differently."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 
 class contains(FunctionElement[bool]):  # noqa: N801
-    """SQL for "this column holds this text": case-sensitive, nothing special in the text."""
+    """SQL for "this column contains this text"; case-sensitive, and without special characters."""
 
     type = sa.Boolean()
     name = "contains"
@@ -17,7 +17,7 @@ class contains(FunctionElement[bool]):  # noqa: N801
 
 @compiles(contains)
 def _like(element: contains, compiler: Any, **options: Any) -> str:
-    # Not strpos, which uses no index; the doubled percent sign is the driver's.
+    # Not strpos, which uses no index. The driver needs each percent sign doubled.
     column, text = (compiler.process(clause, **options) for clause in element.clauses)
     for special in ("\\", "%%", "_"):
         text = f"replace({text}, '{special}', '\\{special}')"
@@ -30,10 +30,10 @@ def _instr(element: contains, compiler: Any, **options: Any) -> str:
 
 
 class json_rows(FunctionElement[str]):  # noqa: N801
-    """SQL for all rows of a query as one JSON array of arrays; NULL or empty where there are none.
+    """SQL for all rows of a query as one JSON array of arrays; NULL or empty if there are no rows.
 
-    For queries of many rows on a hot path: for each row that it fetches SQLite's driver lets go of
-    the interpreter lock, and under a busy event loop waits 5 ms to have it back.
+    It makes frequent queries of many rows faster: SQLite's driver releases the interpreter lock
+    for each row, and beside a busy event loop it waits 5 ms each time to get the lock back.
     """
 
     type = sa.Text()

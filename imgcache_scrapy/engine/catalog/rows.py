@@ -1,4 +1,4 @@
-"""What a row of the catalog says: images, captures, and the entry that both make."""
+"""Convert between rows of the catalog and images, captures and entries."""
 
 import hashlib
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ class Image(NamedTuple):
 
     Attributes:
         content_hash: BLAKE2b-256 of the bytes, 64 hex digits.
-        content_type: by the bytes' magic.
+        content_type: recognised from the first bytes.
         file_size_bytes: length of the bytes.
-        width: pixels as displayed, None where not decoded.
-        height: pixels as displayed, None where not decoded.
-        perceptual_hash: 16 hex digits, None where not decoded.
-        decode_error: a `DecodeError`, None where decoded or not decoded yet.
+        width: in pixels, as displayed; None if not decoded.
+        height: in pixels, as displayed; None if not decoded.
+        perceptual_hash: 16 hex digits; None if not decoded.
+        decode_error: a `DecodeError`; None if decoded, or not decoded yet.
     """
 
     content_hash: str
@@ -33,7 +33,7 @@ class Image(NamedTuple):
     decode_error: str | None = None
 
     def row(self) -> dict[str, Any]:
-        """Give the row of the image, sound and with the bands of its perceptual hash."""
+        """Return the row of the image, not damaged, with the bands of its perceptual hash."""
         found: list[Any] = [None] * BAND_COUNT
         if self.perceptual_hash is not None:
             found = bands(int(self.perceptual_hash, 16))
@@ -42,14 +42,14 @@ class Image(NamedTuple):
 
 
 class Capture(NamedTuple):
-    """One observation, "this URL gave this image then", to be recorded.
+    """One observation to record: this URL gave this image at this time.
 
     Attributes:
         url: the cache key of the URL.
-        bucket: the name space.
-        client_name: who saw it.
-        original_filename: a hint.
-        lookup_time: when it was seen.
+        bucket: the name space of the capture.
+        client_name: the name of the client that fetched the image.
+        original_filename: the file name of the image; None if unknown.
+        lookup_time: when the image was fetched.
     """
 
     url: str
@@ -59,23 +59,23 @@ class Capture(NamedTuple):
     lookup_time: datetime
 
     def row(self) -> dict[str, Any]:
-        """Give what the capture alone tells of its row."""
+        """Return the columns of the row that do not depend on the image."""
         seen = microseconds(self.lookup_time)
         return self._asdict() | {"url_digest": digest(self.url), "lookup_time": seen}
 
 
 def digest(url: str) -> bytes:
-    """Name a URL by 128 bits: PostgreSQL indexes no row over 2,704 bytes."""
+    """Return the 128-bit digest of a URL: PostgreSQL cannot index rows over 2,704 bytes."""
     return hashlib.blake2b(url.encode(), digest_size=16).digest()
 
 
 def microseconds(time: datetime) -> int:
-    """Give a time as it stands in a row: since 1970, in UTC."""
+    """Return a time as rows store it: microseconds since 1970, UTC."""
     return (time - _EPOCH) // timedelta(microseconds=1)
 
 
 def entry_of(row: Mapping[Any, Any]) -> Entry:
-    """Make the entry of a row that joins a capture with its image."""
+    """Return the entry of a row that joins a capture with its image."""
     return {
         "url": row["url"],
         "content_hash": row["content_hash"],

@@ -1,4 +1,4 @@
-"""The schema of a catalog: read on opening, made or upgraded where it is not this version's."""
+"""Check the schema when a catalog is opened; create or upgrade it if necessary."""
 
 from typing import NamedTuple
 
@@ -12,16 +12,16 @@ from imgcache_scrapy.engine.catalog.tables import schema as _schema
 
 _identity = sa.select(_schema.c.number, _schema.c.cache_id, _schema.c.adopts_blobs)
 _number = sa.select(_schema.c.number)
-_adopted = _schema.update().values(adopts_blobs=False)
+_clear_adopts_blobs = _schema.update().values(adopts_blobs=False)
 
 
 class Identity(NamedTuple):
-    """What a catalog says of itself.
+    """The row that identifies a catalog.
 
     Attributes:
-        number: of its schema.
-        cache_id: 32 hex digits, the same in the blobs of the cache.
-        adopts_blobs: whether it comes from schema 1 and was not opened with its blobs since.
+        number: the number of its schema.
+        cache_id: 32 hex digits; the blobs of the cache have the same id.
+        adopts_blobs: True if the catalog comes from schema 1, until it is opened with its blobs.
     """
 
     number: int
@@ -30,43 +30,44 @@ class Identity(NamedTuple):
 
 
 def open_schema(engine: Engine, *, upgrade: bool) -> Identity:
-    """Make sure that the catalog has the schema of this version; an empty database gets it.
+    """Ensure that the catalog has the schema of this version; create it in an empty database.
 
     Args:
         engine: connects to the database.
-        upgrade: whether a catalog of an older version is upgraded, or else refused.
+        upgrade: True upgrades a catalog of an older version, False refuses it.
 
     Raises:
-        ConfigurationError: a newer version wrote the catalog, or an older one where `upgrade` is
-            False.
+        ConfigurationError: a newer version wrote the catalog, or an older one did and `upgrade`
+            is False.
     """
-    identity = _ready(engine)
+    identity = _identity_if_current(engine)
     if identity is not None:
         return identity
     with engine.begin() as connection:
         database.lock_schema(connection)
         number = _number_of(connection)
         if number != SCHEMA:
-            _check(number, upgrade=upgrade)
+            _refuse_other_version(number, upgrade=upgrade)
             if number is not None:
                 database.wait_for_writers(connection, _schema)
             migrations.upgrade(connection, number)
             connection.execute(_schema.update().values(number=SCHEMA))
             if number is None:
-                connection.execute(_adopted)
+                connection.execute(_clear_adopts_blobs)
         url_index.make(connection)
         return Identity(*connection.execute(_identity).one())
 
 
 def check_unchanged(connection: Connection) -> None:
-    """Refuse to write into a catalog that a newer version has upgraded since it was opened.
+    """Check that no newer version has upgraded the catalog since it was opened.
 
     Args:
         connection: in the transaction that is going to write.
 
     Raises:
-        UnavailableError: it has another schema. A crawl then spools its images, and another
-            version stores them later; an error of the configuration would be its end.
+        UnavailableError: the catalog has another schema. This error lets a crawl spool its
+            images, so that a newer version can store them later. A `ConfigurationError` would
+            stop the crawl.
     """
     number = connection.scalar(_number)
     if number != SCHEMA:
@@ -77,30 +78,30 @@ def check_unchanged(connection: Connection) -> None:
 
 
 def end_adoption(connection: Connection) -> None:
-    """Note that the blobs of the catalog carry its id now."""
-    connection.execute(_adopted)
+    """Record that the blobs of the catalog have its id now."""
+    connection.execute(_clear_adopts_blobs)
 
 
-def _ready(engine: Engine) -> Identity | None:
-    """Return what the catalog says of itself, None where there is something to do."""
-    with database.reading(engine) as connection:
+def _identity_if_current(engine: Engine) -> Identity | None:
+    """Return the identity of a catalog of this version; None if it must be created or upgraded."""
+    with database.connect_for_reading(engine) as connection:
         try:
             row = connection.execute(_identity).first()
         except sa.exc.DBAPIError:
-            # An empty database or an old one. What else may be wrong shows under the lock.
+            # An empty or an old database. Any other error is raised again under the lock.
             return None
         is_ready = row is not None and row.number == SCHEMA and url_index.is_made(connection)
         return Identity(*row) if row is not None and is_ready else None
 
 
 def _number_of(connection: Connection) -> int | None:
-    """Return the number of the schema, None for an empty database."""
+    """Return the number of the schema; None for an empty database."""
     if not sa.inspect(connection).has_table(_schema.name):
         return None
     return connection.scalar(_number)
 
 
-def _check(number: int | None, *, upgrade: bool) -> None:
+def _refuse_other_version(number: int | None, *, upgrade: bool) -> None:
     if number is not None and number > SCHEMA:
         raise ConfigurationError(
             f"the catalog has schema {number}, this imgcache-scrapy knows {SCHEMA}: upgrade it"

@@ -1,4 +1,4 @@
-"""The search for captures by a part of their URL."""
+"""Search captures by a part of their URL."""
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -14,7 +14,7 @@ from imgcache_scrapy.engine.catalog.functions import contains
 from imgcache_scrapy.engine.catalog.rows import entry_of
 from imgcache_scrapy.engine.catalog.tables import capture, entries, in_bucket, newest_first
 
-_FETCHED_ROWS = 1000
+_MAX_FETCHED_ROWS = 1000
 
 
 def search(
@@ -23,32 +23,32 @@ def search(
     """Return the newest capture of each URL that contains a text; see `Catalog.search`."""
     matching = contains(capture.c.url, url_contains)
     query = in_bucket(entries.where(matching), bucket).order_by(*newest_first)
-    few = url_index.candidates(connection, url_contains)
+    candidates = url_index.candidates(connection, url_contains)
     ids = None
-    if few is not None:
-        # Sorted before their images are joined, which costs three times as much.
-        found = sa.select(capture.c.id).where(capture.c.id.in_(few), matching)
+    if candidates is not None:
+        # Sorted before the images are joined: joining first takes three times as long.
+        found = sa.select(capture.c.id).where(capture.c.id.in_(candidates), matching)
         ids = connection.scalars(in_bucket(found, bucket).order_by(*newest_first)).all()
-    count = min(limit or _FETCHED_ROWS, _FETCHED_ROWS)
-    with closing(_portions(connection, query, ids, count)) as rows:
+    count = min(limit or _MAX_FETCHED_ROWS, _MAX_FETCHED_ROWS)
+    with closing(_rows_in_batches(connection, query, ids, count)) as rows:
         return list(islice(_newest_of_urls(rows), limit))
 
 
-def _portions(
+def _rows_in_batches(
     connection: Connection, query: sa.Select[Any], ids: Sequence[int] | None, count: int
 ) -> Generator[RowMapping, None, None]:
-    """Fetch the rows of a query, or those of some captures in this order, so many at a time."""
+    """Fetch `count` rows at a time: all rows of a query, or those of captures in this order."""
     if ids is None:
         with connection.execution_options(yield_per=count).execute(query) as rows:
             yield from rows.mappings()
         return
     for start in range(0, len(ids), count):
-        some = query.where(capture.c.id.in_(ids[start : start + count]))
-        yield from connection.execute(some).mappings()
+        batch = query.where(capture.c.id.in_(ids[start : start + count]))
+        yield from connection.execute(batch).mappings()
 
 
 def _newest_of_urls(rows: Iterable[RowMapping]) -> Iterator[Entry]:
-    """Give the first entry of each URL, unless its image is damaged."""
+    """Yield the first entry of each URL, unless its image is damaged."""
     seen = set()
     for row in rows:
         if row["url"] not in seen:

@@ -1,4 +1,4 @@
-"""Perceptual hashes cut into bands, so that an index finds the near ones exactly."""
+"""Cut perceptual hashes into bands, so that an index finds all similar hashes."""
 
 from itertools import combinations
 
@@ -24,16 +24,17 @@ def bands(perceptual_hash: int) -> list[int]:
 
 
 def band_candidates(perceptual_hash: int, max_distance: int) -> list[list[int]] | None:
-    """List, band by band, the values that a hash within the distance can have in one of them.
+    """Return candidate values for each band; a similar hash has one of them in at least one band.
 
-    Pigeonhole: of d differing bits, some one of five bands holds at most d // 5.
+    If two hashes differ in d bits, then one of their five bands differs in at most d // 5 bits
+    (pigeonhole principle).
 
     Args:
         perceptual_hash: 64 bits.
         max_distance: 0 to 64 bits.
 
     Returns:
-        Five lists of values; None where the distance is so wide that a scan is cheaper.
+        Five lists of values; None if there are so many values that a scan is faster.
     """
     flips = max_distance // BAND_COUNT
     if flips > _MAX_FLIPS:

@@ -1,6 +1,6 @@
 """The tables of the catalog, one schema for SQLite and PostgreSQL.
 
-The database gets them from the migrations; a test compares both.
+The migrations create the tables; a test checks that the result is equal to this schema.
 """
 
 from typing import Any
@@ -10,17 +10,17 @@ import sqlalchemy as sa
 from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT
 
 SCHEMA = 2
-"""The number of this schema, stored in the database; a newer version has a higher one."""
+"""The number of this schema, stored in the database; newer schemas have higher numbers."""
 
 metadata = sa.MetaData()
-# It has one row.
+# This table has exactly one row.
 schema = sa.Table(
     "imgcache_schema",
     metadata,
     sa.Column("number", sa.Integer, nullable=False),
-    # The blobs of the cache have it too.
+    # The blobs of the cache have the same id.
     sa.Column("cache_id", sa.String(32)),
-    # True for a catalog of schema 1 that has not been opened with its blobs since.
+    # True for a catalog from schema 1, until it is opened with its blobs.
     sa.Column("adopts_blobs", sa.Boolean),
 )
 image = sa.Table(
@@ -34,15 +34,15 @@ image = sa.Table(
     sa.Column("perceptual_hash", sa.String(16)),
     *(sa.Column(f"band{i}", sa.Integer, index=True) for i in range(BAND_COUNT)),
     sa.Column("damaged", sa.Boolean, nullable=False, default=False),
-    # Why there is no width, a `DecodeError`; neither of both where it is not decoded yet.
+    # A `DecodeError`: why there is no width. Both are NULL if the image is not decoded yet.
     sa.Column("decode_error", sa.String(16)),
 )
 capture = sa.Table(
     "capture",
     metadata,
-    # SQLite only numbers rows by itself where the key is INTEGER.
+    # SQLite numbers rows automatically only if the key is INTEGER.
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
-    # The URL itself may be longer than an index row can be.
+    # Indexed in place of the URL, which may be too long for an index.
     sa.Column("url_digest", sa.LargeBinary(16), nullable=False, index=True),
     sa.Column("bucket", sa.Text, nullable=False),
     sa.Column("url", sa.Text, nullable=False),
@@ -51,7 +51,7 @@ capture = sa.Table(
     sa.Column("client_name", sa.Text, nullable=False),
     sa.Column("lookup_time", sa.BigInteger, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
-    # An id that was given is never given again, or the index of URLs would miss its second URL.
+    # An id is never used again: the index of URLs would miss the second URL of the same id.
     sqlite_autoincrement=True,
 )
 newest_first = (capture.c.lookup_time.desc(), capture.c.id.desc())
@@ -60,9 +60,9 @@ newest_last = (capture.c.lookup_time, capture.c.id)
 entries = sa.select(capture, *(column for column in image.c if column.name != "content_hash")).join(
     image
 )
-"""Selects captures with their images: a row for each entry."""
+"""Selects captures joined with their images: one row for each entry."""
 
 
 def in_bucket(query: sa.Select[Any], bucket: str | None) -> sa.Select[Any]:
-    """Restrict a query of captures to a bucket, None for all buckets."""
+    """Restrict a query of captures to a bucket; None for all buckets."""
     return query if bucket is None else query.where(capture.c.bucket == bucket)

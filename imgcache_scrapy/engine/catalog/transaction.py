@@ -1,4 +1,4 @@
-"""One write transaction of the catalog, on a few images that nobody else changes meanwhile."""
+"""WriteTransaction: changes a few images of the catalog, which are locked against others."""
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from imgcache_scrapy.engine.catalog.rows import Capture, Image, digest
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import image as _image
 
-# Built once: building a statement costs more than running it.
+# Built once, because building a statement takes longer than running it.
 _find_images = sa.select(_image).where(
     _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True))
 )
@@ -46,7 +46,7 @@ _renew_capture = (
 
 
 class WriteTransaction:
-    """The transaction; made by `Catalog.exclusive`."""
+    """A write transaction on some images; `Catalog.exclusive` creates it."""
 
     def __init__(self, connection: Connection, content_hashes: Collection[str]) -> None:
         self._connection = connection
@@ -58,21 +58,21 @@ class WriteTransaction:
         return {row["content_hash"]: row for row in rows}
 
     def has_image(self, content_hash: str) -> bool:
-        """Tell whether an image had a row when the transaction began, damaged or not."""
+        """Return whether an image had a row when the transaction began, damaged or not."""
         return content_hash in self._images
 
     def is_damaged(self, content_hash: str) -> bool:
-        """Tell whether an image had a row that calls it damaged when the transaction began."""
+        """Return whether an image was marked as damaged when the transaction began."""
         return self.has_image(content_hash) and self._images[content_hash]["damaged"]
 
     def record(self, observed: Sequence[tuple[Image, Capture]]) -> list[Entry]:
-        """Record images and captures of them, in this order.
+        """Record images and their captures, in this order.
 
-        An image that was damaged is sound again. Where a URL's newest capture led to the same
+        A damaged image is not damaged any more. If the newest capture of a URL has the same
         image, it is renewed.
 
         Returns:
-            Their entries, with `created`: whether the image is new.
+            The entries, with `created`: whether the image is new.
         """
         changes = Changes(self._images, self._newest(observed), datetime.now(UTC))
         entries = [changes.add(image, capture) for image, capture in observed]
@@ -87,18 +87,18 @@ class WriteTransaction:
         return entries
 
     def mark_damaged(self, content_hash: str) -> None:
-        """Make an image a miss until it is stored again."""
+        """Mark an image as damaged: it is a miss until it is stored again."""
         self._connection.execute(_update_image.values(damaged=True), {"its_hash": content_hash})
 
     def mark_sound(self, content_hash: str) -> None:
-        """Take back that an image is damaged."""
+        """Remove the mark that an image is damaged."""
         self._connection.execute(_update_image.values(damaged=False), {"its_hash": content_hash})
 
     def delete_captures(self, content_hash: str, bucket: str) -> int:
-        """Forget a bucket's captures of an image, and the image with its last capture.
+        """Delete the captures of an image in a bucket; with its last capture, delete the image.
 
         Returns:
-            How many captures there were.
+            The number of deleted captures.
         """
         of_image = _capture.c.content_hash == content_hash
         deleted = self._connection.execute(

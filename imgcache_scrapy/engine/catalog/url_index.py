@@ -1,4 +1,4 @@
-"""The index behind `search`: trigrams of the captures' URLs, in SQLite and in PostgreSQL."""
+"""The index that makes `search` fast: trigrams of the URLs, in SQLite and in PostgreSQL."""
 
 import json
 from collections.abc import Iterable
@@ -6,16 +6,16 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-# Trigrams index no shorter text.
-_SHORTEST = 3
-# So many new URLs wait to be indexed together, at a tenth of what they cost one by one.
-_BATCH = 1000
-# Of so many candidates on, whoever wants the newest few finds them sooner without the index.
-_MANY = 2000
-_SAMPLED = 256
-_RAREST = 3
+# A trigram has three characters; the index cannot find a shorter text.
+_MIN_TEXT_LENGTH = 3
+# New URLs are indexed in batches of this size, which takes a tenth of the time.
+_INDEX_BATCH = 1000
+# Above this many candidates, scanning the newest rows is faster than using the index.
+_MAX_CANDIDATES = 2000
+_SAMPLE_SIZE = 256
+_MAX_TRIGRAMS = 3
 
-# Only lists of rows are kept; those of rows that are gone are found in vain.
+# The index stores only row ids. Deleted rows stay in it; the query ignores their ids.
 _MAKE = """
     CREATE VIRTUAL TABLE IF NOT EXISTS capture_url
     USING fts5(url, content='', detail=none, tokenize='trigram case_sensitive 1')
@@ -29,7 +29,7 @@ _INDEXED = "SELECT rowid FROM capture_url WHERE capture_url MATCH ? LIMIT ?"
 _NOT_INDEXED = """
     SELECT id FROM capture WHERE id > (SELECT coalesce(max(id), 0) FROM capture_url_docsize)
 """
-# Evenly over all ids, at one step of the primary key for each.
+# URLs at equal distances over all ids; each is found by its primary key.
 _SAMPLE = """
     WITH RECURSIVE
         ends(low, high) AS (SELECT (SELECT min(id) FROM capture), (SELECT max(id) FROM capture)),
@@ -37,7 +37,7 @@ _SAMPLE = """
     SELECT url FROM number, ends JOIN capture ON id = low + (high - low) * n / ?1
 """
 _IS_MADE = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'capture_url')"
-# Where the extension is missing there is nothing to make.
+# Without the extension pg_trgm, there is no index to create.
 _IS_MADE_POSTGRESQL = """
     SELECT to_regclass('ix_capture_url') IS NOT NULL
         OR NOT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'pg_trgm')
@@ -48,14 +48,14 @@ _MAKE_POSTGRESQL = """
 
 
 def is_made(connection: Connection) -> bool:
-    """Return whether `make` has nothing to do."""
+    """Return whether the index exists, or cannot be created."""
     is_sqlite = connection.dialect.name == "sqlite"
     query = _IS_MADE if is_sqlite else _IS_MADE_POSTGRESQL
     return bool(connection.exec_driver_sql(query).scalar())
 
 
 def make(connection: Connection) -> None:
-    """Make the index, in PostgreSQL where `pg_trgm` is there; harmless when repeated."""
+    """Create the index if it does not exist; in PostgreSQL only if it has `pg_trgm`."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(_MAKE)
         extend(connection)
@@ -64,45 +64,48 @@ def make(connection: Connection) -> None:
 
 
 def extend(connection: Connection) -> None:
-    """Index the new URLs, once there are enough of them; PostgreSQL does so by itself."""
+    """Index the new URLs if there are enough for a batch; PostgreSQL indexes by itself."""
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_INDEX, (_BATCH,))
+        connection.exec_driver_sql(_INDEX, (_INDEX_BATCH,))
 
 
 def candidates(connection: Connection, url_contains: str) -> sa.Select[tuple[int]] | None:
-    """Give a query of the ids of few captures, among which are all whose URL holds a text.
+    """Return a query for the ids of the captures whose URL may contain a text.
+
+    All captures whose URL contains the text are among them.
 
     Args:
         connection: to the database.
         url_contains: the text.
 
     Returns:
-        The query; None where there may be many, and where the database looks for itself.
+        The query; None if there are too many candidates or the text is too short, and for
+        PostgreSQL, which uses its index by itself.
     """
-    if connection.dialect.name != "sqlite" or len(url_contains) < _SHORTEST:
+    if connection.dialect.name != "sqlite" or len(url_contains) < _MIN_TEXT_LENGTH:
         return None
-    sample = connection.exec_driver_sql(_SAMPLE, (_SAMPLED,)).scalars().all()
+    sample = connection.exec_driver_sql(_SAMPLE, (_SAMPLE_SIZE,)).scalars().all()
     wanted = " AND ".join(map(_quoted, rarest_trigrams(url_contains, sample)))
-    ids = list(connection.exec_driver_sql(_INDEXED, (wanted, _MANY)).scalars())
-    if len(ids) == _MANY:
+    ids = list(connection.exec_driver_sql(_INDEXED, (wanted, _MAX_CANDIDATES)).scalars())
+    if len(ids) == _MAX_CANDIDATES:
         return None
     ids += connection.exec_driver_sql(_NOT_INDEXED).scalars()
     return sa.select(sa.func.json_each(json.dumps(ids)).table_valued("value").c.value)
 
 
 def rarest_trigrams(text: str, sample: Iterable[str]) -> list[str]:
-    """Choose what narrows a search down: a common trigram's list is as long as the table.
+    """Choose trigrams for a search: rare ones, because most URLs contain a common trigram.
 
     Args:
-        text: of three characters or more.
+        text: three characters or more.
         sample: some of the URLs.
 
     Returns:
-        Up to three of the text's trigrams, those that the fewest URLs hold.
+        Up to three trigrams of the text, those that the fewest URLs contain.
     """
     urls = list(sample)
     trigrams = dict.fromkeys(text[i : i + 3] for i in range(len(text) - 2))
-    return sorted(trigrams, key=lambda trigram: sum(trigram in url for url in urls))[:_RAREST]
+    return sorted(trigrams, key=lambda trigram: sum(trigram in url for url in urls))[:_MAX_TRIGRAMS]
 
 
 def _quoted(trigram: str) -> str:

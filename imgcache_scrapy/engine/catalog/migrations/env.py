@@ -1,10 +1,10 @@
-"""Run the migrations on the connection that `upgrade` gives; Alembic looks for this file."""
+"""Run the migrations on the connection of `upgrade`; Alembic runs this file by its name."""
 
 from alembic import context
 
 context.configure(
     connection=context.config.attributes["connection"],
-    # Not Alembic's usual name: another program may keep its own tables in the same database.
+    # Not the default name, which another program may use in the same database.
     version_table="imgcache_alembic_version",
     transactional_ddl=True,
 )

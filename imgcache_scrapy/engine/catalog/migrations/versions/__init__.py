@@ -1,1 +1,1 @@
-"""One file for each schema, `schema_NNNN.py`, with the steps from the one before it."""
+"""One file for each schema, `schema_NNNN.py`: the upgrade from the schema before it."""

@@ -1,6 +1,6 @@
-"""Make the tables of schema 1: images, captures, and the schema's number.
+"""Create the tables of schema 1: images, captures, and the number of the schema.
 
-The first release made these tables without Alembic.
+The first release created these tables without Alembic.
 """
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     schema = op.create_table("imgcache_schema", sa.Column("number", sa.Integer, nullable=False))
     op.bulk_insert(schema, [{"number": 1}])
     op.create_table(
@@ -27,7 +27,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "capture",
-        # SQLite numbers rows by itself only where the key is INTEGER.
+        # SQLite numbers rows automatically only if the key is INTEGER.
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
         sa.Column("url_digest", sa.LargeBinary(16), nullable=False, index=True),
         sa.Column("bucket", sa.Text, nullable=False),
@@ -43,7 +43,7 @@ def upgrade() -> None:
         sa.Column("client_name", sa.Text, nullable=False),
         sa.Column("lookup_time", sa.BigInteger, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
-        # An id is never given twice, or the search index would miss the second URL.
+        # An id is never used again: the search index would miss the second URL of the same id.
         sqlite_autoincrement=True,
     )
     op.create_index(
