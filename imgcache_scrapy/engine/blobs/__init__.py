@@ -1,7 +1,8 @@
-"""The blobs: the bytes of every image under its content hash, in a folder or an object store.
+"""The blobs: the bytes of each image under its content hash, in a folder or an object store.
 
-`store.py` is the contract, `files.py` and `objects.py` implement it, `opening.py` chooses one by
-its URL. A blob is durable when `put` returns, is never seen half written, and may be written again
-at any time; its name is the hash of its bytes, which the reader checks. Nothing here knows of
-captures, URLs or the catalog.
+`store.py` has the protocol of all blob stores, `files.py` and `objects.py` implement it, and
+`opening.py` chooses one of them by its URL. What must hold: a blob is durable when `put` returns.
+Nobody can read a blob that is only partly written. A blob may be written again at any time. Its
+name is the hash of its bytes; the caller that reads it checks the hash. Nothing in this folder
+knows captures, URLs of images, or the catalog.
 """

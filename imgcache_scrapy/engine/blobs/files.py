@@ -1,4 +1,4 @@
-"""The blobs in a folder: one file per image."""
+"""FileBlobs: the blobs in a folder, one file for each image."""
 
 import os
 from collections.abc import Collection, Iterator, Mapping
@@ -16,14 +16,16 @@ from imgcache_scrapy.engine.blobs.store import OWNER_KEY, BlobStore, Found
 
 
 class FileBlobs(BlobStore):
-    """A blob store in a folder, without obstore, which never syncs what it writes.
+    """A blob store in a folder.
+
+    It does not use obstore, which never syncs the files that it writes.
 
     Args:
-        folder: created when missing.
+        folder: created if it does not exist.
     """
 
     def __init__(self, folder: Path) -> None:
-        with _failures():
+        with _storage_errors():
             folder.mkdir(parents=True, exist_ok=True)
             sync_folder(folder.parent)
         self._folder = folder
@@ -34,28 +36,28 @@ class FileBlobs(BlobStore):
 
     @override
     def put_many(self, blobs: Mapping[str, bytes]) -> None:
-        # Write, sync, rename, sync the folders: a power cut leaves all of a blob or nothing.
-        drafts: dict[Path, Path] = {}
-        with _failures():
+        # Write, sync, rename, sync the folders: after a power failure a blob is complete or absent.
+        temporaries: dict[Path, Path] = {}
+        with _storage_errors():
             try:
                 for content_hash, data in blobs.items():
                     path = self._path(content_hash)
                     self._make_folder(path.parent)
-                    # A name with `#`: obstore, which may read this folder, hides such files.
-                    drafts[path] = path.with_name(f"{path.name}#{uuid4().hex}")
-                    write_synced(drafts[path], data)
-                for path, draft in drafts.items():
-                    draft.replace(path)
+                    # Obstore may read this folder, and it hides files with `#` in their name.
+                    temporaries[path] = path.with_name(f"{path.name}#{uuid4().hex}")
+                    write_synced(temporaries[path], data)
+                for path, temporary in temporaries.items():
+                    temporary.replace(path)
             except BaseException:
-                for draft in drafts.values():
-                    draft.unlink(missing_ok=True)
+                for temporary in temporaries.values():
+                    temporary.unlink(missing_ok=True)
                 raise
-            for folder in {path.parent for path in drafts}:
+            for folder in {path.parent for path in temporaries}:
                 sync_folder(folder)
 
     @override
     def get(self, content_hash: str) -> bytes | None:
-        with _failures():
+        with _storage_errors():
             try:
                 return self._path(content_hash).read_bytes()
             except FileNotFoundError:
@@ -63,7 +65,7 @@ class FileBlobs(BlobStore):
 
     @override
     def sizes(self, content_hashes: Collection[str]) -> dict[str, int | None]:
-        with _failures():
+        with _storage_errors():
             return {name: _size(self._path(name)) for name in content_hashes}
 
     @override
@@ -72,19 +74,19 @@ class FileBlobs(BlobStore):
 
     @override
     def discard(self, key: str) -> None:
-        with _failures():
+        with _storage_errors():
             (self._folder / key).unlink(missing_ok=True)
 
     @override
     def scan(self) -> Iterator[Found]:
-        with _failures():
+        with _storage_errors():
             yield from (each for each in _files(self._folder, "") if each.key != OWNER_KEY)
             for folder in filter(Path.is_dir, self._folder.iterdir()):
                 yield from _files(folder, f"{folder.name}/")
 
     @override
     def owner(self) -> str | None:
-        with _failures():
+        with _storage_errors():
             try:
                 return (self._folder / OWNER_KEY).read_bytes().decode(errors="replace").strip()
             except FileNotFoundError:
@@ -92,15 +94,15 @@ class FileBlobs(BlobStore):
 
     @override
     def set_owner(self, cache_id: str) -> None:
-        draft = self._folder / f"#{uuid4().hex}"
-        with _failures():
-            write_synced(draft, cache_id.encode())
-            draft.replace(self._folder / OWNER_KEY)
+        temporary = self._folder / f"#{uuid4().hex}"
+        with _storage_errors():
+            write_synced(temporary, cache_id.encode())
+            temporary.replace(self._folder / OWNER_KEY)
             sync_folder(self._folder)
 
     @override
     def check(self) -> None:
-        with _failures():
+        with _storage_errors():
             probe = self._folder / f"#{uuid4().hex}"
             try:
                 probe.write_bytes(b"-")
@@ -109,7 +111,7 @@ class FileBlobs(BlobStore):
 
     @override
     def close(self) -> None:
-        """Do nothing: no file is kept open."""
+        """Do nothing, because no file stays open."""
 
     def _path(self, content_hash: str) -> Path:
         return self._folder / blob_key(content_hash)
@@ -137,7 +139,7 @@ def _files(folder: Path, prefix: str) -> Iterator[Found]:
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
+def _storage_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The blobs in an object store, through obstore."""
+"""ObjectBlobs: the blobs in an object store, by the library obstore."""
 
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,42 +19,42 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 # Maximum number of requests at a time.
-_CALLS = 8
-# The library's own default is 180 s.
-_DEADLINE = timedelta(seconds=8)
-_CLIENT: "ClientConfig" = {
+_MAX_REQUESTS = 8
+# The default of obstore is 180 s, which is too long for a crawl.
+_TIMEOUT = timedelta(seconds=8)
+_CLIENT_OPTIONS: "ClientConfig" = {
     "connect_timeout": timedelta(seconds=2),
-    "timeout": _DEADLINE,
-    "allow_http": True,  # such an endpoint is only used where the user named it
+    "timeout": _TIMEOUT,
+    "allow_http": True,  # Only used if the user configured such an endpoint.
 }
-_RETRY: "RetryConfig" = {"max_retries": 2, "retry_timeout": _DEADLINE / 2}
+_RETRY_OPTIONS: "RetryConfig" = {"max_retries": 2, "retry_timeout": _TIMEOUT / 2}
 
 
 class ObjectBlobs(BlobStore):
     """A blob store in an object store.
 
     Args:
-        url: any that obstore knows.
+        url: any URL that obstore supports.
 
     Raises:
-        ConfigurationError: obstore does not know such a URL.
+        ConfigurationError: obstore does not support the URL.
     """
 
     def __init__(self, url: str) -> None:
         try:
-            self._store = from_url(url, client_options=_CLIENT, retry_config=_RETRY)
+            self._store = from_url(url, client_options=_CLIENT_OPTIONS, retry_config=_RETRY_OPTIONS)
         except (BaseError, ValueError) as error:
-            # Without the library's message, which quotes the URL and the password in it.
+            # Without the message of obstore, which quotes the URL and its password.
             raise ConfigurationError(
-                "the blobs URL must be file:///folder, s3://bucket/prefix or another that obstore"
-                " knows, with its options in the environment"
+                "the blobs URL must be file:///folder, s3://bucket/prefix or another URL that"
+                " obstore supports, with its options in the environment"
             ) from error
-        self._threads = ThreadPoolExecutor(_CALLS, "imgcache-objects")
+        self._threads = ThreadPoolExecutor(_MAX_REQUESTS, "imgcache-objects")
 
     @override
     def put(self, content_hash: str, data: bytes) -> None:
-        with _failures():
-            # Overwriting is harmless, and far faster than a put that only creates.
+        with _storage_errors():
+            # Overwriting is harmless, and much faster than creating only if the object is absent.
             obstore.put(self._store, blob_key(content_hash), data, use_multipart=False)
 
     @override
@@ -76,7 +76,7 @@ class ObjectBlobs(BlobStore):
 
     @override
     def discard(self, key: str) -> None:
-        with _failures():
+        with _storage_errors():
             try:
                 obstore.delete(self._store, key)
             except FileNotFoundError:
@@ -84,7 +84,7 @@ class ObjectBlobs(BlobStore):
 
     @override
     def scan(self) -> Iterator[Found]:
-        with _failures():
+        with _storage_errors():
             for page in obstore.list(self._store):
                 for each in page:
                     if each["path"] != OWNER_KEY:
@@ -97,12 +97,12 @@ class ObjectBlobs(BlobStore):
 
     @override
     def set_owner(self, cache_id: str) -> None:
-        with _failures():
+        with _storage_errors():
             obstore.put(self._store, OWNER_KEY, cache_id.encode(), use_multipart=False)
 
     @override
     def check(self) -> None:
-        with _failures():
+        with _storage_errors():
             next(iter(obstore.list(self._store, chunk_size=1)), None)
 
     @override
@@ -110,14 +110,14 @@ class ObjectBlobs(BlobStore):
         self._threads.shutdown()
 
     def _read(self, key: str) -> bytes | None:
-        with _failures():
+        with _storage_errors():
             try:
                 return obstore.get(self._store, key).bytes().to_bytes()
             except FileNotFoundError:
                 return None
 
     def _size(self, content_hash: str) -> int | None:
-        with _failures():
+        with _storage_errors():
             try:
                 return obstore.head(self._store, blob_key(content_hash))["size"]
             except FileNotFoundError:
@@ -125,10 +125,10 @@ class ObjectBlobs(BlobStore):
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
+def _storage_errors() -> Iterator[None]:
     try:
         yield
     except (BaseError, OSError) as error:
-        # Only a part of the library's message, which quotes the address and the access key.
+        # Only the last part of the message, which quotes the address and the access key.
         reason = str(error).splitlines()[0].rsplit(" - ", 1)[-1].split("<", 1)[0]
         raise UnavailableError(f"the image storage failed: {reason}") from error

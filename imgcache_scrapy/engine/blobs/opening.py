@@ -1,4 +1,4 @@
-"""Choose the blob store that a URL names."""
+"""Open the blob store of a URL: a folder or an object store."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -9,23 +9,25 @@ from imgcache_scrapy.engine.blobs.store import BlobStore
 
 
 def open_blobs(blobs_url: str) -> BlobStore:
-    """Open the blob store that a URL names.
+    """Open the blob store of a URL.
 
     Args:
-        blobs_url: `file:///folder`, which is created, or any URL that obstore knows.
+        blobs_url: `file:///folder`, which is created, or any URL that obstore supports.
 
     Returns:
         The store.
 
     Raises:
-        ConfigurationError: the URL is not one of these.
+        ConfigurationError: the URL has another form.
     """
     parts = urlsplit(blobs_url)
     if parts.scheme == "file":
         if parts.netloc:
-            raise ConfigurationError(f"{blobs_url!r} names a host: file:///folder is needed")
+            raise ConfigurationError(
+                f"{blobs_url!r} contains a host: write it with three slashes, file:///folder"
+            )
         return FileBlobs(Path(unquote(parts.path)))
-    # Imported here, since few caches are in an object store.
+    # Imported here, because few caches are in an object store.
     from imgcache_scrapy.engine.blobs.objects import ObjectBlobs  # noqa: PLC0415
 
     return ObjectBlobs(blobs_url)

@@ -1,4 +1,4 @@
-"""The contract of a blob store: what the cache asks of a folder and of an object store alike."""
+"""BlobStore: the protocol of all blob stores, in a folder or in an object store."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple, Protocol
@@ -6,16 +6,16 @@ from typing import NamedTuple, Protocol
 from imgcache_scrapy.core.entry import hash_of_key
 
 OWNER_KEY = "cache_id"
-"""The name of the small file or object that tells whose blobs these are."""
+"""The name of the small file or object that contains the id of the cache."""
 
 
 class Found(NamedTuple):
     """A file or an object in a blob store.
 
     Attributes:
-        key: its name, `ab/cdef…` for a blob.
-        size: bytes.
-        modified: seconds since 1970.
+        key: its name; `ab/cdef…` for a blob.
+        size: in bytes.
+        modified: when it was changed, in seconds since 1970.
     """
 
     key: str
@@ -24,49 +24,48 @@ class Found(NamedTuple):
 
     @property
     def content_hash(self) -> str | None:
-        """The content hash of a blob, None for anything else."""
+        """The content hash of a blob; None for other files."""
         return hash_of_key(self.key)
 
 
 class BlobStore(Protocol):
-    """The bytes of images by their content hash; for any number of threads, every method blocks.
+    """The bytes of images, by content hash. Any number of threads may use it; every method blocks.
 
-    Every method raises `UnavailableError` when the storage fails. A missing blob is an answer, not
-    a failure.
+    Every method raises `UnavailableError` if the storage fails. A missing blob is not an error.
     """
 
     def put(self, content_hash: str, data: bytes) -> None:
-        """Write the bytes; they are durable when this returns. Writing them again is harmless."""
+        """Write a blob; it is durable when this returns. Writing it again is harmless."""
 
     def put_many(self, blobs: Mapping[str, bytes]) -> None:
-        """Write the bytes of many images, by their content hash, as `put` does."""
+        """Write many blobs, given by their content hash, as `put` does."""
 
     def get(self, content_hash: str) -> bytes | None:
-        """Read the bytes without checking them; None where there is no blob."""
+        """Read a blob without checking its hash; None if there is no blob."""
 
     def sizes(self, content_hashes: Collection[str]) -> dict[str, int | None]:
-        """Return how many bytes each image has; None where there is no blob."""
+        """Return the size of each blob in bytes; None if there is no blob."""
 
     def delete(self, content_hash: str) -> None:
-        """Remove the blob, if it is there."""
+        """Delete a blob; do nothing if there is none."""
 
     def discard(self, key: str) -> None:
-        """Remove what `scan` found, if it is still there."""
+        """Delete a file or object that `scan` found; do nothing if it is gone."""
 
     def scan(self) -> Iterator[Found]:
-        """List everything in the store in no order, drafts and foreign files included.
+        """List all files in no order, including temporary files and files of other programs.
 
-        The mark of the owner is left out. A file that comes or goes meanwhile may be listed or not.
+        `OWNER_KEY` is left out. A file that is created or deleted meanwhile may be listed or not.
         """
 
     def owner(self) -> str | None:
-        """Return the id of the cache that has marked these blobs as its own, None without one."""
+        """Return the id of the cache that owns these blobs; None if no id is stored."""
 
     def set_owner(self, cache_id: str) -> None:
-        """Mark these blobs as those of a cache; the mark is durable when this returns."""
+        """Store the id of the cache that owns these blobs; it is durable when this returns."""
 
     def check(self) -> None:
-        """Try the storage; what this raises says that no image could be kept."""
+        """Raise `UnavailableError` if the storage cannot be used."""
 
     def close(self) -> None:
         """Release threads and connections."""
