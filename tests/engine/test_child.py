@@ -12,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageDraw, ImageOps
 
-from imgcache_scrapy.engine.decoding.child import MAX_SCANS, REDUCED_SIDE, SMALL, _load, info_of
+from imgcache_scrapy.engine.decoding.child import (
+    MAX_SCANS,
+    QUICK_LIMITS,
+    REDUCED_SIDE,
+    _load,
+    info_of,
+)
 from imgcache_scrapy.engine.decoding.messages import DecodeError, ImageInfo, undecodable
 from imgcache_scrapy.engine.decoding.phash import phash
 
@@ -276,9 +282,9 @@ def test_what_is_in_an_icon_has_the_same_limits() -> None:
 def test_what_is_too_large_for_one_child_may_be_decoded_by_another() -> None:
     """Whoever decodes small pictures alone has no verdict on larger ones, only on broken ones."""
     data = encoded(Image.new("1", (2_000, 2_001)), "PNG")
-    assert info_of(data, SMALL) is None
+    assert info_of(data, QUICK_LIMITS) is None
     assert info_of(data)[:2] == (2_000, 2_001)
-    assert info_of(data[:30], SMALL) == undecodable(DecodeError.BROKEN)
+    assert info_of(data[:30], QUICK_LIMITS) == undecodable(DecodeError.BROKEN)
 
 
 @settings(deadline=None)

@@ -191,7 +191,7 @@ def test_small_pictures_do_not_wait_for_large_ones() -> None:
     """While a large picture keeps its child busy, a small one is decoded by another."""
     decoders = Decoders()
     assert decoders.decode_many([png(3_000, 2_000)]) == [ImageInfo(3_000, 2_000, 0)]
-    large = child_pid(decoders._large)
+    large = child_pid(decoders._full)
     os.kill(large, signal.SIGSTOP)
     with ThreadPoolExecutor(1) as threads:
         stuck = threads.submit(decoders.decode_many, [png(3_000, 2_000)])
@@ -205,7 +205,7 @@ def test_pictures_that_come_together_are_examined_in_time() -> None:
     """However many large pictures come at once, all are done with in time, and small ones first."""
     decoders = Decoders()
     decoders.decode_many([png(3_000, 2_000), picture()])
-    os.kill(child_pid(decoders._large), signal.SIGSTOP)
+    os.kill(child_pid(decoders._full), signal.SIGSTOP)
     start = time.monotonic()
     found = decoders.decode_many([png(3_000, 2_000)] * 15 + [picture()])
     assert found == [NOT_DECODED] * 15 + [info_of(picture())]
@@ -215,7 +215,7 @@ def test_pictures_that_come_together_are_examined_in_time() -> None:
 
 def test_processor_time_of_small_pictures() -> None:
     """What is slow though it is small is given up by the child itself, and has a second chance."""
-    decoder = Decoder(small_only=True)
+    decoder = Decoder(quick_only=True)
     assert decoder.decode(slow_bmp(2_000, 100)) == ImageInfo(2_000, 100, 0)
     pid = child_pid(decoder)
     for _ in range(5):

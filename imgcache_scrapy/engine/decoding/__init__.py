@@ -1,9 +1,10 @@
-"""Decoding: the size and the perceptual hash of a picture, found by a program of its own.
+"""Decoding: child processes find the size and the perceptual hash of each picture.
 
-`decoder.py` runs in the cache's process and sends pictures to `child.py`, the program, over pipes;
-`messages.py` is what they say to each other, `phash.py` computes the hash. Whatever a picture is
-made of, it must cost no more than its own size and hash: not the crawl, not the interpreter lock,
-not another picture's turn. The cache's process imports neither Pillow nor NumPy. A picture that
-cannot be decoded has the reason, a `DecodeError`; where something else was in the way it has none,
-and is just not decoded yet.
+`decoder.py` runs in the process of the cache and sends pictures over pipes to `child.py`, the
+program of the child processes. `messages.py` has the format of their messages, and `phash.py`
+computes the hash. What must hold: a hostile or broken picture loses at most its own size and hash.
+It does not stop the crawl, hold the interpreter lock, or prevent the decoding of other pictures.
+The process of the cache imports neither Pillow nor NumPy. A picture that cannot be decoded gets the
+reason, a `DecodeError`. A picture that was not decoded for another reason gets none: it counts as
+not decoded yet.
 """

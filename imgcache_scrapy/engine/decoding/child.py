@@ -1,4 +1,4 @@
-"""The child program: answers each picture on stdin with its size and its perceptual hash."""
+"""The child program: read pictures from stdin, write their size and perceptual hash to stdout."""
 
 import math
 import signal
@@ -9,7 +9,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
-# Those unused here register their formats; Pillow itself would import all its plugins for that.
+# The plugins that are not used below register their formats when they are imported. Without
+# these imports, Pillow would import all of its plugins, which takes longer and loads more code.
 from PIL import (
     AvifImagePlugin,
     ExifTags,
@@ -23,9 +24,9 @@ from PIL import (
 )
 
 from imgcache_scrapy.engine.decoding.messages import (
+    QUICK_ONLY,
     READY,
     REQUEST,
-    SMALL_ONLY,
     DecodeError,
     ImageInfo,
     reply_of,
@@ -34,10 +35,10 @@ from imgcache_scrapy.engine.decoding.messages import (
 from imgcache_scrapy.engine.decoding.phash import phash
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "ICO")
-"""Pillow's names of the formats that are decoded; "JPEG" includes MPO."""
+"""The formats that are decoded, by the names that Pillow uses; "JPEG" includes MPO."""
 
 MAX_PIXELS = 25_000_000
-"""Pictures with more pixels are not decoded, except JPEGs, most of whose pixels are skipped."""
+"""Pictures with more pixels are not decoded, except JPEGs, which are decoded at a reduced size."""
 
 MAX_JPEG_PIXELS = 100_000_000
 """JPEGs with more pixels are not decoded."""
@@ -46,21 +47,21 @@ MAX_SCANS = 100
 """JPEGs with more scans are not decoded."""
 
 SCANS_PER_PIXEL = 16
-"""How many scans of a pixel of a JPEG cost as much as decoding one of another format."""
+"""A JPEG pixel in this many scans takes as long to decode as a pixel of another format."""
 
 MEMORY_LIMIT = 190 << 20
-"""Bytes of address space for a picture, beyond what the program has before the first one."""
+"""Bytes of address space for one picture, added to what the program uses at its start."""
 
 
 class Limits(NamedTuple):
-    """What one picture may cost.
+    """The limits for decoding one picture.
 
     Attributes:
-        pixels: maximum number that is decoded.
-        soft_seconds: of processor time, checked wherever Python runs; 0 for no limit. A picture
-            that takes longer is refused.
-        hard_seconds: of processor time in user mode, checked by the system. A picture that takes
-            longer ends the program.
+        pixels: maximum number of pixels.
+        soft_seconds: maximum processor time, checked while Python code runs; 0 for no limit. If a
+            picture takes longer, its decoding is stopped.
+        hard_seconds: maximum processor time in user mode, checked by the operating system. If a
+            picture takes longer, the program is killed.
     """
 
     pixels: int
@@ -68,21 +69,21 @@ class Limits(NamedTuple):
     hard_seconds: float
 
 
-# The hard limits are a little less than the decoder's time limits. Where the time limit comes
-# first, the machine was busy or the program was stopped, and the picture is not to blame.
-LARGE = Limits(MAX_PIXELS, 0, 1.3)
-SMALL = Limits(4_000_000, 0.1, 0.9)
+# The hard limits are a little lower than the decoder's limits of wall time. If a picture exceeds
+# only the wall time, then the machine was busy or the program was paused: the picture may be good.
+FULL_LIMITS = Limits(MAX_PIXELS, 0, 1.3)
+QUICK_LIMITS = Limits(4_000_000, 0.1, 0.9)
 
 REDUCED_SIDE = 256
-"""Minimum number of pixels of the short side of a JPEG that is decoded at a reduced scale."""
+"""A JPEG is decoded at a reduced size whose short side has at least this many pixels."""
 
 PngImagePlugin.MAX_TEXT_MEMORY = 8 << 20
-# One thread per core would leave no address space for the picture on a large machine.
+# With one thread per core, the threads of a large machine would use up the address space.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
-_JPEG, _SCAN = b"\xff\xd8\xff", b"\xff\xda"
+_JPEG_START, _SCAN_MARKER = b"\xff\xd8\xff", b"\xff\xda"
 
-_UPRIGHT = {
+_UPRIGHT_BY_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -91,7 +92,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_FIRST_SIDEWAYS = 5
+# Orientations from 5 to 8 swap the width and the height.
+_FIRST_SWAPPED = 5
 
 
 class _TooLargeError(Exception):
@@ -99,11 +101,11 @@ class _TooLargeError(Exception):
 
 
 def main() -> None:
-    """Answer pictures until stdin ends. The parent copes with a program that ends earlier."""
+    """Answer pictures until stdin ends. The parent process replaces a program that ends earlier."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform != "win32":
-        signal.signal(signal.SIGPROF, _give_up)
-    limits = SMALL if SMALL_ONLY in sys.argv else LARGE
+        signal.signal(signal.SIGPROF, _raise_timeout)
+    limits = QUICK_LIMITS if QUICK_ONLY in sys.argv else FULL_LIMITS
     _limit_memory()
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
     replies.write(READY)
@@ -116,18 +118,19 @@ def main() -> None:
         replies.flush()
 
 
-def info_of(data: bytes, limits: Limits = LARGE) -> ImageInfo | None:
+def info_of(data: bytes, limits: Limits = FULL_LIMITS) -> ImageInfo | None:
     """Decode the first frame of a picture.
 
     Args:
         data: the whole picture.
-        limits: what it may cost.
+        limits: the limits of its decoding.
 
     Returns:
-        Its size as displayed and its perceptual hash, or the reason why there are none. None when
-        it costs more than `limits`, so that another child may decode it.
+        Its size as displayed and its perceptual hash, or the reason why there are none. None if
+        it exceeds `limits`, so that a child with higher limits may decode it.
     """
-    # This holds for what is inside of icons, too. Pillow only warns up to twice the number.
+    # The limit also applies to pictures inside of icons. Pillow refuses only pictures with more
+    # than twice this number of pixels.
     Image.MAX_IMAGE_PIXELS = limits.pixels // 2
     try:
         with _soft_limit(limits.soft_seconds):
@@ -143,29 +146,29 @@ def info_of(data: bytes, limits: Limits = LARGE) -> ImageInfo | None:
 
 
 def _is_decodable(data: bytes) -> bool:
-    """Return whether the bytes begin as those of a format in `FORMATS`."""
+    """Return whether the bytes begin like a picture in one of `FORMATS`."""
     accepts = (Image.OPEN[name][1] for name in FORMATS)
     return any(accept is not None and accept(data[:16]) for accept in accepts)
 
 
 def _limit_memory() -> None:
-    """Limit the memory where the system tells how much there is (Linux)."""
+    """Limit the memory of this program, on systems that say how much it uses (Linux)."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         import resource  # noqa: PLC0415
 
         limit = int(statm.read_text().split()[0]) * resource.getpagesize() + MEMORY_LIMIT
-        with suppress(ValueError, OSError):  # Refused where a tighter limit holds.
+        with suppress(ValueError, OSError):  # Fails if the limit is already lower.
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 @contextmanager
 def _soft_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError when this takes longer, where the system can tell (not on Windows)."""
+    """Raise TimeoutError if the block takes longer (not on Windows)."""
     if not seconds or sys.platform == "win32":
         yield
         return
-    # Repeated, since a plugin may take the error for one of the picture's and go on.
+    # The signal is repeated, because a plugin may catch the first error and continue.
     signal.setitimer(signal.ITIMER_PROF, seconds, seconds)
     try:
         yield
@@ -175,7 +178,7 @@ def _soft_limit(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def _hard_limit(seconds: float) -> Iterator[None]:
-    """Let the system end the program by SIGVTALRM when this takes longer (not on Windows)."""
+    """Let the system kill the program by SIGVTALRM if the block takes longer (not on Windows)."""
     if sys.platform == "win32":
         yield
         return
@@ -186,60 +189,63 @@ def _hard_limit(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
-def _give_up(_signal: int, _frame: object) -> None:
-    if signal.getitimer(signal.ITIMER_PROF) != (0, 0):  # Otherwise it is done.
+def _raise_timeout(_signal: int, _frame: object) -> None:
+    if signal.getitimer(signal.ITIMER_PROF) != (0, 0):  # The timer is 0 after the block.
         raise TimeoutError
 
 
 def _decode(data: bytes) -> ImageInfo:
-    image = _opened(data)
+    image = _open(data)
     width, height = _load(image)
     orientation = _orientation(image)
-    if orientation >= _FIRST_SIDEWAYS:
+    if orientation >= _FIRST_SWAPPED:
         width, height = height, width
-    if orientation in _UPRIGHT:
-        return ImageInfo(width, height, phash(image.transpose(_UPRIGHT[orientation])))
+    if orientation in _UPRIGHT_BY_ORIENTATION:
+        return ImageInfo(
+            width, height, phash(image.transpose(_UPRIGHT_BY_ORIENTATION[orientation]))
+        )
     return ImageInfo(width, height, phash(image))
 
 
-def _opened(data: bytes) -> ImageFile.ImageFile:
-    if not data.startswith(_JPEG):
+def _open(data: bytes) -> ImageFile.ImageFile:
+    if not data.startswith(_JPEG_START):
         return Image.open(BytesIO(data), formats=FORMATS)
-    # Not by `open`, which would refuse it for its full size.
+    # Not `Image.open`, which would refuse a large JPEG although it is decoded at a reduced size.
     image = JpegImagePlugin.JpegImageFile(BytesIO(data))
-    scans = data.count(_SCAN)
+    scans = data.count(_SCAN_MARKER)
     if scans > MAX_SCANS or math.prod(image.size) > MAX_JPEG_PIXELS:
         raise _TooLargeError
-    _refuse_beyond_limit(math.prod(image.size) * scans // SCANS_PER_PIXEL)
+    _check_pixels(math.prod(image.size) * scans // SCANS_PER_PIXEL)
     return image
 
 
-def _refuse_beyond_limit(pixels: int) -> None:
+def _check_pixels(pixels: int) -> None:
     if pixels > 2 * (Image.MAX_IMAGE_PIXELS or 0):
         raise Image.DecompressionBombError
 
 
 def _load(image: Image.Image) -> tuple[int, int]:
-    """Decode, at a reduced scale where the format allows that, and tell the full size."""
+    """Decode, at a reduced size if the format allows it, and return the full size."""
     size = image.size
     is_large = min(size) >= 2 * REDUCED_SIDE
     is_reduced = is_large and image.draft("L", (REDUCED_SIDE, REDUCED_SIDE)) is not None
-    _refuse_beyond_limit(math.prod(image.size))
+    _check_pixels(math.prod(image.size))
     image.load()
-    # The directory of an ICO may be wrong about the size, and its pixels right.
+    # After loading: the size in the directory of an ICO may be wrong.
     return size if is_reduced else image.size
 
 
 def _orientation(image: Image.Image) -> int:
-    """Read the EXIF orientation (TIFF 6.0, 8: 1 to 8); 1 also when there is none or it is broken.
+    """Return the EXIF orientation, 1 to 8 (TIFF 6.0, section 8); 1 if it is missing or broken.
 
-    To be called after loading: only then do PNGs have theirs, and TIFFs, already turned, no longer.
+    Call it after loading. Before, PNGs do not have their orientation yet; loading also turns TIFFs
+    and removes their orientation.
     """
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # The pixels of a picture with broken EXIF data are as good as any.
+    except Exception:  # Broken EXIF data do not make the pixels useless.
         return 1
-    return orientation if orientation in _UPRIGHT else 1
+    return orientation if orientation in _UPRIGHT_BY_ORIENTATION else 1
 
 
 if __name__ == "__main__":

@@ -1,48 +1,48 @@
-"""What the cache's process and the child program say to each other about pictures."""
+"""The messages between the process of the cache and a child process that decodes pictures."""
 
 import struct
 from enum import StrEnum
 from typing import NamedTuple
 
 READY = b"."
-"""What the child writes when it has started."""
+"""The child writes this when it has started."""
 
 REQUEST = struct.Struct("!Q")
-"""What precedes a picture on its way to the child: its size in bytes."""
+"""The header of a request: the size of the picture in bytes. The picture follows."""
 
 REPLY = struct.Struct("!BIIQ")
-"""What comes back: a code, the width, the height, the perceptual hash."""
+"""A reply: a code, the width, the height, the perceptual hash."""
 
-SMALL_ONLY = "--small-only"
-"""The option of a child that decodes only what takes next to no time."""
+QUICK_ONLY = "--quick-only"
+"""The command-line option of a child that decodes only pictures that take little time."""
 
 
 class DecodeError(StrEnum):
-    """Why a picture will never have a size and a perceptual hash; the catalog keeps the value."""
+    """Why a picture has no size and no perceptual hash; the catalog stores the value."""
 
     FORMAT = "format"
-    """The bytes are not of a format that is decoded."""
+    """The bytes are not in one of the decoded formats."""
     BROKEN = "broken"
-    """They are of such a format, but the decoder says that something in them is wrong."""
+    """The bytes are in such a format, but the decoder found an error in them."""
     TOO_LARGE = "too_large"
-    """More pixels, or more scans of a JPEG, than are decoded."""
+    """The picture has too many pixels, or too many scans of a JPEG."""
     TOO_SLOW = "too_slow"
-    """Decoding took more processor time than a picture gets."""
+    """Decoding took more processor time than the limit."""
     TOO_MUCH_MEMORY = "too_much_memory"
-    """Decoding needed more memory than a picture gets, and the decoder said so."""
+    """Decoding needed more memory than the limit, and the decoder reported it."""
     CRASHED = "crashed"
-    """The decoder crashed on it."""
+    """The decoder crashed on the picture."""
 
 
 class ImageInfo(NamedTuple):
-    """What decoding says about a picture: size and hash, or neither.
+    """The result of decoding a picture: its size and its perceptual hash, or an error.
 
     Attributes:
-        width: pixels, as displayed, that is after the EXIF orientation.
-        height: pixels, as displayed.
+        width: in pixels, as displayed: after applying the EXIF orientation.
+        height: in pixels, as displayed.
         perceptual_hash: 64 bits, unsigned.
-        decode_error: why there are none; None where there are, and where the picture was not
-            decoded yet, which is not its own fault.
+        decode_error: why there are no size and hash; None if there are, and if the picture was
+            not decoded for a reason outside of the picture.
     """
 
     width: int | None
@@ -52,34 +52,35 @@ class ImageInfo(NamedTuple):
 
 
 NOT_DECODED = ImageInfo(None, None, None)
-"""Of a picture that was not decoded yet."""
+"""The information about a picture that is not decoded yet."""
 
-_DECODED, _COSTLY = 0, 255
-_ERRORS = dict(enumerate(DecodeError, start=1))
-_CODES = {error: code for code, error in _ERRORS.items()}
+# Codes of replies, beside those of the errors.
+_DECODED, _OVER_LIMITS = 0, 255
+_ERROR_OF_CODE = dict(enumerate(DecodeError, start=1))
+_CODE_OF_ERROR = {error: code for code, error in _ERROR_OF_CODE.items()}
 
 
 def undecodable(error: DecodeError) -> ImageInfo:
-    """Return what is known of a picture that cannot be decoded."""
+    """Return the information about a picture that cannot be decoded."""
     return ImageInfo(None, None, None, error)
 
 
 def reply_of(info: ImageInfo | None) -> bytes:
-    """Encode a reply; None says that the picture costs more than this child may spend."""
+    """Encode a reply; None if the picture exceeds the limits of this child."""
     if info is None:
-        return REPLY.pack(_COSTLY, 0, 0, 0)
+        return REPLY.pack(_OVER_LIMITS, 0, 0, 0)
     if info.decode_error is not None:
-        return REPLY.pack(_CODES[info.decode_error], 0, 0, 0)
+        return REPLY.pack(_CODE_OF_ERROR[info.decode_error], 0, 0, 0)
     return REPLY.pack(_DECODED, *info[:3])
 
 
 def info_of_reply(reply: bytes) -> ImageInfo | None:
-    """Decode a reply, the inverse of `reply_of`.
+    """Decode a reply: the inverse of `reply_of`.
 
     Raises:
         struct.error: the reply is not complete.
     """
     code, *found = REPLY.unpack(reply)
-    if code == _COSTLY:
+    if code == _OVER_LIMITS:
         return None
-    return ImageInfo(*found) if code == _DECODED else undecodable(_ERRORS[code])
+    return ImageInfo(*found) if code == _DECODED else undecodable(_ERROR_OF_CODE[code])

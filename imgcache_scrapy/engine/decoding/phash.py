@@ -1,4 +1,4 @@
-"""The perceptual hash of a picture: ImageHash's pHash, equal in every bit."""
+"""Compute the perceptual hash of a picture, equal in every bit to pHash of ImageHash."""
 
 import math
 
@@ -11,7 +11,7 @@ _Floats = npt.NDArray[np.float64]
 _SIDE, _KEPT = 32, 8
 _EIGHTH = math.pi / 4
 _COS = np.array([math.cos(_EIGHTH * k / 16) for k in range(_KEPT)])
-# The sine, by the addition theorem because that is how pocketfft comes by it, down to the last bit.
+# The sine by the addition theorem, as pocketfft computes it: every bit must be the same.
 _SIN = np.array(
     [
         math.sin(_EIGHTH) * math.cos(_EIGHTH * (16 - k) / 16)
@@ -25,14 +25,15 @@ def phash(image: Image.Image) -> int:
     """Compute the perceptual hash of an upright picture.
 
     This is the pHash of https://www.hackerfactor.com/blog/index.php?/archives/432-Looks-Like-It.html
-    as ImageHash computes it, equal in every bit: scaled to 32x32 grey pixels, DCT-II, and of the
-    8x8 lowest frequencies those that exceed their median. Transparent pixels count as white.
+    as ImageHash computes it, equal in every bit. The picture is scaled to 32x32 grey pixels and
+    transformed by DCT-II. Each of the 8x8 lowest frequencies gives one bit: 1 if it exceeds their
+    median. Transparent pixels count as white.
 
     Args:
-        image: of any size and mode.
+        image: the picture, of any size and mode.
 
     Returns:
-        64 bits, unsigned; the most significant is the lowest frequency, then row by row.
+        64 bits, unsigned, row by row; the most significant bit is the lowest frequency.
     """
     grey = _on_white(image).convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     low = _low_dct(_low_dct(np.asarray(grey, np.float64).T).T)
@@ -49,18 +50,18 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _low_dct(rows: _Floats) -> _Floats:
-    """Transform each row: the lowest coefficients of its unnormalised DCT-II.
+    """Return the lowest coefficients of the unnormalised DCT-II of each row.
 
-    This repeats pocketfft's way from a real FFT of the same length to the DCT (`T_dcst23` in
-    https://github.com/mreineck/pocketfft), rounding by rounding: SciPy's, and so ImageHash's. In
-    flat or symmetric pictures most coefficients are zero or equal but for rounding, which decides
-    over the bits of the hash.
+    ImageHash uses SciPy, which uses pocketfft. This function computes the DCT from a real FFT as
+    pocketfft does (`T_dcst23` in https://github.com/mreineck/pocketfft), with the same rounding.
+    The rounding matters: in flat or symmetric pictures, most coefficients differ only by rounding
+    errors, and these decide the bits of the hash.
 
     Args:
-        rows: n x 32.
+        rows: n x 32 numbers.
 
     Returns:
-        n x 8: 2 * sum(x[i] * cos(pi * k * (2 * i + 1) / 64)) for each frequency k.
+        n x 8 numbers: 2 * sum(x[i] * cos(pi * k * (2 * i + 1) / 64)) for each frequency k.
     """
     even = np.column_stack((rows[:, ::2], rows[:, -1]))
     odd = np.column_stack((rows[:, 0], rows[:, 1::2]))
