@@ -52,7 +52,7 @@ A miss goes on after `Flow.find`:
 A hit over a service leaves the first journey after `ResilientClient.lookup_many`:
 
     client/http.py:HttpTransport.lookup_many               POST /images/lookup
-    server/guard.py:TokenRequired.__call__                 token, then bounds on the body
+    server/guard.py:TokenMiddleware.__call__               token, then bounds on the body
     server/app.py:create_app                               the route
     engine/async_cache.py:AsyncImageCache.lookup_many      as above
     client/answers.py:Answer.entries_by_url                the answer is checked

@@ -77,7 +77,7 @@ def serve(
         uvicorn.run(
             "imgcache_scrapy.server.app:app_from_environment",
             factory=True,
-            http="imgcache_scrapy.server.protocol:ImpatientProtocol",
+            http="imgcache_scrapy.server.protocol:LimitedHttpProtocol",
             host=host,
             port=port,
             workers=workers,

@@ -1,4 +1,4 @@
-"""The REST API of the cache."""
+"""The routes of the REST API, and the app of a service process."""
 
 import gc
 import os
@@ -29,16 +29,16 @@ from imgcache_scrapy.core.limits import (
 )
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.engine.cache import DEFAULT_FOLDER, ImageCache
-from imgcache_scrapy.server.guard import BoundedBodies, TokenRequired
-from imgcache_scrapy.server.metrics import Metrics, Timed
+from imgcache_scrapy.server.guard import BodyLimitMiddleware, TokenMiddleware
+from imgcache_scrapy.server.metrics import Metrics, TimingMiddleware
 from imgcache_scrapy.server.problems import PROBLEM, TOO_SLOW, answer_with_problems, documented
-from imgcache_scrapy.server.ranges import is_known, wanted_part
+from imgcache_scrapy.server.ranges import etag_matches, requested_range
 from imgcache_scrapy.server.schemas import Entry
 from imgcache_scrapy.server.uploads import UPLOAD_SCHEMA, Text, Url, read_upload
 
-# What any route may answer instead.
-_GUARDED = (UnauthorizedError,)
-# Where the hash in an entry leads to: the bytes.
+# Errors that every route but `/health` may answer.
+_TOKEN_ERRORS = (UnauthorizedError,)
+# Links of the OpenAPI document: from an entry to the routes of its bytes.
 _LINKS = {
     name: {
         "operationRef": f"#/paths/{path.replace('/', '~1')}/get",
@@ -57,12 +57,12 @@ Limit = Annotated[int | None, Query(ge=1, le=MAX_LIMIT)]
 
 
 def create_app(cache: ImageCache, *, token: str | None = None, owns_cache: bool = False) -> FastAPI:
-    """Make the app of a cache.
+    """Create the app of a cache.
 
     Args:
         cache: the cache.
-        token: what requests must bear, except for `/health`; None for an open service.
-        owns_cache: close it when the app's lifespan ends.
+        token: the bearer token that all requests but `/health` need; None for no token.
+        owns_cache: whether to close the cache when the lifespan of the app ends.
 
     Returns:
         The app.
@@ -76,15 +76,15 @@ def create_app(cache: ImageCache, *, token: str | None = None, owns_cache: bool 
 
     app = FastAPI(
         title="imgcache",
-        summary="One cache of images: by URL, by content, by likeness.",
+        summary="A cache of images: find them by URL, by content or by similarity.",
         lifespan=lifespan,
     )
     metrics = Metrics()
-    # The last one stands before the others.
-    app.add_middleware(BoundedBodies)
+    # The middleware that is added last runs first.
+    app.add_middleware(BodyLimitMiddleware)
     if token:
-        app.add_middleware(TokenRequired, token=token)
-    app.add_middleware(Timed, metrics=metrics)
+        app.add_middleware(TokenMiddleware, token=token)
+    app.add_middleware(TimingMiddleware, metrics=metrics)
     answer_with_problems(app)
     _add_state(app, images, metrics)
     _add_lookups(app, images, metrics)
@@ -94,43 +94,44 @@ def create_app(cache: ImageCache, *, token: str | None = None, owns_cache: bool 
 
 
 def app_from_environment() -> FastAPI:
-    """Make the app of a service process: its cache is where the environment says.
+    """Create the app of a service process from the environment.
 
-    `IMGCACHE_FOLDER` names the folder of the cache, `./imgcache` by default.
+    `IMGCACHE_FOLDER` is the folder of the cache, by default `./imgcache`. `IMGCACHE_TOKEN` is the
+    token, and `ImageCache.in_folder` reads the other variables.
     """
     token = os.environ.get("IMGCACHE_TOKEN")
     folder = FilePath(os.environ.get("IMGCACHE_FOLDER") or DEFAULT_FOLDER)
     app = create_app(ImageCache.in_folder(folder, upgrade=False), token=token, owns_cache=True)
-    # What was loaded so far stays, and the collector need not walk through it now and then: some
-    # 50 ms each time, in which nobody is answered.
+    # Exclude the loaded modules from garbage collection: scanning them blocks all requests for
+    # about 50 ms each time.
     gc.collect()
     gc.freeze()
     return app
 
 
 def _add_state(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
-    """Add the routes that tell how the cache is."""
+    """Add the routes that report the state of the cache."""
 
     @app.get("/health", responses=documented(UnavailableError))
     async def health() -> dict[str, str]:
         return await images.health()
 
-    @app.get("/stats", responses=documented(UnavailableError, *_GUARDED))
+    @app.get("/stats", responses=documented(UnavailableError, *_TOKEN_ERRORS))
     async def stats() -> dict[str, int]:
         return await images.stats()
 
-    @app.get("/buckets", responses=documented(UnavailableError, *_GUARDED))
+    @app.get("/buckets", responses=documented(UnavailableError, *_TOKEN_ERRORS))
     async def buckets() -> dict[str, int]:
         return await images.buckets()
 
-    @app.get("/metrics", response_class=PlainTextResponse, responses=documented(*_GUARDED))
+    @app.get("/metrics", response_class=PlainTextResponse, responses=documented(*_TOKEN_ERRORS))
     async def prometheus() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def _add_lookups(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
     """Add the routes that answer with entries."""
-    failing = (InvalidRequestError, UnavailableError, *_GUARDED)
+    failing = (InvalidRequestError, UnavailableError, *_TOKEN_ERRORS)
 
     @app.get("/images/lookup", response_model=Entry, responses=documented(NotFoundError, *failing))
     async def lookup(url: Annotated[Url, Query()], bucket: AnyBucket = None) -> Response:
@@ -181,7 +182,7 @@ def _add_lookups(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> Non
 
 
 def _refuse_methods(app: FastAPI) -> None:
-    """Answer 405 where the last part of a path would be taken for a malformed hash."""
+    """Answer 405 on paths whose last part would otherwise be refused as a malformed hash."""
 
     async def refuse() -> None:
         raise HTTPException(405)
@@ -191,14 +192,14 @@ def _refuse_methods(app: FastAPI) -> None:
 
 
 def _add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
-    """Add the routes that take or give an image's bytes, or remove them."""
-    failing = (InvalidRequestError, UnavailableError, *_GUARDED)
+    """Add the routes that store, return and delete the bytes of images."""
+    failing = (InvalidRequestError, UnavailableError, *_TOKEN_ERRORS)
     content = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
     image: dict[int | str, dict[str, Any]] = {
         200: {"description": "The image, as it was stored.", "content": content},
-        206: {"description": "The part that was asked for.", "content": content},
-        304: {"description": "The client has it already."},
-        416: {"description": "There are no such bytes.", "content": PROBLEM},
+        206: {"description": "The requested part.", "content": content},
+        304: {"description": "The client already has the image."},
+        416: {"description": "The image has no such bytes.", "content": PROBLEM},
         **documented(NotFoundError, *failing),
     }
 
@@ -230,19 +231,19 @@ def _add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None
         bucket: Text = "",
         if_none_match: Annotated[str | None, Header()] = None,
         if_range: Annotated[str | None, Header()] = None,
-        wanted: Annotated[str | None, Header(alias="Range")] = None,
+        range_header: Annotated[str | None, Header(alias="Range")] = None,
     ) -> Response:
         etag = f'"{content_hash}"'
-        if is_known(if_none_match, etag):
+        if etag_matches(if_none_match, etag):
             content_type = await images.content_type(content_hash, bucket)
             if content_type is not None:
                 return Response(status_code=304, headers=_headers(content_type, etag))
         data, content_type = await images.get_image(content_hash, bucket)
         headers = _headers(content_type, etag)
-        part = wanted_part(wanted, if_range, etag, len(data))
+        part = requested_range(range_header, if_range, etag, len(data))
         if part is None:
             return Response(data, media_type=content_type, headers=headers)
-        # Cut here, since only the whole can be verified.
+        # Cut after reading, because the hash is that of the whole image.
         headers["Content-Range"] = f"bytes {part[0]}-{part[-1]}/{len(data)}"
         return Response(data[part.start : part.stop], 206, headers, content_type)
 
@@ -262,7 +263,7 @@ def _add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None
 
 
 def _headers(content_type: str, etag: str) -> dict[str, str]:
-    """Let clients keep an image for good, and browsers run nothing of what came as a picture."""
+    """Return headers that let clients cache an image forever and stop browsers running scripts."""
     return {
         "ETag": etag,
         "Cache-Control": "private, max-age=31536000, immutable",
@@ -270,6 +271,6 @@ def _headers(content_type: str, etag: str) -> dict[str, str]:
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",
         "Content-Disposition": "attachment" if content_type in _ACTIVE_TYPES else "inline",
-        # Pages of the same site may show it, such as a catalogue beside the service.
+        # Pages of the same site may show the image.
         "Cross-Origin-Resource-Policy": "same-site",
     }

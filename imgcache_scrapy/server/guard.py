@@ -1,4 +1,4 @@
-"""What stands before the routes: the token, and bounds on the bodies of requests."""
+"""Middleware that checks the token and limits the bodies of requests."""
 
 import asyncio
 from hmac import compare_digest
@@ -12,24 +12,24 @@ from imgcache_scrapy.core.limits import MAX_BATCH_BYTES, MAX_IMAGE_BYTES
 from imgcache_scrapy.server.problems import problem
 
 MAX_BODY_BYTES = MAX_IMAGE_BYTES + 2**20
-"""An image, and what a form holds beside it."""
+"""Maximum size of an upload: an image and the other fields of the form."""
 
 BODY_SECONDS = 30
-"""A body that takes longer is given up."""
+"""Maximum time in seconds for receiving a body."""
 
-_IMAGE = (MAX_BODY_BYTES, f"an image must not be larger than {MAX_IMAGE_BYTES} bytes")
-_JSON = (MAX_BATCH_BYTES, f"a batch must not be larger than {MAX_BATCH_BYTES} bytes")
+_IMAGE_LIMIT = (MAX_BODY_BYTES, f"an image must not be larger than {MAX_IMAGE_BYTES} bytes")
+_JSON_LIMIT = (MAX_BATCH_BYTES, f"a batch must not be larger than {MAX_BATCH_BYTES} bytes")
 
-# Of all requests together, from the first byte that came to the answer.
-_MAX_HELD_BYTES = 4 * MAX_IMAGE_BYTES
+# Of all requests together, from the first byte of their bodies until they are answered.
+_MAX_BYTES_IN_MEMORY = 4 * MAX_IMAGE_BYTES
 
 
-class TokenRequired:
-    """Refuses requests without the bearer token, except for `/health`.
+class TokenMiddleware:
+    """Answers 401 to requests without the bearer token, except for `/health`.
 
     Args:
-        app: answers the others.
-        token: printable ASCII.
+        app: answers the other requests.
+        token: the token, printable ASCII.
     """
 
     def __init__(self, app: ASGIApp, token: str) -> None:
@@ -40,53 +40,53 @@ class TokenRequired:
         """Pass the request on, or answer 401."""
         if scope["type"] == "http" and scope["path"] != "/health":
             scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-            is_right = compare_digest(given.encode("latin-1"), self._token)
-            if scheme.lower() != "bearer" or not is_right:
+            is_correct = compare_digest(given.encode("latin-1"), self._token)
+            if scheme.lower() != "bearer" or not is_correct:
                 answer = problem(
                     UnauthorizedError.code,
                     UnauthorizedError.status,
-                    "this cache wants its token: Authorization: Bearer …",
+                    "this cache needs its token: send the header Authorization: Bearer …",
                     {"WWW-Authenticate": "Bearer"},
                 )
                 return await answer(scope, receive, send)
         return await self._app(scope, receive, send)
 
 
-class BoundedBodies:
-    """Bounds how large a body is, how long it takes, and how much all of them hold.
+class BodyLimitMiddleware:
+    """Limits the size of each body, the time to receive it, and the memory of all bodies together.
 
-    Counts what really comes, whatever a Content-Length says.
+    It counts the received bytes, because a Content-Length may be wrong.
 
     Args:
         app: reads the bodies.
-        seconds: for a whole body.
+        seconds: maximum time for receiving a body.
     """
 
     def __init__(self, app: ASGIApp, seconds: float = BODY_SECONDS) -> None:
         self._app = app
         self._seconds = seconds
-        self._held = 0
+        self._bytes_in_memory = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, with a body that ends with an `HTTPException` at a bound."""
+        """Pass the request on; receiving its body raises `HTTPException` beyond a limit."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        bound = _IMAGE if scope["path"] == "/images" else _JSON
-        body = _Body(receive, asyncio.get_running_loop().time() + self._seconds, *bound)
+        limit = _IMAGE_LIMIT if scope["path"] == "/images" else _JSON_LIMIT
+        body = _Body(receive, asyncio.get_running_loop().time() + self._seconds, *limit)
 
-        async def bounded() -> Message:
+        async def limited_receive() -> Message:
             size = body.size
             try:
                 return await body.receive()
             finally:
-                self._held += body.size - size
-                if self._held > _MAX_HELD_BYTES:
-                    raise HTTPException(503, "too many uploads at once")
+                self._bytes_in_memory += body.size - size
+                if self._bytes_in_memory > _MAX_BYTES_IN_MEMORY:
+                    raise HTTPException(503, "too many uploads at the same time: try again later")
 
         try:
-            return await self._app(scope, bounded, send)
+            return await self._app(scope, limited_receive, send)
         finally:
-            self._held -= body.size
+            self._bytes_in_memory -= body.size
 
 
 class _Body:
@@ -105,7 +105,7 @@ class _Body:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError as error:
-            raise HTTPException(408, "the body of the request came too slowly") from error
+            raise HTTPException(408, "the body of the request arrived too slowly") from error
         self._is_complete = not message.get("more_body", False)
         self.size += len(message.get("body", b""))
         if self.size > self._limit:

@@ -1,4 +1,4 @@
-"""What the service counts and times, for Prometheus."""
+"""The metrics of the service, for Prometheus."""
 
 import os
 import time
@@ -10,14 +10,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from imgcache_scrapy.core.entry import Entry
 
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""The environment variable by which the library lets several processes count together."""
+"""The environment variable with the folder in which prometheus_client adds up processes."""
 
 _SIZES = [2**power for power in range(10, 28, 2)]
 _SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
 
 
 class Metrics:
-    """The counts of one app; where several processes serve, of all of them."""
+    """The metrics of one app; if several processes serve, of all of them together."""
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
@@ -72,7 +72,7 @@ class Metrics:
         self._similar.inc()
 
     def text(self) -> bytes:
-        """Give all counts in Prometheus' text format."""
+        """Return all metrics in the text format of Prometheus."""
         registry = self._registry
         if SHARED_FOLDER in os.environ:
             registry = CollectorRegistry()
@@ -80,12 +80,12 @@ class Metrics:
         return generate_latest(registry)
 
 
-class Timed:
-    """Times every request by its method, route and status.
+class TimingMiddleware:
+    """Measures how long each request takes, by its method, route and status.
 
     Args:
-        app: answers them.
-        metrics: where to.
+        app: answers the requests.
+        metrics: gets the durations.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -93,21 +93,21 @@ class Timed:
         self._requests = metrics.requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
+        """Pass the request on, and measure it."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         status = 500
         start = time.perf_counter()
 
-        async def noting(message: Message) -> None:
+        async def send_and_keep_status(message: Message) -> None:
             nonlocal status
             status = message.get("status", status)
             await send(message)
 
         try:
-            return await self._app(scope, receive, noting)
+            return await self._app(scope, receive, send_and_keep_status)
         finally:
-            # Not the path, nor a method that somebody made up: each would be a series of its own.
+            # Neither the path nor an unknown method: each different one would add a time series.
             route = scope.get("route")
             is_known = scope["method"] in getattr(route, "methods", ())
             method = scope["method"] if is_known else "other"

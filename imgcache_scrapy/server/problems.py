@@ -1,4 +1,4 @@
-"""Errors as answers: problem+json (RFC 9457), the same shape for every one."""
+"""Answer every error as problem+json (RFC 9457)."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -18,12 +18,12 @@ logger = logging.getLogger(__name__)
 
 
 class Problem(BaseModel):
-    """An error as it travels.
+    """The body of an answer that reports an error.
 
     Attributes:
-        code: the machine-readable name.
+        code: the name of the error for programs.
         status: the HTTP status.
-        detail: a sentence.
+        detail: a validation_detail for people.
     """
 
     code: str
@@ -32,43 +32,43 @@ class Problem(BaseModel):
 
 
 PROBLEM = {"application/problem+json": {"schema": Problem.model_json_schema()}}
-"""The content of an answer that is a problem, for the OpenAPI document."""
+"""The content of an answer that reports an error, for the OpenAPI document."""
 
 TOO_SLOW: dict[int | str, dict[str, Any]] = {
-    408: {"description": "The body came too slowly.", "content": PROBLEM}
+    408: {"description": "The body arrived too slowly.", "content": PROBLEM}
 }
 
 
 def documented(*errors: type[ImgCacheError]) -> dict[int | str, dict[str, Any]]:
-    """Describe errors in the OpenAPI document of a route."""
+    """Return the description of errors for the OpenAPI document of a route."""
     return {
         error.status: {"description": (error.__doc__ or "").splitlines()[0], "content": PROBLEM}
         for error in errors
     }
 
 
-def sentence(errors: Iterable[Mapping[str, Any]]) -> str:
-    """Turn what pydantic found wrong into one sentence."""
+def validation_detail(errors: Iterable[Mapping[str, Any]]) -> str:
+    """Return one validation_detail that names all errors that pydantic found."""
     return "; ".join(
         f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}" for error in errors
     )
 
 
 def answer_with_problems(app: FastAPI) -> None:
-    """Make the app answer every error as a problem."""
+    """Make an app answer every error as problem+json."""
 
-    async def known(_request: Request, error: Exception) -> JSONResponse:
+    async def on_cache_error(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ImgCacheError)  # noqa: S101
         return problem(error.code, error.status, str(error))
 
-    async def invalid(_request: Request, error: Exception) -> JSONResponse:
+    async def on_validation_error(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101
         return problem(
-            InvalidRequestError.code, InvalidRequestError.status, sentence(error.errors())
+            InvalidRequestError.code, InvalidRequestError.status, validation_detail(error.errors())
         )
 
-    async def of_no_method(request: Request, error: Exception) -> JSONResponse:
-        # Starlette tells the methods of one route, and a path may have several.
+    async def on_method_not_allowed(request: Request, error: Exception) -> JSONResponse:
+        # Starlette lists only the methods of one route, but a path may have several routes.
         path = request.scope["route"].path
         assert isinstance(error, HTTPException)  # noqa: S101
         routes = [
@@ -80,41 +80,41 @@ def answer_with_problems(app: FastAPI) -> None:
         code = error_for_status(error.status_code).code
         return problem(code, error.status_code, error.detail, {"Allow": ", ".join(allowed)})
 
-    async def refused(_request: Request, error: Exception) -> JSONResponse:
+    async def on_http_error(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101
         kind = error_for_status(error.status_code)
-        # FastAPI has a status of its own for JSON that cannot be read at all.
+        # FastAPI uses another status for a body that is not JSON.
         status = kind.status if kind is InvalidRequestError else error.status_code
         return problem(kind.code, status, str(error.detail), error.headers)
 
-    app.add_exception_handler(ImgCacheError, known)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, refused)
-    app.add_exception_handler(405, of_no_method)
-    app.add_middleware(UnexpectedErrors)
+    app.add_exception_handler(ImgCacheError, on_cache_error)
+    app.add_exception_handler(RequestValidationError, on_validation_error)
+    app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(405, on_method_not_allowed)
+    app.add_middleware(UnexpectedErrorMiddleware)
 
 
-class UnexpectedErrors:
-    """Answers what nobody foresaw.
+class UnexpectedErrorMiddleware:
+    """Answers 500 after an unexpected error.
 
-    An exception handler would not do: Starlette raises the error again behind it, and uvicorn
-    then drops the connection under the client's next request.
+    An exception handler is not enough: Starlette raises the error again after it, and then uvicorn
+    closes the connection, so that the next request of the client fails.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and answer 500 where no answer has begun."""
+        """Pass the request on; answer 500 if it raises before an answer has begun."""
         has_begun = False
 
-        async def noting(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal has_begun
             has_begun = True
             await send(message)
 
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, send_and_note)
         except Exception as error:
             if has_begun or scope["type"] != "http":
                 raise
@@ -127,13 +127,13 @@ class UnexpectedErrors:
 def problem(
     code: str, status: int, detail: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """Make the answer that tells an error.
+    """Return an answer that reports an error.
 
     Args:
-        code: the machine-readable name.
+        code: the name of the error for programs.
         status: the HTTP status.
-        detail: a sentence.
-        headers: more of them.
+        detail: a validation_detail for people.
+        headers: additional headers.
     """
     return JSONResponse(
         Problem(code=code, status=status, detail=detail).model_dump(),

@@ -1,104 +1,108 @@
-"""HTTP as uvicorn speaks it, with bounds on heads and on stalled answers, which it has not."""
+"""LimitedHttpProtocol: closes connections that send their head too slowly or read no answer.
+
+uvicorn has no settings for this, so the class extends its protocol. Of uvicorn it uses the methods
+that asyncio and the parser call, and the attributes `loop`, `transport` and `cycle`.
+"""
 
 import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-# The parser takes URLs of 64 KiB at most.
+# The parser refuses URLs over 64 KiB.
 _MAX_HEAD_BYTES = 2**17
 
 
-class ImpatientProtocol(HttpToolsProtocol):
-    """Closes a connection whose client sends no whole head, or takes nothing of an answer.
+class LimitedHttpProtocol(HttpToolsProtocol):
+    """Closes a connection if its client does not send a whole head, or does not read the answer.
 
     Attributes:
-        head_seconds: for a whole head.
-        send_seconds: without the client having taken anything of an answer.
+        head_seconds: maximum time for receiving a whole head.
+        send_seconds: maximum time in which the client reads nothing of an answer.
     """
 
     head_seconds: float = 20
     send_seconds: float = 20
-    _timer: asyncio.TimerHandle | None = None
+    _head_timer: asyncio.TimerHandle | None = None
     _send_timer: asyncio.TimerHandle | None = None
-    # Since the last head or piece of a body: what is kept without the app having seen it.
-    _unseen = 0
+    # Received since the last complete head or part of a body; the app cannot count these bytes.
+    _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock."""
+        """Start the timer for the first head."""
         super().connection_made(transport)
-        self._wait()
+        self._start_head_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Count what comes; a trailer behind a body is kept as well, as long as it may be."""
-        self._unseen += len(data)
+        """Close the connection if a head, or the trailer after a body, is too large."""
+        self._head_bytes += len(data)
         super().data_received(data)
-        if self._unseen > _MAX_HEAD_BYTES:
-            self._give_up()
+        if self._head_bytes > _MAX_HEAD_BYTES:
+            self._close()
 
     def on_message_begin(self) -> None:
-        """Start the clock anew: a connection may carry many requests."""
-        self._wait()
+        """Restart the timer: a connection may have many requests."""
+        self._start_head_timer()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Stop the clock."""
-        self._stop()
-        self._unseen = 0
+        """Stop the timer, because the head is complete."""
+        self._stop_head_timer()
+        self._head_bytes = 0
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Pass it on: `BoundedBodies` counts it."""
-        self._unseen = 0
+        """Pass a part of the body on; `BodyLimitMiddleware` counts it."""
+        self._head_bytes = 0
         super().on_body(body)
 
     def on_response_complete(self) -> None:
-        """Start the clock for the rest of a body that no route wanted; it is thrown away.
+        """Start the timer for the rest of a body that no route reads; the rest is ignored.
 
-        To close at once would reset the connection, and the client might never see the answer.
+        Closing immediately would reset the connection, and the client might not get the answer.
         """
         super().on_response_complete()
         if self.cycle.response_complete:
-            self._wait()
+            self._start_head_timer()
 
     def pause_writing(self) -> None:
-        """Watch whether the client takes what is kept for it."""
+        """Start to check whether the client reads the answer."""
         super().pause_writing()
-        self._watch(-1)
+        self._check_progress(-1)
 
     def resume_writing(self) -> None:
-        """Watch no longer."""
-        self._stop_watching()
+        """Stop checking, because the client reads."""
+        self._stop_send_timer()
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clocks."""
-        self._stop()
-        self._stop_watching()
+        """Stop both timers."""
+        self._stop_head_timer()
+        self._stop_send_timer()
         super().connection_lost(exc)
 
-    def _wait(self) -> None:
-        self._stop()
-        self._timer = self.loop.call_later(self.head_seconds, self._give_up)
+    def _start_head_timer(self) -> None:
+        self._stop_head_timer()
+        self._head_timer = self.loop.call_later(self.head_seconds, self._close)
 
-    def _stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
-    def _watch(self, left_before: int) -> None:
+    def _check_progress(self, unsent_before: int) -> None:
         transport: Any = self.transport
-        left = transport.get_write_buffer_size()
-        if left == left_before:
+        unsent = transport.get_write_buffer_size()
+        if unsent == unsent_before:
             transport.abort()
         else:
-            self._send_timer = self.loop.call_later(self.send_seconds, self._watch, left)
+            self._send_timer = self.loop.call_later(self.send_seconds, self._check_progress, unsent)
 
-    def _stop_watching(self) -> None:
+    def _stop_send_timer(self) -> None:
         if self._send_timer is not None:
             self._send_timer.cancel()
             self._send_timer = None
 
-    def _give_up(self) -> None:
+    def _close(self) -> None:
         transport: Any = self.transport
         transport.close()

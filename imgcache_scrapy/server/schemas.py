@@ -1,8 +1,8 @@
-"""The schemas of the OpenAPI document that are not made from a route's own types."""
+"""The schema of an entry for the OpenAPI document."""
 
 from typing import get_type_hints
 
-# Pydantic cannot read `typing.TypedDict` before Python 3.12.
+# Pydantic supports `typing.TypedDict` only since Python 3.12, so `Entry` is defined again here.
 from typing_extensions import TypedDict
 
 from imgcache_scrapy.core import entry

@@ -1,4 +1,4 @@
-"""Reads a multipart upload into memory."""
+"""Read and check the multipart form of an upload."""
 
 import re
 from datetime import datetime
@@ -14,75 +14,79 @@ from imgcache_scrapy.core.checks import checked_text, checked_url
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.limits import MAX_TEXT
 from imgcache_scrapy.server.guard import MAX_BODY_BYTES
-from imgcache_scrapy.server.problems import sentence
+from imgcache_scrapy.server.problems import validation_detail
 
-# What clients call a file that has no name.
-_NAMELESS = {None, "", "image"}
+# File names that mean that the file has no name: clients send "image" then.
+_NO_NAMES = {None, "", "image"}
 
 
-def _checked(url: str) -> str:
+def _check_url(url: str) -> str:
     try:
         return checked_url(url)
     except InvalidRequestError as error:
         raise ValueError(str(error)) from error
 
 
-def _valid(text: str) -> str:
+def _check_text(text: str) -> str:
     try:
         return checked_text("it", text)
     except InvalidRequestError as error:
         raise ValueError(str(error)) from error
 
 
-def _as_iso_8601(value: object) -> object:
-    # Pydantic would take a number of seconds as well.
+def _check_iso_8601(value: object) -> object:
+    # Pydantic would also accept a number of seconds.
     if not re.match(r"\d{4}-\d\d-\d\d", str(value)):
-        raise ValueError("a time is like 2026-01-31T12:00:00+00:00")
+        raise ValueError("a time must look like 2026-01-31T12:00:00+00:00")
     return value
 
 
-# As the validators above say it, for the OpenAPI document.
-_TEXT = r"^[^\x00]*$"
-_URL = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"
+# The rules of the validators above, for the OpenAPI document.
+_TEXT_PATTERN = r"^[^\x00]*$"
+_URL_PATTERN = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"
 
 
-def _pattern(pattern: str) -> dict[str, Any]:
-    # schemathesis takes any text with a "*" at its end for one that a plain pattern forbids.
+def _pattern_schema(pattern: str) -> dict[str, Any]:
+    # With a plain pattern, schemathesis treats every text that ends with "*" as invalid.
     return {"allOf": [{"pattern": pattern}]}
 
 
 Text = Annotated[
-    str, Field(max_length=MAX_TEXT, json_schema_extra=_pattern(_TEXT)), AfterValidator(_valid)
+    str,
+    Field(max_length=MAX_TEXT, json_schema_extra=_pattern_schema(_TEXT_PATTERN)),
+    AfterValidator(_check_text),
 ]
-Url = Annotated[str, Field(json_schema_extra=_pattern(_URL)), AfterValidator(_checked)]
+Url = Annotated[
+    str, Field(json_schema_extra=_pattern_schema(_URL_PATTERN)), AfterValidator(_check_url)
+]
 
 
 class Upload(BaseModel):
-    """The form fields of a store, and the file.
+    """The fields of the form of a store, and its file.
 
     Attributes:
-        file: the image's bytes.
-        url: the URL that led to it.
-        client_name: who stores it.
-        bucket: the name space.
-        lookup_time: when it was fetched, ISO 8601.
-        filename: the name that came with the file.
+        file: the bytes of the image.
+        url: the cache key of its URL.
+        client_name: the name of the client that stores it.
+        bucket: the name space of the capture.
+        lookup_time: when the image was fetched, in ISO 8601.
+        filename: the name of the file in the form.
     """
 
     file: bytes
     url: Url
     client_name: Annotated[Text, Field(min_length=1)]
     bucket: Text = ""
-    lookup_time: Annotated[datetime | None, BeforeValidator(_as_iso_8601)] = None
+    lookup_time: Annotated[datetime | None, BeforeValidator(_check_iso_8601)] = None
     filename: Text | None = None
 
 
 def _field(**limits: Any) -> dict[str, Any]:
-    """Describe a field: always text, so that a number or a list is no other type but other text."""
+    """Return the schema of a field; its type is always text, as a form has no other types."""
     return {"allOf": [{"type": "string", **limits}]}
 
 
-_LIMITED = {"maxLength": MAX_TEXT, "pattern": _TEXT}
+_TEXT_LIMITS = {"maxLength": MAX_TEXT, "pattern": _TEXT_PATTERN}
 UPLOAD_SCHEMA: dict[str, Any] = {
     "required": True,
     "content": {
@@ -92,9 +96,9 @@ UPLOAD_SCHEMA: dict[str, Any] = {
                 "required": ["file", "url", "client_name"],
                 "properties": {
                     "file": {"type": "string", "format": "binary", "minLength": 1},
-                    "url": _field(pattern=_URL),
-                    "client_name": _field(minLength=1, **_LIMITED),
-                    "bucket": {"default": "", **_field(**_LIMITED)},
+                    "url": _field(pattern=_URL_PATTERN),
+                    "client_name": _field(minLength=1, **_TEXT_LIMITS),
+                    "bucket": {"default": "", **_field(**_TEXT_LIMITS)},
                     "lookup_time": _field(format="date-time"),
                 },
             }
@@ -104,8 +108,7 @@ UPLOAD_SCHEMA: dict[str, Any] = {
 
 
 class _InMemoryParser(MultiPartParser):
-    # Starlette writes a larger file to disk, chunk by chunk, through anyio's threads; under
-    # Scrapy's reactor each such hop walks every pending task.
+    # Starlette would write a larger file to disk, in many small calls to threads, which is slow.
     spool_max_size = MAX_BODY_BYTES
     is_complete = False
 
@@ -117,31 +120,31 @@ async def read_upload(request: Request) -> Upload:
     """Read the form of a store.
 
     Raises:
-        InvalidRequestError: a field is missing or wrong, or the body is no multipart form.
-        HTTPException: the body is too large, or came too slowly.
+        InvalidRequestError: a field is missing or wrong, or the body is not a multipart form.
+        HTTPException: the body is too large, or arrives too slowly.
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise InvalidRequestError("a store wants a multipart/form-data body")
+        raise InvalidRequestError("a store needs a multipart/form-data body")
     parser = _InMemoryParser(request.headers, request.stream(), max_files=1, max_fields=16)
     try:
         form = await parser.parse()
     except MultiPartException as error:
-        raise InvalidRequestError(f"the body is no multipart form: {error.message}") from error
+        raise InvalidRequestError(f"the body is not a multipart form: {error.message}") from error
     except ClientDisconnect as error:
-        raise InvalidRequestError("the client hung up in mid-upload") from error
+        raise InvalidRequestError("the client closed the connection during the upload") from error
     if not parser.is_complete:
-        raise InvalidRequestError("the body is no multipart form: it ends too early")
-    return _validated(form)
+        raise InvalidRequestError("the body is not a multipart form: it ends too early")
+    return _upload_of(form)
 
 
-def _validated(form: FormData) -> Upload:
+def _upload_of(form: FormData) -> Upload:
     fields: dict[str, Any] = dict(form)
     upload = fields.pop("file", None)
     if isinstance(upload, UploadFile):
-        name = None if upload.filename in _NAMELESS else upload.filename
+        name = None if upload.filename in _NO_NAMES else upload.filename
         fields |= {"file": upload.file.read(), "filename": name}
         upload.file.close()
     try:
         return Upload.model_validate(fields)
     except ValidationError as error:
-        raise InvalidRequestError(sentence(error.errors(include_input=False))) from error
+        raise InvalidRequestError(validation_detail(error.errors(include_input=False))) from error

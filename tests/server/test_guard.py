@@ -20,7 +20,7 @@ from imgcache_scrapy import (
 )
 from imgcache_scrapy.core.limits import MAX_BATCH_BYTES
 from imgcache_scrapy.server.guard import BODY_SECONDS, MAX_BODY_BYTES
-from imgcache_scrapy.server.protocol import ImpatientProtocol
+from imgcache_scrapy.server.protocol import LimitedHttpProtocol
 from tests.conftest import Service
 from tests.support.forms import FORM, file, form, part
 
@@ -37,15 +37,16 @@ import uvicorn
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.server.app import create_app
 from imgcache_scrapy.core.limits import MAX_BATCH_BYTES
-from imgcache_scrapy.server.guard import BoundedBodies
-from imgcache_scrapy.server.protocol import ImpatientProtocol
+from imgcache_scrapy.server.guard import BodyLimitMiddleware
+from imgcache_scrapy.server.protocol import LimitedHttpProtocol
 
 
-class HastyProtocol(ImpatientProtocol):
+class HastyProtocol(LimitedHttpProtocol):
     head_seconds = send_seconds = 2
 
 
-app = BoundedBodies(create_app(ImageCache.in_folder(Path("imgcache")), owns_cache=True), seconds=2)
+app = create_app(ImageCache.in_folder(Path("imgcache")), owns_cache=True)
+app = BodyLimitMiddleware(app, seconds=2)
 uvicorn.run(app, http=HastyProtocol, port=int(sys.argv[3]), access_log=False)
 """
 HEAD = b"POST /images HTTP/1.1\r\nHost: h\r\nContent-Type: %s\r\n" % FORM.encode()
@@ -412,7 +413,7 @@ def test_dripping_requests_are_given_up(hasty, stall):
 def test_the_real_service_gives_stalled_requests_up(service, stall):
     """The same, with the patience that the service really has."""
     is_body = stall.startswith("a body")
-    patience = BODY_SECONDS if is_body else ImpatientProtocol.head_seconds
+    patience = BODY_SECONDS if is_body else LimitedHttpProtocol.head_seconds
     assert_stalls_are_given_up(service, STALLS[stall], patience)
 
 

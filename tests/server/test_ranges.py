@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.exceptions import HTTPException
 
-from imgcache_scrapy.server.ranges import is_known, wanted_part
+from imgcache_scrapy.server.ranges import etag_matches, requested_range
 
 ETAG = f'"{"a" * 64}"'
 DATA = bytes(range(256)) * 4
@@ -23,7 +23,7 @@ positions = st.integers(0, 2**41)
 
 def part_or_status(wanted, size, if_range=None):
     try:
-        return wanted_part(wanted, if_range, ETAG, size)
+        return requested_range(wanted, if_range, ETAG, size)
     except HTTPException as refused:
         return refused.status_code if str(size) in refused.headers["Content-Range"] else refused
 
@@ -77,7 +77,7 @@ def test_another_if_range_gives_the_whole(if_range, size):
 def test_known_is_what_is_named(tags):
     """One of the tags, weak or not; a star by itself stands for any."""
     known = ETAG in tags or f"W/{ETAG}" in tags or tags == ["*"]
-    assert is_known(", ".join(tags), ETAG) == known
+    assert etag_matches(", ".join(tags), ETAG) == known
 
 
 # Over HTTP

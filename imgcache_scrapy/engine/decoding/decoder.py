@@ -222,6 +222,6 @@ def _start_child(options: list[str]) -> subprocess.Popen[bytes]:
         # The child must find the package where this process found it. OpenBLAS is not used, but
         # would reserve memory for every core.
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"},
-        # Ctrl-C does not reach another process group. The child ignores Ctrl-C only after its start.
+        # Ctrl-C does not reach another process group. The child ignores it only after its start.
         process_group=0,
     )
