@@ -116,7 +116,7 @@ def test_blobs_of_another_catalog_are_refused(new_cache):
 def test_blobs_with_a_new_catalog_are_refused(new_catalog, new_cache):
     """As where the catalog was lost, or `--database` was given without `--blobs`."""
     one = new_cache()
-    words = "knows no image, but the blobs hold images of another catalog"
+    words = "has no images, but the blobs hold images of another catalog"
     assert_refused(new_catalog(), one[1], words)
     lost_mark(one[1])
     assert_refused(new_catalog(), one[1], words)
@@ -126,7 +126,7 @@ def test_blobs_with_a_new_catalog_are_refused(new_catalog, new_cache):
 def test_a_catalog_with_images_and_empty_blobs_is_refused(new_cache, new_blobs):
     """As where a folder is not mounted, or a bucket is the wrong one."""
     one = new_cache()
-    words = "knows images, but there are no blobs: check that their folder is mounted"
+    words = "has images, but there are no blobs: check that their folder is mounted"
     assert_refused(one[0], new_blobs(), words)
     assert_opens(*one)
     emptied(one[1])
@@ -202,7 +202,7 @@ def test_an_empty_catalog_of_schema_1_does_not_take_anothers_blobs(new_catalog, 
     """A mark counts more than that it may adopt."""
     catalog, cache = new_catalog(), new_cache()
     schema_1.make(catalog)
-    assert_refused(catalog, cache[1], "knows no image, but the blobs hold images of another")
+    assert_refused(catalog, cache[1], "has no images, but the blobs hold images of another")
 
 
 OPEN_AND_STORE = """
@@ -267,7 +267,7 @@ def test_blobs_out_of_reach_are_checked_later(new_catalog, tmp_path):
         (0, 0, False, False, None),
         (0, 0, False, True, None),
         (0, 0, True, True, None),
-        (0, 0, True, False, "knows no image"),
+        (0, 0, True, False, "has no images"),
         (9, 0, False, False, "there are no blobs"),
         (9, 0, False, True, "there are no blobs"),
         (9, 0, True, True, "another catalog"),
