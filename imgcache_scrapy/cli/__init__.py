@@ -1,14 +1,14 @@
 """The commands: `imgcache …`, or `python -m imgcache_scrapy …`.
 
-There is one file for each thing that a user does: `look.py` (stats, get), `upkeep.py` (verify, gc),
-`spool.py` (spool list, spool replay) and `serve.py`. `location.py` decides which cache and which
-spool a command uses, and `main.py` puts the commands together and reports errors. What must hold:
+Each file has the commands for one task: `look.py` (stats, get), `upkeep.py` (verify, gc, upgrade),
+`spool.py` (spool list, spool replay) and `serve.py` (serve). `location.py` decides which cache and
+which spool a command uses, `output.py` prints tables, and `main.py` puts the commands together and
+reports errors. What must hold:
 
-- Standard output has the result alone. What a command says about itself goes to standard error:
-  first the cache or the spool that it uses, and in case of an error one sentence, with an exit
-  code other than 0.
-- Nothing of the result is cut when standard output is no terminal.
-- A command makes no cache where there is none, except for `serve`.
-- A command loads only what it needs: one that talks to a service loads neither SQLAlchemy nor
-  Pillow nor FastAPI, and only a command that uses a project's cache loads Scrapy.
+- Standard output contains only the result. Messages go to standard error: first the cache or the
+  spool that the command uses, and after an error one sentence. The exit code is then not 0.
+- If standard output is not a terminal, the result is never shortened.
+- Only `serve` creates a cache if there is none.
+- A command loads only the libraries that it needs. A command that talks to a service does not load
+  SQLAlchemy, Pillow or FastAPI. Only a command that uses the cache of a project loads Scrapy.
 """

@@ -1,4 +1,4 @@
-"""Which cache and which spool a command uses: the named one, else the project's, else a default."""
+"""Decide which cache and spool a command uses: the named, the project's or the default one."""
 
 import os
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ CacheArgument = Annotated[
     typer.Argument(
         metavar="CACHE",
         envvar="IMGCACHE_URL",
-        help="http(s)://host:port of a service, or the folder of an embedded cache. "
-        "Default: the cache of the Scrapy project here, else ./imgcache.",
+        help="The address of a service, http(s)://host:port, or the folder of an embedded cache. "
+        "Default: the cache of the current Scrapy project, else ./imgcache.",
     ),
 ]
 SpoolOption = Annotated[
@@ -30,7 +30,7 @@ SpoolOption = Annotated[
         "--folder",
         envvar="IMGCACHE_SPOOL_DIR",
         help="The folder of the spool. "
-        f"Default: the spool of the Scrapy project here, else {SPOOL_FOLDER}.",
+        f"Default: the spool of the current Scrapy project, else {SPOOL_FOLDER}.",
     ),
 ]
 
@@ -40,11 +40,11 @@ class Location:
     """Where a cache is.
 
     Attributes:
-        address: `http(s)://…`, `file://…` or a path, as it was named.
-        project: the folder of the Scrapy project whose crawls use it; None where it was named, or
-            where there is no project.
-        token: the bearer token of the service; None for none.
-        bucket: the bucket that the project's crawls look in.
+        address: `http(s)://…`, `file://…` or a path.
+        project: the folder of the Scrapy project whose settings name the cache; None if the user
+            named it, or if there is no project.
+        token: the bearer token of the service; None for no token.
+        bucket: the bucket that the crawls of the project use.
     """
 
     address: str
@@ -54,12 +54,12 @@ class Location:
 
     @property
     def folder(self) -> Path | None:
-        """The folder of an embedded cache; None for a service."""
+        """The folder of an embedded cache, None for a service."""
         return folder_of(self.address)
 
     def __str__(self) -> str:
         folder = self.folder
-        text = _without_secrets(self.address) if folder is None else _with_halves(folder)
+        text = _without_secrets(self.address) if folder is None else _folder_and_variables(folder)
         return text if self.project is None else f"{text} (of the Scrapy project {self.project})"
 
 
@@ -67,19 +67,19 @@ def find_cache(named: str | None) -> Location:
     """Decide which cache a command uses.
 
     Args:
-        named: the address in the argument or in the environment.
+        named: the address in the argument or in the environment; None if there is none.
 
     Raises:
-        ConfigurationError: it is no address, or the project's settings are wrong.
+        ConfigurationError: the settings of the project are wrong.
     """
     token = os.environ.get("IMGCACHE_TOKEN")
     if named is not None:
-        # A project's token is a secret between its crawls and their service.
+        # The token of the project must not be sent to another service.
         return Location(named, token=token)
     project = project_folder()
     if project is None:
         return Location(DEFAULT_CACHE, token=token)
-    # Not at the top: only commands inside of a project need Scrapy.
+    # Imported here, because only commands inside of a project need Scrapy.
     from imgcache_scrapy.plugin.project import read_project_settings  # noqa: PLC0415
 
     settings = read_project_settings(project)
@@ -87,30 +87,33 @@ def find_cache(named: str | None) -> Location:
 
 
 def use_cache(named: str | None) -> Location:
-    """Decide which cache a command uses, say so on standard error, and check that it exists.
+    """Decide which cache a command uses, print it on standard error, and check that it exists.
 
     Args:
-        named: the address in the argument or in the environment.
+        named: the address in the argument or in the environment; None if there is none.
 
     Raises:
-        ConfigurationError: there is no cache, or the project's settings are wrong.
+        ConfigurationError: the address is wrong, there is no cache, or the settings of the
+            project are wrong.
     """
     location = find_cache(named)
     announce("Cache", location)
     folder = location.folder
     if folder is not None and not folder.exists() and "IMGCACHE_DATABASE_URL" not in os.environ:
-        raise ConfigurationError(f"there is no cache in {folder}: name its folder or its service")
+        raise ConfigurationError(
+            f"there is no cache in {folder}: give the folder of a cache or the address of a service"
+        )
     return location
 
 
 def use_spool(named: Path | None) -> Path:
-    """Decide which spool a command uses, and say so on standard error.
+    """Decide which spool a command uses, and print it on standard error.
 
     Args:
-        named: the folder in the option or in the environment.
+        named: the folder in the option or in the environment; None if there is none.
 
     Raises:
-        ConfigurationError: the project's settings are wrong.
+        ConfigurationError: the settings of the project are wrong.
     """
     project = project_folder() if named is None else None
     if project is None:
@@ -125,17 +128,17 @@ def use_spool(named: Path | None) -> Path:
 
 
 def announce(what: str, where: object) -> None:
-    """Say on standard error what a command uses."""
+    """Print on standard error which cache or spool a command uses."""
     typer.echo(f"{what}: {where}", err=True)
 
 
 def open_client(location: Location) -> ImgCacheClient:
-    """Open a client of a cache; it is closed by the caller."""
+    """Open a client of a cache; the caller closes it."""
     return ImgCacheClient(location.address, token=location.token, bucket=location.bucket)
 
 
 def project_folder() -> Path | None:
-    """Return the closest folder upward with a `scrapy.cfg`, None where there is none."""
+    """Return the current folder, or the closest parent, that has a `scrapy.cfg`; None without."""
     here = Path.cwd()
     return next((each for each in (here, *here.parents) if (each / "scrapy.cfg").exists()), None)
 
@@ -145,8 +148,11 @@ def _without_secrets(address: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _with_halves(folder: Path) -> str:
-    """Name the variables that replace the halves, but not their values, which hold passwords."""
-    halves = {"catalog": "IMGCACHE_DATABASE_URL", "blobs": "IMGCACHE_BLOBS_URL"}
-    replaced = [f"{half} of {name}" for half, name in halves.items() if os.environ.get(name)]
-    return ", ".join(replaced if len(replaced) == len(halves) else [str(folder), *replaced])
+def _folder_and_variables(folder: Path) -> str:
+    """Return the folder, and which variables replace its catalog or blobs.
+
+    The values of the variables are left out, because they may contain passwords.
+    """
+    variables = {"catalog": "IMGCACHE_DATABASE_URL", "blobs": "IMGCACHE_BLOBS_URL"}
+    replaced = [f"{part} of {name}" for part, name in variables.items() if os.environ.get(name)]
+    return ", ".join(replaced if len(replaced) == len(variables) else [str(folder), *replaced])

@@ -1,4 +1,4 @@
-"""`imgcache stats` and `imgcache get`: a look into a cache without a crawl."""
+"""`imgcache stats` and `imgcache get`: count and read the images of a cache."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ from imgcache_scrapy.core.errors import ConfigurationError, NotFoundError
 
 
 def stats(cache: CacheArgument = None) -> None:
-    """Count what a cache holds."""
+    """Print how many images, captures and bytes a cache has."""
     location = use_cache(cache)
     with open_client(location) as client:
         counts = client.stats()
@@ -26,24 +26,27 @@ def stats(cache: CacheArgument = None) -> None:
 
 
 def get(
-    url_or_hash: Annotated[str, typer.Argument(help="An image's URL or its content hash.")],
+    url_or_hash: Annotated[str, typer.Argument(help="The URL or the content hash of an image.")],
     cache: CacheArgument = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The file to write; else standard output.")
+        Path | None,
+        typer.Option("-o", "--output", help="The file to write. Default: standard output."),
     ] = None,
 ) -> None:
-    """Write an image's bytes, exactly as they were stored."""
+    """Write the bytes of an image, exactly as they were stored."""
     with open_client(use_cache(cache)) as client:
         if is_content_hash(url_or_hash):
             data = client.get_bytes(url_or_hash)
         else:
             entry = client.lookup(url_or_hash)
             if entry is None:
-                raise NotFoundError(f"no image is known under {url_or_hash}")
+                raise NotFoundError(f"the cache has no image of the URL {url_or_hash}")
             data = client.get_bytes(entry["content_hash"], bucket=entry.get("bucket"))
     if output is not None:
         output.write_bytes(data)
     elif sys.stdout.isatty():
-        raise ConfigurationError("an image is not text for a terminal: give -o FILE")
+        raise ConfigurationError(
+            "an image cannot be shown in a terminal: write it to a file with -o FILE"
+        )
     else:
         sys.stdout.buffer.write(data)

@@ -1,4 +1,4 @@
-"""The command line: its commands, `--version`, and how errors are reported."""
+"""The command line: put the commands together, add `--version`, and report errors."""
 
 import sys
 from importlib.metadata import version
@@ -13,7 +13,7 @@ from imgcache_scrapy.cli.upkeep import gc, upgrade, verify
 from imgcache_scrapy.core.errors import ImgCacheError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
-spool = typer.Typer(help="The images that a cache did not take yet.", no_args_is_help=True)
+spool = typer.Typer(help="The images that wait in the spool for the cache.", no_args_is_help=True)
 for command in (serve, stats, get, verify, gc, upgrade):
     app.command()(command)
 app.add_typer(spool, name="spool")
@@ -22,15 +22,15 @@ spool.command("replay")(replay_spool)
 
 
 def main() -> None:
-    """Run a command; report an error in one sentence."""
+    """Run a command; print an error as one sentence."""
     try:
         app()
     except (ImgCacheError, OSError) as error:
         sys.exit(f"imgcache: {error}")
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_set: bool) -> None:
+    if is_set:
         typer.echo(f"imgcache-scrapy {version('imgcache-scrapy')}")
         raise typer.Exit
 
@@ -45,4 +45,4 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """One image cache in front of the download."""
+    """A cache of images for Scrapy: each image is downloaded once."""

@@ -1,15 +1,15 @@
-"""How results are written."""
+"""Print results to standard output."""
 
 from rich.console import Console
 from rich.table import Table
 
-_UNLIMITED = 1_000_000
-"""Columns; rich cuts what is longer."""
+# In characters; rich shortens longer lines.
+_MAX_WIDTH = 1_000_000
 
 
 def print_table(table: Table) -> None:
-    """Write a table to standard output, in its full width unless that is a terminal."""
+    """Print a table to standard output; if that is not a terminal, no line is shortened."""
     console = Console()
     if not console.is_terminal:
-        console.width = _UNLIMITED
+        console.width = _MAX_WIDTH
     console.print(table)

@@ -1,4 +1,4 @@
-"""`imgcache serve`: a cache as a service for many crawlers."""
+"""`imgcache serve`: start the service of a cache."""
 
 import os
 from importlib.util import find_spec
@@ -13,7 +13,7 @@ from imgcache_scrapy.client.address import folder_of
 from imgcache_scrapy.core.checks import checked_token
 from imgcache_scrapy.core.errors import ConfigurationError
 
-# As the `server` extra names them, but for uvloop, which only makes the service faster.
+# The libraries of the extra `server`, without uvloop, which is optional.
 _LIBRARIES = (
     "fastapi",
     "httptools",
@@ -29,8 +29,8 @@ def serve(
         str | None,
         typer.Argument(
             metavar="CACHE",
-            help="The folder of the cache. Default: the folder that IMGCACHE_URL names, "
-            "else that of the Scrapy project here, else ./imgcache.",
+            help="The folder of the cache. Default: the folder in IMGCACHE_URL, "
+            "else the cache of the current Scrapy project, else ./imgcache.",
         ),
     ] = None,
     *,
@@ -38,22 +38,32 @@ def serve(
     port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8010,
     database: Annotated[
         str | None,
-        typer.Option(envvar="IMGCACHE_DATABASE_URL", help="Default: SQLite in the folder."),
+        typer.Option(
+            envvar="IMGCACHE_DATABASE_URL",
+            help="The URL of the database. Default: SQLite in the folder.",
+        ),
     ] = None,
     blobs: Annotated[
         str | None,
-        typer.Option(envvar="IMGCACHE_BLOBS_URL", help="Default: files in the folder."),
+        typer.Option(
+            envvar="IMGCACHE_BLOBS_URL",
+            help="The URL of the blobs. Default: files in the folder.",
+        ),
     ] = None,
     token: Annotated[
         str | None,
         typer.Option(
             envvar="IMGCACHE_TOKEN",
-            help="What clients must bear; in the environment nobody else sees it.",
+            help="The bearer token that clients must send. Set it in the environment, because "
+            "other users of this machine can read the command line.",
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(help="How many processes answer.", min=1)] = 1,
+    workers: Annotated[
+        int, typer.Option(help="The number of processes that answer requests.", min=1)
+    ] = 1,
     upgrade: Annotated[
-        bool, typer.Option("--upgrade", help="Upgrade the catalog of an older version first.")
+        bool,
+        typer.Option("--upgrade", help="First upgrade the catalog if it has an older version."),
     ] = False,
 ) -> None:
     """Serve a cache to many crawlers."""
@@ -62,7 +72,7 @@ def serve(
 
     from imgcache_scrapy.engine.cache import ImageCache  # noqa: PLC0415
 
-    # The workers are processes of their own, and read all this from here.
+    # The worker processes read these variables.
     os.environ["IMGCACHE_DATABASE_URL"] = database or ""
     os.environ["IMGCACHE_BLOBS_URL"] = blobs or ""
     location = Location(DEFAULT_CACHE) if database and blobs else _cache_to_serve(cache)
@@ -98,7 +108,7 @@ def _check_libraries() -> None:
 def _cache_to_serve(named: str | None) -> Location:
     variable = os.environ.get("IMGCACHE_URL")
     if variable and folder_of(variable) is None:
-        # It says where clients find a service, not what the service serves.
+        # This is the address of a service for clients; it does not name a folder to serve.
         variable = os.environ["IMGCACHE_URL"] = ""
     return find_cache(named or variable or None)
 
@@ -108,5 +118,6 @@ def _folder_of(location: Location) -> Path:
     if folder is not None:
         return folder
     raise ConfigurationError(
-        f"{location} is a service already: name the folder to serve, such as ./{DEFAULT_CACHE}"
+        f"{location} is the address of a service: give the folder of a cache, for example"
+        f" ./{DEFAULT_CACHE}"
     )

@@ -1,4 +1,4 @@
-"""`imgcache spool …`: the images that a cache did not take yet."""
+"""`imgcache spool list` and `imgcache spool replay`: images that wait until the cache works."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ from imgcache_scrapy.core.errors import UnavailableError
 
 
 def list_spool(folder: SpoolOption = None) -> None:
-    """List the images that wait for the cache, and those that it refused."""
+    """List the images that wait in the spool, and those that the cache refused."""
     folder = use_spool(folder)
     table = Table("url", "bytes", "fetched", "bucket", "state")
     table.columns[1].justify = "right"
@@ -39,16 +39,16 @@ def list_spool(folder: SpoolOption = None) -> None:
 
 
 def replay_spool(cache: CacheArgument = None, folder: SpoolOption = None) -> None:
-    """Store the images that wait, until the cache takes no more."""
+    """Store the images that wait in the spool; stop if the cache fails."""
     location, folder = use_cache(cache), use_spool(folder)
-    stored = asyncio.run(_replayed(location, folder))
+    stored = asyncio.run(_replay(location, folder))
     typer.echo(f"{stored} stored")
     left = len(Spool(folder).names())
     if left:
         raise UnavailableError(f"{left} images still wait in {folder}")
 
 
-async def _replayed(location: Location, folder: Path) -> int:
+async def _replay(location: Location, folder: Path) -> int:
     counts: Counter[str] = Counter()
 
     def log(level: int, message: str, *args: object) -> None:
