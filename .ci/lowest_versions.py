@@ -1,8 +1,8 @@
-"""Print constraints for pip: the lowest version of each library that pyproject.toml names.
+"""Print constraints for pip: the lowest version of each library in pyproject.toml.
 
     pip install -e ".[dev]" -c <(python .ci/lowest_versions.py)
 
-The tools of the `dev` extra are left out: they are no part of what users install.
+The tools of the extra `dev` are left out, because users do not install them.
 """
 
 import tomllib
@@ -12,7 +12,7 @@ PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
 
 def main() -> None:
-    """Print a line for each library of the base and of the extras for users."""
+    """Print a line for each library of the base install and of the extras for users."""
     project = tomllib.loads(PYPROJECT.read_text())["project"]
     extras = project["optional-dependencies"]
     for requirement in [*project["dependencies"], *extras["server"], *extras["postgres"]]:

@@ -13,7 +13,7 @@ from imgcache_scrapy.cli.upkeep import gc, upgrade, verify
 from imgcache_scrapy.core.errors import ImgCacheError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
-spool = typer.Typer(help="The images that wait in the spool for the cache.", no_args_is_help=True)
+spool = typer.Typer(help="List or store the images that wait in the spool.", no_args_is_help=True)
 for command in (serve, stats, get, verify, gc, upgrade):
     app.command()(command)
 app.add_typer(spool, name="spool")
