@@ -77,11 +77,12 @@ class BodyLimitMiddleware:
         async def limited_receive() -> Message:
             size = body.size
             try:
-                return await body.receive()
+                message = await body.receive()
             finally:
                 self._bytes_in_memory += body.size - size
-                if self._bytes_in_memory > _MAX_BYTES_IN_MEMORY:
-                    raise HTTPException(503, "too many uploads at the same time: try again later")
+            if self._bytes_in_memory > _MAX_BYTES_IN_MEMORY:
+                raise HTTPException(503, "too many uploads at the same time: try again later")
+            return message
 
         try:
             return await self._app(scope, limited_receive, send)

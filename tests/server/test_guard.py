@@ -10,6 +10,7 @@ from uuid import uuid4
 import httpx
 import psutil
 import pytest
+from starlette.exceptions import HTTPException
 
 from imgcache_scrapy import (
     AsyncImgCacheClient,
@@ -19,7 +20,7 @@ from imgcache_scrapy import (
     UnauthorizedError,
 )
 from imgcache_scrapy.core.limits import MAX_BATCH_BYTES
-from imgcache_scrapy.server.guard import BODY_SECONDS, MAX_BODY_BYTES
+from imgcache_scrapy.server.guard import BODY_SECONDS, MAX_BODY_BYTES, BodyLimitMiddleware
 from imgcache_scrapy.server.protocol import LimitedHttpProtocol
 from tests.conftest import Service
 from tests.support.forms import FORM, file, form, part
@@ -476,6 +477,35 @@ def test_a_slow_reader_gets_all_of_it(hasty):
             size += len(piece)
             time.sleep(0.1)
     assert size > 20_000_000
+
+
+def test_a_body_that_is_too_large_gets_413_during_other_uploads():
+    """It does not get 503, even if all bodies together are too large: a retry would not help."""
+
+    async def last_status():
+        ended = asyncio.Event()
+
+        async def app(_scope, receive, _send):
+            await receive()
+            await ended.wait()
+
+        limited = BodyLimitMiddleware(app)
+
+        async def upload(size):
+            async def receive():
+                return {"type": "http.request", "body": bytes(size)}
+
+            await limited({"type": "http", "path": "/images"}, receive, None)
+
+        uploads = [asyncio.create_task(upload(LIMIT)) for _ in range(4)]
+        await asyncio.sleep(0)
+        with pytest.raises(HTTPException) as refused:
+            await upload(MAX_BODY_BYTES + 1)
+        ended.set()
+        await asyncio.gather(*uploads)
+        return refused.value.status_code
+
+    assert asyncio.run(last_status()) == 413
 
 
 def is_refused(connection):
