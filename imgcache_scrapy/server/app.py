@@ -36,7 +36,7 @@ from imgcache_scrapy.server.ranges import etag_matches, requested_range
 from imgcache_scrapy.server.schemas import Entry
 from imgcache_scrapy.server.uploads import UPLOAD_SCHEMA, Text, Url, read_upload
 
-# Errors that every route but `/health` may answer.
+# Errors that every route may answer, except for `/health`.
 _TOKEN_ERRORS = (UnauthorizedError,)
 # Links of the OpenAPI document: from an entry to the routes of its bytes.
 _LINKS = {
@@ -61,7 +61,7 @@ def create_app(cache: ImageCache, *, token: str | None = None, owns_cache: bool 
 
     Args:
         cache: the cache.
-        token: the bearer token that all requests but `/health` need; None for no token.
+        token: the bearer token that requests need, except for `/health`; None for no token.
         owns_cache: whether to close the cache when the lifespan of the app ends.
 
     Returns:

@@ -107,7 +107,7 @@ class TimingMiddleware:
         try:
             return await self._app(scope, receive, send_and_keep_status)
         finally:
-            # Neither the path nor an unknown method: each different one would add a time series.
+            # Without the path and unknown methods, because each new value would add a time series.
             route = scope.get("route")
             is_known = scope["method"] in getattr(route, "methods", ())
             method = scope["method"] if is_known else "other"

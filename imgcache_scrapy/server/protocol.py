@@ -66,9 +66,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._start_head_timer()
 
     def pause_writing(self) -> None:
-        """Start to check whether the client reads the answer."""
+        """Start checking whether the client reads the answer."""
         super().pause_writing()
-        self._check_progress(-1)
+        self._check_progress()
 
     def resume_writing(self) -> None:
         """Stop checking, because the client reads."""
@@ -90,7 +90,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _check_progress(self, unsent_before: int) -> None:
+    def _check_progress(self, unsent_before: int | None = None) -> None:
         transport: Any = self.transport
         unsent = transport.get_write_buffer_size()
         if unsent == unsent_before:

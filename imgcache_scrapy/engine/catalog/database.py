@@ -80,8 +80,8 @@ def connect_for_reading(engine: Engine) -> Connection:
 def write_lock(engine: Engine) -> AbstractContextManager[object]:
     """Return a lock for the write transactions of this process; it does nothing for PostgreSQL.
 
-    SQLite allows one writer at a time. The others sleep and retry, longer and longer, while
-    threads that wait for a lock of Python continue immediately.
+    SQLite allows one writer at a time. Other writers sleep and try again, and each sleep is longer
+    than the one before. A thread that waits for this lock continues immediately.
     """
     return Lock() if engine.dialect.name == "sqlite" else nullcontext()
 
@@ -99,7 +99,7 @@ def lock(connection: Connection, content_hashes: Iterable[str]) -> None:
 
 def lock_schema(connection: Connection) -> None:
     """Lock the schema against changes by others until the transaction ends."""
-    lock(connection, ["0" * 64])
+    lock(connection, ["0" * 64])  # No image has this hash.
 
 
 def wait_for_writers(connection: Connection, table: sa.Table) -> None:
@@ -175,6 +175,6 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    # Without IMMEDIATE, a transaction that reads first fails when it writes beside another writer.
+    # Without IMMEDIATE, a transaction that reads first cannot wait for another writer: it fails.
     if not connection.get_execution_options().get("imgcache_reading"):
         connection.exec_driver_sql("BEGIN IMMEDIATE")

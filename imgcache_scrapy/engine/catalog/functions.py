@@ -33,7 +33,7 @@ class json_rows(FunctionElement[str]):  # noqa: N801
     """SQL for all rows of a query as one JSON array of arrays; NULL or empty if there are no rows.
 
     It makes frequent queries of many rows faster: SQLite's driver releases the interpreter lock
-    for each row, and beside a busy event loop it waits 5 ms each time to get the lock back.
+    for each row. If the event loop is busy, getting the lock back takes 5 ms each time.
     """
 
     type = sa.Text()

@@ -167,8 +167,8 @@ class Decoder:
         """Let the watcher kill the child at this time, which ends the wait for its answer.
 
         Raises:
-            TimeoutError: the time is over, so that the child may have been killed. An answer may
-                have come all the same.
+            TimeoutError: the time is over, so that the child may have been killed, even if its
+                answer has arrived.
         """
         self._deadline = deadline
         try:

@@ -54,7 +54,7 @@ class ImageInfo(NamedTuple):
 NOT_DECODED = ImageInfo(None, None, None)
 """The information about a picture that is not decoded yet."""
 
-# Codes of replies, beside those of the errors.
+# Codes of replies. The other codes are those of the errors.
 _DECODED, _OVER_LIMITS = 0, 255
 _ERROR_OF_CODE = dict(enumerate(DecodeError, start=1))
 _CODE_OF_ERROR = {error: code for code, error in _ERROR_OF_CODE.items()}
