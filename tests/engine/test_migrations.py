@@ -193,25 +193,30 @@ def test_a_kill_at_each_statement_leaves_the_old_or_the_new_schema(
 ):
     """Whenever the process dies, the catalog is whole, and the next opening ends the work."""
     found = Counter()
+    copy, number, status = None, 0, signal.SIGKILL
     with program(OPEN_AND_DIE) as process:
-        number, status = 0, signal.SIGKILL
         while status:
             number += 1
-            copy = copy_of(database_url, new_database)
-            blobs_url = (tmp_path / f"{number}" / "blobs").as_uri()
-            schema_1.put(schema_1.blobs_of(300), tmp_path / f"{number}" / "blobs")
-            process.stdin.write(f"{number} {copy} {blobs_url}\n")
+            if copy is None:
+                # A catalog that a kill has left as it was is killed again.
+                copy = copy_of(database_url, new_database)
+                folder = tmp_path / f"{number}" / "blobs"
+                schema_1.put(schema_1.blobs_of(300), folder)
+            process.stdin.write(f"{number} {copy} {folder.as_uri()}\n")
             status = int(process.stdout.readline())
             assert status in {0, signal.SIGKILL}
             row = schema_of(copy)[0]
             found[row[0]] += 1
-            assert len(row) == {1: 1, SCHEMA: 3}[row[0]]
             assert schema_1.rows(copy) == old
-            with closing(ImageCache(copy, blobs_url)) as cache:
+            if row == (1,):
+                continue
+            assert row[0] == SCHEMA
+            with closing(ImageCache(copy, folder.as_uri())) as cache:
                 assert cache.catalog.search("shop")
                 assert cache.blobs.owner() == cache.catalog.cache_id
             assert schema_of(copy)[0][::2] == (SCHEMA, False)
             assert schema_1.rows(copy) == old
+            copy = None
     # Before the commit and after it: the number of steps is not the point.
     assert found[1] > 10
     assert found[SCHEMA] > 2
