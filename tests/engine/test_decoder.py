@@ -320,6 +320,8 @@ def test_interrupted_parent_gets_no_wrong_answer(decoder: Decoder) -> None:
     """After Ctrl-C in the middle of a picture the next one gets its own answer."""
     decoder.decode(picture())
     os.kill(child_pid(decoder), signal.SIGSTOP)
+    # A test run in the background of a shell ignores the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def interrupt() -> None:
         wait_until_asked(decoder)
@@ -331,6 +333,7 @@ def test_interrupted_parent_gets_no_wrong_answer(decoder: Decoder) -> None:
         with pytest.raises(KeyboardInterrupt):
             decoder.decode(picture(1))
         interrupted.result()
+    signal.signal(signal.SIGINT, before)
     assert decoder.decode(picture(2)) == info_of(picture(2))
 
 

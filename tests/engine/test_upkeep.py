@@ -96,20 +96,20 @@ def test_every_damage_is_found_none_is_served_and_all_of_it_heals(
         damage(path_of(folder, name))
     sound = {name: data for name, data in pictures.items() if expected[name] == "sound"}
     if is_read_first:
-        assert readable(upkeep, pictures) == sound
+        assert readable(upkeep.cache, pictures) == sound
 
     for _ in range(2):
         assert verdicts(upkeep) == expected
         assert upkeep.cache.catalog.lookup_many(urls.values()).keys() == {
             urls[name] for name in sound
         }
-        assert readable(upkeep, pictures) == sound
+        assert readable(upkeep.cache, pictures) == sound
 
     for name, data in pictures.items():
         assert not upkeep.cache.store(urls[name], data, "test")["created"]
     assert set(verdicts(upkeep).values()) == {"sound"}
     assert len(upkeep.cache.catalog.lookup_many(urls.values())) == count
-    assert readable(upkeep, pictures) == pictures
+    assert readable(upkeep.cache, pictures) == pictures
 
 
 def test_more_images_are_examined_than_are_listed_at_a_time(upkeep, folder):
@@ -143,7 +143,7 @@ def test_an_image_is_read_while_another_is_on_its_way(upkeep):
     """Storage that is far away holds up one image, not all behind it."""
     for data in (b"one", b"two"):
         upkeep.cache.store(f"{URL}/{data.decode()}", data, "test")
-    upkeep.cache.blobs = ReadByTwo(upkeep.cache.blobs)
+    upkeep.cache._unchecked_blobs = ReadByTwo(upkeep.cache.blobs)
     assert list(verdicts(upkeep).values()) == ["sound", "sound"]
 
 

@@ -168,7 +168,7 @@ def test_other_files_are_delivered_and_not_cached(site, crawl, tmp_path):
         f"{site.url}/page.html",
     ]
     assert done.fates == {"rejected": 3}
-    assert files_in(tmp_path / "cache" / "blobs") == {}
+    assert not list((tmp_path / "cache" / "blobs").glob("*/*"))
 
 
 def test_a_format_that_pillow_alone_knows_is_delivered(site, crawl):
