@@ -27,7 +27,7 @@ A hit, embedded, in `ImgCachePipeline`:
 
     plugin/media.py:CachedMediaPipeline.process_item       one request for each URL of the item
     core/concurrency.py:SingleFlight.do_all                each URL once in a crawl
-    plugin/media.py:CachedMediaPipeline._outcome           the lock of the key
+    plugin/media.py:CachedMediaPipeline._find_or_fetch     the lock of the key
     plugin/flow.py:Flow.find                               lookup, and bytes if they are needed
     core/concurrency.py:Batcher.ask                        lookups of one moment go together
     client/resilience.py:ResilientClient.lookup_many       within the circuit breaker
@@ -41,7 +41,7 @@ A miss goes on after `Flow.find`:
     plugin/reservation.py:Reservation.acquire_slot         memory for the body, before the download
     plugin/media.py:CachedMediaPipeline._fetch             Scrapy downloads it
     plugin/flow.py:Flow.keep                               is it an image, and whole?
-    plugin/outcome.py:refused                              the reason if not
+    plugin/outcome.py:refusal_error                        the reason if not
     client/resilience.py:ResilientClient.store             within the circuit breaker
     engine/async_cache.py:AsyncImageCache.store            stores of one moment go together
     engine/cache.py:ImageCache.store_many                  decode, blobs, rows
