@@ -93,9 +93,16 @@ class Answer(NamedTuple):
 
 
 def with_distance(entry: Entry, perceptual_hash: str) -> Entry:
-    """Add the distance between two perceptual hashes, since not every service sends it."""
-    other = entry["perceptual_hash"] or "0"
-    return {**entry, "distance": (int(other, 16) ^ int(perceptual_hash, 16)).bit_count()}
+    """Add the distance to a perceptual hash, because not every service sends it.
+
+    Raises:
+        ProtocolError: the perceptual hash of the entry is not hexadecimal.
+    """
+    try:
+        other = int(entry["perceptual_hash"] or "0", 16)
+    except ValueError as error:
+        raise ProtocolError(f"the answer is not an entry: {error}") from error
+    return {**entry, "distance": (other ^ int(perceptual_hash, 16)).bit_count()}
 
 
 def newest_of_urls(entries: Iterable[Entry]) -> list[Entry]:

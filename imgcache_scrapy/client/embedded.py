@@ -31,7 +31,7 @@ def embedded_transport(folder: Path, timeout: float | None) -> "Transport":
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigurationError(f"there can be no cache in {folder}: {error}") from error
+        raise ConfigurationError(f"a cache cannot be created in {folder}: {error}") from error
     return AsyncImageCache(
         open_cache=lambda: _shared.acquire(folder),
         close_cache=lambda _: _shared.release(folder),

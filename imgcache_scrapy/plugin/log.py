@@ -14,7 +14,7 @@ class SpiderLogger(logging.LoggerAdapter[logging.Logger]):
 
     Args:
         name: the name of the logger.
-        crawler: the crawl's crawler; it is not kept alive.
+        crawler: the crawler of the crawl; only a weak reference to it is kept.
     """
 
     def __init__(self, name: str, crawler: "Crawler") -> None:

@@ -127,7 +127,7 @@ class CachedMediaPipeline(MediaPipeline):
     def _job(
         self, request: Request, item: Any
     ) -> tuple[str, Callable[[], Coroutine[Any, Any, FileInfo | ImageFailed]]]:
-        """Return the key of the image that a request is for, and the function that gets it."""
+        """Return the key of a request's image, and the function that gets the image."""
         problem = None
         if isinstance(request, BadUrlRequest):
             problem = ImageFailed("bad_url", request.reason)

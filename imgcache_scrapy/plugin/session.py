@@ -45,7 +45,7 @@ class Session:
     It is created on first use. The cache is not opened before the first call to it.
 
     Args:
-        crawler: the crawl's crawler; it is not kept alive.
+        crawler: the crawler of the crawl; only a weak reference to it is kept.
 
     Attributes:
         settings: the settings of the crawl.

@@ -17,7 +17,7 @@ class Tally:
     """Counts the fates of a crawl's images.
 
     Args:
-        crawler: the crawl's crawler; it is not kept alive.
+        crawler: the crawler of the crawl; only a weak reference to it is kept.
     """
 
     def __init__(self, crawler: "Crawler") -> None:

@@ -342,6 +342,13 @@ def test_wrong_bytes_are_not_found(serve, ask):
         ask(serve(says(200, b"other bytes", "image/png")), "get_bytes", HASH)
 
 
+def test_a_perceptual_hash_that_is_no_number_is_no_answer_of_a_cache(serve, ask):
+    """The distance to it cannot be computed."""
+    address = serve(says(200, [{**an_entry(), "perceptual_hash": "none"}]))
+    with pytest.raises(ProtocolError, match="the answer is not an entry"):
+        ask(address, "similar", "0" * 16)
+
+
 def test_a_list_is_cut_and_sorted_for_a_service_that_does_neither(serve, ask):
     """The reference service knows no `limit` and no `distance`: the client makes up for it."""
     far, near = an_entry(content_hash="1" * 64), an_entry(content_hash="2" * 64)

@@ -22,7 +22,7 @@ IMAGES = {
         ({"IMGCACHE_URL": "http://cache:abc"}, "IMGCACHE_URL must be http(s)://host"),
         ({"IMGCACHE_URL": "http://cache:99999"}, "IMGCACHE_URL must be http(s)://host"),
         ({"IMGCACHE_URL": "file://relative/x"}, "IMGCACHE_URL must be http(s)://host"),
-        ({"IMGCACHE_URL": "/proc/nothing/x"}, "there can be no cache in /proc/nothing/x"),
+        ({"IMGCACHE_URL": "/proc/nothing/x"}, "a cache cannot be created in /proc/nothing/x"),
         ({"IMGCACHE_MIN_WIDTH": -1}, "IMGCACHE_MIN_WIDTH must be a number of pixels"),
         ({"IMGCACHE_RESULT_FIELD": ""}, "IMGCACHE_RESULT_FIELD must be the name of a field"),
         ({"IMGCACHE_ENABLED": "maybe"}, "IMGCACHE_ENABLED must be True or False"),
