@@ -179,7 +179,7 @@ class ImageCache:
         """
         content_type = self.catalog.content_type(content_hash, bucket)
         if content_type is None:
-            raise NotFoundError(f"no image {content_hash} here")
+            raise NotFoundError(f"this bucket has no image {content_hash}")
         data = self._verified_bytes(content_hash)
         if data is None:
             data = self._read_under_lock(content_hash)
@@ -207,7 +207,7 @@ class ImageCache:
             NotFoundError: the bucket has no capture of the image.
         """
         if not self._delete_captures(content_hash, bucket):
-            raise NotFoundError(f"no image {content_hash} here")
+            raise NotFoundError(f"this bucket has no image {content_hash}")
         # A new transaction: the row must be deleted durably before the blob. It checks for a row
         # again, because the image may have been stored again in between.
         self.delete_orphan(content_hash)

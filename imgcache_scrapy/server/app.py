@@ -138,7 +138,7 @@ def _add_lookups(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> Non
         entry = await images.lookup(url, bucket)
         metrics.count_lookups(int(entry is not None), int(entry is None))
         if entry is None:
-            raise NotFoundError("no image is known under this URL")
+            raise NotFoundError("the cache has no image of this URL")
         return JSONResponse(entry)
 
     @app.post(
@@ -177,7 +177,7 @@ def _add_lookups(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> Non
     async def meta(content_hash: ContentHash, bucket: Text = "") -> Response:
         entry = await images.get_meta(content_hash, bucket)
         if entry is None:
-            raise NotFoundError(f"no image {content_hash} here")
+            raise NotFoundError(f"this bucket has no image {content_hash}")
         return JSONResponse(entry)
 
 
