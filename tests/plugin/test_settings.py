@@ -26,7 +26,7 @@ IMAGES = {
         ({"IMGCACHE_MIN_WIDTH": -1}, "IMGCACHE_MIN_WIDTH must be a number of pixels"),
         ({"IMGCACHE_RESULT_FIELD": ""}, "IMGCACHE_RESULT_FIELD must be the name of a field"),
         ({"IMGCACHE_ENABLED": "maybe"}, "IMGCACHE_ENABLED must be True or False"),
-        ({"IMGCACHE_ENABLED": False}, "take it out of ITEM_PIPELINES"),
+        ({"IMGCACHE_ENABLED": False}, "remove it from ITEM_PIPELINES"),
         ({"IMGCACHE_BUCKET": 7}, "IMGCACHE_BUCKET must be a string"),
     ],
 )
