@@ -12,7 +12,12 @@ import httpx
 from imgcache_scrapy.client.answers import Answer, newest_of_urls, with_distance
 from imgcache_scrapy.core.concurrency import Limiter
 from imgcache_scrapy.core.entry import Entry, content_hash_of
-from imgcache_scrapy.core.errors import InvalidRequestError, NotFoundError, UnavailableError
+from imgcache_scrapy.core.errors import (
+    InvalidRequestError,
+    NotFoundError,
+    ProtocolError,
+    UnavailableError,
+)
 from imgcache_scrapy.core.limits import MAX_BATCH_BYTES, MAX_BATCH_URLS
 from imgcache_scrapy.core.urls import filename_of
 
@@ -119,10 +124,10 @@ class HttpTransport:
         return (await self._send("GET", "/health")).object()
 
     async def stats(self) -> dict[str, int]:
-        return (await self._send("GET", "/stats")).object()
+        return await self._counts("/stats")
 
     async def buckets(self) -> dict[str, int]:
-        return (await self._send("GET", "/buckets")).object()
+        return await self._counts("/buckets")
 
     async def aclose(self) -> None:
         self._limiter.close()
@@ -137,6 +142,14 @@ class HttpTransport:
             self._supports_batches = False
         entries = await asyncio.gather(*(self.lookup(key, bucket) for key in keys))
         return {key: entry for key, entry in zip(keys, entries, strict=True) if entry is not None}
+
+    async def _counts(self, route: str) -> dict[str, int]:
+        try:
+            return (await self._send("GET", route)).object()
+        except NotFoundError as error:
+            raise ProtocolError(
+                f"this service has no {route}: it is another implementation or an older version"
+            ) from error
 
     async def _entry(self, route: str, query: dict[str, Any]) -> Entry | None:
         try:

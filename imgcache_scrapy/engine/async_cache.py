@@ -136,9 +136,12 @@ class AsyncImageCache:
         Raises:
             UnavailableError: the catalog or the storage fails, or does not answer in time.
         """
+        return await self._limited(self._health)
+
+    async def _health(self) -> dict[str, Any]:
         try:
             async with asyncio.timeout(_HEALTH_SECONDS):
-                await self._limited(lambda: self._run(self._blob_readers, ImageCache.check))
+                await self._run(self._blob_readers, ImageCache.check)
         except TimeoutError as error:
             raise UnavailableError(
                 f"the catalog or the image storage did not answer within {_HEALTH_SECONDS} s"

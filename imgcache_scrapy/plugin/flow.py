@@ -64,15 +64,20 @@ class Flow:
         return Reservation(self._locks, self._budget, slot_context)
 
     async def find(
-        self, key: str, request: Request, reservation: Reservation | None, *, reads: bool = True
+        self,
+        key: str,
+        request: Request,
+        reservation: Reservation | None = None,
+        *,
+        reads: bool = True,
     ) -> Outcome | None:
         """Look up an image and read its bytes.
 
         Args:
             key: the cache key of its URL.
             request: the request that the hit will answer.
-            reservation: the image's; it gets a slot before the bytes are read. None if the caller
-                already holds one.
+            reservation: the image's; it gets a slot before the bytes are read. None to read them
+                without a slot.
             reads: whether to read the bytes.
 
         Returns:
@@ -131,6 +136,7 @@ class Flow:
         session, body = self.session, response.body
         if not is_from_cache(response):
             session.tally.count_fetched(len(body))
+            self._budget.remember_size(len(body))
         with self._tolerating_errors(*REFUSALS):
             stored = await session.resilient_client.store(key, body, session.client_name)
             if stored.entry.get("created"):

@@ -1,6 +1,6 @@
 """Create the requests for the image URLs of an item."""
 
-from typing import Any
+import json
 
 from scrapy import Request
 from scrapy.http.request import NO_CALLBACK
@@ -9,24 +9,8 @@ from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.urls import fetchable
 from imgcache_scrapy.plugin import meta
 
-
-class BadUrlRequest(Request):
-    """Represents an image URL that cannot be requested; it is never sent.
-
-    Hooks of a pipeline see it among the other requests and may change or replace it.
-
-    Args:
-        item_url: the URL as the item has it.
-        reason: why it cannot be requested.
-    """
-
-    # The attributes that `replace` copies.
-    attributes = (*Request.attributes, "item_url", "reason")
-
-    def __init__(self, *args: Any, item_url: str, reason: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.item_url = item_url
-        self.reason = reason
+# A request must have a URL with a scheme. A request with this one is never sent.
+_BAD_URL = "about:invalid"
 
 
 def item_request(url: object) -> Request:
@@ -36,20 +20,25 @@ def item_request(url: object) -> Request:
         url: the value in the item.
 
     Returns:
-        The request; a `BadUrlRequest` if the URL cannot be requested.
+        The request. For a URL that cannot be requested it is one that is never sent: see
+        `bad_url_reason`.
     """
     try:
         return Request(fetchable(url), callback=NO_CALLBACK, meta={meta.ITEM_URL: url})
     except (InvalidRequestError, ValueError) as error:
         text = url if isinstance(url, str) else repr(url)
-        # The URL of a request must have a scheme; this one is never sent.
-        return BadUrlRequest(
-            "about:invalid", callback=NO_CALLBACK, item_url=text, reason=str(error)
-        )
+        # The reason is in the body, because hooks of a pipeline may replace everything else: the
+        # meta, the class of the request, or the request by a new one with the same URL and body.
+        return Request(_BAD_URL, body=json.dumps([text, str(error)]), callback=NO_CALLBACK)
+
+
+def bad_url_reason(request: Request) -> str | None:
+    """Return why a request cannot be sent; None if it can."""
+    return json.loads(request.body)[1] if request.url == _BAD_URL else None
 
 
 def item_url(request: Request) -> str:
     """Return the URL of a request as the item has it."""
-    if isinstance(request, BadUrlRequest):
-        return request.item_url
+    if request.url == _BAD_URL:
+        return str(json.loads(request.body)[0])
     return str(request.meta.get(meta.ITEM_URL, request.url))

@@ -23,7 +23,7 @@ from imgcache_scrapy.core.errors import ConfigurationError, InvalidRequestError
 from imgcache_scrapy.core.urls import cache_key, data_key
 from imgcache_scrapy.plugin import meta
 from imgcache_scrapy.plugin.flow import Flow, bypasses_cache
-from imgcache_scrapy.plugin.item_requests import BadUrlRequest, item_request, item_url
+from imgcache_scrapy.plugin.item_requests import bad_url_reason, item_request, item_url
 from imgcache_scrapy.plugin.log import SpiderLogger
 from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome
 from imgcache_scrapy.plugin.reservation import Reservation, never_wait
@@ -128,23 +128,19 @@ class CachedMediaPipeline(MediaPipeline):
         self, request: Request, item: Any
     ) -> tuple[str, Callable[[], Coroutine[Any, Any, FileInfo | ImageFailed]]]:
         """Return the key of a request's image, and the function that gets the image."""
-        problem = None
-        if isinstance(request, BadUrlRequest):
-            problem = ImageFailed("bad_url", request.reason)
-        elif self.must_store and request.method != "GET":
-            problem = ImageFailed("not_get", "only responses to GET requests can be cached")
+        problem = bad_url_reason(request)
         try:
-            key = self._key(request)
+            key = f"{request.url} {item_url(request)}" if problem else self._key(request)
         except InvalidRequestError as error:
-            key, problem = request.url, ImageFailed("bad_url", str(error))
+            key, problem = request.url, str(error)
         return key, partial(self._result_of, key, problem, request, item)
 
     async def _result_of(
-        self, key: str, problem: ImageFailed | None, request: Request, item: Any
+        self, key: str, problem: str | None, request: Request, item: Any
     ) -> FileInfo | ImageFailed:
         try:
             if problem is not None:
-                raise problem  # noqa: TRY301 - the handler below reports it
+                raise ImageFailed("bad_url", problem)  # noqa: TRY301 - reported like every failure
             outcome, result = await self._process(key, request, item)
         except Exception as error:
             failure = ImageFailed.of(error)
@@ -179,6 +175,8 @@ class CachedMediaPipeline(MediaPipeline):
             hit = await self.flow.find(key, request, reservation, reads=self.needs_bytes)
             if hit is not None:
                 return hit
+        if self.must_store and request.method != "GET":
+            raise ImageFailed("not_get", "only responses to GET requests can be cached")
         await reservation.acquire_slot()
         response = await self._fetch(key, request)
         stores = self.must_store or not bypasses
@@ -201,8 +199,6 @@ class CachedMediaPipeline(MediaPipeline):
         Raises:
             InvalidRequestError: the URL is not valid.
         """
-        if isinstance(request, BadUrlRequest):
-            return f"{request.url} {request.item_url}"
         if request.method != "GET":
             return self.crawler.request_fingerprinter.fingerprint(request).hex()
         return data_key(request.url) if request.url.startswith("data:") else cache_key(request.url)

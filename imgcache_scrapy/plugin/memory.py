@@ -53,8 +53,11 @@ class MemoryBudget:
         is_over = sum(self._used.values()) + size > self._max_bytes
         return len(self._used) < self._max_images and not is_over
 
-    def _resize(self, slot: "Slot", size: int) -> None:
+    def remember_size(self, size: int) -> None:
+        """Use the size of a fetched image to estimate the next ones."""
         self._last_sizes.append(size)
+
+    def _resize(self, slot: "Slot", size: int) -> None:
         if slot in self._used:
             self._used[slot] = size
             self._admit()

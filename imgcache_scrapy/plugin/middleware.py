@@ -67,11 +67,11 @@ class ImgCacheMiddleware:
         if _is_from_pipeline(request) or request.meta.get(meta.RESERVATION) in self._reservations:
             # A redirect or a retry still has the reservation of its first request. It must not
             # wait for a second one, because the first is released only at the end.
-            return await self._find(key, request, None)
+            return await self._find(key, request)
         with ExitStack() as stack:
             reservation = stack.enter_context(self._flow.reservation())
             await reservation.acquire_lock(key)
-            response = await self._find(key, request, reservation)
+            response = await self._find(key, request)
             if response is None:
                 await reservation.acquire_slot()
                 self._register(request, reservation)
@@ -100,11 +100,10 @@ class ImgCacheMiddleware:
         """Release the request's reservation, because there is no response."""
         self._release(request)
 
-    async def _find(
-        self, key: str, request: Request, reservation: Reservation | None
-    ) -> Response | None:
+    async def _find(self, key: str, request: Request) -> Response | None:
         try:
-            outcome = await self._flow.find(key, request, reservation)
+            # Without a slot: a hit must not wait for downloads.
+            outcome = await self._flow.find(key, request)
         except ImgCacheError as error:  # in strict mode
             self._count_failure(key, request, error)
             raise
