@@ -99,7 +99,8 @@ def use_cache(named: str | None) -> Location:
     location = find_cache(named)
     announce("Cache", location)
     folder = location.folder
-    if folder is not None and not folder.exists() and "IMGCACHE_DATABASE_URL" not in os.environ:
+    has_folder = folder is None or folder.exists()
+    if not has_folder and not os.environ.get("IMGCACHE_DATABASE_URL"):
         raise ConfigurationError(
             f"there is no cache in {folder}: give the folder of a cache or the address of a service"
         )

@@ -55,6 +55,7 @@ def test_get_where_there_is_no_cache_fails_and_makes_none(run, tmp_path):
     assert_failed(run("get", URL), "no cache", "imgcache")
     assert_failed(run("get", URL, "wrong"), "no cache", "wrong")
     assert_failed(run("stats", "wrong"), "no cache", "wrong")
+    assert_failed(run("stats", env={"IMGCACHE_DATABASE_URL": ""}), "no cache", "imgcache")
     assert list(tmp_path.iterdir()) == []
 
 
