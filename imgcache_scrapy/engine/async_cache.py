@@ -165,8 +165,8 @@ class AsyncImageCache:
         for bucket, key in lookups:
             keys[bucket].append(key)
         found: dict[_LookupKey, Entry] = {}
-        for bucket, some in keys.items():
-            query = functools.partial(_lookup_in_catalog, keys=some, bucket=bucket)
+        for bucket, bucket_keys in keys.items():
+            query = functools.partial(_lookup_in_catalog, keys=bucket_keys, bucket=bucket)
             entries = await self._run(self._readers, query)
             found |= {(bucket, key): entry for key, entry in entries.items()}
         return found

@@ -275,8 +275,8 @@ class Catalog:
         found: dict[str, Entry] = {}
         with database.connect_for_reading(self._engine) as connection:
             for start in range(0, len(content_hashes), 500):
-                some = content_hashes[start : start + 500]
-                query = in_bucket(entries.where(_capture.c.content_hash.in_(some)), bucket)
+                batch = content_hashes[start : start + 500]
+                query = in_bucket(entries.where(_capture.c.content_hash.in_(batch)), bucket)
                 rows = connection.execute(
                     query.where(~_image.c.damaged).order_by(*newest_last)
                 ).mappings()

@@ -190,7 +190,7 @@ def _hard_limit(seconds: float) -> Iterator[None]:
 
 
 def _raise_timeout(_signal: int, _frame: object) -> None:
-    if signal.getitimer(signal.ITIMER_PROF) != (0, 0):  # The timer is 0 after the block.
+    if signal.getitimer(signal.ITIMER_PROF) != (0, 0):  # Else the signal came too late.
         raise TimeoutError
 
 
