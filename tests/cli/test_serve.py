@@ -150,7 +150,7 @@ def test_serve_in_a_project_with_a_service_says_so(stopped_service, run):
     service = stopped_service
     in_project(service, f"IMGCACHE_URL = {service.url!r}\n")
     done = run("serve", "--port", "0", cwd=service.home)
-    assert_failed(done, service.url, str(service.home), "name the folder")
+    assert_failed(done, service.url, str(service.home), "give the folder")
     service.options = ("named",)
     service.start()
     assert captures_in(service.url) == 0
