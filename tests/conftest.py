@@ -1,103 +1,34 @@
 """What every test may use: photographs, and the cache served by a process of its own."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
+import asyncio
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
-import httpx
+import hypothesis
 import pytest
 
 from tests.support.servers import ObjectStore, PostgreSQL
+from tests.support.service import Service, new_outgrown
 
 PHOTOS = Path(__file__).parents[1] / "example_project" / "photos"
-SERVE = "from imgcache_scrapy.cli.main import main; main()"
+
+# A busy machine makes no example wrong.
+hypothesis.settings.register_profile(
+    "imgcache", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("imgcache")
 
 
-class Service:
-    """`imgcache serve` over the cache in `home/imgcache`, on a port of its own.
-
-    Attributes:
-        url: its address, the same one each time it is started.
-        folder: where the cache lives.
-        environment: what is added to the environment.
-        script: what Python runs.
-        process: the process that serves, None before the first start.
-    """
-
-    def __init__(self, home: Path, *options: str) -> None:
-        home.mkdir(parents=True, exist_ok=True)
-        self.home = home
-        self.folder = home / "imgcache"
-        self.options = options
-        self.environment: dict[str, str] = {}
-        self.script = SERVE
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def log(self) -> str:
-        """What it wrote so far."""
-        return (self.home / "serve.log").read_text()
-
-    def start(self) -> None:
-        """Start it and wait until it answers; harmless when it runs."""
-        if self.process is not None and self.process.poll() is None:
-            return
-        own = {k: v for k, v in os.environ.items() if not k.startswith("IMGCACHE_")}
-        with (self.home / "serve.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    self.script,
-                    "serve",
-                    "--port",
-                    str(self.port),
-                    *self.options,
-                ],
-                cwd=self.home,
-                env=own | self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        deadline = time.monotonic() + 30
-        with httpx.Client(timeout=5, trust_env=False) as http:
-            while not self._answers(http):
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    self.stop()
-                    pytest.fail(f"the service did not start:\n{self.log}")
-                time.sleep(0.02)
-
-    def stop(self) -> int | None:
-        """End it as a service manager would; harmless when repeated.
-
-        Returns:
-            Its exit code, None when it was never started.
-        """
-        if self.process is None:
-            return None
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            pytest.fail(f"the service did not end on SIGTERM:\n{self.log}")
-
-    def _answers(self, http: httpx.Client) -> bool:
-        try:
-            return http.get(f"{self.url}/health").is_success
-        except httpx.TransportError:
-            return False
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run each test that is a coroutine function on an event loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
 
 
 @pytest.fixture(scope="session")
@@ -105,6 +36,12 @@ def photos() -> dict[str, bytes]:
     """Return the example project's pictures by file name."""
     kinds = {".jpg", ".png", ".webp"}
     return {p.name: p.read_bytes() for p in sorted(PHOTOS.iterdir()) if p.suffix in kinds}
+
+
+@pytest.fixture
+def site() -> str:
+    """Name a site that no other test stores under."""
+    return f"http://{uuid4().hex}.example"
 
 
 @pytest.fixture
@@ -135,14 +72,6 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSto
     """Start an object store, for all tests; each has buckets of its own."""
     with ObjectStore(tmp_path_factory.mktemp("object-store") / "data") as store:
         yield store
-
-
-def new_outgrown(postgresql: PostgreSQL, object_store: ObjectStore) -> dict[str, str]:
-    """Make an empty database and a bucket, and give the environment that names them."""
-    return object_store.environment | {
-        "IMGCACHE_DATABASE_URL": postgresql.new_database(),
-        "IMGCACHE_BLOBS_URL": object_store.new_bucket(),
-    }
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import imgcache_scrapy
+from tests.support.waiting import PATIENCE
 
 HEAVY = {"scrapy", "fastapi", "starlette", "sqlalchemy", "PIL", "numpy", "obstore", "twisted"}
 
@@ -14,7 +15,7 @@ def loaded_by(statement):
     """Give the top-level modules that a fresh interpreter has after a statement."""
     script = f"import sys\n{statement}\nprint(*sorted({{m.split('.')[0] for m in sys.modules}}))"
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     return set(done.stdout.split())
 

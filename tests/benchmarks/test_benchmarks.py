@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.waiting import PATIENCE
+
 HERE = Path(__file__).parent
 
 
@@ -15,7 +17,7 @@ def test_crawls_are_compared(tmp_path):
     command = [sys.executable, HERE / "crawl.py", "--images", "10", "--rounds", "1"]
     command += [part for name in chosen for part in ("--only", name)]
     done = subprocess.run(
-        [*command, "--json", figures], capture_output=True, text=True, check=True, timeout=120
+        [*command, "--json", figures], capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     told = json.loads(figures.read_text())
     assert list(told) == chosen
@@ -29,7 +31,7 @@ def test_a_crawl_may_begin_with_a_large_catalog(tmp_path):
     figures = tmp_path / "figures.json"
     command = [sys.executable, HERE / "crawl.py", "--images", "10", "--rounds", "1"]
     command += ["--only", "ours", "--captures", "1500", "--json", figures]
-    subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
     told = json.loads(figures.read_text())["ours"]
     assert [told[run]["images"] for run in ("cold", "warm")] == [[10], [10]]
 
@@ -37,7 +39,7 @@ def test_a_crawl_may_begin_with_a_large_catalog(tmp_path):
 def test_a_store_is_taken_apart():
     """Each part of a store has its figure, and its share of the whole."""
     command = [sys.executable, HERE / "store.py", "--rounds", "1", "--size", "50 KB"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
     lines = done.stdout.splitlines()[1:]
     assert len(lines) == 8
     assert all(" ms " in line and line.endswith("%") for line in lines)
@@ -49,7 +51,7 @@ def test_the_service_is_compared(tmp_path):
     command = [sys.executable, HERE / "service.py", "--requests", "40", "--rounds", "1"]
     command += ["--workers", "1", "--postgresql", "--captures", "100", "--questions", "2"]
     done = subprocess.run(
-        [*command, "--json", figures], capture_output=True, text=True, check=True, timeout=240
+        [*command, "--json", figures], capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     told = json.loads(figures.read_text())
     rates = {(row["set-up"], row["work"]): row for row in told["rates"]}

@@ -10,6 +10,7 @@ import pytest
 
 from imgcache_scrapy import ImgCacheClient
 from tests.support.commands import assert_failed, clean_environment
+from tests.support.waiting import PATIENCE
 
 
 def test_a_service_that_is_not_there_is_told(run):
@@ -69,7 +70,7 @@ def test_the_package_is_run_as_a_module(run, tmp_path):
             env=clean_environment(),
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE,
         )
         script = run(*words)
         assert (module.returncode, module.stdout, module.stderr) == (
@@ -102,7 +103,7 @@ def loaded_by(folder, *words):
         env=clean_environment(),
         stdout=subprocess.DEVNULL,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     return set(json.loads((folder / "loaded.json").read_text()))
 

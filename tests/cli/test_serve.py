@@ -10,6 +10,7 @@ import pytest
 
 from imgcache_scrapy import ImgCacheClient, UnauthorizedError
 from tests.support.commands import assert_failed, clean_environment
+from tests.support.waiting import PATIENCE
 
 URL = "http://h.example/a b.png"
 
@@ -187,7 +188,7 @@ def test_serve_says_what_to_install(tmp_path):
         env=clean_environment(),
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert_failed(done, "pip install 'imgcache-scrapy[server]'", "fastapi, uvicorn")
     assert list(tmp_path.iterdir()) == []

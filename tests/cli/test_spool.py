@@ -13,6 +13,7 @@ from imgcache_scrapy.core.errors import TooLargeError
 from tests.support.commands import IMGCACHE, clean_environment
 from tests.support.proxy import Proxy
 from tests.support.records import FETCHED, filled, kept, record_of, replayed
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def command(*words):
 
 def ended(process):
     """Wait for a command; return its exit code, output and errors."""
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=PATIENCE)
     return process.returncode, out, errors
 
 

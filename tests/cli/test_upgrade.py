@@ -1,11 +1,11 @@
 """Catalogs of older versions and of other caches, as the commands meet them."""
 
-import httpx
 import pytest
 
 from imgcache_scrapy.engine.catalog.tables import SCHEMA
 from tests.support import schema_1
 from tests.support.commands import assert_failed, run_imgcache
+from tests.support.service import http_client
 
 
 @pytest.fixture(params=["folder", "PostgreSQL and files"])
@@ -37,7 +37,7 @@ def number_of(database_url):
 
 
 def count(service):
-    with httpx.Client(base_url=service.url, trust_env=False) as http:
+    with http_client(service.url) as http:
         return http.get("/stats").json()["captures"]
 
 

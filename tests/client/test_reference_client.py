@@ -9,12 +9,8 @@ import pytest
 
 from imgcache_scrapy import ImgCacheClient
 from imgcache_scrapy.core.entry import content_hash_of
-
-
-@pytest.fixture
-def site():
-    """Name a site that no other test stores under."""
-    return f"http://{uuid4().hex}.example"
+from tests.support.clients import ENTRY_TYPES
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -58,19 +54,7 @@ def test_store_answers_201_for_new_images_and_200_for_known_ones(reference, site
 def test_an_entry_has_every_documented_key(reference, url, cat):
     """The eleven fields of the reference's entry are all there, with its types."""
     entry = reference.store(url, cat, "me")
-    types = {
-        "url": str,
-        "content_hash": str,
-        "content_type": str,
-        "file_size_bytes": int,
-        "original_filename": str,
-        "width": int,
-        "height": int,
-        "perceptual_hash": str,
-        "client_name": str,
-        "lookup_time": str,
-        "created_at": str,
-    }
+    types = {key: kind for key, kind in ENTRY_TYPES.items() if key != "bucket"}
     assert {key: type(entry[key]) for key in types} == types
     assert reference.get_meta(entry["content_hash"]).keys() >= types.keys()
 
@@ -149,7 +133,9 @@ def test_health(reference):
 def test_serve_url_shows_the_picture(reference, url, cat):
     """The address that the reference makes opens in a browser, safely."""
     content_hash = reference.store(url, cat, "me", "mine")["content_hash"]
-    answer = httpx.get(reference.serve_url(content_hash, bucket="mine"), trust_env=False)
+    answer = httpx.get(
+        reference.serve_url(content_hash, bucket="mine"), trust_env=False, timeout=PATIENCE
+    )
     assert (answer.status_code, answer.content) == (200, cat)
     assert answer.headers["content-type"] == "image/png"
     assert answer.headers["x-content-type-options"] == "nosniff"

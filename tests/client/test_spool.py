@@ -14,6 +14,7 @@ from imgcache_scrapy.client.spool import Spool
 from imgcache_scrapy.core.errors import TooLargeError, UnavailableError
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES, MAX_URL_BYTES
 from tests.support.records import filled, kept, record_of, replayed
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_a_record_is_synced_before_its_name_is_there(spool, tmp_path):
             spool.folder,
         ],
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
         cwd=Path(__file__).parents[2],
     )
     seen = [line.split(None, 1)[1] for line in trace.read_text().splitlines() if "spool" in line]

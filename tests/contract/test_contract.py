@@ -10,21 +10,9 @@ import httpx
 import pytest
 
 from imgcache_scrapy import InvalidRequestError, NotFoundError, TooLargeError
+from tests.support.clients import ENTRY_TYPES
+from tests.support.waiting import PATIENCE
 
-KEYS = {
-    "url": str,
-    "content_hash": str,
-    "content_type": str,
-    "file_size_bytes": int,
-    "original_filename": str,
-    "width": int,
-    "height": int,
-    "perceptual_hash": str,
-    "client_name": str,
-    "lookup_time": str,
-    "created_at": str,
-    "bucket": str,
-}
 NOWHERE = "0" * 64
 MALFORMED = ["", "abc", "A" * 64, "g" * 64, "0" * 63, "0" * 65, "0" * 64 + "\n", "../" + "0" * 61]
 BAD_URLS = {
@@ -90,7 +78,7 @@ def test_every_entry_has_exactly_the_documented_shape(client, site, bucket, pict
     assert isinstance(stored.pop("created"), bool)
     assert isinstance(similar.pop("distance"), int)
     for method, entry in {"store": stored, "similar": similar, **plain}.items():
-        assert {key: type(value) for key, value in entry.items()} == KEYS, method
+        assert {key: type(value) for key, value in entry.items()} == ENTRY_TYPES, method
         assert entry == stored, method
         for time in (entry["lookup_time"], entry["created_at"]):
             assert datetime.fromisoformat(time).utcoffset() == timedelta(0), method
@@ -643,7 +631,7 @@ def test_serve_url_opens_on_a_service(road, client, site, bucket, picture):
     client.store(f"{site}/a.png", data, "me", bucket=odd)
     address = client.serve_url(name_of(data), bucket=odd)
     if road.name.startswith("http"):
-        answer = httpx.get(address, trust_env=False)
+        answer = httpx.get(address, trust_env=False, timeout=PATIENCE)
         assert (answer.status_code, answer.content) == (200, data)
         assert answer.headers["content-type"] == "image/png"
     else:

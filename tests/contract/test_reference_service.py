@@ -11,8 +11,9 @@ import imgcache_client
 import pytest
 
 from imgcache_scrapy import ImgCacheError, InvalidRequestError, NotFoundError
-from tests.contract.conftest import Road
+from tests.support.clients import Road
 from tests.support.reference_service import serving
+from tests.support.waiting import PATIENCE
 
 NOWHERE = "0" * 64
 
@@ -175,7 +176,9 @@ def test_the_service_is_well_and_shows_pictures(client, site, photos):
     assert client.health() == {"status": "ok"}
     data = photos["cat.png"] + site.encode()
     content_hash = client.store(f"{site}/a", data, "me", bucket=site)["content_hash"]
-    answer = httpx.get(client.serve_url(content_hash, bucket=site), trust_env=False)
+    answer = httpx.get(
+        client.serve_url(content_hash, bucket=site), trust_env=False, timeout=PATIENCE
+    )
     assert (answer.content, answer.headers["content-type"]) == (data, "image/png")
 
 

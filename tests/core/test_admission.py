@@ -1,6 +1,5 @@
 """What may be kept: every reason to refuse a body, and their order."""
 
-import io
 from typing import get_args
 
 import pytest
@@ -9,15 +8,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imgcache_scrapy.core.admission import ACCEPTED_STATUSES, MESSAGES, Reason, refusal
+from tests.support.pictures import encoded
 
-
-def png():
-    file = io.BytesIO()
-    Image.new("RGB", (5, 4), "teal").save(file, "PNG")
-    return file.getvalue()
-
-
-PNG = png()
+PNG = encoded(Image.new("RGB", (5, 4), "teal"), "PNG")
 
 
 @pytest.mark.parametrize("content_length", [None, len(PNG), len(PNG) - 1, 0])

@@ -5,15 +5,7 @@ import asyncio
 import pytest
 
 from imgcache_scrapy.core.concurrency import Batcher
-from tests.support.tasks import settled
-
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-pytestmark = pytest.mark.anyio
+from tests.support.waiting import PATIENCE, settled
 
 
 class Service:
@@ -119,7 +111,7 @@ async def test_a_question_is_answered_whenever_it_comes(calls):
         first = asyncio.create_task(batcher.ask("a"))
         for _ in range(steps):
             await asyncio.sleep(0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert await batcher.ask("b") == "B"
             assert await first == "A"
 
@@ -159,7 +151,7 @@ async def test_an_asker_who_gives_up_disturbs_nobody(gone):
     tasks[gone].cancel()
     await settled()
     service.open.set()
-    async with asyncio.timeout(5):  # Else a lost answer would be waited for.
+    async with asyncio.timeout(PATIENCE):  # Else a lost answer would be waited for.
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     expected = ["A", "B", "B"]
     assert isinstance(outcomes.pop(gone), asyncio.CancelledError)

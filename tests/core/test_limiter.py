@@ -3,23 +3,17 @@
 import asyncio
 from functools import partial
 
-import pytest
-
 from imgcache_scrapy.core.concurrency import Limiter
 from imgcache_scrapy.core.errors import UnavailableError
-from tests.support.tasks import settled
+from tests.support.waiting import run_without_waiting, settled
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-pytestmark = pytest.mark.anyio
-
-
-async def test_calls_wait_for_their_turn_without_timing_out():
+def test_calls_wait_for_their_turn_without_timing_out():
     """The time of a call begins with its turn, and one that takes too long is told so."""
+    run_without_waiting(calls_in_turn())
+
+
+async def calls_in_turn():
     limiter = Limiter(1, 0.2)
     started = []
 

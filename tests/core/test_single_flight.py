@@ -5,15 +5,7 @@ import asyncio
 import pytest
 
 from imgcache_scrapy.core.concurrency import SingleFlight
-from tests.support.tasks import settled
-
-
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
-pytestmark = pytest.mark.anyio
+from tests.support.waiting import settled
 
 
 class Maker:

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 from sqlalchemy.engine import URL
@@ -25,14 +25,15 @@ from imgcache_scrapy.core.errors import (
     UnavailableError,
 )
 from imgcache_scrapy.engine.cache import ImageCache
-from tests.engine.programs import (
+from tests.support.bombs import png
+from tests.support.pictures import encoded, noise
+from tests.support.programs import (
     assert_no_row_without_blob,
     blobs,
     catalog_of,
     images,
     program,
 )
-from tests.support.bombs import png
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = [
@@ -70,10 +71,7 @@ def shared(tmp_path_factory):
 
 
 def picture(seed=1, size=(32, 24), kind="PNG", **options):
-    file = BytesIO()
-    pixels = random.Random(seed).randbytes(3 * size[0] * size[1])
-    Image.frombytes("RGB", size, pixels).save(file, kind, **options)
-    return file.getvalue()
+    return encoded(noise(*size, seed=seed), kind, **options)
 
 
 A, B, C = (picture(seed) for seed in range(3))
@@ -100,7 +98,6 @@ def blob_path(folder, content_hash=A_HASH):
 # Storing
 
 
-@settings(deadline=None)
 @given(data=st.binary(min_size=1))
 def test_bytes_come_back_as_they_came(shared, data):
     """Whatever the bytes, they are kept under their hash and come back equal."""
@@ -638,10 +635,11 @@ for number in sys.stdin:
 """
 
 
-def test_processes_open_a_new_cache_at_once(tmp_path):
+@pytest.mark.parametrize("caches", [15, pytest.param(50, marks=pytest.mark.endurance)])
+def test_processes_open_a_new_cache_at_once(tmp_path, caches):
     """Whoever comes first makes the tables; nobody is turned away meanwhile."""
     with four_programs(OPEN_MANY, tmp_path) as processes:
-        for number in range(50):
+        for number in range(caches):
             for process in processes:
                 process.stdin.write(f"{number}\n")
             assert [process.stdout.readline() for process in processes] == ["opened\n"] * 4

@@ -5,7 +5,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
@@ -92,7 +92,6 @@ def test_a_renewed_capture_takes_the_later_time_and_keeps_when_it_was_made(catal
     assert later["lookup_time"] == earlier["lookup_time"] == "2026-06-01T17:00:00+00:00"
 
 
-@settings(deadline=None)
 @given(
     time=st.datetimes(
         timezones=st.integers(-23, 23).map(lambda h: timezone(timedelta(hours=h))),
@@ -107,7 +106,6 @@ def test_times_are_kept_to_the_microsecond(time):
     assert entry["lookup_time"] == time.astimezone(UTC).isoformat()
 
 
-@settings(deadline=None)
 @given(
     observed=st.lists(
         st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.integers(0, 3)), max_size=8
@@ -213,7 +211,6 @@ def test_urls_may_be_long_and_differ_at_the_end(catalog):
 TRICKY = st.text(st.sampled_from("aAbB%_\\*?['\"é"), min_size=1, max_size=6)
 
 
-@settings(deadline=None)
 @given(urls=st.lists(TRICKY, min_size=1, unique=True), part=TRICKY)
 def test_search_is_literal(urls, part):
     """A URL is found by exactly the parts it has: no wildcards, no escapes, no other case."""
@@ -249,7 +246,6 @@ def near(centre, radius):
 CENTRE = 0x0123456789ABCDEF
 
 
-@settings(deadline=None)
 @given(
     hashes=st.lists(near(CENTRE, 24), unique=True),
     question=near(CENTRE, 4),

@@ -8,7 +8,7 @@ from random import Random
 import imagehash
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageDraw, ImageOps
 
@@ -21,19 +21,9 @@ from imgcache_scrapy.engine.decoding.child import (
 )
 from imgcache_scrapy.engine.decoding.messages import DecodeError, ImageInfo, undecodable
 from imgcache_scrapy.engine.decoding.phash import phash
+from tests.support.pictures import encoded, noise
 
 LOSSLESS = {"PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}}
-
-
-def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
-    file = BytesIO()
-    image.save(file, file_format, **options)
-    return file.getvalue()
-
-
-def noise(width: int, height: int, mode: str = "RGB", seed: int = 1) -> Image.Image:
-    size = width * height * len(Image.new(mode, (1, 1)).tobytes())
-    return Image.frombytes(mode, (width, height), Random(seed).randbytes(size))
 
 
 def photo(width: int, height: int, seed: int = 1) -> Image.Image:
@@ -86,7 +76,6 @@ def degenerate() -> dict[str, Image.Image]:
     return images | {f"tiny {w}x{h}": noise(w, h) for w, h in ((1, 1), (2, 1), (3, 2), (4, 4))}
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 90),
     st.integers(1, 90),
@@ -287,7 +276,6 @@ def test_what_is_too_large_for_one_child_may_be_decoded_by_another() -> None:
     assert info_of(data[:30], QUICK_LIMITS) == undecodable(DecodeError.BROKEN)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "ICO"]), st.data())
 def test_damaged_pictures_never_raise(file_format: str, choose: st.DataObject) -> None:
     """Whichever bytes are wrong, there is everything about the picture, or a reason."""

@@ -14,7 +14,8 @@ import pytest
 
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.engine.cache import ImageCache
-from tests.engine.programs import PREAMBLE, assert_recovers, images, program
+from tests.support.programs import PREAMBLE, assert_recovers, images, program
+from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +41,7 @@ for _ in range(4):
 """
 
 
-@pytest.mark.parametrize("kills", [100, pytest.param(1000, marks=pytest.mark.endurance)])
+@pytest.mark.parametrize("kills", [25, pytest.param(1000, marks=pytest.mark.endurance)])
 def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path, kills):
     """After each kill amid stores and deletes what was stored is there, what was deleted is not."""
     for number in range(kills):
@@ -86,7 +87,10 @@ def straced(folder, *options):
     trace = folder.with_name("trace")
     program = [sys.executable, "-c", PREAMBLE + STORE_AND_DELETE, str(folder)]
     done = subprocess.run(
-        ["strace", "-o", trace, *options, *program], stdout=subprocess.PIPE, check=False, timeout=60
+        ["strace", "-o", trace, *options, *program],
+        stdout=subprocess.PIPE,
+        check=False,
+        timeout=PATIENCE,
     )
     return done.returncode, done.stdout.decode().split(), trace.read_text()
 
@@ -105,7 +109,7 @@ def used_cache(tmp_path_factory):
 def test_a_kill_at_each_call_that_writes_breaks_nothing(tmp_path, used_cache, step):
     """At every write, sync, rename and unlink of a store and a delete: all or nothing, and whole.
 
-    In CI at every tenth write into the catalog, and at all the other calls.
+    By default at every tenth write into the catalog, and at all the other calls.
     """
     folder = shutil.copytree(used_cache, tmp_path / "whole" / "cache")
     _, said, trace = straced(folder, "-e", f"trace={WRITING_CALLS}")
@@ -165,7 +169,7 @@ name = cache.store("http://a.test/at last", data, "test")["content_hash"]
 assert cache.get_image(name)[0] == data
 cache.close()
 
-from tests.engine.programs import assert_recovers, images
+from tests.support.programs import assert_recovers, images
 assert_recovers(folder)
 assert images(folder) == {*old, *stored, name}
 """
@@ -189,7 +193,7 @@ def test_a_full_disk_refuses_stores_and_nothing_else(tmp_path, left):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
         cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr
@@ -234,5 +238,5 @@ cache.close()
 def test_without_files_to_open_stores_fail_clearly_and_lookups_go_on(tmp_path):
     """Whoever needs a file is told so, no image is called damaged, and with files all goes on."""
     with program(USE_ALL_FILES, tmp_path / "cache") as process:
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=PATIENCE) == 0
     assert_recovers(tmp_path / "cache")

@@ -1,6 +1,5 @@
 """Catalogs of older versions: upgraded once and whole, whatever happens, and nothing is lost."""
 
-import asyncio
 import signal
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -22,8 +21,9 @@ from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog import database, tables
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.tables import SCHEMA
-from tests.engine.programs import program
 from tests.support import schema_1
+from tests.support.programs import program
+from tests.support.waiting import PATIENCE
 
 HERE = "http://a.test/here.png"
 A = b"the bytes of an image"
@@ -128,7 +128,7 @@ def test_eight_processes_open_an_old_catalog_at_once(old, database_url, blobs_ur
         for process in processes:
             process.stdin.write("go\n")
         said = {process.stdout.readline() for process in processes}
-        assert {process.wait(timeout=120) for process in processes} == {0}
+        assert {process.wait(timeout=PATIENCE) for process in processes} == {0}
     assert len(said) == 1
     cache_id, found = said.pop().split()
     assert schema_of(database_url) == [(SCHEMA, cache_id, False)]
@@ -218,29 +218,26 @@ def test_a_process_of_an_older_version_stops_storing(database_url, blobs_url, tm
     assert not issubclass(UnavailableError, REFUSALS)
 
 
-def test_a_crawl_beside_a_newer_version_keeps_its_images_in_the_spool(tmp_path):
+async def test_a_crawl_beside_a_newer_version_keeps_its_images_in_the_spool(tmp_path):
     """What the catalog does not take any more waits in a file for a process of that version."""
     folder, spool = tmp_path / "cache", tmp_path / "spool"
 
-    async def crawl():
-        async with AsyncImgCacheClient(folder.as_uri()) as client:
-            await client.store(HERE, A, "test")
-            with schema_1.connected(f"sqlite:///{folder / 'catalog.sqlite3'}") as newer:
-                newer.execute(f"UPDATE imgcache_schema SET number = {SCHEMA + 1}")
-            told = []
-            resilient = ResilientClient(
-                client.transport,
-                spool,
-                bucket="",
-                count=lambda _: None,
-                log=lambda *line: told.append(str(line)),
-            )
-            entry = await resilient.store(f"{HERE}?2", b"another", "test")
-            await resilient.aclose()
-            assert any("upgrade it and start it again" in line for line in told)
-            return entry
-
-    assert "created" not in asyncio.run(crawl())
+    async with AsyncImgCacheClient(folder.as_uri()) as client:
+        await client.store(HERE, A, "test")
+        with schema_1.connected(f"sqlite:///{folder / 'catalog.sqlite3'}") as newer:
+            newer.execute(f"UPDATE imgcache_schema SET number = {SCHEMA + 1}")
+        told = []
+        resilient = ResilientClient(
+            client.transport,
+            spool,
+            bucket="",
+            count=lambda _: None,
+            log=lambda *line: told.append(str(line)),
+        )
+        entry = await resilient.store(f"{HERE}?2", b"another", "test")
+        await resilient.aclose()
+        assert any("upgrade it and start it again" in line for line in told)
+        assert "created" not in entry
     assert [waiting.record.data for waiting in Spool(spool).listed()] == [b"another"]
 
 

@@ -1,9 +1,7 @@
 """Any sequence of calls, reopenings and accidents, compared with a cache that is a few dicts."""
 
-import random
 from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime, timedelta
-from io import BytesIO
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,19 +10,12 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from PIL import Image
 
 from imgcache_scrapy.core.entry import blob_key, content_hash_of
 from imgcache_scrapy.core.errors import NotFoundError
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.decoding.child import info_of
-
-
-def picture(seed):
-    file = BytesIO()
-    Image.frombytes("L", (16, 16), random.Random(seed).randbytes(256)).save(file, "PNG")
-    return file.getvalue()
-
+from tests.support.pictures import picture
 
 IMAGES = {content_hash_of(data): data for data in (*map(picture, range(2)), b"no picture")}
 PERCEPTUAL = {name: info_of(data).perceptual_hash for name, data in IMAGES.items()}
@@ -256,4 +247,11 @@ class CacheMachine(RuleBasedStateMachine):
 
 
 TestCache = CacheMachine.TestCase
-TestCache.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestCache.settings = settings(max_examples=15, stateful_step_count=30)
+
+
+@pytest.mark.endurance
+class TestCacheForLonger(CacheMachine.TestCase):
+    """The same, with more sequences of calls."""
+
+    settings = settings(max_examples=100, stateful_step_count=30)

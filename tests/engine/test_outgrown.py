@@ -15,9 +15,10 @@ from sqlalchemy import make_url
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import ConfigurationError, NotFoundError, UnavailableError
 from imgcache_scrapy.engine.cache import ImageCache
-from tests.conftest import new_outgrown
-from tests.engine.programs import upkeep_of
+from tests.support.programs import upkeep_of
 from tests.support.servers import DebianPostgreSQL, ObjectStore, PostgreSQL
+from tests.support.service import new_outgrown
+from tests.support.waiting import PATIENCE
 
 HERE = "http://a.test/here.png"
 A = b"the bytes of an image"
@@ -98,7 +99,8 @@ def test_four_processes_store_overlapping_images(request, tmp_path, outgrown, co
         ]
         with ThreadPoolExecutor(4) as pool:
             answers = [
-                pool.submit(process.communicate, "go\n", timeout=500) for process in processes
+                pool.submit(process.communicate, "go\n", timeout=4 * PATIENCE)
+                for process in processes
             ]
         assert [answer.result()[1] for answer in answers] == [""] * 4
         created = sum(int(answer.result()[0]) for answer in answers)
@@ -162,7 +164,7 @@ def test_a_connection_that_dies_in_mid_store_is_replaced(cache, administrator, p
             " WHERE locktype = 'advisory' AND NOT granted"
         )
         administrator.execute("SELECT pg_advisory_unlock(%s)", [lock])
-        assert storing.result(timeout=20)["created"]
+        assert storing.result(timeout=PATIENCE)["created"]
     assert cache.catalog.lookup_many([HERE])[HERE]["content_hash"] == A_HASH
 
 
@@ -223,7 +225,7 @@ def test_a_frozen_object_store_is_given_up_in_time(tmp_path, postgresql, monkeyp
             for call in calls:
                 with pytest.raises(UnavailableError, match="image storage"):
                     call.result()
-            assert time.monotonic() - start < 20
+            assert time.monotonic() - start < PATIENCE
             object_store.thaw()
             assert cache.get_image(A_HASH)[0] == A
             assert cache.store(f"{HERE}?1", b"another", "test")["created"]

@@ -11,8 +11,8 @@ from imgcache_scrapy.core.errors import ConfigurationError, UnavailableError
 from imgcache_scrapy.engine.blobs.opening import open_blobs
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.pairing import mismatch_of
-from tests.engine.programs import program
 from tests.support import schema_1
+from tests.support.programs import program
 
 HERE = "http://a.test/here.png"
 A, B = b"the bytes of an image", b"the bytes of another image"

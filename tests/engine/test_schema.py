@@ -16,8 +16,9 @@ from imgcache_scrapy.engine.catalog import database, migrations, tables
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.schema import open_schema
 from imgcache_scrapy.engine.catalog.tables import SCHEMA
-from tests.engine.programs import program
 from tests.support import schema_1
+from tests.support.programs import program
+from tests.support.waiting import PATIENCE
 
 
 def described(engine):
@@ -129,5 +130,5 @@ from imgcache_scrapy.engine.catalog.catalog import Catalog
 Catalog({database_url!r}).close()
 """
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert "alembic" not in done.stderr

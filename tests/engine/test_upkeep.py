@@ -14,8 +14,9 @@ import pytest
 from imgcache_scrapy.core.entry import blob_key, content_hash_of
 from imgcache_scrapy.core.errors import NotFoundError
 from imgcache_scrapy.engine.cache import ImageCache
-from tests.conftest import new_outgrown
-from tests.engine.programs import blobs, catalog_of, images, kept, program, swept, upkeep_of
+from tests.support.programs import blobs, catalog_of, images, kept, program, swept, upkeep_of
+from tests.support.service import new_outgrown
+from tests.support.waiting import PATIENCE
 
 URL = "http://a.test/image"
 DATA = b"the bytes of an image"
@@ -129,7 +130,7 @@ class ReadByTwo:
     """Blobs that give no bytes before a second reader asks."""
 
     def __init__(self, blobs):
-        self.blobs, self._both = blobs, Barrier(2, timeout=10)
+        self.blobs, self._both = blobs, Barrier(2, timeout=PATIENCE)
 
     def get(self, content_hash):
         self._both.wait()
@@ -265,7 +266,7 @@ def test_an_orphan_is_removed_only_while_nobody_writes(upkeep, folder):
     assert not path_of(folder).exists()
 
 
-@pytest.mark.parametrize("races", [1000, pytest.param(10_000, marks=pytest.mark.endurance)])
+@pytest.mark.parametrize("races", [200, pytest.param(10_000, marks=pytest.mark.endurance)])
 def test_stores_deletes_readers_and_removals_of_one_image_agree(upkeep, folder, races):
     """However they meet, row and blob are both there or both not, and nobody is lied to."""
     start, outcomes = Barrier(4), Counter()
@@ -341,7 +342,7 @@ def test_processes_store_delete_and_collect_over_one_folder(upkeep, folder, coun
     with eight_programs(CROWD, folder, count) as processes:
         for process in processes:
             process.stdin.write("go\n")
-        created = [int(process.communicate(timeout=500)[0]) for process in processes]
+        created = [int(process.communicate(timeout=4 * PATIENCE)[0]) for process in processes]
         assert [process.returncode for process in processes] == [0] * 8
     assert sum(created) == 8 * count + count
     kept = {b"mine %d %d" % (number, i) for number in range(8) for i in range(0, count, 2)}

@@ -65,7 +65,7 @@ def scan(text, limit):
     return [url for url in reversed(URLS) if text in url][:limit]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     number=st.integers(0, len(URLS) - 1),
     start=st.integers(0, 40),

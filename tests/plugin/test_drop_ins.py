@@ -5,7 +5,8 @@ from shutil import rmtree
 
 import pytest
 
-from tests.support.site import jpeg, redirect, respond
+from tests.support.pictures import jpeg
+from tests.support.site import redirect, respond
 
 IMAGES = {"IMAGES_STORE": "files", "IMAGES_THUMBS": {"small": [20, 20]}}
 FILES = {"FILES_STORE": "files"}

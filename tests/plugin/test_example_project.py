@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import PATIENCE
+
 EXAMPLE = Path(__file__).parents[2] / "example_project"
 
 
@@ -28,7 +30,7 @@ def project(tmp_path):
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=PATIENCE,
         )
 
     crawl.folder, crawl.port = folder, port

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from tests.support.site import jpeg, redirect, respond
+from tests.support.pictures import jpeg
+from tests.support.site import redirect, respond
 
 MIDDLEWARE = {"DOWNLOADER_MIDDLEWARES": {"imgcache_scrapy.ImgCacheMiddleware": 585}}
 STOCK = MIDDLEWARE | {

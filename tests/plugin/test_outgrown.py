@@ -4,8 +4,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.conftest import new_outgrown
-from tests.support.site import jpeg
+from tests.support.pictures import jpeg
+from tests.support.service import new_outgrown
 
 PIPELINES = {
     "plain": {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCachePipeline": 1}},

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tests.support.site import jpeg, redirect, respond
+from tests.support.pictures import jpeg
+from tests.support.site import redirect, respond
 
 PIPELINE = {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCachePipeline": 1}}
 

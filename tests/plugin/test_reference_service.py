@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.plugin.test_trouble import FILES, PIPELINE, STOCK
+from tests.support.pictures import jpeg
 from tests.support.reference_service import serving
-from tests.support.site import jpeg
+from tests.support.roads import FILES, PIPELINE, STOCK
 
 
 @pytest.mark.parametrize(

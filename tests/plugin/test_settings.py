@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.site import jpeg
+from tests.support.pictures import jpeg
 
 PIPELINE = {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCachePipeline": 1}}
 MIDDLEWARE = {"DOWNLOADER_MIDDLEWARES": {"imgcache_scrapy.ImgCacheMiddleware": 585}}

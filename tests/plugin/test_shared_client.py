@@ -8,7 +8,9 @@ import time
 
 import pytest
 
-from tests.support.site import jpeg, respond
+from tests.support.pictures import jpeg
+from tests.support.site import respond
+from tests.support.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -27,11 +29,9 @@ def script(tmp_path, site):
                 text=True,
             )
             if interrupt_when is not None:
-                deadline = time.monotonic() + 30
-                while not interrupt_when() and time.monotonic() < deadline:
-                    time.sleep(0.01)
+                wait_until(interrupt_when)
                 process.send_signal(signal.SIGINT)
-            out, _ = process.communicate(timeout=60)
+            out, _ = process.communicate(timeout=PATIENCE)
             log.seek(0)
             return out, log.read()
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from tests.support.pictures import jpeg
 from tests.support.roads import FILES, PIPELINE, STOCK
-from tests.support.site import jpeg, respond
+from tests.support.site import respond
 
 
 @pytest.fixture

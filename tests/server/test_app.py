@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 from urllib.parse import quote
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -11,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgcache_scrapy.core.entry import content_hash_of
+from tests.support.service import http_client
+from tests.support.waiting import PATIENCE
 
 NOWHERE = "0" * 64
 ROUTES = {
@@ -26,19 +27,6 @@ ROUTES = {
     "/images/{content_hash}": {"get", "head", "delete"},
     "/serve/{content_hash}": {"get", "head"},
 }
-
-
-@pytest.fixture(scope="module")
-def http(shared_service):
-    """Open a plain HTTP client of the shared service."""
-    with httpx.Client(base_url=shared_service.url, trust_env=False, timeout=30) as client:
-        yield client
-
-
-@pytest.fixture
-def site():
-    """Name a site that no other test stores under."""
-    return f"http://{uuid4().hex}.example"
 
 
 def store(http, url, data, **fields):
@@ -150,8 +138,7 @@ def test_a_delete_of_a_malformed_hash_is_refused(http, content_hash):
     assert http.delete(f"/images/{content_hash}").status_code in {404, 422}
 
 
-@settings(max_examples=500, deadline=None)
-@given(
+malformed_hashes = (
     st.text(min_size=1)
     | st.text("0123456789abcdefABCDEF", min_size=60, max_size=68)
     | st.sampled_from(["../", "%2e%2e/", "..\\", "\0", "\n", ";", "?", "#"]).map(
@@ -159,8 +146,24 @@ def test_a_delete_of_a_malformed_hash_is_refused(http, content_hash):
     )
     | st.from_regex(r"[0-9a-f]{64}\s", fullmatch=True)
 )
+
+
+@given(malformed_hashes)
 def test_no_malformed_hash_reaches_the_cache(http, text):
     """Whatever stands for a hash, on each route: a 404 or a 422, never a failure."""
+    assert_refused(http, text)
+
+
+@pytest.mark.endurance
+@settings(max_examples=500)
+@given(malformed_hashes)
+def test_none_of_many_malformed_hashes_reaches_the_cache(http, text):
+    """The same, with more of them."""
+    assert_refused(http, text)
+
+
+def assert_refused(http, text):
+    """Expect no answer for a hash on any route."""
     try:
         quoted = quote(text, safe="")
     except UnicodeEncodeError:
@@ -260,7 +263,7 @@ def test_pictures_have_their_own_type(http, site, photos):
 # Lookups side by side
 
 
-def test_joined_lookups_each_get_their_own_answer(shared_service, http, site):
+async def test_joined_lookups_each_get_their_own_answer(shared_service, http, site):
     """Of 200 lookups at once, of hits and misses in two buckets, each is answered rightly."""
     for number in range(20):
         for bucket in ("one", "two"):
@@ -268,21 +271,17 @@ def test_joined_lookups_each_get_their_own_answer(shared_service, http, site):
             assert store(http, f"{site}/{number}", data, bucket=bucket).is_success
     questions = [(n % 30, ("one", "two", "none")[n % 3]) for n in range(200)]
 
-    async def ask():
-        limits = httpx.Limits(max_connections=50)
-        async with httpx.AsyncClient(
-            base_url=shared_service.url, trust_env=False, timeout=30, limits=limits
-        ) as client:
-            return await asyncio.gather(
-                *(
-                    client.get(
-                        "/images/lookup", params={"url": f"{site}/{number}", "bucket": bucket}
-                    )
-                    for number, bucket in questions
-                )
+    limits = httpx.Limits(max_connections=50)
+    async with httpx.AsyncClient(
+        base_url=shared_service.url, trust_env=False, timeout=PATIENCE, limits=limits
+    ) as client:
+        answers = await asyncio.gather(
+            *(
+                client.get("/images/lookup", params={"url": f"{site}/{number}", "bucket": bucket})
+                for number, bucket in questions
             )
-
-    for (number, bucket), answer in zip(questions, asyncio.run(ask()), strict=True):
+        )
+    for (number, bucket), answer in zip(questions, answers, strict=True):
         if number < 20 and bucket != "none":
             data = f"{site} {number} {bucket}".encode()
             assert answer.json()["content_hash"] == content_hash_of(data)
@@ -318,7 +317,7 @@ def test_the_document_describes_every_route(http):
 
 def test_a_lost_catalog_is_a_problem_without_a_traceback(service):
     """With the tables gone every route fails politely, the service lives, its log says why."""
-    with httpx.Client(base_url=service.url, trust_env=False) as http:
+    with http_client(service.url) as http:
         content_hash = store(http, "http://h.example/a", b"bytes").json()["content_hash"]
         catalog = sqlite3.connect(service.folder / "catalog.sqlite3")
         catalog.executescript("DROP TABLE capture; DROP TABLE image;")
@@ -341,7 +340,7 @@ def test_a_lost_catalog_is_a_problem_without_a_traceback(service):
 
 def test_an_unforeseen_failure_is_a_problem_and_spoils_no_connection(service):
     """What nobody thought of is a 500 without details, and the next request is answered."""
-    with httpx.Client(base_url=service.url, trust_env=False) as http:
+    with http_client(service.url) as http:
         store(http, "http://h.example/good", b"good")
         store(http, "http://h.example/bad", b"bad")
         catalog = sqlite3.connect(service.folder / "catalog.sqlite3")
@@ -360,7 +359,7 @@ def test_an_unforeseen_failure_is_a_problem_and_spoils_no_connection(service):
 
 def test_a_full_disk_is_a_problem_and_records_nothing(service):
     """Where no blob can be written the store fails, and the URL stays a miss."""
-    with httpx.Client(base_url=service.url, trust_env=False) as http:
+    with http_client(service.url) as http:
         data = b"no room for these"
         content_hash = content_hash_of(data)
         # Not even root can make a folder where a file is.
@@ -371,7 +370,7 @@ def test_a_full_disk_is_a_problem_and_records_nothing(service):
 
 def test_a_service_ends_quietly(service):
     """On SIGTERM it finishes, and its log has nothing to complain about."""
-    with httpx.Client(base_url=service.url, trust_env=False) as http:
+    with http_client(service.url) as http:
         store(http, "http://h.example/a", b"bytes")
     service.stop()
     assert "Application shutdown complete" in service.log

@@ -3,9 +3,10 @@
 import random
 from uuid import uuid4
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.service import http_client
 
 NOWHERE = "0" * 64
 
@@ -23,7 +24,7 @@ class Clients:
     """Sends each request on another one of eight connections."""
 
     def __init__(self, url):
-        self._clients = [httpx.Client(base_url=url, trust_env=False) for _ in range(8)]
+        self._clients = [http_client(url) for _ in range(8)]
         self._turn = 0
 
     def request(self, method, path, **options):

@@ -3,7 +3,6 @@
 import re
 from uuid import uuid4
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,13 +80,6 @@ def test_known_is_what_is_named(tags):
 
 
 # Over HTTP
-
-
-@pytest.fixture(scope="module")
-def http(shared_service):
-    """Open a plain HTTP client of the shared service."""
-    with httpx.Client(base_url=shared_service.url, trust_env=False) as client:
-        yield client
 
 
 def stored(http, data, name="f", content_type="image/png"):

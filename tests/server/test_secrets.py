@@ -11,7 +11,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.conftest import SERVE, Service, new_outgrown
+from tests.support.service import SERVE, Service, http_client, new_outgrown
+from tests.support.waiting import PATIENCE
 
 TOKEN = "canary-token-3f1c"
 PASSWORD = "canary-password-7a2e"
@@ -49,7 +50,7 @@ def everything_said(service):
     """Ask for all there is, rightly and wrongly, and give all answers and the log."""
     said = []
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    with httpx.Client(base_url=service.url, trust_env=False, timeout=60) as http:
+    with http_client(service.url) as http:
 
         def ask(method, path, **options):
             answer = http.request(method, path, **options)
@@ -147,7 +148,7 @@ def test_a_command_that_fails_tells_no_secret(tmp_path, environment, command):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.returncode == 1
     used, sentence = done.stderr.splitlines()
@@ -159,7 +160,7 @@ def test_a_command_that_fails_tells_no_secret(tmp_path, environment, command):
 def test_no_one_writes_lines_into_the_log(service):
     """Line breaks and colours in what comes neither forge a line nor reach a terminal."""
     forged = "\r\nINFO:     forged \x1b[31m\x1b]0;forged\x07"
-    with httpx.Client(base_url=service.url, trust_env=False) as http:
+    with http_client(service.url) as http:
         form = {"url": f"http://h.example/{forged}", "client_name": forged, "bucket": forged}
         file = {"file": (f"f{forged}", b"bytes", f"image/png{forged}".replace("\r\n", ""))}
         assert http.post("/images", data=form, files=file).status_code == 201

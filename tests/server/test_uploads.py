@@ -3,19 +3,12 @@
 import socket
 from uuid import uuid4
 
-import httpx
 import pytest
 
 from tests.support.forms import BOUNDARY, FORM, file, form, part
+from tests.support.service import http_client
 
 LIMIT = 100 * 2**20
-
-
-@pytest.fixture(scope="module")
-def http(shared_service):
-    """Open a plain HTTP client of the shared service."""
-    with httpx.Client(base_url=shared_service.url, trust_env=False, timeout=60) as client:
-        yield client
 
 
 @pytest.fixture
@@ -186,7 +179,7 @@ def test_a_client_that_hangs_up_leaves_nothing(service):
     head = f"POST /images HTTP/1.1\r\nHost: h\r\nContent-Type: {FORM}\r\nContent-Length: "
     with socket.create_connection(("127.0.0.1", service.port)) as connection:
         connection.sendall(f"{head}{len(body)}\r\n\r\n".encode() + body[:50_000])
-    with httpx.Client(base_url=service.url, trust_env=False) as http:
+    with http_client(service.url) as http:
         assert not knows(http, url)
         assert post(http, body).status_code == 201
     service.stop()

@@ -4,20 +4,14 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
-from io import BytesIO
 from itertools import cycle, islice
 from random import Random
 
 from PIL import Image
 
+from tests.support.pictures import chunk, encoded, noise
+
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "ICO")
-
-
-def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    """Encode a picture."""
-    file = BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 @cache
@@ -26,11 +20,6 @@ def deflated(size: int) -> bytes:
     packer = zlib.compressobj(9)
     parts = [packer.compress(bytes(1 << 20)) for _ in range(size >> 20)]
     return b"".join([*parts, packer.compress(bytes(size % (1 << 20))), packer.flush()])
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    """Make a chunk of a PNG."""
-    return struct.pack("!I", len(body)) + kind + body + struct.pack("!I", zlib.crc32(kind + body))
 
 
 def png(width: int, height: int, color: int = 0, more: bytes = b"") -> bytes:
@@ -165,7 +154,7 @@ def bombs(count: int, kinds: dict[str, Callable[[int], bytes]] = BOMBS) -> Itera
 def damaged(count: int, seed: int = 1) -> Iterator[bytes]:
     """Make so many pictures of every format, each cut off or with a few bits flipped."""
     random = Random(seed)
-    sound = [encoded(_noise(random, kind), kind) for kind in FORMATS for _ in range(3)]
+    sound = [encoded(_any_noise(random, kind), kind) for kind in FORMATS for _ in range(3)]
     for data in islice(cycle(sound), count):
         broken = bytearray(data)
         if random.random() < 0.3:
@@ -175,8 +164,7 @@ def damaged(count: int, seed: int = 1) -> Iterator[bytes]:
         yield bytes(broken)
 
 
-def _noise(random: Random, kind: str) -> Image.Image:
+def _any_noise(random: Random, kind: str) -> Image.Image:
     width, height = random.randrange(16, 64), random.randrange(16, 64)
     mode = random.choice(["L", "RGB", "RGBA"] if kind in {"PNG", "WEBP", "TIFF"} else ["L", "RGB"])
-    size = width * height * len(mode)
-    return Image.frombytes(mode, (width, height), random.randbytes(size))
+    return noise(width, height, mode, random.getrandbits(32))

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.waiting import PATIENCE
+
 IMGCACHE = str(Path(sys.executable).with_name("imgcache"))
 
 
@@ -16,7 +18,7 @@ def run_imgcache(folder, *words, env=None, **options):
         env={**clean_environment(), **(env or {})},
         stdin=subprocess.DEVNULL,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
         **options,
     )
 

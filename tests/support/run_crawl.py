@@ -1,11 +1,17 @@
-"""Runs one crawl in a process of its own: reads what to do as JSON, writes what came of it."""
+"""Runs crawls, each in a process of its own, which is forked from one that has imported Scrapy.
 
+Reads what to do as JSON, a line for each crawl, and writes what came of it.
+"""
+
+import importlib
 import json
 import os
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import attrs
 import scrapy
@@ -82,8 +88,61 @@ def peak_memory() -> int:
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
 
 
+# What crawls import besides. None of it may install a reactor or start a thread.
+PRELOADED = (
+    "imgcache_scrapy.engine.cache",
+    "imgcache_scrapy.plugin.addon",
+    "imgcache_scrapy.plugin.middleware",
+    "imgcache_scrapy.plugin.pipeline",
+    "scrapy.core.engine",
+    "scrapy.extensions.feedexport",
+    "scrapy.pipelines.images",
+    "twisted.internet.asyncioreactor",
+    "twisted.web.client",
+)
+
+
 def main() -> None:
-    config = json.load(sys.stdin)
+    # As if they were not installed.
+    hidden = os.environ.get("HIDDEN_MODULES")
+    if hidden is not None:
+        sys.modules |= dict.fromkeys(hidden.split(","))
+    run(forked(PRELOADED if hidden is None else ()))
+
+
+def forked(preloaded: Iterable[str]) -> dict[str, Any]:
+    """Fork for each job that comes, and tell the child's number and, later, its exit code.
+
+    Returns:
+        In the child, what it is to do.
+    """
+    for module in preloaded:
+        importlib.import_module(module)
+    assert "twisted.internet.reactor" not in sys.modules
+    assert len(list(Path("/proc/self/task").iterdir())) == 1
+    for line in sys.stdin:
+        job = json.loads(line)
+        child = os.fork()
+        if not child:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(os.open(job["log"], os.O_WRONLY), 1)
+            os.dup2(1, 2)
+            os.chdir(job["folder"])
+            os.environ.clear()
+            os.environ.update(job["environment"])
+            return job["config"]
+        tell(child)
+        tell(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    sys.exit()
+
+
+def tell(number: int) -> None:
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
+
+
+def run(config: dict[str, Any]) -> None:
+    """Crawl."""
     settings = {
         "LOG_LEVEL": "DEBUG",
         "REMOTE_CONTROL_ENABLED": False,
@@ -93,8 +152,6 @@ def main() -> None:
         "FEEDS": {f"{config['out']}/%(name)s.jsonl": {"format": "jsonlines"}},
         **config["settings"],
     }
-    # As if they were not installed.
-    sys.modules |= dict.fromkeys(os.environ.get("HIDDEN_MODULES", "").split(","))
     uses_asyncio = "asyncio" in settings.get("TWISTED_REACTOR", "asyncio")
     process = (AsyncCrawlerProcess if uses_asyncio else CrawlerProcess)(settings)
     crawlers = []

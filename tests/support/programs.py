@@ -64,10 +64,13 @@ def swept(folder):
 
 
 def assert_recovers(folder):
-    """Expect of what a crash left: it opens at once, is sound, and is swept to its images."""
+    """Expect of what a crash left: it opens at once, is sound, and is swept to its images.
+
+    To wait for a lock that nobody holds any more would take 30 seconds.
+    """
     start = time.monotonic()
     with upkeep_of(folder) as upkeep:
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 20
         assert {verdict.state for verdict in upkeep.verify()} <= {"sound"}
         assert upkeep.cache.catalog.stats()["damaged"] == 0
     swept(folder)

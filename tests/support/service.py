@@ -1,0 +1,114 @@
+"""The cache served by a process of its own, and a plain HTTP client of it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.servers import ObjectStore, PostgreSQL
+from tests.support.waiting import PATIENCE, wait_until
+
+SERVE = "from imgcache_scrapy.cli.main import main; main()"
+
+
+class Service:
+    """`imgcache serve` over the cache in `home/imgcache`, on a port of its own.
+
+    Attributes:
+        url: its address, the same one each time it is started.
+        folder: where the cache lives.
+        environment: what is added to the environment.
+        script: what Python runs.
+        process: the process that serves, None before the first start.
+    """
+
+    def __init__(self, home: Path, *options: str) -> None:
+        home.mkdir(parents=True, exist_ok=True)
+        self.home = home
+        self.folder = home / "imgcache"
+        self.options = options
+        self.environment: dict[str, str] = {}
+        self.script = SERVE
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        """What it wrote so far."""
+        return (self.home / "serve.log").read_text()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process is there."""
+        return self.process is not None and self.process.poll() is None
+
+    def start(self) -> None:
+        """Start it and wait until it answers; harmless when it runs."""
+        if self.is_running:
+            return
+        own = {k: v for k, v in os.environ.items() if not k.startswith("IMGCACHE_")}
+        with (self.home / "serve.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-c",
+                    self.script,
+                    "serve",
+                    "--port",
+                    str(self.port),
+                    *self.options,
+                ],
+                cwd=self.home,
+                env=own | self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        with http_client(self.url) as http:
+            wait_until(lambda: self._answers(http) or not self.is_running)
+        if not self.is_running:
+            pytest.fail(f"the service did not start:\n{self.log}")
+
+    def stop(self) -> int | None:
+        """End it as a service manager would; harmless when repeated.
+
+        Returns:
+            Its exit code, None when it was never started.
+        """
+        if self.process is None:
+            return None
+        if self.is_running:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            pytest.fail(f"the service did not end on SIGTERM:\n{self.log}")
+
+    def _answers(self, http: httpx.Client) -> bool:
+        try:
+            return http.get(f"{self.url}/health").is_success
+        except httpx.TransportError:
+            return False
+
+
+def http_client(url: str, **options: Any) -> httpx.Client:
+    """Open a plain HTTP client of a service, which no proxy and no busy machine disturbs."""
+    return httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE, **options)
+
+
+def new_outgrown(postgresql: PostgreSQL, object_store: ObjectStore) -> dict[str, str]:
+    """Make an empty database and a bucket, and give the environment that names them."""
+    return object_store.environment | {
+        "IMGCACHE_DATABASE_URL": postgresql.new_database(),
+        "IMGCACHE_BLOBS_URL": object_store.new_bucket(),
+    }
