@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 import scrapy
 from scrapy.crawler import AsyncCrawlerProcess, CrawlerProcess
+from scrapy.settings import default_settings
 
 
 class DeclaredItem(scrapy.Item):
@@ -90,13 +91,23 @@ def peak_memory() -> int:
 
 # What crawls import besides. None of it may install a reactor or start a thread.
 PRELOADED = (
+    "alembic.command",
+    "imgcache_scrapy.engine.async_cache",
     "imgcache_scrapy.engine.cache",
     "imgcache_scrapy.plugin.addon",
     "imgcache_scrapy.plugin.middleware",
     "imgcache_scrapy.plugin.pipeline",
+    "scrapy.core.downloader.handlers.http11",
     "scrapy.core.engine",
     "scrapy.extensions.feedexport",
     "scrapy.pipelines.images",
+    *(
+        path.rpartition(".")[0]
+        for name in ("DOWNLOADER_MIDDLEWARES_BASE", "EXTENSIONS_BASE", "SPIDER_MIDDLEWARES_BASE")
+        for path in getattr(default_settings, name)
+    ),
+    "scrapy.squeues",
+    "tldextract",
     "twisted.internet.asyncioreactor",
     "twisted.web.client",
 )
