@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,7 +28,7 @@ from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.rows import Capture, Image
 from imgcache_scrapy.engine.decoding.decoder import Decoders
 from imgcache_scrapy.engine.decoding.messages import ImageInfo
-from imgcache_scrapy.engine.pairing import pair
+from imgcache_scrapy.engine.pairing import check_adoption, pair
 
 # The folder of the cache if `imgcache serve` gets no other.
 DEFAULT_FOLDER = Path("imgcache")
@@ -93,10 +94,14 @@ class ImageCache:
 
     def __init__(self, database_url: str | URL, blobs_url: str, *, upgrade: bool = True) -> None:
         with ExitStack() as resources:
-            self.catalog = database_call(Catalog)(database_url, upgrade=upgrade)
-            resources.callback(self.catalog.close)
             self._unchecked_blobs = open_blobs(blobs_url)
             resources.callback(self._unchecked_blobs.close)
+            self.catalog = database_call(Catalog)(
+                database_url,
+                upgrade=upgrade,
+                before_upgrade=partial(check_adoption, self._unchecked_blobs),
+            )
+            resources.callback(self.catalog.close)
             self._is_paired = False
             # Lookups need only the catalog: they must work while the blobs cannot be reached.
             with suppress(UnavailableError):

@@ -8,9 +8,7 @@ which had no such id; they get it when the cache is opened the next time.
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.engine.blobs.store import BlobStore
 from imgcache_scrapy.engine.catalog.catalog import Catalog
-
-# How many images are looked for in the blobs. They are a random sample, as hashes are random.
-_SAMPLE_SIZE = 64
+from imgcache_scrapy.engine.catalog.schema import SAMPLE_SIZE
 
 _OTHER_CATALOG = (
     "the blobs hold images of another catalog: the database (--database, IMGCACHE_DATABASE_URL) and"
@@ -38,14 +36,7 @@ def pair(catalog: Catalog, blobs: BlobStore) -> None:
     """
     owner = blobs.owner()
     if owner is None:
-        sample = _sample(catalog)
-        present = sum(size is not None for size in blobs.sizes(sample).values())
-        mismatch = mismatch_of(
-            sampled=len(sample),
-            present=present,
-            has_blobs=bool(present) or any(found.content_hash for found in blobs.scan()),
-            adopts_blobs=catalog.adopts_blobs,
-        )
+        mismatch = _mismatch(blobs, _sample(catalog), adopts_blobs=catalog.adopts_blobs)
         if mismatch is None:
             blobs.set_owner(catalog.cache_id)
         # Read after a mismatch, too: another process may have written the id and blobs meanwhile.
@@ -56,6 +47,25 @@ def pair(catalog: Catalog, blobs: BlobStore) -> None:
         raise ConfigurationError(_OTHER_CATALOG if catalog.rows_after("", 1) else _EMPTY_CATALOG)
     if catalog.adopts_blobs:
         catalog.end_adoption()
+
+
+def check_adoption(blobs: BlobStore, sample: list[str]) -> None:
+    """Check that blobs belong to a catalog of schema 1, before it is upgraded.
+
+    Args:
+        blobs: the blobs.
+        sample: the hashes of some images of the catalog.
+
+    Raises:
+        ConfigurationError: they do not belong together; the message says what to do.
+        UnavailableError: the blobs cannot be reached.
+    """
+    # Only a catalog that was upgraded gives its blobs an id.
+    if blobs.owner() is not None:
+        raise ConfigurationError(_OTHER_CATALOG if sample else _EMPTY_CATALOG)
+    mismatch = _mismatch(blobs, sample, adopts_blobs=True)
+    if mismatch is not None:
+        raise ConfigurationError(mismatch)
 
 
 def mismatch_of(*, sampled: int, present: int, has_blobs: bool, adopts_blobs: bool) -> str | None:
@@ -79,7 +89,15 @@ def mismatch_of(*, sampled: int, present: int, has_blobs: bool, adopts_blobs: bo
     return None
 
 
+def _mismatch(blobs: BlobStore, sample: list[str], *, adopts_blobs: bool) -> str | None:
+    present = sum(size is not None for size in blobs.sizes(sample).values())
+    has_blobs = bool(present) or any(found.content_hash for found in blobs.scan())
+    return mismatch_of(
+        sampled=len(sample), present=present, has_blobs=has_blobs, adopts_blobs=adopts_blobs
+    )
+
+
 def _sample(catalog: Catalog) -> list[str]:
     """Return the hashes of some images; damaged ones only if the first images are all damaged."""
-    rows = catalog.rows_after("", _SAMPLE_SIZE)
+    rows = catalog.rows_after("", SAMPLE_SIZE)
     return [name for name, _, is_damaged in rows if not is_damaged] or [row[0] for row in rows]

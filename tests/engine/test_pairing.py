@@ -182,6 +182,8 @@ def test_a_catalog_of_schema_1_adopts_no_other_blobs(new_catalog, new_blobs, new
     assert_refused(catalog, cache[1], words)
     assert_refused(catalog, others, words)
     assert_refused(catalog, new_blobs(), "there are no blobs")
+    with schema_1.connected(catalog) as connection:
+        assert connection.execute("SELECT number FROM imgcache_schema").fetchone()[0] == 1
 
 
 def test_an_empty_catalog_of_schema_1_adopts_what_it_finds(new_catalog, new_blobs):

@@ -62,26 +62,6 @@ def test_another_reactor_switches_the_middleware_off(site, crawl):
     assert len(done.items[0]["images"]) == 1
 
 
-HIDDEN = {"HIDDEN_MODULES": "sqlalchemy,fastapi"}
-
-
-def test_without_the_server_extra_the_pipeline_says_what_to_install(site, crawl):
-    """One sentence names the command."""
-    items = [{"image_urls": [f"{site.url}/a.jpg"]}]
-    done = crawl(items, PIPELINE, environment=HIDDEN)
-    assert "pip install 'imgcache-scrapy[server]'" in done.log.strip().splitlines()[-1]
-    assert done.items == []
-
-
-def test_without_the_server_extra_the_middleware_is_off(site, crawl):
-    """A crawl that it only makes faster goes on without it, and says why."""
-    site.answers["/a.jpg"] = jpeg(1)
-    items = [{"image_urls": [f"{site.url}/a.jpg"]}]
-    done = crawl(items, MIDDLEWARE | IMAGES, environment=HIDDEN)
-    assert "pip install 'imgcache-scrapy[server]'" in done.log
-    assert len(done.items[0]["images"]) == 1
-
-
 @pytest.mark.parametrize("settings", [PIPELINE, {"ADDONS": {"imgcache_scrapy.Addon": 500}}])
 def test_it_works_without_a_reactor(site, crawl, settings):
     """TWISTED_REACTOR_ENABLED False: stored, then hit."""

@@ -1,7 +1,7 @@
 """Catalog: every query on images and captures, the same for SQLite and PostgreSQL."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 import sqlalchemy as sa
@@ -67,6 +67,8 @@ class Catalog:
     Args:
         database_url: the SQLAlchemy URL of the database; the tables are created if it is empty.
         upgrade: True upgrades a catalog of an older version, False refuses it.
+        before_upgrade: called with the hashes of some images before an older catalog is upgraded;
+            if it raises, the catalog stays as it is.
 
     Attributes:
         cache_id: the id of the cache; its blobs have the same id.
@@ -77,11 +79,17 @@ class Catalog:
             is False.
     """
 
-    def __init__(self, database_url: str | sa.URL, *, upgrade: bool = True) -> None:
+    def __init__(
+        self,
+        database_url: str | sa.URL,
+        *,
+        upgrade: bool = True,
+        before_upgrade: Callable[[list[str]], None] = lambda _: None,
+    ) -> None:
         self._engine = database.create_engine(database_url)
         self._write_lock = database.write_lock(self._engine)
         try:
-            identity = open_schema(self._engine, upgrade=upgrade)
+            identity = open_schema(self._engine, upgrade=upgrade, before_upgrade=before_upgrade)
         except BaseException:
             self.close()
             raise

@@ -1,5 +1,6 @@
 """Check the schema when a catalog is opened; create or upgrade it if necessary."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -8,10 +9,20 @@ from sqlalchemy.engine import Connection, Engine
 from imgcache_scrapy.core.errors import ConfigurationError, UnavailableError
 from imgcache_scrapy.engine.catalog import database, migrations, url_index
 from imgcache_scrapy.engine.catalog.tables import SCHEMA
+from imgcache_scrapy.engine.catalog.tables import image as _image
 from imgcache_scrapy.engine.catalog.tables import schema as _schema
+
+SAMPLE_SIZE = 64
+"""Images whose blobs are looked for; their hashes are random."""
 
 _identity = sa.select(_schema.c.number, _schema.c.cache_id, _schema.c.adopts_blobs)
 _number = sa.select(_schema.c.number)
+_some_images = (
+    sa.select(_image.c.content_hash)
+    .where(~_image.c.damaged)
+    .order_by(_image.c.content_hash)
+    .limit(SAMPLE_SIZE)
+)
 _clear_adopts_blobs = _schema.update().values(adopts_blobs=False)
 
 
@@ -29,12 +40,16 @@ class Identity(NamedTuple):
     adopts_blobs: bool
 
 
-def open_schema(engine: Engine, *, upgrade: bool) -> Identity:
+def open_schema(
+    engine: Engine, *, upgrade: bool, before_upgrade: Callable[[list[str]], None]
+) -> Identity:
     """Ensure that the catalog has the schema of this version; create it in an empty database.
 
     Args:
         engine: connects to the database.
         upgrade: True upgrades a catalog of an older version, False refuses it.
+        before_upgrade: called with the hashes of some images before an older catalog is upgraded;
+            if it raises, the catalog stays as it is.
 
     Raises:
         ConfigurationError: a newer version wrote the catalog, or an older one did and `upgrade`
@@ -49,6 +64,7 @@ def open_schema(engine: Engine, *, upgrade: bool) -> Identity:
         if number != SCHEMA:
             _refuse_other_version(number, upgrade=upgrade)
             if number is not None:
+                before_upgrade(list(connection.scalars(_some_images)))
                 database.wait_for_writers(connection, _schema)
             migrations.upgrade(connection, number)
             connection.execute(_schema.update().values(number=SCHEMA))
