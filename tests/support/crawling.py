@@ -6,12 +6,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from threading import Event, Thread, Timer
-from types import MappingProxyType
 from typing import Any
 
 from tests.support.site import Site
@@ -60,10 +59,10 @@ class Crawls:
     To import all that a crawl needs takes longer than most of these crawls.
     """
 
-    def __init__(self, environment: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(self) -> None:
         command = [sys.executable, str(SUPPORT / "run_crawl.py")]
         # A library that has threads of its own must not be forked.
-        own = {**os.environ, "OPENBLAS_NUM_THREADS": "1", **environment}
+        own = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
         self._forking = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=own
         )
@@ -137,12 +136,7 @@ def run_crawl(
             "log": log.name,
             "environment": os.environ | (environment or {}),
         }
-        if environment and "HIDDEN_MODULES" in environment:
-            own = Crawls(environment)
-            returncode = own.run(job, interrupt_when)
-            own.close()
-        else:
-            returncode = crawls.run(job, interrupt_when)
+        returncode = crawls.run(job, interrupt_when)
         told_log = log.read()
     lines = [line for path in sorted(out.glob("*")) for line in path.read_text().splitlines()]
     told = json.loads(result.read_text()) if result.exists() else {"stats": [], "max_rss": 0}

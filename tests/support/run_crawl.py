@@ -114,11 +114,7 @@ PRELOADED = (
 
 
 def main() -> None:
-    # As if they were not installed.
-    hidden = os.environ.get("HIDDEN_MODULES")
-    if hidden is not None:
-        sys.modules |= dict.fromkeys(hidden.split(","))
-    run(forked(PRELOADED if hidden is None else ()))
+    run(forked(PRELOADED))
 
 
 def forked(preloaded: Iterable[str]) -> dict[str, Any]:
@@ -141,6 +137,8 @@ def forked(preloaded: Iterable[str]) -> dict[str, Any]:
             os.chdir(job["folder"])
             os.environ.clear()
             os.environ.update(job["environment"])
+            # Python reads it only when it starts.
+            sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
             return job["config"]
         tell(child)
         tell(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

@@ -41,7 +41,10 @@ class Identity(NamedTuple):
 
 
 def open_schema(
-    engine: Engine, *, upgrade: bool, before_upgrade: Callable[[list[str]], None]
+    engine: Engine,
+    *,
+    upgrade: bool,
+    before_upgrade: Callable[[list[str]], None] = lambda _: None,
 ) -> Identity:
     """Ensure that the catalog has the schema of this version; create it in an empty database.
 
