@@ -27,7 +27,9 @@ def embedded_transport(folder: Path, timeout: float | None) -> "Transport":
     # Imported here, because the client of a service needs no engine. The first call would be too
     # late, because an import in a thread blocks the event loop.
     from imgcache_scrapy.engine.async_cache import AsyncImageCache  # noqa: PLC0415
+    from imgcache_scrapy.engine.cache import ImageCache  # noqa: PLC0415
 
+    ImageCache.import_for(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -23,6 +23,7 @@ from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 from imgcache_scrapy.core.urls import filename_of
 from imgcache_scrapy.engine.blobs.opening import open_blobs
 from imgcache_scrapy.engine.blobs.store import BlobStore
+from imgcache_scrapy.engine.catalog import migrations
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.rows import Capture, Image
@@ -30,6 +31,7 @@ from imgcache_scrapy.engine.decoding.decoder import Decoders
 from imgcache_scrapy.engine.decoding.messages import ImageInfo
 from imgcache_scrapy.engine.pairing import check_adoption, pair
 
+_CATALOG = "catalog.sqlite3"
 # The folder of the cache if `imgcache serve` gets no other.
 DEFAULT_FOLDER = Path("imgcache")
 
@@ -128,12 +130,22 @@ class ImageCache:
             if not (database_url and blobs_url):
                 folder.mkdir(parents=True, exist_ok=True)
             return cls(
-                database_url or URL.create("sqlite", database=str(folder / "catalog.sqlite3")),
+                database_url or URL.create("sqlite", database=str(folder / _CATALOG)),
                 blobs_url or (folder / "blobs").absolute().as_uri(),
                 upgrade=upgrade,
             )
         except OSError as error:
             raise UnavailableError(f"the cache in {folder} cannot be opened: {error}") from error
+
+    @staticmethod
+    def import_for(folder: Path) -> None:
+        """Import what `in_folder` needs to create the cache in a folder, if there is none yet.
+
+        The first call of an embedded cache opens it in a thread. The import takes 0.3 s, and there
+        it would stop the event loop of a crawl.
+        """
+        if "IMGCACHE_DATABASE_URL" not in os.environ and not (folder / _CATALOG).exists():
+            migrations.import_alembic()
 
     def store(self, url: str, data: bytes, client_name: str, **options: Any) -> Entry:
         """Store one image, given as the arguments of `StoreRequest.of`; see `store_many`."""

@@ -19,6 +19,11 @@ _logger = logging.getLogger("alembic")
 _alembic_lock = Lock()
 
 
+def import_alembic() -> None:
+    """Import Alembic before `upgrade` needs it; the import takes 0.3 s."""
+    import alembic.command  # noqa: F401, PLC0415
+
+
 def upgrade(connection: Connection, number: int | None) -> None:
     """Upgrade a catalog to the newest schema, within the transaction of the caller.
 
