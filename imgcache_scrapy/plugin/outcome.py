@@ -10,7 +10,7 @@ from scrapy.exceptions import (
     ResponseDataLossError,
 )
 from scrapy.http import Response
-from scrapy.pipelines.media import FileException
+from scrapy.pipelines.images import ImageException
 
 from imgcache_scrapy.core.admission import ACCEPTED_STATUSES, MESSAGES
 from imgcache_scrapy.core.entry import Entry
@@ -28,7 +28,7 @@ _DOWNLOAD_REASONS: dict[type[Exception], str] = {
 _NOT_STORED = "store"
 
 
-class ImageFailed(FileException):
+class ImageFailed(ImageException):
     """The image URL gave no image.
 
     Attributes:

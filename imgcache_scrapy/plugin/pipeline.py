@@ -7,7 +7,8 @@ from itemadapter import ItemAdapter
 from scrapy import Request
 from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Response
-from scrapy.pipelines.media import FileException, FileInfo, FileInfoOrError, MediaPipeline
+from scrapy.pipelines.images import ImageException
+from scrapy.pipelines.media import FileInfo, FileInfoOrError, MediaPipeline
 from twisted.python.failure import Failure
 
 from imgcache_scrapy.core.entry import Entry, blob_key
@@ -79,7 +80,7 @@ class ImgCachePipeline(CachedMediaPipeline):
         """Log why a URL gave no image."""
         level = logging.DEBUG if isinstance(failure.value, IgnoreRequest) else logging.WARNING
         self.log.log(level, "No image from %.200s: %s", item_url(request), failure.value)
-        raise FileException(str(failure.value))
+        raise ImageException(str(failure.value))
 
     def file_path(
         self,
