@@ -5,7 +5,14 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Request
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
@@ -57,7 +64,9 @@ Text = Annotated[
     AfterValidator(_check_text),
 ]
 Url = Annotated[
-    str, Field(json_schema_extra=_pattern_schema(_URL_PATTERN)), AfterValidator(_check_url)
+    str,
+    WithJsonSchema({"type": "string", **_pattern_schema(_URL_PATTERN)}),
+    AfterValidator(_check_url),
 ]
 
 
