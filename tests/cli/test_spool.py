@@ -77,7 +77,8 @@ def test_the_command_says_what_still_waits(spool, served):
     code, out, errors = ended(command("replay", proxy.url, "--folder", spool.folder))
     assert (code, out) == (1, "0 stored\n")
     assert errors.splitlines()[-1] == f"imgcache: 10 images still wait in {spool.folder}"
-    assert len(proxy.asked) in {3, 4}
+    # Three failures open the breaker; up to three more calls may be under way by then.
+    assert 3 <= len(proxy.asked) <= 6
     assert sorted(kept(spool)) == records
 
 
