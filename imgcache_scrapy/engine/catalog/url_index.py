@@ -33,8 +33,8 @@ _NOT_INDEXED = """
 _SAMPLE = """
     WITH RECURSIVE
         ends(low, high) AS (SELECT (SELECT min(id) FROM capture), (SELECT max(id) FROM capture)),
-        number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n < ?1)
-    SELECT url FROM number, ends JOIN capture ON id = low + (high - low) * n / ?1
+        number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n < :count)
+    SELECT url FROM number, ends JOIN capture ON id = low + (high - low) * n / :count
 """
 _IS_MADE = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'capture_url')"
 # Without the extension pg_trgm, there is no index to create.
@@ -84,7 +84,7 @@ def candidates(connection: Connection, url_contains: str) -> sa.Select[tuple[int
     """
     if connection.dialect.name != "sqlite" or len(url_contains) < _MIN_TEXT_LENGTH:
         return None
-    sample = connection.exec_driver_sql(_SAMPLE, (_SAMPLE_SIZE,)).scalars().all()
+    sample = connection.exec_driver_sql(_SAMPLE, {"count": _SAMPLE_SIZE}).scalars().all()
     wanted = " AND ".join(map(_quoted, rarest_trigrams(url_contains, sample)))
     ids = list(connection.exec_driver_sql(_INDEXED, (wanted, _MAX_CANDIDATES)).scalars())
     if len(ids) == _MAX_CANDIDATES:
