@@ -88,8 +88,8 @@ Decisions
 Invariants
 ----------
 1. A blob is durable before its row, a row before the answer; a row is gone before its blob.
-2. A blob's name is the hash of its bytes, and whoever reads the bytes checks it. A damaged image is
-   a miss until the next store repairs it.
+2. A blob's name is the hash of its bytes, and every reader checks it. A damaged image is a miss
+   until the next store repairs it.
 3. Known bytes under a new URL record the URL; under the same URL they renew its newest capture.
 4. Bytes come back exactly as they came in.
 5. Trouble with the cache never costs an item an image, and never stops a crawl.

@@ -139,11 +139,8 @@ class ImageCache:
 
     @staticmethod
     def import_for(folder: Path) -> None:
-        """Import what `in_folder` needs to create the cache in a folder, if there is none yet.
-
-        The first call of an embedded cache opens it in a thread. The import takes 0.3 s, and there
-        it would stop the event loop of a crawl.
-        """
+        """Import what `in_folder` needs to create a cache, if there is none in the folder."""
+        # The import takes 0.3 s. In the thread that opens the cache it would block the event loop.
         if "IMGCACHE_DATABASE_URL" not in os.environ and not (folder / _CATALOG).exists():
             migrations.import_alembic()
 
