@@ -8,6 +8,8 @@ from imgcache_scrapy.core.concurrency import Limiter
 from imgcache_scrapy.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from imgcache_scrapy.client.transport import Transport
     from imgcache_scrapy.engine.cache import ImageCache
 
@@ -35,7 +37,7 @@ def embedded_transport(folder: Path, timeout: float | None) -> "Transport":
     except OSError as error:
         raise ConfigurationError(f"a cache cannot be created in {folder}: {error}") from error
     return AsyncImageCache(
-        open_cache=lambda: _shared.acquire(folder),
+        open_cache=lambda: _shared.acquire(folder, ImageCache.in_folder),
         close_cache=lambda _: _shared.release(folder),
         limiter=Limiter(_MAX_CALLS, timeout),
     )
@@ -48,11 +50,9 @@ class _SharedCaches:
         self._lock = threading.Lock()
         self._open: dict[Path, tuple[ImageCache, int]] = {}
 
-    def acquire(self, folder: Path) -> "ImageCache":
-        from imgcache_scrapy.engine.cache import ImageCache  # noqa: PLC0415
-
+    def acquire(self, folder: Path, open_cache: "Callable[[Path], ImageCache]") -> "ImageCache":
         with self._lock:
-            cache, users = self._open.get(folder) or (ImageCache.in_folder(folder), 0)
+            cache, users = self._open.get(folder) or (open_cache(folder), 0)
             self._open[folder] = (cache, users + 1)
         return cache
 

@@ -141,7 +141,7 @@ class ImageCache:
     def import_for(folder: Path) -> None:
         """Import what `in_folder` needs to create a cache, if there is none in the folder."""
         # The import takes 0.3 s. In the thread that opens the cache it would block the event loop.
-        if "IMGCACHE_DATABASE_URL" not in os.environ and not (folder / _CATALOG).exists():
+        if not os.environ.get("IMGCACHE_DATABASE_URL") and not (folder / _CATALOG).exists():
             migrations.import_alembic()
 
     def store(self, url: str, data: bytes, client_name: str, **options: Any) -> Entry:
