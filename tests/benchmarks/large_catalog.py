@@ -36,7 +36,7 @@ def measure(
     """Fill a catalog and ask it.
 
     Args:
-        folder: of the blobs, of which there are none, and of the service; made when missing.
+        folder: the folder of the service; its blobs stay empty. It is created if missing.
         database_url: of the catalog.
         captures: how many to fill in.
         count: how many questions of each kind.

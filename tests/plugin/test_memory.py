@@ -79,7 +79,7 @@ async def test_those_who_wait_enter_in_the_order_they_came():
 
 
 async def test_one_larger_than_the_budget_enters_alone():
-    """It waits until the budget is empty, and while it is inside nobody else enters."""
+    """It waits until the budget is empty, and all others wait until it is released."""
     guests = Guests(max_images=9, max_bytes=100)
     for name, size in [("a", 1), ("giant", 1000), ("b", 1)]:
         await guests.arrive(name, size)

@@ -75,7 +75,7 @@ def guarded(tmp_path_factory):
 
 @contextmanager
 def serving(folder, seconds):
-    """Serve a cache that waits so many seconds for its clients."""
+    """Serve a cache that waits this number of seconds for its clients."""
     service = Service(folder / "service")
     service.script, service.environment = SERVE, {"SECONDS": str(seconds)}
     service.start()

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,16 +113,16 @@ PRELOADED = (
 
 
 def main() -> None:
-    run(forked(PRELOADED))
+    run(forked())
 
 
-def forked(preloaded: Iterable[str]) -> dict[str, Any]:
+def forked() -> dict[str, Any]:
     """Fork for each job that comes, and tell the child's number and, later, its exit code.
 
     Returns:
         In the child, what it is to do.
     """
-    for module in preloaded:
+    for module in PRELOADED:
         importlib.import_module(module)
     assert "twisted.internet.reactor" not in sys.modules
     assert len(list(Path("/proc/self/task").iterdir())) == 1

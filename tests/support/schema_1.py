@@ -105,7 +105,7 @@ def make(database_url: str, captures: int = 0) -> dict[str, bytes]:
 
 
 def blobs_of(captures: int) -> dict[str, bytes]:
-    """Return the bytes of the images in a catalog of so many captures, by their content hash."""
+    """Return the bytes of the images in a catalog with this number of captures, by content hash."""
     return dict(_image(number) for number in range(-(-captures // 10)))
 
 

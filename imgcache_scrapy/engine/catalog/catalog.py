@@ -98,7 +98,7 @@ class Catalog:
 
     @contextmanager
     def exclusive(self, content_hashes: Collection[str]) -> Iterator[WriteTransaction]:
-        """Open a write transaction: until it ends, nobody else changes these images or their blobs.
+        """Open a write transaction: no other one changes these images or their blobs.
 
         The transaction is committed, and durable, when the block ends; an exception rolls it back.
 
