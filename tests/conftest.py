@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -16,9 +17,17 @@ PHOTOS = Path(__file__).parents[1] / "example_project" / "photos"
 
 # A busy machine makes no example wrong.
 hypothesis.settings.register_profile(
-    "imgcache", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "imgcache",
+    deadline=None,
+    max_examples=50,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("imgcache")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Start one worker more than there are processors, because many tests wait for a server."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -41,7 +41,7 @@ for _ in range(4):
 """
 
 
-@pytest.mark.parametrize("kills", [25, pytest.param(1000, marks=pytest.mark.endurance)])
+@pytest.mark.parametrize("kills", [12, pytest.param(1000, marks=pytest.mark.endurance)])
 def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path, kills):
     """After each kill amid stores and deletes what was stored is there, what was deleted is not."""
     for number in range(kills):
@@ -105,11 +105,11 @@ def used_cache(tmp_path_factory):
 
 
 @with_strace
-@pytest.mark.parametrize("step", [10, pytest.param(1, marks=pytest.mark.endurance)])
+@pytest.mark.parametrize("step", [30, pytest.param(1, marks=pytest.mark.endurance)])
 def test_a_kill_at_each_call_that_writes_breaks_nothing(tmp_path, used_cache, step):
     """At every write, sync, rename and unlink of a store and a delete: all or nothing, and whole.
 
-    By default at every tenth write into the catalog, and at all the other calls.
+    By default at every thirtieth write into the catalog, and at all the other calls.
     """
     folder = shutil.copytree(used_cache, tmp_path / "whole" / "cache")
     _, said, trace = straced(folder, "-e", f"trace={WRITING_CALLS}")

@@ -336,7 +336,7 @@ print(created)
 """
 
 
-@pytest.mark.parametrize("count", [50, pytest.param(500, marks=pytest.mark.endurance)])
+@pytest.mark.parametrize("count", [25, pytest.param(500, marks=pytest.mark.endurance)])
 def test_processes_store_delete_and_collect_over_one_folder(upkeep, folder, count):
     """Eight at once, two of which collect, count exactly, lose nothing and leave nothing."""
     with eight_programs(CROWD, folder, count) as processes:

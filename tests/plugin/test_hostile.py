@@ -1,6 +1,6 @@
 """A crawl of pictures that are made to hurt, or were damaged on the way."""
 
-from tests.support.bombs import SLOW, bombs, damaged
+from tests.support.bombs import BOMBS, SLOW, bombs, damaged
 
 PIPELINE = "imgcache_scrapy.plugin.pipeline.ImgCachePipeline"
 REASONS = ("empty", "html", "not_image", "truncated")
@@ -8,7 +8,7 @@ REASONS = ("empty", "html", "not_image", "truncated")
 
 def test_damaged_pictures_and_bombs_cost_a_crawl_nothing(crawl, site):
     """Each has one fate, each item leaves, and the log has no error to tell of."""
-    pictures = [*damaged(200), *bombs(20), *bombs(len(SLOW), SLOW)]
+    pictures = [*damaged(100), *bombs(len(BOMBS)), *bombs(len(SLOW), SLOW)]
     site.answers = {f"/{number}.png": data for number, data in enumerate(pictures)}
     items = [{"image_urls": [site.url + path]} for path in site.answers]
     done = crawl(items, {"ITEM_PIPELINES": {PIPELINE: 1}})

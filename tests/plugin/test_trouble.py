@@ -65,7 +65,7 @@ def test_a_damaged_image_is_fetched_again(items, crawl, tmp_path, site):
 
 
 @pytest.mark.parametrize(
-    ("settings", "count", "bound"), [(PIPELINE, 2000, 500), (STOCK, 1000, 900)]
+    ("settings", "count", "bound"), [(PIPELINE, 1000, 500), (STOCK, 1000, 900)]
 )
 def test_memory_is_bounded_where_stores_are_slower_than_downloads(
     site, crawl, settings, count, bound
