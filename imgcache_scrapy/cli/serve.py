@@ -1,6 +1,8 @@
 """`imgcache serve`: start the service of a cache."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -81,9 +83,7 @@ def serve(
     os.environ["IMGCACHE_FOLDER"] = str(folder)
     os.environ["IMGCACHE_TOKEN"] = checked_token(token) or location.token or ""
     ImageCache.in_folder(folder, upgrade=upgrade).close()
-    with TemporaryDirectory(prefix="imgcache-metrics-") as metrics:
-        if workers > 1:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
+    with _shared_metrics() if workers > 1 else nullcontext():
         uvicorn.run(
             "imgcache_scrapy.server.app:app_from_environment",
             factory=True,
@@ -94,6 +94,14 @@ def serve(
             access_log=False,
             server_header=False,
         )
+
+
+@contextmanager
+def _shared_metrics() -> Iterator[None]:
+    """Give the worker processes a temporary folder in which they add up their metrics."""
+    with TemporaryDirectory(prefix="imgcache-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        yield
 
 
 def _check_libraries() -> None:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from imgcache_scrapy import ImgCacheClient, UnauthorizedError
-from tests.support.commands import assert_failed, clean_environment
+from tests.support.commands import assert_failed, clean_environment, run_imgcache
 from tests.support.waiting import PATIENCE
 
 URL = "http://h.example/a b.png"
@@ -61,6 +61,18 @@ def test_serve_ends_on_a_signal_and_its_cache_is_there_again(service):
     service.start()
     with ImgCacheClient(service.url) as client:
         assert client.lookup(URL)["file_size_bytes"] == 5
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_serve_leaves_no_temporary_files(stopped_service, tmp_path, workers):
+    """After SIGTERM the system's temporary folder is as it was before."""
+    service, temporary = stopped_service, tmp_path / "temporary"
+    temporary.mkdir()
+    service.environment = {"TMPDIR": str(temporary)}
+    service.options = ("--workers", workers)
+    service.start()
+    service.stop()
+    assert list(temporary.iterdir()) == []
 
 
 def test_serve_takes_its_storage_from_the_options(stopped_service, tmp_path):
@@ -146,11 +158,11 @@ def test_serve_in_a_project_wants_the_token_of_its_crawls(stopped_service):
     assert "secret" not in service.log
 
 
-def test_serve_in_a_project_with_a_service_says_so(stopped_service, run):
+def test_serve_in_a_project_with_a_service_says_so(stopped_service):
     """It makes no other cache in silence: the sentence says what to name."""
     service = stopped_service
     in_project(service, f"IMGCACHE_URL = {service.url!r}\n")
-    done = run("serve", "--port", "0", cwd=service.home)
+    done = run_imgcache(service.home, "serve", "--port", "0")
     assert_failed(done, service.url, str(service.home), "give the folder")
     service.options = ("named",)
     service.start()
