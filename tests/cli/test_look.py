@@ -3,12 +3,13 @@
 import os
 import pty
 import shutil
+import subprocess
 
 import pytest
 
 from imgcache_scrapy import ImgCacheClient
 from imgcache_scrapy.core.entry import content_hash_of
-from tests.support.commands import assert_failed
+from tests.support.commands import IMGCACHE, assert_failed, clean_environment
 
 URL = "http://h.example/a b.png"
 
@@ -59,11 +60,18 @@ def test_get_where_there_is_no_cache_fails_and_makes_none(run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_get_refuses_a_terminal(run, cache):
+def test_get_refuses_a_terminal(cache):
     """A picture would garble the screen: the message names the option."""
     ours, its = pty.openpty()
     try:
-        assert_failed(run("get", URL, cache, stdout=its), "-o")
+        done = subprocess.run(
+            [IMGCACHE, "get", URL, cache],
+            env=clean_environment(),
+            stdout=its,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        assert_failed(done, "-o")
         os.set_blocking(ours, False)
         with pytest.raises(BlockingIOError):
             os.read(ours, 1)

@@ -4,13 +4,14 @@ import json
 import os
 import pty
 import shutil
+import subprocess
 import time
 
 import pytest
 
 from imgcache_scrapy import ImgCacheClient
 from imgcache_scrapy.core.entry import blob_key, content_hash_of
-from tests.support.commands import assert_failed
+from tests.support.commands import IMGCACHE, assert_failed, clean_environment
 
 URL = "http://h.example/a b.png"
 
@@ -79,11 +80,17 @@ def test_verify_writes_json(run, worn, photos):
     }
 
 
-def test_verify_shows_its_progress_on_a_terminal(run, cache):
+def test_verify_shows_its_progress_on_a_terminal(cache):
     """A bar on the screen, while standard output stays as it is."""
     ours, its = pty.openpty()
     try:
-        done = run("verify", cache, stderr=its)
+        done = subprocess.run(
+            [IMGCACHE, "verify", cache],
+            env=clean_environment(),
+            stdout=subprocess.PIPE,
+            stderr=its,
+            check=False,
+        )
         assert done.stdout == b"2 images\n"
         assert b"100%" in os.read(ours, 10_000)
     finally:

@@ -105,11 +105,11 @@ def used_cache(tmp_path_factory):
 
 
 @with_strace
-@pytest.mark.parametrize("step", [30, pytest.param(1, marks=pytest.mark.endurance)])
+@pytest.mark.parametrize("step", [15, pytest.param(1, marks=pytest.mark.endurance)])
 def test_a_kill_at_each_call_that_writes_breaks_nothing(tmp_path, used_cache, step):
     """At every write, sync, rename and unlink of a store and a delete: all or nothing, and whole.
 
-    By default at every thirtieth write into the catalog, and at all the other calls.
+    By default at every 15th of the calls of each kind.
     """
     folder = shutil.copytree(used_cache, tmp_path / "whole" / "cache")
     _, said, trace = straced(folder, "-e", f"trace={WRITING_CALLS}")
@@ -119,7 +119,7 @@ def test_a_kill_at_each_call_that_writes_breaks_nothing(tmp_path, used_cache, st
     calls = calls_in(working)
     assert len(calls) == len(WRITING_CALLS.split(","))
     for call, count in calls.items():
-        for number in range(1, count + 1, step if call == "pwrite64" else 1):
+        for number in range(1, count + 1, step):
             folder = shutil.copytree(used_cache, tmp_path / f"{call} {number}" / "cache")
             inject = f"inject={call}:signal=KILL:when={passed[call] + number}"
             code, said, _ = straced(folder, "-e", f"trace={call}", "-e", inject)

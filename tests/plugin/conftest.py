@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.crawling import Crawled, Crawls, run_crawl
+from tests.support.crawling import Crawled, run_crawl
 from tests.support.site import Site
 
 
@@ -18,15 +18,7 @@ def site() -> Iterator[Site]:
     site.close()
 
 
-@pytest.fixture(scope="session")
-def crawls() -> Iterator[Crawls]:
-    """Run crawls, for all tests."""
-    crawls = Crawls()
-    yield crawls
-    crawls.close()
-
-
 @pytest.fixture
-def crawl(crawls: Crawls, tmp_path: Path, site: Site) -> Callable[..., Crawled]:
+def crawl(tmp_path: Path, site: Site) -> Callable[..., Crawled]:
     """Run a crawl: `crawl(items, settings, **spider)`; the cache is in `tmp_path`."""
-    return partial(run_crawl, crawls, tmp_path, site)
+    return partial(run_crawl, tmp_path, site)

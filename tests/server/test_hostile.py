@@ -20,8 +20,9 @@ from PIL import Image
 
 from imgcache_scrapy.engine.decoding.child import info_of
 from tests.support.bombs import BOMBS, SLOW, bombs, damaged
+from tests.support.commands import MAIN
 from tests.support.pictures import encoded
-from tests.support.service import SERVE, Service, http_client
+from tests.support.service import Service, http_client
 from tests.support.waiting import PATIENCE
 
 AT_A_TIME = 16
@@ -45,7 +46,7 @@ class PatientDecoder(decoder.Decoder):
         return super().decode(data, math.inf if self._is_patient else deadline)
 
 decoder.Decoder = PatientDecoder
-{SERVE}"""
+{MAIN}"""
 
 
 @pytest.fixture
@@ -207,7 +208,7 @@ def test_bombs_cost_their_facts_only(service: Service, many: int) -> None:
     assert_complete(others)
     assert slowest(posted + others) < PATIENCE / 2
     assert max(held) - before < 300e6
-    assert service.process.poll() is None
+    assert service.is_running
 
 
 @endurance
@@ -245,7 +246,7 @@ def test_damaged_pictures_are_stored(service: Service, many: int) -> None:
     assert slowest(posted) < PATIENCE / 2
     with_facts = sum(answer.json()["width"] is not None for _, answer, _ in posted)
     assert 0 < with_facts < many
-    assert service.process.poll() is None
+    assert service.is_running
     assert "Traceback" not in service.log
 
 

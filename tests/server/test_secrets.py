@@ -11,7 +11,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.support.service import SERVE, Service, http_client, new_outgrown
+from tests.support.commands import MAIN
+from tests.support.service import Service, http_client, new_outgrown
 from tests.support.waiting import PATIENCE
 
 TOKEN = "canary-token-3f1c"
@@ -142,7 +143,7 @@ def test_a_command_that_fails_tells_no_secret(tmp_path, environment, command):
     """It ends with one sentence, and without the address that did not work."""
     (tmp_path / "imgcache").mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", SERVE, command, *(["--port", "0"] if command == "serve" else [])],
+        [sys.executable, "-c", MAIN, command, *(["--port", "0"] if command == "serve" else [])],
         cwd=tmp_path,
         env=os.environ | environment | {"PGCONNECT_TIMEOUT": "5"},
         capture_output=True,

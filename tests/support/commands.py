@@ -1,26 +1,42 @@
-"""`imgcache …` as a user runs it: a process, its exit code and what it writes."""
+"""Run `imgcache …` as a user does: in a process, with an exit code and two outputs."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from tests.support.forking import run_python, start
 from tests.support.waiting import PATIENCE
 
 IMGCACHE = str(Path(sys.executable).with_name("imgcache"))
+MAIN = "from imgcache_scrapy.cli.main import main; main()"
 
 
-def run_imgcache(folder, *words, env=None, **options):
-    """Run `imgcache …` in a folder, without our settings in the environment."""
-    options = {"cwd": folder, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    return subprocess.run(
-        [IMGCACHE, *map(str, words)],
-        env={**clean_environment(), **(env or {})},
-        stdin=subprocess.DEVNULL,
-        check=False,
-        timeout=PATIENCE,
-        **options,
-    )
+def run_imgcache(folder, *words, env=None):
+    """Run `imgcache …` in a folder, without our settings in the environment.
+
+    Returns:
+        The exit code and both outputs, in a `CompletedProcess`.
+    """
+    environment = {**clean_environment(), **(env or {})}
+    with TemporaryDirectory() as outputs:
+        out, err = Path(outputs, "out"), Path(outputs, "err")
+        process = start(
+            run_python,
+            MAIN,
+            list(map(str, words)),
+            folder=folder,
+            environment=environment,
+            out=out,
+            err=err,
+        )
+        process.join(PATIENCE)
+        process.kill()
+        process.join()
+        return subprocess.CompletedProcess(
+            words, process.exitcode, out.read_bytes(), err.read_bytes()
+        )
 
 
 def clean_environment():

@@ -4,21 +4,21 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from threading import Event, Thread, Timer
+from threading import Thread
 from typing import Any
 
+from tests.support.forking import start
+from tests.support.run_crawl import run
 from tests.support.site import Site
 from tests.support.waiting import PATIENCE
 
 FATES = ("hit", "stored", "duplicate", "spooled", "rejected", "failed")
-
-SUPPORT = Path(__file__).parent
 
 
 @dataclass
@@ -53,49 +53,7 @@ class Crawled:
         return {fate: count for fate, count in counts.items() if count}
 
 
-class Crawls:
-    """Runs crawls, each in a process that is forked from one that has imported Scrapy already.
-
-    To import all that a crawl needs takes longer than most of these crawls.
-    """
-
-    def __init__(self) -> None:
-        command = [sys.executable, str(SUPPORT / "run_crawl.py")]
-        # A library that has threads of its own must not be forked.
-        own = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-        self._forking = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=own
-        )
-
-    def run(self, job: dict[str, Any], interrupt_when: Callable[[], bool] | None) -> int:
-        """Run a crawl, and wait until it has ended.
-
-        Returns:
-            Its exit code.
-        """
-        requests, replies = self._forking.stdin, self._forking.stdout
-        assert requests is not None
-        assert replies is not None
-        requests.write(json.dumps(job) + "\n")
-        requests.flush()
-        child, ended = int(replies.readline()), Event()
-        if interrupt_when is not None:
-            Thread(target=_interrupt, args=[child, ended, interrupt_when], daemon=True).start()
-        too_long = Timer(PATIENCE, os.kill, [child, signal.SIGKILL])
-        too_long.start()
-        try:
-            return int(replies.readline())
-        finally:
-            too_long.cancel()
-            ended.set()
-
-    def close(self) -> None:
-        """End the process that forks."""
-        self._forking.communicate()
-
-
 def run_crawl(
-    crawls: Crawls,
     tmp_path: Path,
     site: Site,
     items: list[dict[str, Any]] | None = None,
@@ -109,7 +67,6 @@ def run_crawl(
     """Run a crawl.
 
     Args:
-        crawls: runs it.
         tmp_path: its working folder; the cache is in it.
         site: has the page that it begins with.
         items: what the spider yields.
@@ -130,13 +87,18 @@ def run_crawl(
         "result": str(result),
     }
     with NamedTemporaryFile("r") as log:
-        job = {
-            "config": config,
-            "folder": str(tmp_path),
-            "log": log.name,
-            "environment": os.environ | (environment or {}),
-        }
-        returncode = crawls.run(job, interrupt_when)
+        process = start(
+            run,
+            config,
+            folder=tmp_path,
+            environment={**os.environ, **(environment or {})},
+            out=Path(log.name),
+        )
+        if interrupt_when is not None:
+            Thread(target=_interrupt, args=[process, interrupt_when], daemon=True).start()
+        process.join(PATIENCE)
+        process.kill()
+        process.join()
         told_log = log.read()
     lines = [line for path in sorted(out.glob("*")) for line in path.read_text().splitlines()]
     told = json.loads(result.read_text()) if result.exists() else {"stats": [], "max_rss": 0}
@@ -145,12 +107,13 @@ def run_crawl(
         all_stats=told["stats"],
         max_rss=told["max_rss"],
         log=told_log,
-        returncode=returncode,
+        returncode=process.exitcode,
     )
 
 
-def _interrupt(process: int, ended: Event, when: Callable[[], bool]) -> None:
+def _interrupt(process: ForkServerProcess, when: Callable[[], bool]) -> None:
     while not when():
-        if ended.wait(0.005):
+        if not process.is_alive():
             return
-    os.kill(process, signal.SIGINT)
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGINT)

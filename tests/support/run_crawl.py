@@ -1,11 +1,6 @@
-"""Runs crawls, each in a process of its own, which is forked from one that has imported Scrapy.
+"""The program that runs a crawl."""
 
-Reads what to do as JSON, a line for each crawl, and writes what came of it.
-"""
-
-import importlib
 import json
-import os
 import re
 import sys
 from dataclasses import dataclass, field
@@ -15,7 +10,6 @@ from typing import Any
 import attrs
 import scrapy
 from scrapy.crawler import AsyncCrawlerProcess, CrawlerProcess
-from scrapy.settings import default_settings
 
 
 class DeclaredItem(scrapy.Item):
@@ -88,69 +82,9 @@ def peak_memory() -> int:
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
 
 
-# What crawls import besides. None of it may install a reactor or start a thread.
-PRELOADED = (
-    "alembic.command",
-    "imgcache_scrapy.engine.async_cache",
-    "imgcache_scrapy.engine.cache",
-    "imgcache_scrapy.plugin.addon",
-    "imgcache_scrapy.plugin.middleware",
-    "imgcache_scrapy.plugin.pipeline",
-    "scrapy.core.downloader.handlers.http11",
-    "scrapy.core.engine",
-    "scrapy.extensions.feedexport",
-    "scrapy.pipelines.images",
-    *(
-        path.rpartition(".")[0]
-        for name in ("DOWNLOADER_MIDDLEWARES_BASE", "EXTENSIONS_BASE", "SPIDER_MIDDLEWARES_BASE")
-        for path in getattr(default_settings, name)
-    ),
-    "scrapy.squeues",
-    "tldextract",
-    "twisted.internet.asyncioreactor",
-    "twisted.web.client",
-)
-
-
-def main() -> None:
-    run(forked())
-
-
-def forked() -> dict[str, Any]:
-    """Fork for each job that comes, and tell the child's number and, later, its exit code.
-
-    Returns:
-        In the child, what it is to do.
-    """
-    for module in PRELOADED:
-        importlib.import_module(module)
-    assert "twisted.internet.reactor" not in sys.modules
-    assert len(list(Path("/proc/self/task").iterdir())) == 1
-    for line in sys.stdin:
-        job = json.loads(line)
-        child = os.fork()
-        if not child:
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            os.dup2(os.open(job["log"], os.O_WRONLY), 1)
-            os.dup2(1, 2)
-            os.chdir(job["folder"])
-            os.environ.clear()
-            os.environ.update(job["environment"])
-            # Python reads it only when it starts.
-            sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-            return job["config"]
-        tell(child)
-        tell(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-    sys.exit()
-
-
-def tell(number: int) -> None:
-    sys.stdout.write(f"{number}\n")
-    sys.stdout.flush()
-
-
 def run(config: dict[str, Any]) -> None:
-    """Crawl."""
+    """Crawl, and write the stats to the file that the configuration names."""
+    sys.path.insert(0, str(Path(__file__).parent))  # The settings name components of custom.py.
     settings = {
         "LOG_LEVEL": "DEBUG",
         "REMOTE_CONTROL_ENABLED": False,
@@ -174,7 +108,3 @@ def run(config: dict[str, Any]) -> None:
         "max_rss": peak_memory(),
     }
     Path(config["result"]).write_text(json.dumps(result, default=str))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,20 +1,20 @@
 """The cache served by a process of its own, and a plain HTTP client of it."""
 
 import os
-import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from tests.support.commands import MAIN
+from tests.support.forking import run_python, start
 from tests.support.servers import ObjectStore, PostgreSQL
 from tests.support.waiting import PATIENCE, wait_until
 
-SERVE = "from imgcache_scrapy.cli.main import main; main()"
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerProcess
 
 
 class Service:
@@ -34,11 +34,11 @@ class Service:
         self.folder = home / "imgcache"
         self.options = options
         self.environment: dict[str, str] = {}
-        self.script = SERVE
+        self.script = MAIN
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: ForkServerProcess | None = None
 
     @property
     def log(self) -> str:
@@ -48,30 +48,21 @@ class Service:
     @property
     def is_running(self) -> bool:
         """Whether its process is there."""
-        return self.process is not None and self.process.poll() is None
+        return self.process is not None and self.process.is_alive()
 
     def start(self) -> None:
         """Start it and wait until it answers; harmless when it runs."""
         if self.is_running:
             return
         own = {k: v for k, v in os.environ.items() if not k.startswith("IMGCACHE_")}
-        with (self.home / "serve.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    self.script,
-                    "serve",
-                    "--port",
-                    str(self.port),
-                    *self.options,
-                ],
-                cwd=self.home,
-                env=own | self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        self.process = start(
+            run_python,
+            self.script,
+            ["serve", "--port", str(self.port), *self.options],
+            folder=self.home,
+            environment=own | self.environment,
+            out=self.home / "serve.log",
+        )
         with http_client(self.url) as http:
             wait_until(lambda: self._answers(http) or not self.is_running)
         if not self.is_running:
@@ -85,14 +76,13 @@ class Service:
         """
         if self.process is None:
             return None
+        self.process.terminate()
+        self.process.join(PATIENCE)
         if self.is_running:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait()
+            self.process.join()
             pytest.fail(f"the service did not end on SIGTERM:\n{self.log}")
+        return self.process.exitcode
 
     def _answers(self, http: httpx.Client) -> bool:
         try:

@@ -1,0 +1,67 @@
+"""Start programs fast: each runs in a fork of one process that has already imported them."""
+
+import gc
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+_FORKING = multiprocessing.get_context("forkserver")
+_FORKING.set_forkserver_preload(["tests.support.preloaded"])
+
+
+def start(
+    function: Callable[..., Any],
+    *arguments: Any,
+    folder: Path,
+    environment: dict[str, str],
+    out: Path,
+    err: Path | None = None,
+) -> ForkServerProcess:
+    """Call a function in a process of its own.
+
+    Args:
+        function: a function at the top of a module.
+        arguments: its arguments.
+        folder: the working folder.
+        environment: the whole environment of the process.
+        out: the file to which the process appends its standard output.
+        err: the same for its standard error; None for the same file.
+    """
+    outputs = [str(out), str(err or out)]
+    process = _FORKING.Process(
+        target=_call, args=(function, arguments, str(folder), environment, outputs)
+    )
+    # A library that has threads of its own must not be forked.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    process.start()
+    return process
+
+
+def run_python(code: str, arguments: list[str]) -> None:
+    """Run code as `python -c CODE ARGUMENTS…` does; `start` can call this function."""
+    sys.argv[:] = ["-c", *arguments]
+    exec(compile(code, "<program>", "exec"), {"__name__": "__main__"})
+
+
+def _call(
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    folder: str,
+    environment: dict[str, str],
+    outputs: list[str],
+) -> None:
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update({name: str(value) for name, value in environment.items()})
+    # Python reads this variable only when it starts.
+    sys.path[1:1] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    for number, path in enumerate(outputs, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), number)
+    function(*arguments)
+    gc.collect()  # Twisted logs an error that nobody handled when it is collected.

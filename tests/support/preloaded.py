@@ -1,0 +1,41 @@
+"""Imports what crawls, commands and services need, for the process from which they are forked.
+
+Nothing here may install a reactor or start a thread.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+
+from scrapy.settings import default_settings
+
+_NAMES = (
+    "alembic.command",
+    "imgcache_scrapy.cli.main",
+    "imgcache_scrapy.engine.async_cache",
+    "imgcache_scrapy.engine.cache",
+    "imgcache_scrapy.plugin.addon",
+    "imgcache_scrapy.plugin.middleware",
+    "imgcache_scrapy.plugin.pipeline",
+    "imgcache_scrapy.server.app",
+    "imgcache_scrapy.server.protocol",
+    "scrapy.core.downloader.handlers.http11",
+    "scrapy.core.engine",
+    "scrapy.extensions.feedexport",
+    "scrapy.pipelines.images",
+    "scrapy.squeues",
+    "tests.support.run_crawl",
+    "tldextract",
+    "twisted.internet.asyncioreactor",
+    "twisted.web.client",
+)
+_COMPONENTS = ("DOWNLOADER_MIDDLEWARES_BASE", "EXTENSIONS_BASE", "SPIDER_MIDDLEWARES_BASE")
+
+for _name in _NAMES:
+    importlib.import_module(_name)
+for _setting in _COMPONENTS:
+    for _path in getattr(default_settings, _setting):
+        importlib.import_module(_path.rpartition(".")[0])
+
+assert "twisted.internet.reactor" not in sys.modules
+assert len(list(Path("/proc/self/task").iterdir())) == 1
