@@ -1,13 +1,14 @@
 """`get_client`, how the crawl's client ends, and what a crawl gives back, in real crawls."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
+from tests.support.crawling import FATES
+from tests.support.forking import run_python, start
 from tests.support.pictures import jpeg
 from tests.support.site import respond
 from tests.support.waiting import PATIENCE, wait_until
@@ -18,22 +19,23 @@ def script(tmp_path, site):
     """Run a script with the site's address and a cache folder as its arguments."""
 
     def run(source, *, interrupt_when=None):
-        path = tmp_path / "script.py"
+        path, out, log = (tmp_path / name for name in ("script.py", "out", "log"))
         path.write_text(source)
-        with (tmp_path / "log").open("w+") as log:
-            process = subprocess.Popen(
-                [sys.executable, str(path), site.url, str(tmp_path / "cache")],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                cwd=tmp_path,
-                text=True,
-            )
-            if interrupt_when is not None:
-                wait_until(interrupt_when)
-                process.send_signal(signal.SIGINT)
-            out, _ = process.communicate(timeout=PATIENCE)
-            log.seek(0)
-            return out, log.read()
+        process = start(
+            run_python,
+            f"import runpy; runpy.run_path({str(path)!r}, run_name='__main__')",
+            [site.url, str(tmp_path / "cache")],
+            folder=tmp_path,
+            environment=dict(os.environ),
+            out=out,
+            err=log,
+        )
+        if interrupt_when is not None:
+            wait_until(interrupt_when)
+            os.kill(process.pid, signal.SIGINT)
+        process.join(PATIENCE)
+        assert process.exitcode is not None
+        return out.read_text(), log.read_text()
 
     return run
 
@@ -48,6 +50,7 @@ SITE, CACHE = sys.argv[1:]
 BASE = {
     "IMGCACHE_URL": CACHE, "REMOTE_CONTROL_ENABLED": False, "TELNETCONSOLE_ENABLED": False,
     "ADDONS": {"imgcache_scrapy.Addon": 500}, "LOG_LEVEL": "INFO",
+    "IMGCACHE_TIMEOUT": 300,
 }
 
 def run(*spiders):
@@ -169,8 +172,7 @@ def test_it_closes_however_the_crawl_ends(site, script, how):
     out, log = script(ENDING.replace("HOW", how), interrupt_when=interrupt)
     stats = json.loads(out)
     assert stats["finish_reason"] == ("enough" if "raise" in how else "shutdown"), log
-    fates = ("hit", "stored", "duplicate", "rejected", "failed")
-    counted = sum(stats.get(f"imgcache/{fate}", 0) for fate in fates)
+    counted = sum(stats.get(f"imgcache/{fate}", 0) for fate in FATES)
     assert counted == stats["imgcache/lookup"]
     assert "Image cache: " in log
     assert "imgcache/error/unavailable" not in stats

@@ -222,7 +222,7 @@ def test_uploads_do_not_wait_for_bombs(service: Service) -> None:
     assert p95(beside_bombs) < 2 * p95(beside_others)
 
 
-@pytest.mark.parametrize("many", [7, pytest.param(100, marks=endurance)])
+@pytest.mark.parametrize("many", [4, pytest.param(100, marks=endurance)])
 def test_slow_pictures_are_given_up(service: Service, many: int) -> None:
     """What cannot be told by its header is given up in time, and others keep their facts."""
     pictures = list(bombs(many, SLOW))
