@@ -1,4 +1,4 @@
-"""What every test may use: photographs, and the cache served by a process of its own."""
+"""Fixtures for all tests: pictures, servers, and caches served by separate processes."""
 
 import asyncio
 import inspect
@@ -11,11 +11,11 @@ import hypothesis
 import pytest
 
 from tests.support.servers import ObjectStore, PostgreSQL
-from tests.support.service import Service, new_outgrown
+from tests.support.service import Service, new_storage_environment
 
 PHOTOS = Path(__file__).parents[1] / "example_project" / "photos"
 
-# A busy machine makes no example wrong.
+# Examples have no deadline, because a busy machine may be slow.
 hypothesis.settings.register_profile(
     "imgcache",
     deadline=None,
@@ -32,7 +32,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run each test that is a coroutine function on an event loop of its own."""
+    """Run each test that is a coroutine function on its own event loop."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = inspect.signature(pyfuncitem.obj).parameters
@@ -49,13 +49,13 @@ def photos() -> dict[str, bytes]:
 
 @pytest.fixture
 def site() -> str:
-    """Name a site that no other test stores under."""
+    """Return the address of a site that no other test uses."""
     return f"http://{uuid4().hex}.example"
 
 
 @pytest.fixture
 def stopped_service(tmp_path: Path) -> Iterator[Service]:
-    """Give a service that is not started yet, so that its `options` can be set."""
+    """Return a service that is not started yet, so that the test can set its `options`."""
     service = Service(tmp_path / "service")
     yield service
     service.stop()
@@ -63,14 +63,14 @@ def stopped_service(tmp_path: Path) -> Iterator[Service]:
 
 @pytest.fixture
 def service(stopped_service: Service) -> Service:
-    """Serve an empty cache, for one test."""
+    """Serve an empty cache for one test."""
     stopped_service.start()
     return stopped_service
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
-    """Start a PostgreSQL server, for all tests; each has databases of its own."""
+    """Start a PostgreSQL server for all tests; each test creates its own databases."""
     server = PostgreSQL()
     yield server
     server.close()
@@ -78,14 +78,14 @@ def postgresql() -> Iterator[PostgreSQL]:
 
 @pytest.fixture(scope="session")
 def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
-    """Start an object store, for all tests; each has buckets of its own."""
+    """Start an object store for all tests; each test creates its own buckets."""
     with ObjectStore(tmp_path_factory.mktemp("object-store") / "data") as store:
         yield store
 
 
 @pytest.fixture(scope="session")
 def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Serve a cache for all tests; each keeps to its own bucket and URLs."""
+    """Serve a cache for all tests; each test uses its own bucket and URLs."""
     service = Service(tmp_path_factory.mktemp("shared") / "service")
     service.start()
     yield service
@@ -93,12 +93,12 @@ def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service
 
 
 @pytest.fixture(scope="session")
-def shared_outgrown_service(
+def shared_postgresql_service(
     tmp_path_factory: pytest.TempPathFactory, postgresql: PostgreSQL, object_store: ObjectStore
 ) -> Iterator[Service]:
-    """Serve a cache on PostgreSQL and an object store, with two workers, for all tests."""
-    service = Service(tmp_path_factory.mktemp("outgrown") / "service", "--workers", "2")
-    service.environment = new_outgrown(postgresql, object_store)
+    """Serve a cache on PostgreSQL and an object store with two workers, for all tests."""
+    service = Service(tmp_path_factory.mktemp("postgresql-service") / "service", "--workers", "2")
+    service.environment = new_storage_environment(postgresql, object_store)
     service.start()
     yield service
     service.stop()

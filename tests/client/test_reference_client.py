@@ -1,4 +1,4 @@
-"""The published `dwilson-imgcache-client`, unchanged, against our service on either storage."""
+"""The published `dwilson-imgcache-client`, unchanged, with our service on each storage."""
 
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -15,25 +15,25 @@ from tests.support.waiting import PATIENCE
 
 @pytest.fixture
 def url(site):
-    """Give a URL that no key would leave as it is."""
+    """Return a URL that a cache key would change."""
     return f"{site}/ü a.png?size=1&x=2"
 
 
 @pytest.fixture
 def cat(photos):
-    """Give a picture in bytes that no other test stores."""
+    """Return a picture whose bytes no other test stores."""
     return photos["cat.png"] + uuid4().bytes
 
 
-@pytest.fixture(params=["shared_service", "shared_outgrown_service"])
+@pytest.fixture(params=["shared_service", "shared_postgresql_service"])
 def service_url(request):
-    """Serve a cache on SQLite and files, or on PostgreSQL and an object store."""
+    """Return the URL of a cache on SQLite and files, or on PostgreSQL and an object store."""
     return request.getfixturevalue(request.param).url
 
 
 @pytest.fixture
 def reference(service_url):
-    """Open the reference client; it notes the statuses of its answers in `statuses`."""
+    """Open the reference client, which records the status codes in `statuses`."""
     with imgcache_client.ImgCacheClient(service_url) as client:
         client.statuses = []
         client._client.event_hooks = {
@@ -43,7 +43,7 @@ def reference(service_url):
 
 
 def test_store_answers_201_for_new_images_and_200_for_known_ones(reference, site, cat):
-    """The reference documents both statuses; either way the entry comes back."""
+    """A store answers 201 for a new image and 200 for a known one, with the entry."""
     first = reference.store(f"{site}/a", cat, "me")
     second = reference.store(f"{site}/b", cat, "me")
     assert reference.statuses == [201, 200]
@@ -52,7 +52,7 @@ def test_store_answers_201_for_new_images_and_200_for_known_ones(reference, site
 
 
 def test_an_entry_has_every_documented_key(reference, url, cat):
-    """The eleven fields of the reference's entry are all there, with its types."""
+    """An entry has the eleven fields of the reference, with their types."""
     entry = reference.store(url, cat, "me")
     types = {key: kind for key, kind in ENTRY_TYPES.items() if key != "bucket"}
     assert {key: type(entry[key]) for key in types} == types
@@ -60,7 +60,7 @@ def test_an_entry_has_every_documented_key(reference, url, cat):
 
 
 def test_an_image_comes_back(reference, url, photos):
-    """Bytes, metadata and lookup agree on what was stored, in the caller's own spelling."""
+    """Bytes, metadata and lookup agree with what was stored, and the URL keeps its spelling."""
     data = photos["pagoda.webp"] + uuid4().bytes
     entry = reference.store(url, data, "me", filename="mine.webp")
     assert entry["url"] == url
@@ -71,8 +71,8 @@ def test_an_image_comes_back(reference, url, photos):
     assert found["content_type"] == "image/webp"
 
 
-def test_misses_are_none(reference, url):
-    """What is not there is None, or the reference's own error for bytes."""
+def test_a_miss_is_none_or_an_http_error(reference, url):
+    """Lookup and metadata return None for a miss; bytes raise the reference's own error."""
     assert reference.lookup(url) is None
     assert reference.get_meta("0" * 64) is None
     with pytest.raises(httpx.HTTPStatusError, match="404"):
@@ -80,7 +80,7 @@ def test_misses_are_none(reference, url):
 
 
 def test_lookup_times_are_kept(reference, url):
-    """A naive time is UTC, and the newest capture of a URL counts."""
+    """A naive time is taken as UTC, and lookup returns the newest capture."""
     for day in (2, 3, 1):
         data = f"{url} {day}".encode()
         aware = datetime(2025, 1, day, tzinfo=UTC)
@@ -90,7 +90,7 @@ def test_lookup_times_are_kept(reference, url):
 
 
 def test_search_and_similar(reference, site, cat, photos):
-    """Both lists find the image, by a part of its URL and by its likeness."""
+    """Search finds the image by a part of its URL, similar by its perceptual hash."""
     entry = reference.store(f"{site}/cat", cat, "me", site)
     other = reference.store(f"{site}/sun", photos["sunset.jpg"], "me", site)
     assert [found["url"] for found in reference.search(f"{site}/c")] == [f"{site}/cat"]
@@ -104,7 +104,7 @@ def test_search_and_similar(reference, site, cat, photos):
 
 
 def test_delete(reference, url, cat):
-    """A deleted image is gone, and cannot be deleted again."""
+    """A deleted image is a miss, and cannot be deleted again."""
     entry = reference.store(url, cat, "me")
     assert reference.delete(entry["content_hash"]) is None
     assert reference.lookup(url) is None
@@ -113,7 +113,7 @@ def test_delete(reference, url, cat):
 
 
 def test_buckets(reference, site, url, cat):
-    """A bucket is the reference's: a name space, "" by default, all when reading by URL."""
+    """A bucket is a name space; the default is "", and all buckets for reads by URL."""
     entry = reference.store(url, cat, "me", "mine")
     assert entry["bucket"] == "mine"
     assert reference.lookup(url) == reference.lookup(url, bucket="mine")
@@ -126,12 +126,12 @@ def test_buckets(reference, site, url, cat):
 
 
 def test_health(reference):
-    """The service says it is well, in the reference's words."""
+    """The service reports its health as the reference expects."""
     assert reference.health()["status"] == "ok"
 
 
 def test_serve_url_shows_the_picture(reference, url, cat):
-    """The address that the reference makes opens in a browser, safely."""
+    """A browser can open the URL that the reference creates."""
     content_hash = reference.store(url, cat, "me", "mine")["content_hash"]
     answer = httpx.get(
         reference.serve_url(content_hash, bucket="mine"), trust_env=False, timeout=PATIENCE
@@ -142,7 +142,7 @@ def test_serve_url_shows_the_picture(reference, url, cat):
 
 
 def test_both_clients_share_a_service(reference, service_url, site, cat):
-    """What either client stores under a plain URL, the other one finds."""
+    """Each client finds the images that the other one stored under a plain URL."""
     with ImgCacheClient(service_url) as ours:
         reference.store(f"{site}/theirs", cat, "me")
         ours.store(f"{site}/ours", cat, "me")

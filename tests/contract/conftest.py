@@ -1,4 +1,4 @@
-"""The roads to a cache, each to one on SQLite and files, and to one on larger storage."""
+"""Every way to use a cache: each transport, each storage, with blocking and awaited clients."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -8,10 +8,17 @@ import pytest
 
 from imgcache_scrapy import ImgCacheClient
 from imgcache_scrapy.engine.blobs.files import FileBlobs
-from tests.support.clients import ROADS, Blocking, Cache, Road, changed_environment, object_blobs
+from tests.support.clients import (
+    CLIENT_SETUPS,
+    BlockingClient,
+    Cache,
+    ClientSetup,
+    changed_environment,
+    object_blobs,
+)
 from tests.support.pictures import picture as picture_of
 from tests.support.servers import ObjectStore, PostgreSQL
-from tests.support.service import Service, new_outgrown
+from tests.support.service import Service, new_storage_environment
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +28,9 @@ def http_cache(shared_service: Service) -> Cache:
 
 
 @pytest.fixture(scope="session")
-def http_outgrown_cache(shared_outgrown_service: Service) -> Cache:
+def http_postgresql_cache(shared_postgresql_service: Service) -> Cache:
     """Serve a cache on PostgreSQL and an object store."""
-    service = shared_outgrown_service
+    service = shared_postgresql_service
     return Cache(service.url, object_blobs(service.environment))
 
 
@@ -37,42 +44,42 @@ def embedded_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cache]:
 
 
 @pytest.fixture(scope="session")
-def embedded_outgrown_cache(
+def embedded_postgresql_cache(
     tmp_path_factory: pytest.TempPathFactory, postgresql: PostgreSQL, object_store: ObjectStore
 ) -> Iterator[Cache]:
-    """Keep an embedded one open that is on PostgreSQL and an object store."""
-    folder = tmp_path_factory.mktemp("embedded-outgrown") / "imgcache"
-    environment = new_outgrown(postgresql, object_store)
+    """Keep an embedded cache on PostgreSQL and an object store open."""
+    folder = tmp_path_factory.mktemp("embedded-postgresql") / "imgcache"
+    environment = new_storage_environment(postgresql, object_store)
     with ImgCacheClient(folder.as_uri()) as client:
         with changed_environment(environment):
             client.health()
         yield Cache(folder.as_uri(), object_blobs(environment))
 
 
-@pytest.fixture(params=ROADS)
-def road(request: pytest.FixtureRequest) -> Iterator[Road]:
-    """Give one of the roads; the caches behind them are shared by all tests."""
+@pytest.fixture(params=CLIENT_SETUPS)
+def client_setup(request: pytest.FixtureRequest) -> Iterator[ClientSetup]:
+    """Return one way to use a cache; all tests share the caches."""
     name = request.param.removesuffix("-async").replace("-", "_")
     cache = request.getfixturevalue(f"{name}_cache")
     with asyncio.Runner() as runner:
-        yield Road(request.param, cache.address, cache.blobs, runner.run)
+        yield ClientSetup(request.param, cache.address, cache.blobs, runner.run)
 
 
 @pytest.fixture
-def client(road: Road) -> Iterator[Blocking]:
+def client(client_setup: ClientSetup) -> Iterator[BlockingClient]:
     """Open a client without options."""
-    with road.client() as client:
+    with client_setup.open_client() as client:
         yield client
 
 
 @pytest.fixture
 def bucket() -> str:
-    """Name a bucket that no other test stores in."""
+    """Return the name of a bucket that no other test uses."""
     return f"bucket-{uuid4().hex}"
 
 
 @pytest.fixture
 def picture() -> Callable[[], bytes]:
-    """Make pictures of noise: each call gives other bytes, and another perceptual hash."""
+    """Return a function that creates a picture with new bytes and a new perceptual hash."""
 
     return lambda: picture_of(uuid4().int)

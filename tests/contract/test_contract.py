@@ -1,4 +1,4 @@
-"""What the cache promises, on every road: one suite, run over all of them."""
+"""What every cache must do: one suite that runs with every transport, storage and client."""
 
 import hashlib
 import re
@@ -13,14 +13,14 @@ from imgcache_scrapy import InvalidRequestError, NotFoundError, TooLargeError
 from tests.support.clients import ENTRY_TYPES
 from tests.support.waiting import PATIENCE
 
-NOWHERE = "0" * 64
+UNKNOWN_HASH = "0" * 64
 MALFORMED = ["", "abc", "A" * 64, "g" * 64, "0" * 63, "0" * 65, "0" * 64 + "\n", "../" + "0" * 61]
 BAD_URLS = {
     "empty": "",
     "blank": " \n",
     "nul": "http://h.example/a\0b",
     "over 64 KB": "http://h.example/?" + "a" * 64 * 1024,
-    "no string": b"http://h.example/",
+    "not a string": b"http://h.example/",
     "lone surrogate": "http://h.example/\ud800",
 }
 YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC)
@@ -28,7 +28,7 @@ bad_urls = pytest.mark.parametrize("url", BAD_URLS.values(), ids=BAD_URLS)
 malformed = pytest.mark.parametrize("content_hash", MALFORMED)
 
 
-def name_of(data):
+def hash_of(data):
     return hashlib.blake2b(data, digest_size=32).hexdigest()
 
 
@@ -36,14 +36,14 @@ def distance(one, other):
     return (int(one, 16) ^ int(other, 16)).bit_count()
 
 
-def flipped(perceptual_hash, bits):
+def flip_bits(perceptual_hash, bits):
     return f"{int(perceptual_hash, 16) ^ ((1 << bits) - 1):016x}"
 
 
 # store
 
 
-def test_store_tells_whether_the_image_is_new(client, site, picture):
+def test_store_reports_whether_the_image_is_new(client, site, picture):
     """The first store of some bytes creates the image, the next one finds it."""
     data = picture()
     assert client.store(f"{site}/a.png", data, "me")["created"] is True
@@ -51,11 +51,11 @@ def test_store_tells_whether_the_image_is_new(client, site, picture):
 
 
 def test_store_describes_the_image(client, site, photos):
-    """An entry tells what the picture is: name, type, size, dimensions, perceptual hash."""
+    """An entry has the file name, type, size, dimensions and perceptual hash of the picture."""
     data = photos["cat.png"]
     entry = client.store(f"{site}/cat.png", data, "shop")
     assert entry["url"] == f"{site}/cat.png"
-    assert entry["content_hash"] == name_of(data)
+    assert entry["content_hash"] == hash_of(data)
     assert entry["content_type"] == "image/png"
     assert entry["file_size_bytes"] == len(data)
     assert (entry["width"], entry["height"]) == (320, 213)
@@ -65,32 +65,32 @@ def test_store_describes_the_image(client, site, photos):
 
 
 def test_every_entry_has_exactly_the_documented_shape(client, site, bucket, picture):
-    """The same keys and types leave every method, with `created` and `distance` where due."""
+    """Every method returns the same keys and types, plus `created` or `distance`."""
     url, data = f"{site}/a.png", picture()
     stored = client.store(url, data, "me", bucket=bucket)
     (similar,) = client.similar(stored["perceptual_hash"], bucket=bucket)
-    plain = {
+    others = {
         "lookup": client.lookup(url, bucket=bucket),
         "lookup_many": client.lookup_many([url], bucket=bucket)[url],
-        "get_meta": client.get_meta(name_of(data), bucket=bucket),
+        "get_meta": client.get_meta(hash_of(data), bucket=bucket),
         "search": client.search(site, bucket=bucket)[0],
     }
     assert isinstance(stored.pop("created"), bool)
     assert isinstance(similar.pop("distance"), int)
-    for method, entry in {"store": stored, "similar": similar, **plain}.items():
+    for method, entry in {"store": stored, "similar": similar, **others}.items():
         assert {key: type(value) for key, value in entry.items()} == ENTRY_TYPES, method
         assert entry == stored, method
         for time in (entry["lookup_time"], entry["created_at"]):
             assert datetime.fromisoformat(time).utcoffset() == timedelta(0), method
 
 
-def test_known_bytes_under_a_new_url_are_found_by_both(client, site, picture):
-    """The URL is recorded even when the bytes are known."""
+def test_known_bytes_under_a_new_url_are_found_under_both(client, site, picture):
+    """A store of known bytes under a new URL records the URL."""
     data = picture()
     client.store(f"{site}/old.png", data, "me")
     assert client.store(f"{site}/new.png", data, "me")["url"] == f"{site}/new.png"
     for name in ("old", "new"):
-        assert client.lookup(f"{site}/{name}.png")["content_hash"] == name_of(data)
+        assert client.lookup(f"{site}/{name}.png")["content_hash"] == hash_of(data)
 
 
 @pytest.mark.parametrize(
@@ -106,15 +106,15 @@ def test_known_bytes_under_a_new_url_are_found_by_both(client, site, picture):
     ],
     ids=["naive is UTC", "UTC", "with an offset", "before 1970"],
 )
-def test_lookup_time_travels_in_utc(client, site, picture, given, kept):
-    """A time comes back to the microsecond, in UTC; a naive one was UTC."""
+def test_lookup_time_is_returned_in_utc(client, site, picture, given, kept):
+    """A time comes back in UTC, to the microsecond; a naive time is taken as UTC."""
     entry = client.store(f"{site}/a.png", picture(), "me", lookup_time=given)
     assert datetime.fromisoformat(entry["lookup_time"]) == datetime.fromisoformat(kept)
     assert client.lookup(f"{site}/a.png")["lookup_time"] == entry["lookup_time"]
 
 
 def test_lookup_time_is_now_by_default(client, site, picture):
-    """Without a lookup time the image was fetched just now."""
+    """Without a lookup time, the time of the store is used."""
     before = datetime.now(UTC)
     entry = client.store(f"{site}/a.png", picture(), "me")
     after = datetime.now(UTC)
@@ -131,8 +131,8 @@ def test_lookup_time_is_now_by_default(client, site, picture):
     ],
     ids=["max", "before min", "after max"],
 )
-def test_a_time_at_the_edge_is_kept_or_refused_never_a_failure(client, site, picture, impossible):
-    """A lookup time that no UTC datetime can hold is the caller's mistake, not the cache's."""
+def test_an_extreme_time_is_stored_or_refused(client, site, picture, impossible):
+    """A lookup time that no UTC datetime can represent is stored or raises InvalidRequestError."""
     try:
         entry = client.store(f"{site}/a.png", picture(), "me", lookup_time=impossible)
     except InvalidRequestError:
@@ -152,26 +152,26 @@ def test_a_time_at_the_edge_is_kept_or_refused_never_a_failure(client, site, pic
     ],
 )
 def test_the_file_name_is_the_last_part_of_the_path(client, site, picture, path, name):
-    """Without a hint the image is named as its URL's path ends."""
+    """Without a given file name, the last part of the URL's path is used."""
     client.store(f"{site}{path}", picture(), "me")
     assert client.lookup(f"{site}{path}")["original_filename"] == name
 
 
 @pytest.mark.parametrize("name", ["mine.png", "mit Ümläut ✓.png", "a b;c=d.png"])
 def test_a_given_file_name_is_kept(client, site, picture, name):
-    """The hint comes back as it was given."""
+    """The given file name comes back unchanged."""
     entry = client.store(f"{site}/a.png", picture(), "me", filename=name)
     assert entry["original_filename"] == name
 
 
-def test_any_client_name_travels(client, site, picture):
-    """A client's name may be of any script, with quotes and line breaks."""
+def test_any_client_name_is_kept(client, site, picture):
+    """A client name may have characters of any script, quotes and line breaks."""
     entry = client.store(f"{site}/a.png", picture(), "ü ✓\n'\"&=%00")
     assert entry["client_name"] == "ü ✓\n'\"&=%00"
 
 
 def test_an_image_must_not_be_empty(client, site):
-    """Without bytes there is nothing to keep, and nothing is recorded."""
+    """Empty bytes are refused, and nothing is recorded."""
     with pytest.raises(InvalidRequestError, match="empty"):
         client.store(f"{site}/a.png", b"", "me")
     assert client.lookup(f"{site}/a.png") is None
@@ -185,8 +185,8 @@ def test_an_image_must_be_bytes(client, site, data):
     assert client.lookup(f"{site}/a.png") is None
 
 
-def test_an_image_beyond_the_limit_is_too_large(client, site):
-    """More bytes than the cache takes are refused as such."""
+def test_an_image_over_the_limit_is_too_large(client, site):
+    """An image over the size limit raises TooLargeError."""
     with pytest.raises(TooLargeError, match="larger than"):
         client.store(f"{site}/a.bmp", bytes(102 * 2**20), "me")
     assert client.lookup(f"{site}/a.bmp") is None
@@ -200,8 +200,8 @@ def test_an_image_beyond_the_limit_is_too_large(client, site):
         (b"no picture at all", "application/octet-stream"),
     ],
 )
-def test_what_cannot_be_decoded_is_stored_all_the_same(client, site, data, content_type):
-    """Width, height and hash are unknown; the bytes are safe."""
+def test_an_undecodable_image_is_stored(client, site, data, content_type):
+    """An undecodable image has neither a size nor a hash, and its bytes come back."""
     data += uuid4().bytes
     entry = client.store(f"{site}/a", data, "me")
     assert entry["created"] is True
@@ -211,8 +211,8 @@ def test_what_cannot_be_decoded_is_stored_all_the_same(client, site, data, conte
 
 
 @bad_urls
-def test_no_method_takes_a_url_that_is_none(client, picture, url):
-    """What no catalog can keep as a URL is refused by whoever is given it."""
+def test_an_invalid_url_is_refused(client, picture, url):
+    """Every method that takes a URL refuses an invalid one."""
     for call in (
         lambda: client.store(url, picture(), "me"),
         lambda: client.lookup(url),
@@ -225,7 +225,7 @@ def test_no_method_takes_a_url_that_is_none(client, picture, url):
 @pytest.mark.parametrize("start", ["/", "/?"], ids=["path", "query"])
 @pytest.mark.parametrize("letter", ["a", "&"])
 def test_a_url_of_64_kilobytes_is_kept_and_found(client, site, picture, start, letter):
-    """The longest URL that is allowed works in every method that takes one."""
+    """The longest allowed URL works in every method that takes a URL."""
     url = f"{site}{start}".ljust(64 * 1024, letter)
     stored = client.store(url, picture(), "me")
     assert len(stored["url"]) == 64 * 1024
@@ -234,8 +234,8 @@ def test_a_url_of_64_kilobytes_is_kept_and_found(client, site, picture, start, l
 
 
 @pytest.mark.parametrize("bad", ["a\0b", "\ud800"], ids=["nul", "lone surrogate"])
-def test_text_that_is_no_text_is_refused(client, site, picture, bad):
-    """NUL characters and lone surrogates are the caller's mistake, wherever they are."""
+def test_invalid_text_is_refused(client, site, picture, bad):
+    """Every parameter refuses NUL characters and lone surrogates."""
     url, data = f"{site}/a.png", picture()
     for call in (
         lambda: client.store(url, data, bad),
@@ -245,9 +245,9 @@ def test_text_that_is_no_text_is_refused(client, site, picture, bad):
         lambda: client.search(bad),
         lambda: client.search(site, bucket=bad),
         lambda: client.similar("0" * 16, bucket=bad),
-        lambda: client.get_meta(NOWHERE, bucket=bad),
-        lambda: client.get_bytes(NOWHERE, bucket=bad),
-        lambda: client.delete(NOWHERE, bucket=bad),
+        lambda: client.get_meta(UNKNOWN_HASH, bucket=bad),
+        lambda: client.get_bytes(UNKNOWN_HASH, bucket=bad),
+        lambda: client.delete(UNKNOWN_HASH, bucket=bad),
     ):
         with pytest.raises(InvalidRequestError):
             call()
@@ -258,32 +258,32 @@ def test_text_that_is_no_text_is_refused(client, site, picture, bad):
 
 
 def test_bytes_come_back_exactly(client, site, photos):
-    """Every picture comes back as it came, whatever its format."""
+    """Pictures of every format come back unchanged."""
     for name, data in photos.items():
         entry = client.store(f"{site}/{name}", data, "me")
         assert client.get_bytes(entry["content_hash"]) == data
 
 
 def test_an_unknown_image_is_not_found(client):
-    """Bytes cannot be made up, and no entry is no error."""
+    """`get_bytes` raises NotFoundError for an unknown image, and `get_meta` returns None."""
     with pytest.raises(NotFoundError):
-        client.get_bytes(NOWHERE)
-    assert client.get_meta(NOWHERE) is None
+        client.get_bytes(UNKNOWN_HASH)
+    assert client.get_meta(UNKNOWN_HASH) is None
 
 
 @malformed
-def test_no_method_takes_a_malformed_hash(client, content_hash):
-    """What cannot be a content hash never reaches the cache."""
+def test_a_malformed_hash_is_refused(client, content_hash):
+    """Every method that takes a content hash refuses a malformed one."""
     for call in (client.get_bytes, client.get_meta, client.delete, client.serve_url):
         with pytest.raises(InvalidRequestError, match="64 hex digits"):
             call(content_hash)
 
 
-def test_a_damaged_image_is_a_miss_until_it_is_stored_again(road, client, site, picture):
-    """Whoever meets bytes that rotted on disk makes the image a miss, and a store heals it."""
+def test_a_damaged_image_is_a_miss_until_it_is_stored_again(client_setup, client, site, picture):
+    """After a read of damaged bytes the image is a miss, and the next store repairs it."""
     url, data = f"{site}/a.png", picture()
     content_hash = client.store(url, data, "me")["content_hash"]
-    road.blobs.put(content_hash, bytes(len(data)))
+    client_setup.blobs.put(content_hash, bytes(len(data)))
     with pytest.raises(NotFoundError, match="damaged"):
         client.get_bytes(content_hash)
     assert client.lookup(url) is None
@@ -293,11 +293,11 @@ def test_a_damaged_image_is_a_miss_until_it_is_stored_again(road, client, site, 
     assert client.lookup(url)["content_hash"] == content_hash
 
 
-def test_a_lost_blob_is_a_miss_until_it_is_stored_again(road, client, site, picture):
-    """An image whose file is gone is damaged like any other."""
+def test_a_lost_blob_is_a_miss_until_it_is_stored_again(client_setup, client, site, picture):
+    """An image without a blob is treated as a damaged image."""
     url, data = f"{site}/a.png", picture()
     content_hash = client.store(url, data, "me")["content_hash"]
-    road.blobs.delete(content_hash)
+    client_setup.blobs.delete(content_hash)
     with pytest.raises(NotFoundError):
         client.get_bytes(content_hash)
     assert client.lookup_many([url]) == {}
@@ -306,42 +306,42 @@ def test_a_lost_blob_is_a_miss_until_it_is_stored_again(road, client, site, pict
 
 
 def test_get_meta_gives_the_newest_capture(client, site, picture):
-    """Of an image's captures the one that was fetched last counts."""
+    """`get_meta` returns the capture of the image with the latest lookup time."""
     data = picture()
     for name, day in (("a", 2), ("b", 3), ("c", 1)):
         client.store(f"{site}/{name}", data, name, lookup_time=YEAR_2000 + timedelta(days=day))
-    assert client.get_meta(name_of(data))["url"] == f"{site}/b"
+    assert client.get_meta(hash_of(data))["url"] == f"{site}/b"
 
 
 # lookup, lookup_many
 
 
 def test_lookup_of_an_unknown_url_is_none(client, site):
-    """A miss is an answer, no error."""
+    """An unknown URL is not an error."""
     assert client.lookup(f"{site}/a.png") is None
 
 
-@pytest.mark.parametrize("days", [(1, 2), (2, 1), (1, 1)], ids=["in turn", "late", "equal"])
+@pytest.mark.parametrize("days", [(1, 2), (2, 1), (1, 1)], ids=["in order", "late", "equal"])
 def test_lookup_gives_the_newest_capture(client, site, picture, days):
-    """The capture with the latest lookup time counts; of equal ones the one stored last."""
+    """Lookup returns the capture with the latest time; of equal times the one stored last."""
     url, pictures = f"{site}/a.png", [picture(), picture()]
     for data, day in zip(pictures, days, strict=True):
         client.store(url, data, "me", lookup_time=YEAR_2000 + timedelta(days=day))
     newest = pictures[0] if days == (2, 1) else pictures[1]
-    assert client.lookup(url)["content_hash"] == name_of(newest)
-    assert client.lookup_many([url])[url]["content_hash"] == name_of(newest)
+    assert client.lookup(url)["content_hash"] == hash_of(newest)
+    assert client.lookup_many([url])[url]["content_hash"] == hash_of(newest)
 
 
-def test_a_url_that_returns_to_an_old_image_shows_it(client, site, picture):
-    """A URL has a history: after A, B, A again it is A."""
+def test_a_url_that_changes_back_gives_the_old_image(client, site, picture):
+    """After A, B and A again the URL gives A."""
     url, first, second = f"{site}/a.png", picture(), picture()
     for data in (first, second, first):
         client.store(url, data, "me")
-    assert client.lookup(url)["content_hash"] == name_of(first)
+    assert client.lookup(url)["content_hash"] == hash_of(first)
 
 
 def test_known_bytes_under_the_same_url_renew_its_capture(client, site, picture):
-    """Storing the same again changes when and by whom it was seen, not when it was made."""
+    """Storing the same again updates lookup time and client name, and not the creation time."""
     url, data = f"{site}/a.png", picture()
     old = client.store(url, data, "one", lookup_time=YEAR_2000)
     new = client.store(url, data, "two", lookup_time=YEAR_2000 + timedelta(days=1))
@@ -352,15 +352,15 @@ def test_known_bytes_under_the_same_url_renew_its_capture(client, site, picture)
 
 
 def test_any_spelling_of_a_url_finds_it(client, site, picture):
-    """An item's spelling and a request's spelling of one URL are one to the cache."""
-    plain, quoted = f"{site}/ü b.png?q=ü c", f"{site}/%C3%BC%20b.png?q=%C3%BC%20c"
+    """A URL is found in its plain and in its percent-encoded spelling."""
+    plain, encoded = f"{site}/ü b.png?q=ü c", f"{site}/%C3%BC%20b.png?q=%C3%BC%20c"
     client.store(plain, picture(), "me")
-    assert client.lookup(quoted) == client.lookup(plain) == client.lookup(f" {plain}\n")
-    assert client.lookup(quoted)["url"] == quoted
+    assert client.lookup(encoded) == client.lookup(plain) == client.lookup(f" {plain}\n")
+    assert client.lookup(encoded)["url"] == encoded
 
 
 def test_lookup_many_answers_in_the_callers_spellings(client, site, picture):
-    """Each hit is found under the very string that was asked for, and misses are left out."""
+    """Each hit has the spelling of the caller as its key, and misses are left out."""
     spellings = [f"{site}/a b.png", f"{site}/a%20b.png", f" {site}/a b.png "]
     stored = client.store(spellings[0], picture(), "me")
     found = client.lookup_many(url for url in [*spellings, f"{site}/miss", spellings[0]])
@@ -368,13 +368,13 @@ def test_lookup_many_answers_in_the_callers_spellings(client, site, picture):
     assert {entry["content_hash"] for entry in found.values()} == {stored["content_hash"]}
 
 
-def test_lookup_many_of_nothing_is_nothing(client):
-    """An empty list has an empty answer."""
+def test_lookup_many_of_an_empty_list_is_empty(client):
+    """An empty list gives an empty result."""
     assert client.lookup_many([]) == {}
 
 
-def test_lookup_many_takes_more_than_a_batch(client, site, picture):
-    """Beyond the 1,000 URLs of one round trip, those at the seams are found as well."""
+def test_lookup_many_takes_more_than_one_batch(client, site, picture):
+    """Hits at the borders of the batches of 1,000 URLs are found."""
     urls = [f"{site}/{number}" for number in range(2500)]
     hits = [0, 999, 1000, 1001, 1999, 2000, 2499]
     for number in hits:
@@ -383,7 +383,7 @@ def test_lookup_many_takes_more_than_a_batch(client, site, picture):
 
 
 def test_lookup_many_takes_very_long_urls(client, site, picture):
-    """A thousand of 16,000 characters are more than a service reads at once."""
+    """A thousand URLs of 16,000 characters exceed one request, and are still looked up."""
     urls = [f"{site}/{number}/{'a' * 16_000}" for number in range(1000)]
     client.store(urls[-1], picture(), "me")
     assert list(client.lookup_many(urls)) == [urls[-1]]
@@ -405,7 +405,7 @@ def test_search_is_literal_and_case_sensitive(client, site, picture):
 
 
 def test_search_gives_one_entry_per_url_newest_first(client, site, picture):
-    """Of each URL the newest capture counts, and the newest URL comes first."""
+    """Search lists the newest capture of each URL, and the newest URL first."""
     for path, day in (("/a", 1), ("/b", 3), ("/c", 2), ("/a", 4)):
         client.store(site + path, picture(), "me", lookup_time=YEAR_2000 + timedelta(days=day))
     found = client.search(site)
@@ -416,7 +416,7 @@ def test_search_gives_one_entry_per_url_newest_first(client, site, picture):
 
 
 def test_search_in_all_buckets_gives_one_entry_per_url(client, site, bucket, picture):
-    """A URL that is in two buckets is still one URL."""
+    """A URL that is in two buckets is listed once."""
     for name, day in ((bucket, 1), (f"{bucket}-2", 2)):
         lookup_time = YEAR_2000 + timedelta(days=day)
         client.store(f"{site}/a", picture(), "me", bucket=name, lookup_time=lookup_time)
@@ -424,8 +424,8 @@ def test_search_in_all_buckets_gives_one_entry_per_url(client, site, bucket, pic
 
 
 @pytest.mark.parametrize("limit", [0, -1, 2**70, "ten"])
-def test_a_limit_is_a_number_of_entries(client, site, limit):
-    """A limit that is none is the caller's mistake, in both lists."""
+def test_a_limit_must_be_a_positive_number(client, site, limit):
+    """`search` and `similar` refuse a limit that is not a positive number."""
     with pytest.raises(InvalidRequestError):
         client.search(site, limit=limit)
     with pytest.raises(InvalidRequestError):
@@ -436,32 +436,32 @@ def test_a_limit_is_a_number_of_entries(client, site, limit):
 
 
 def test_similar_gives_the_nearest_first_with_distances(client, site, bucket, picture):
-    """Each look-alike tells how many bits it differs by, and the list is sorted by it."""
+    """Each similar image has its distance in bits, and the list is sorted by it."""
     stored = [
         client.store(f"{site}/{number}", picture(), "me", bucket=bucket) for number in range(6)
     ]
-    asked = flipped(stored[3]["perceptual_hash"], 2)
-    found = client.similar(asked, 64, bucket=bucket)
-    distances = [distance(entry["perceptual_hash"], asked) for entry in found]
+    query_hash = flip_bits(stored[3]["perceptual_hash"], 2)
+    found = client.similar(query_hash, 64, bucket=bucket)
+    distances = [distance(entry["perceptual_hash"], query_hash) for entry in found]
     assert [entry["distance"] for entry in found] == distances == sorted(distances)
     assert {entry["content_hash"] for entry in found} == {e["content_hash"] for e in stored}
     assert found[0]["content_hash"] == stored[3]["content_hash"]
-    assert client.similar(asked, 64, bucket=bucket, limit=2) == found[:2]
+    assert client.similar(query_hash, 64, bucket=bucket, limit=2) == found[:2]
 
 
-def test_similar_goes_as_far_as_the_distance(client, site, bucket, picture):
-    """The distance is inclusive, and 4 bits unless told otherwise."""
+def test_similar_includes_images_at_the_distance(client, site, bucket, picture):
+    """The maximum distance is inclusive, and 4 bits by default."""
     stored = client.store(f"{site}/a", picture(), "me", bucket=bucket)["perceptual_hash"]
     for bits in (0, 1, 4, 5, 20, 64):
-        asked = flipped(stored, bits)
-        assert [e["distance"] for e in client.similar(asked, bits, bucket=bucket)] == [bits]
+        query_hash = flip_bits(stored, bits)
+        assert [e["distance"] for e in client.similar(query_hash, bits, bucket=bucket)] == [bits]
         if bits:
-            assert client.similar(asked, bits - 1, bucket=bucket) == []
-        assert len(client.similar(asked, bucket=bucket)) == (bits <= 4)
+            assert client.similar(query_hash, bits - 1, bucket=bucket) == []
+        assert len(client.similar(query_hash, bucket=bucket)) == (bits <= 4)
 
 
 def test_similar_gives_one_entry_per_image(client, site, bucket, photos):
-    """An image with two URLs is one look-alike, the same picture in other bytes another."""
+    """An image with two URLs is listed once; the same picture in other bytes is another image."""
     data = photos["cat.png"] + uuid4().bytes
     for path in ("/a", "/b"):
         stored = client.store(site + path, data, "me", bucket=bucket)
@@ -475,14 +475,14 @@ def test_similar_gives_one_entry_per_image(client, site, bucket, photos):
     "perceptual_hash",
     ["", "0" * 15, "0" * 17, "g" * 16, "0" * 16 + "\n", "0x" + "0" * 14, None],
 )
-def test_similar_wants_a_perceptual_hash(client, perceptual_hash):
-    """Anything but 16 hex digits is refused, also the None of a picture that has no hash."""
+def test_similar_needs_a_perceptual_hash(client, perceptual_hash):
+    """Anything but 16 hex digits is refused, also None."""
     with pytest.raises(InvalidRequestError):
         client.similar(perceptual_hash)
 
 
 @pytest.mark.parametrize("bits", [-1, 65, 2.5, "many", None])
-def test_similar_wants_a_distance(client, bits):
+def test_similar_needs_a_distance(client, bits):
     """Anything but 0 to 64 bits is refused."""
     with pytest.raises(InvalidRequestError):
         client.similar("0" * 16, bits)
@@ -491,13 +491,13 @@ def test_similar_wants_a_distance(client, bits):
 # delete
 
 
-def test_delete_forgets_the_image_with_all_its_urls(road, client, site, picture):
-    """After a delete no method finds the image, its bytes are gone from the disk, once."""
+def test_delete_removes_the_image_with_all_its_urls(client_setup, client, site, picture):
+    """After a delete no method finds the image, and its blob is removed."""
     data = picture()
     for path in ("/a", "/b"):
         stored = client.store(site + path, data, "me")
     content_hash = stored["content_hash"]
-    assert road.blobs.get(content_hash) == data
+    assert client_setup.blobs.get(content_hash) == data
     client.delete(content_hash)
     assert client.lookup_many([f"{site}/a", f"{site}/b"]) == {}
     assert client.search(site) == []
@@ -505,35 +505,35 @@ def test_delete_forgets_the_image_with_all_its_urls(road, client, site, picture)
     assert content_hash not in {
         e["content_hash"] for e in client.similar(stored["perceptual_hash"])
     }
-    assert road.blobs.get(content_hash) is None
+    assert client_setup.blobs.get(content_hash) is None
     with pytest.raises(NotFoundError):
         client.get_bytes(content_hash)
     with pytest.raises(NotFoundError):
         client.delete(content_hash)
 
 
-def test_delete_uncovers_what_the_url_gave_before(client, site, picture):
-    """A URL's older capture of another image is the newest one again."""
+def test_a_delete_makes_an_older_capture_the_newest(client, site, picture):
+    """After a delete of the newest image a URL gives its older image again."""
     old, new = picture(), picture()
     for data in (old, new):
         client.store(f"{site}/a", data, "me")
-    client.delete(name_of(new))
-    assert client.lookup(f"{site}/a")["content_hash"] == name_of(old)
+    client.delete(hash_of(new))
+    assert client.lookup(f"{site}/a")["content_hash"] == hash_of(old)
 
 
 def test_a_deleted_image_can_be_stored_again(client, site, picture):
-    """Deleting is no ban."""
+    """A store after a delete creates the image again."""
     data = picture()
     for _ in range(2):
         assert client.store(f"{site}/a", data, "me")["created"] is True
-        client.delete(name_of(data))
+        client.delete(hash_of(data))
 
 
 # buckets
 
 
 def test_a_bucket_is_a_name_space_of_captures(client, site, bucket, picture):
-    """A capture is seen in its bucket and nowhere else; the blob is shared."""
+    """A capture is visible only in its bucket; the blob is shared."""
     url, data = f"{site}/a.png", picture()
     entry = client.store(url, data, "me", bucket=bucket)
     content_hash, perceptual_hash = entry["content_hash"], entry["perceptual_hash"]
@@ -553,8 +553,8 @@ def test_a_bucket_is_a_name_space_of_captures(client, site, bucket, picture):
     assert client.store(url, data, "me", bucket=f"{bucket}-other")["created"] is False
 
 
-def test_without_a_bucket_reading_by_likeness_or_url_looks_in_all(client, site, bucket, picture):
-    """A client without a bucket finds URLs and look-alikes anywhere, images only in "" ."""
+def test_without_a_bucket_lookup_and_search_use_all_buckets(client, site, bucket, picture):
+    """Lookup, search and similar use all buckets by default, bytes and metadata only "" ."""
     url = f"{site}/a.png"
     entry = client.store(url, picture(), "me", bucket=bucket)
     assert client.lookup(url)["bucket"] == bucket
@@ -568,69 +568,69 @@ def test_without_a_bucket_reading_by_likeness_or_url_looks_in_all(client, site, 
         client.delete(entry["content_hash"])
 
 
-def test_a_clients_own_bucket_is_what_calls_without_one_use(road, site, bucket, picture):
-    """With a bucket of its own a client stays in it, unless a call names another."""
+def test_the_bucket_of_the_client_is_the_default_of_its_calls(client_setup, site, bucket, picture):
+    """A client with a bucket uses it, unless a call names another one."""
     url, data, elsewhere = f"{site}/a.png", picture(), picture()
-    with road.client(bucket=bucket) as client:
+    with client_setup.open_client(bucket=bucket) as client:
         client.store(url, elsewhere, "me", bucket="")
         assert client.lookup(url) is None
         assert client.lookup_many([url]) == {}
         assert client.search(site) == []
         entry = client.store(url, data, "me")
         assert entry["bucket"] == bucket
-        assert client.lookup(url)["content_hash"] == name_of(data)
-        assert client.lookup(url, bucket="")["content_hash"] == name_of(elsewhere)
+        assert client.lookup(url)["content_hash"] == hash_of(data)
+        assert client.lookup(url, bucket="")["content_hash"] == hash_of(elsewhere)
         assert client.lookup_many([url], bucket="")[url]["bucket"] == ""
         assert [e["bucket"] for e in client.search(site)] == [bucket]
         assert [e["bucket"] for e in client.search(site, bucket="")] == [""]
         assert client.similar(entry["perceptual_hash"], 0, bucket="") == []
         assert len(client.similar(entry["perceptual_hash"], 0)) == 1
-        assert client.get_bytes(name_of(data)) == data
-        assert client.get_meta(name_of(data), bucket="") is None
-        client.delete(name_of(data))
+        assert client.get_bytes(hash_of(data)) == data
+        assert client.get_meta(hash_of(data), bucket="") is None
+        client.delete(hash_of(data))
         assert client.lookup(url) is None
-        assert client.lookup(url, bucket="")["content_hash"] == name_of(elsewhere)
+        assert client.lookup(url, bucket="")["content_hash"] == hash_of(elsewhere)
 
 
-def test_a_delete_in_one_bucket_leaves_the_others(road, client, site, bucket, picture):
-    """The image and its blob go with the last bucket's captures."""
+def test_a_delete_in_one_bucket_leaves_the_others(client_setup, client, site, bucket, picture):
+    """The blob is removed with the captures of the last bucket."""
     data = picture()
     for name in (bucket, f"{bucket}-2"):
         client.store(f"{site}/a", data, "me", bucket=name)
-    client.delete(name_of(data), bucket=bucket)
+    client.delete(hash_of(data), bucket=bucket)
     assert client.lookup(f"{site}/a", bucket=bucket) is None
-    assert client.get_bytes(name_of(data), bucket=f"{bucket}-2") == data
-    client.delete(name_of(data), bucket=f"{bucket}-2")
+    assert client.get_bytes(hash_of(data), bucket=f"{bucket}-2") == data
+    client.delete(hash_of(data), bucket=f"{bucket}-2")
     assert client.lookup(f"{site}/a") is None
-    assert road.blobs.get(name_of(data)) is None
+    assert client_setup.blobs.get(hash_of(data)) is None
 
 
 # serve_url, health, stats, closing
 
 
-def test_serve_url_names_the_image(client, bucket):
-    """The address has the hash and, quoted, the bucket where there is one."""
-    assert client.serve_url(NOWHERE).endswith(f"/serve/{NOWHERE}")
-    odd = f"{bucket} &/?ü"
-    assert client.serve_url(NOWHERE, bucket=odd).endswith(
-        f"/serve/{NOWHERE}?bucket={quote(odd, safe='')}"
+def test_serve_url_contains_hash_and_bucket(client, bucket):
+    """The URL has the hash and, percent-encoded, the bucket."""
+    assert client.serve_url(UNKNOWN_HASH).endswith(f"/serve/{UNKNOWN_HASH}")
+    odd_bucket = f"{bucket} &/?ü"
+    assert client.serve_url(UNKNOWN_HASH, bucket=odd_bucket).endswith(
+        f"/serve/{UNKNOWN_HASH}?bucket={quote(odd_bucket, safe='')}"
     )
 
 
-def test_serve_url_uses_the_clients_own_bucket(road, bucket):
-    """A client with a bucket gives addresses in it."""
-    with road.client(bucket=bucket) as client:
-        assert client.serve_url(NOWHERE).endswith(f"?bucket={bucket}")
-        assert client.serve_url(NOWHERE, bucket="").endswith(NOWHERE)
+def test_serve_url_uses_the_bucket_of_the_client(client_setup, bucket):
+    """A client with a bucket returns URLs with this bucket."""
+    with client_setup.open_client(bucket=bucket) as client:
+        assert client.serve_url(UNKNOWN_HASH).endswith(f"?bucket={bucket}")
+        assert client.serve_url(UNKNOWN_HASH, bucket="").endswith(UNKNOWN_HASH)
 
 
-def test_serve_url_opens_on_a_service(road, client, site, bucket, picture):
-    """On a service the address gives the picture; an embedded one tells the usual service's."""
+def test_serve_url_opens_on_a_service(client_setup, client, site, bucket, picture):
+    """The URL of a service returns the picture; an embedded client returns the default address."""
     data = picture()
-    odd = f"{bucket} &/?ü"
-    client.store(f"{site}/a.png", data, "me", bucket=odd)
-    address = client.serve_url(name_of(data), bucket=odd)
-    if road.name.startswith("http"):
+    odd_bucket = f"{bucket} &/?ü"
+    client.store(f"{site}/a.png", data, "me", bucket=odd_bucket)
+    address = client.serve_url(hash_of(data), bucket=odd_bucket)
+    if client_setup.name.startswith("http"):
         answer = httpx.get(address, trust_env=False, timeout=PATIENCE)
         assert (answer.status_code, answer.content) == (200, data)
         assert answer.headers["content-type"] == "image/png"
@@ -639,12 +639,12 @@ def test_serve_url_opens_on_a_service(road, client, site, bucket, picture):
 
 
 def test_health_is_ok(client):
-    """A cache that works says so."""
+    """A working cache reports the status "ok"."""
     assert client.health()["status"] == "ok"
 
 
-def test_stats_count_what_the_cache_holds(client, site, bucket, picture):
-    """Images count once, captures per URL and bucket, bytes per image; a delete takes them."""
+def test_stats_count_images_captures_and_bytes(client, site, bucket, picture):
+    """Images are counted once, captures per URL and bucket; a delete subtracts them."""
     before, data = client.stats(), picture()
     assert before.keys() == {"images", "captures", "bytes", "damaged"}
     for path in ("/a", "/b", "/a"):
@@ -652,29 +652,29 @@ def test_stats_count_what_the_cache_holds(client, site, bucket, picture):
     after = client.stats()
     grown = {key: after[key] - before[key] for key in before}
     assert grown == {"images": 1, "captures": 2, "bytes": len(data), "damaged": 0}
-    client.delete(name_of(data), bucket=bucket)
+    client.delete(hash_of(data), bucket=bucket)
     assert client.stats() == before
 
 
 def test_buckets_are_those_with_captures(client, site, bucket, picture):
-    """Each bucket comes with its number of captures, sorted by name, and goes with its last one."""
-    before, data, odd = client.buckets(), picture(), f"{bucket} ü/%"
-    for path, name in (("/a", bucket), ("/b", bucket), ("/a", odd)):
+    """`buckets` counts the captures of each bucket, sorted by name, without empty buckets."""
+    before, data, odd_bucket = client.buckets(), picture(), f"{bucket} ü/%"
+    for path, name in (("/a", bucket), ("/b", bucket), ("/a", odd_bucket)):
         client.store(site + path, data, "me", bucket=name)
     after = client.buckets()
     assert {name: count for name, count in after.items() if name not in before} == {
         bucket: 2,
-        odd: 1,
+        odd_bucket: 1,
     }
     assert list(after) == sorted(after)
-    client.delete(name_of(data), bucket=odd)
-    assert odd not in client.buckets()
+    client.delete(hash_of(data), bucket=odd_bucket)
+    assert odd_bucket not in client.buckets()
 
 
-def test_closing_twice_is_harmless(road):
-    """A client may be closed again, used before or not, with and without `with`."""
+def test_closing_twice_is_harmless(client_setup):
+    """A client may be closed twice, used before or not, with and without `with`."""
     for use in (True, False):
-        client = road.client()
+        client = client_setup.open_client()
         with client:
             if use:
                 client.health()
@@ -682,10 +682,10 @@ def test_closing_twice_is_harmless(road):
         client.close()
 
 
-def test_the_next_client_sees_what_the_last_one_stored(road, site, picture):
-    """What was stored stays when its client is closed."""
+def test_the_next_client_sees_what_the_last_one_stored(client_setup, site, picture):
+    """An image is still there after its client is closed."""
     data = picture()
-    with road.client() as client:
+    with client_setup.open_client() as client:
         client.store(f"{site}/a", data, "me")
-    with road.client() as client:
+    with client_setup.open_client() as client:
         assert client.get_bytes(client.lookup(f"{site}/a")["content_hash"]) == data

@@ -1,6 +1,6 @@
-"""Our clients, blocking and awaited, against the service that the reference client was made for.
+"""Our clients, blocking and awaited, with the service that the reference client was written for.
 
-It refuses whatever it does not know: our clients ask it for nothing that the reference does not.
+The strict service refuses unknown parameters, so that our clients must not depend on them.
 """
 
 import asyncio
@@ -11,44 +11,44 @@ import imgcache_client
 import pytest
 
 from imgcache_scrapy import ImgCacheError, InvalidRequestError, NotFoundError
-from tests.support.clients import Road
+from tests.support.clients import ClientSetup
 from tests.support.reference_service import serving
 from tests.support.waiting import PATIENCE
 
-NOWHERE = "0" * 64
+UNKNOWN_HASH = "0" * 64
 
 
 @pytest.fixture(scope="module")
 def strict_service():
-    """Serve a cache that refuses unknown parameters, for all tests."""
+    """Serve a cache that refuses unknown parameters, for all tests of this module."""
     with serving(strict=True) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def lenient_service():
-    """Serve a cache that ignores unknown parameters, for all tests."""
+    """Serve a cache that ignores unknown parameters, for all tests of this module."""
     with serving(strict=False) as url:
         yield url
 
 
 @pytest.fixture(params=["reference", "reference-async"])
-def road(request, strict_service, tmp_path):
-    """Give the road to the strict service, in either colour; tests keep to their own site."""
+def client_setup(request, strict_service, tmp_path):
+    """Return the strict service for a blocking or awaited client; each test has its own site."""
     with asyncio.Runner() as runner:
-        yield Road(request.param, strict_service, tmp_path, runner.run)
+        yield ClientSetup(request.param, strict_service, tmp_path, runner.run)
 
 
 @pytest.fixture
-def lenient_client(road, lenient_service):
-    """Open a client of the service that ignores what it does not know."""
-    road.address = lenient_service
-    with road.client() as client:
+def lenient_client(client_setup, lenient_service):
+    """Open a client of the service that ignores unknown parameters."""
+    client_setup.address = lenient_service
+    with client_setup.open_client() as client:
         yield client
 
 
-def test_the_published_client_works_with_it(strict_service, site, picture):
-    """The imitation serves the client that the service was made for, in all that it asks."""
+def test_the_reference_client_works_with_the_imitation(strict_service, site, picture):
+    """The imitation serves every call of the published reference client."""
     with imgcache_client.ImgCacheClient(strict_service) as reference:
         stored = reference.store(f"{site}/a", picture(), "me", site, datetime.now(UTC), "a.png")
         content_hash = stored["content_hash"]
@@ -61,7 +61,7 @@ def test_the_published_client_works_with_it(strict_service, site, picture):
 
 
 def test_an_image_is_stored_and_comes_back(client, site, photos):
-    """Entry, lookup, metadata and bytes agree; `created` is read from the status."""
+    """Entry, lookup, metadata and bytes agree; the HTTP status tells whether the image is new."""
     data, when = photos["cat.png"] + site.encode(), datetime(2025, 1, 2, tzinfo=UTC)
     stored = client.store(f"{site}/ü a.png", data, "me", when)
     assert stored.pop("created") is True
@@ -74,27 +74,27 @@ def test_an_image_is_stored_and_comes_back(client, site, photos):
     assert client.get_bytes(stored["content_hash"]) == data
 
 
-def test_what_is_not_there_is_a_miss(client, site):
-    """FastAPI's own 404 reads as ours does: None, no entry, or `NotFoundError`."""
+def test_a_404_of_fastapi_is_a_miss(client, site):
+    """A 404 of FastAPI has the same effect as one of ours: None, no entry, or `NotFoundError`."""
     assert client.lookup(f"{site}/none") is None
     assert client.lookup_many([f"{site}/none"]) == {}
-    assert client.get_meta(NOWHERE) is None
+    assert client.get_meta(UNKNOWN_HASH) is None
     assert client.search(site) == []
     for call in (client.get_bytes, client.delete):
         with pytest.raises(NotFoundError, match="Image not found"):
-            call(NOWHERE)
+            call(UNKNOWN_HASH)
 
 
-def test_the_newest_capture_of_a_url_counts(client, site):
-    """Of several images under one URL, the one that was looked up last is found."""
+def test_lookup_gives_the_newest_capture(client, site):
+    """Of several images under one URL, lookup returns the one with the latest lookup time."""
     for day in (2, 3, 1):
         data = f"{site} {day}".encode()
         client.store(f"{site}/a", data, "me", datetime(2025, 1, day, tzinfo=UTC))
     assert client.get_bytes(client.lookup(f"{site}/a")["content_hash"]) == f"{site} 3".encode()
 
 
-def test_a_second_url_of_known_bytes_is_forgotten(client, site):
-    """The service keeps the first URL only: a store succeeds and tells so, its URL is a miss."""
+def test_a_second_url_of_known_bytes_is_a_miss(client, site):
+    """The service keeps only the first URL of an image: the store succeeds, the URL is a miss."""
     first = client.store(f"{site}/first", site.encode(), "me")
     second = client.store(f"{site}/second", site.encode(), "me")
     assert second == first | {"created": False}
@@ -102,8 +102,8 @@ def test_a_second_url_of_known_bytes_is_forgotten(client, site):
     assert client.lookup_many([f"{site}/first", f"{site}/second"]).keys() == {f"{site}/first"}
 
 
-def test_many_urls_are_looked_up_one_by_one(client, site):
-    """Without the batch call, every hit is found all the same, under the caller's spelling."""
+def test_lookup_many_works_without_the_batch_call(client, site):
+    """Without the batch call, the client finds every hit by single lookups."""
     urls = [f"{site}/ü{number}" for number in range(40)]
     for url in urls[:20]:
         client.store(url, url.encode(), "me")
@@ -116,21 +116,21 @@ def test_many_urls_are_looked_up_one_by_one(client, site):
 
 
 def test_a_long_url_is_looked_up(client, site):
-    """A URL that would go into a batch goes into the request line where there is none."""
+    """A long URL works in the query of a single lookup."""
     url = f"{site}/{'a' * 5000}"
     client.store(url, site.encode(), "me")
     assert client.lookup(url)["url"] == url
 
 
 def test_search_finds_every_url(client, site):
-    """A part of the URL finds its entries; they have no bucket, and need none."""
+    """Search finds entries by a part of the URL; entries need no bucket."""
     for name in ("a", "b"):
         client.store(f"{site}/{name}", f"{site}/{name}".encode(), "me")
     assert {entry["url"] for entry in client.search(f"{site}/")} == {f"{site}/a", f"{site}/b"}
 
 
-def test_similar_is_sorted_by_a_distance_of_our_own(client, site, picture):
-    """The service tells no distance and no order; the client adds both."""
+def test_the_client_adds_the_distance_to_similar_images(client, site, picture):
+    """The service returns neither a distance nor an order; the client adds both."""
     stored = [client.store(f"{site}/{n}", picture(), "me", bucket=site) for n in range(8)]
     hashes = [entry["perceptual_hash"] for entry in stored]
     wanted = hashes[5]
@@ -141,8 +141,8 @@ def test_similar_is_sorted_by_a_distance_of_our_own(client, site, picture):
     assert [entry["url"] for entry in client.similar(wanted, 0, bucket=site)] == [f"{site}/5"]
 
 
-def test_lists_are_cut_where_the_service_has_no_limit(lenient_client, site, picture):
-    """A limit that is ignored holds all the same, and keeps the nearest."""
+def test_the_client_applies_the_limit(lenient_client, site, picture):
+    """The client applies a limit that the service ignores, and keeps the nearest images."""
     for number in range(5):
         lenient_client.store(f"{site}/{number}", picture(), "me", bucket=site)
     wanted = lenient_client.lookup(f"{site}/4")["perceptual_hash"]
@@ -151,19 +151,19 @@ def test_lists_are_cut_where_the_service_has_no_limit(lenient_client, site, pict
     assert (nearest["url"], nearest["distance"]) == (f"{site}/4", 0)
 
 
-def test_buckets_are_kept_apart(client, road, site):
-    """A bucket of the call or of the client is a name space, as with our own service."""
+def test_buckets_are_separate(client, client_setup, site):
+    """The bucket of the call or of the client is a name space, as with our own service."""
     content_hash = client.store(f"{site}/a", site.encode(), "me", bucket=site)["content_hash"]
     assert client.lookup(f"{site}/a")["content_hash"] == content_hash
     assert client.lookup(f"{site}/a", bucket="other") is None
     assert client.get_meta(content_hash) is None
-    with road.client(bucket=site) as own:
+    with client_setup.open_client(bucket=site) as own:
         assert own.get_bytes(content_hash) == site.encode()
         assert own.lookup_many([f"{site}/a"]).keys() == {f"{site}/a"}
 
 
 def test_a_deleted_image_is_gone(client, site):
-    """With its only URL goes the image, and it cannot be deleted again."""
+    """A deleted image is a miss, and cannot be deleted again."""
     content_hash = client.store(f"{site}/a", site.encode(), "me")["content_hash"]
     assert client.delete(content_hash) is None
     assert client.lookup(f"{site}/a") is None
@@ -171,8 +171,8 @@ def test_a_deleted_image_is_gone(client, site):
         client.delete(content_hash)
 
 
-def test_the_service_is_well_and_shows_pictures(client, site, photos):
-    """Health and the address for a browser are the reference's."""
+def test_health_and_serve_url_work(client, site, photos):
+    """Health and the URL for a browser work as with the reference client."""
     assert client.health() == {"status": "ok"}
     data = photos["cat.png"] + site.encode()
     content_hash = client.store(f"{site}/a", data, "me", bucket=site)["content_hash"]
@@ -183,19 +183,19 @@ def test_the_service_is_well_and_shows_pictures(client, site, photos):
 
 
 def test_a_refusal_is_an_invalid_request(client):
-    """FastAPI's list of errors stands for the class that our own problems stand for."""
+    """FastAPI's list of errors raises InvalidRequestError, as our own problem documents do."""
     with pytest.raises(InvalidRequestError, match="limit"):
         client.search("a", limit=1)
 
 
-def test_what_the_service_cannot_count_is_an_error_of_ours(client):
-    """`stats` is the one call that has nothing to fall back on."""
+def test_stats_fails_without_its_route(client):
+    """`stats` is the only call without a substitute on this service."""
     with pytest.raises(ImgCacheError):
         client.stats()
 
 
 def test_times_have_an_offset(client, site):
-    """The service tells times as `utcnow()` does; an entry of ours says that they are UTC."""
+    """The service returns times without an offset, and the client marks them as UTC."""
     moment = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
     stored = client.store(f"{site}/a", site.encode(), "me", moment)
     assert datetime.fromisoformat(stored["lookup_time"]) == moment
@@ -203,7 +203,7 @@ def test_times_have_an_offset(client, site):
 
 
 def test_a_search_gives_one_entry_per_url_newest_first(client, site):
-    """The service gives all there is, as it was stored."""
+    """The service returns all entries unsorted; the client selects and sorts them."""
     moment = datetime(2025, 1, 2, tzinfo=UTC)
     for number, (name, day) in enumerate([("a", 1), ("b", 3), ("a", 4), ("c", 2)]):
         data = f"{site} {number}".encode()

@@ -1,4 +1,4 @@
-"""What the tests of the engine share: empty databases of each kind, and addresses of blobs."""
+"""Fixtures of the engine's tests: empty databases of each kind, and addresses of blob stores."""
 
 from uuid import uuid4
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def new_database(request, tmp_path):
-    """Make empty databases, of each kind."""
+    """Return a function that creates an empty database; once for SQLite, once for PostgreSQL."""
     if request.param == "postgresql":
         return request.getfixturevalue("postgresql").new_database
     return lambda: f"sqlite:///{tmp_path / uuid4().hex}.sqlite3"

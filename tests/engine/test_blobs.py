@@ -1,4 +1,4 @@
-"""The blobs, in a folder and in an object store: what is put is there, whole and for good."""
+"""Blob stores, in a folder and in an object store: a blob is stored completely and durably."""
 
 import re
 import shutil
@@ -36,8 +36,8 @@ def files(folder):
     return {path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()}
 
 
-def test_bytes_come_back_as_they_were_put(blobs):
-    """Any bytes, none included, are what `get` gives and as long as `size` tells."""
+def test_get_returns_the_bytes_that_were_put(blobs):
+    """`get` returns any bytes unchanged, also empty ones, and `sizes` returns their length."""
 
     @given(data=st.binary())
     def check(data):
@@ -49,15 +49,15 @@ def test_bytes_come_back_as_they_were_put(blobs):
     check()
 
 
-def test_a_missing_blob_is_an_answer(blobs):
-    """What is not there has no bytes and no size, and is gone already."""
+def test_a_missing_blob_is_not_an_error(blobs):
+    """A missing blob has no bytes and no size, and deleting it does nothing."""
     assert blobs.get(HASH) is None
     assert blobs.sizes([HASH]) == {HASH: None}
     blobs.delete(HASH)
 
 
-def test_a_deleted_blob_is_missing_and_its_neighbour_is_not(blobs):
-    """Deleting takes this blob and no other, not even of the same folder."""
+def test_a_delete_removes_one_blob_only(blobs):
+    """Deleting a blob removes no other blob, not even one in the same folder."""
     neighbour = HASH[:2] + "0" * 62
     for name in (HASH, neighbour):
         blobs.put(name, DATA)
@@ -66,29 +66,29 @@ def test_a_deleted_blob_is_missing_and_its_neighbour_is_not(blobs):
     assert blobs.get(neighbour) == DATA
 
 
-def test_a_blob_is_overwritten(blobs):
-    """A put replaces what was there, longer or shorter, since it may have been damaged."""
+def test_a_put_replaces_an_existing_blob(blobs):
+    """A put replaces an existing blob, longer or shorter, because it may be damaged."""
     for damaged in (b"", DATA * 2):
         blobs.put(HASH, damaged)
         blobs.put(HASH, DATA)
         assert blobs.get(HASH) == DATA
 
 
-def test_a_blob_lies_under_its_hash_and_nothing_beside_it(folder):
-    """The folder holds `ab/cdef…` with the bytes as they are, and no draft of it."""
+def test_a_blob_is_stored_under_its_hash(folder):
+    """The folder has only the file `ab/cdef…` with the unchanged bytes, and no draft."""
     open_blobs(folder.as_uri()).put(HASH, DATA)
     assert files(folder) == {Path(HASH[:2], HASH[2:])}
     assert blob_path(folder).read_bytes() == DATA
 
 
-def test_a_folder_is_opened_again(folder):
-    """Blobs are there for whoever opens the same folder later."""
+def test_blobs_are_found_when_the_folder_is_opened_again(folder):
+    """A blob is found when the folder is opened again."""
     open_blobs(folder.as_uri()).put(HASH, DATA)
     assert open_blobs(folder.as_uri()).get(HASH) == DATA
 
 
-def test_a_draft_that_a_crash_left_is_no_blob(folder):
-    """What was not renamed in time neither counts as the blob nor stands in its way."""
+def test_a_draft_left_by_a_crash_is_not_a_blob(folder):
+    """A draft that was never renamed is not read as the blob, and does not prevent a put."""
     blobs = open_blobs(folder.as_uri())
     draft = blob_path(folder).with_name(f"{HASH[2:]}#crashed")
     draft.parent.mkdir()
@@ -100,7 +100,7 @@ def test_a_draft_that_a_crash_left_is_no_blob(folder):
 
 @pytest.mark.parametrize("name", ["a b", "50%25", "what?", "#1", "Bilder für später", "a+b&c;d"])
 def test_a_folder_may_have_any_name(tmp_path, name):
-    """The folder of a file URL is taken as it is spelled, whatever a URL means by a character."""
+    """Characters with a meaning in URLs may be part of the folder's name."""
     folder = tmp_path / name
     blobs = open_blobs(folder.as_uri())
     blobs.put(HASH, DATA)
@@ -108,8 +108,8 @@ def test_a_folder_may_have_any_name(tmp_path, name):
     assert blobs.get(HASH) == DATA
 
 
-def test_a_put_that_cannot_begin_fails_as_unavailable(folder):
-    """Where a file stands in the place of the sub-folder, the storage is said to have failed."""
+def test_a_put_into_an_impossible_folder_is_unavailable(folder):
+    """A put raises UnavailableError if a file exists where the sub-folder must be created."""
     blobs = open_blobs(folder.as_uri())
     blob_path(folder).parent.write_bytes(b"in the way")
     with pytest.raises(UnavailableError, match="storage failed") as failure:
@@ -118,8 +118,8 @@ def test_a_put_that_cannot_begin_fails_as_unavailable(folder):
     assert files(folder) == {Path(HASH[:2])}
 
 
-def test_a_put_that_cannot_end_leaves_no_draft(folder):
-    """Where the written draft cannot take its place, it is removed again."""
+def test_a_put_that_cannot_be_renamed_leaves_no_draft(folder):
+    """A put that fails at the rename removes its draft."""
     blobs = open_blobs(folder.as_uri())
     blob_path(folder).mkdir(parents=True)
     with pytest.raises(UnavailableError):
@@ -127,8 +127,8 @@ def test_a_put_that_cannot_end_leaves_no_draft(folder):
     assert files(folder) == set()
 
 
-def test_a_delete_that_cannot_be_fails_as_unavailable(folder):
-    """What stands in the place of the blob and cannot be removed is a failure, not an answer."""
+def test_an_impossible_delete_is_unavailable(folder):
+    """A delete raises UnavailableError if the blob's path cannot be removed."""
     blobs = open_blobs(folder.as_uri())
     blob_path(folder).mkdir(parents=True)
     with pytest.raises(UnavailableError):
@@ -164,7 +164,7 @@ STEPS = {
 
 @pytest.fixture(scope="module")
 def trace(tmp_path_factory):
-    """What a program asks of the system while it stores an image and deletes it again."""
+    """Return the system calls of a program that stores an image and deletes it."""
     folder = tmp_path_factory.mktemp("traced")
     calls = "trace=mkdir,write,fsync,fdatasync,/^rename,/^unlink"
     program = [sys.executable, "-c", STORE_AND_DELETE, folder / "cache"]
@@ -177,7 +177,7 @@ def trace(tmp_path_factory):
 
 
 def steps(trace, start, end):
-    """The steps between two words that the program wrote."""
+    """Return the steps between two words that the program wrote."""
     lines = trace.split(f'"{start}"')[1].split(f'"{end}"')[0].splitlines()
     return [
         step
@@ -191,8 +191,8 @@ with_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is n
 
 
 @with_strace
-def test_a_store_is_durable_step_by_step_before_it_returns(trace):
-    """Blob, its name and its folders are synced before the catalog is, and that before the end."""
+def test_a_store_syncs_the_blob_before_the_catalog(trace):
+    """A store syncs the blob, its name and its folders before it syncs the catalog."""
     assert steps(trace, "begin", "stored") == [
         "make folder",
         "sync the blobs' folder",
@@ -205,6 +205,6 @@ def test_a_store_is_durable_step_by_step_before_it_returns(trace):
 
 
 @with_strace
-def test_a_row_is_gone_for_good_before_its_blob(trace):
-    """A delete syncs the catalog and only then removes the bytes."""
+def test_a_delete_syncs_the_catalog_before_it_removes_the_blob(trace):
+    """A delete syncs the catalog first, and removes the bytes afterwards."""
     assert steps(trace, "stored", "deleted") == ["sync catalog", "unlink"]

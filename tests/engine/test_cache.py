@@ -1,4 +1,4 @@
-"""ImageCache on real files: its rules, and what it keeps of them under damage, crowds and death."""
+"""ImageCache on files: its rules, and its behaviour with damage, concurrency and many processes."""
 
 import random
 import sys
@@ -47,7 +47,7 @@ THERE = "http://a.test/there.png"
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch):
+def _clean_environment(monkeypatch):
     for name in ("IMGCACHE_DATABASE_URL", "IMGCACHE_BLOBS_URL"):
         monkeypatch.delenv(name, raising=False)
 
@@ -65,7 +65,7 @@ def cache(folder):
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """A cache for property tests, whose examples are told apart by their URLs."""
+    """Open a cache for property tests, whose examples use different URLs."""
     with closing(ImageCache.in_folder(tmp_path_factory.mktemp("shared"))) as cache:
         yield cache
 
@@ -80,13 +80,13 @@ A_HASH = content_hash_of(A)
 
 
 def store(cache, data=A, url=HERE, *, at=None, **options):
-    """Store with less ceremony; hours after noon do for a time."""
+    """Store with default arguments; `at` is a time, or a number of hours after noon."""
     time = NOON + timedelta(hours=at) if isinstance(at, int) else at
     return cache.store(url, data, "test", lookup_time=time, **options)
 
 
 def found(cache, url=HERE, bucket=None):
-    """The hash that a lookup leads to."""
+    """Return the content hash that a lookup gives."""
     entry = cache.catalog.lookup_many([url], bucket).get(url)
     return entry and entry["content_hash"]
 
@@ -99,8 +99,8 @@ def blob_path(folder, content_hash=A_HASH):
 
 
 @given(data=st.binary(min_size=1))
-def test_bytes_come_back_as_they_came(shared, data):
-    """Whatever the bytes, they are kept under their hash and come back equal."""
+def test_any_bytes_come_back_unchanged(shared, data):
+    """Any bytes are stored under their hash and come back unchanged."""
     entry = store(shared, data)
     assert entry["content_hash"] == content_hash_of(data)
     assert entry["file_size_bytes"] == len(data)
@@ -108,8 +108,8 @@ def test_bytes_come_back_as_they_came(shared, data):
 
 
 @pytest.mark.parametrize("path", PHOTOS, ids=lambda path: path.name)
-def test_photographs_come_back_as_they_came(shared, path):
-    """Photographs are described by their size as displayed and are not recoded."""
+def test_photographs_come_back_unchanged(shared, path):
+    """An entry has the size of a photograph as displayed, and the bytes are not re-encoded."""
     data = path.read_bytes()
     entry = store(shared, data, path.as_uri())
     with Image.open(path) as image:
@@ -119,8 +119,8 @@ def test_photographs_come_back_as_they_came(shared, path):
     assert shared.get_image(entry["content_hash"]) == (data, entry["content_type"])
 
 
-def test_an_entry_tells_everything(cache):
-    """Store, lookup and meta give the same entry, complete and ready for JSON."""
+def test_an_entry_is_complete(cache):
+    """Store, lookup and meta return the same complete entry."""
     before = datetime.now(UTC)
     entry = store(cache, at=0, bucket="b", filename="cat.png")
     assert entry.pop("created") is True
@@ -143,21 +143,21 @@ def test_an_entry_tells_everything(cache):
 
 
 def test_an_image_is_created_once(cache, folder):
-    """Only the first store of some bytes says that they are new; they are kept once."""
+    """Only the first store of the same bytes reports `created`, and the bytes are stored once."""
     assert [store(cache, url=url)["created"] for url in (HERE, HERE, THERE)] == [True, False, False]
     assert cache.catalog.stats() == {"images": 1, "captures": 2, "bytes": len(A), "damaged": 0}
     assert blobs(folder) == {A_HASH: A}
 
 
-def test_known_bytes_under_a_new_url_record_the_url(cache):
+def test_known_bytes_under_a_new_url_add_a_capture(cache):
     """The second URL of an image is a hit, too."""
     store(cache)
     store(cache, url=THERE)
     assert found(cache, HERE) == found(cache, THERE) == A_HASH
 
 
-def test_the_same_image_again_renews_its_capture(cache):
-    """One capture stays one capture, with the later time."""
+def test_storing_again_renews_the_capture(cache):
+    """Storing the same image under the same URL updates the time of its capture."""
     store(cache, at=0)
     entry = store(cache, at=1)
     assert entry["lookup_time"] == "2026-06-01T13:00:00+00:00"
@@ -165,16 +165,16 @@ def test_the_same_image_again_renews_its_capture(cache):
 
 
 @pytest.mark.parametrize("times", [(None, None, None), (0, 1, 2), (0, 0, 0)])
-def test_a_url_that_changes_back_leads_back(cache, times):
-    """After A, B and A again the URL gives A, also where all came at the same time."""
+def test_a_url_that_changes_back_gives_the_old_image(cache, times):
+    """After A, B and A again the URL gives A, even if all three have the same time."""
     for data, at in zip((A, B, A), times, strict=True):
         store(cache, data, at=at)
     assert found(cache) == A_HASH
     assert cache.catalog.stats()["captures"] == 3
 
 
-def test_a_backfilled_capture_does_not_win(cache):
-    """What was fetched earlier but stored later is history, not news."""
+def test_an_older_capture_stored_later_is_not_the_newest(cache):
+    """A capture with an earlier time does not replace the newest one."""
     store(cache, A, at=1)
     store(cache, B, at=0)
     assert found(cache) == A_HASH
@@ -187,9 +187,9 @@ def test_a_backfilled_capture_does_not_win(cache):
         NOON,
         NOON.astimezone(timezone(timedelta(hours=-7))),
     ],
-    ids=["naive", "UTC", "another zone"],
+    ids=["naive", "UTC", "other zone"],
 )
-def test_times_are_utc(cache, time):
+def test_times_are_converted_to_utc(cache, time):
     """Naive times are taken as UTC, others are converted."""
     assert store(cache, at=time)["lookup_time"] == "2026-06-01T12:00:00+00:00"
 
@@ -202,22 +202,22 @@ def test_times_are_utc(cache, time):
         ("http://a.test/", None, None),
     ],
 )
-def test_the_filename_is_told_or_of_the_url(cache, url, filename, expected):
-    """What the caller says counts, then the last part of the URL's path."""
+def test_the_filename_is_given_or_taken_from_the_url(cache, url, filename, expected):
+    """The caller's file name has priority over the last part of the URL's path."""
     assert store(cache, url=url, filename=filename)["original_filename"] == expected
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "AVIF", "BMP", "TIFF"])
-def test_types_and_sizes_are_of_the_bytes(shared, kind):
-    """Whatever the URL ends with, the type is by the bytes, the size that of the picture."""
+def test_type_and_size_come_from_the_bytes(shared, kind):
+    """The content type and the size come from the bytes, not from the URL."""
     entry = store(shared, picture(kind=kind))
     assert (entry["content_type"], entry["width"], entry["height"]) == (Image.MIME[kind], 32, 24)
     assert shared.get_image(entry["content_hash"])[1] == Image.MIME[kind]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_sizes_are_as_displayed(shared, orientation):
-    """A picture that EXIF lays on its side is as wide as it is seen."""
+def test_sizes_respect_the_exif_orientation(shared, orientation):
+    """Width and height are exchanged if EXIF turns the picture by 90 degrees."""
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     entry = store(shared, picture(kind="JPEG", exif=exif))
@@ -237,8 +237,8 @@ def test_sizes_are_as_displayed(shared, orientation):
     ],
     ids=["svg", "random", "truncated png", "truncated jpeg", "one byte", "too large"],
 )
-def test_what_cannot_be_decoded_is_kept_with_the_reason(shared, data, content_type, error):
-    """It has bytes, a type and URLs like any image; it only has no size and no look-alikes."""
+def test_an_undecodable_image_is_stored_with_the_reason(shared, data, content_type, error):
+    """An undecodable image has bytes, type and URL, and neither a size nor a perceptual hash."""
     entry = store(shared, data, url=f"http://a.test/{content_hash_of(data)}")
     assert (entry["width"], entry["height"], entry["perceptual_hash"]) == (None, None, None)
     assert shared.get_image(entry["content_hash"]) == (data, content_type)
@@ -250,8 +250,8 @@ def test_what_cannot_be_decoded_is_kept_with_the_reason(shared, data, content_ty
     )
 
 
-def test_what_was_not_decoded_yet_has_no_reason(cache, monkeypatch):
-    """Where the decoder cannot start, an image is kept without a size, and nothing blames it."""
+def test_an_image_not_yet_decoded_has_no_reason(cache, monkeypatch):
+    """If the decoder cannot start, an image is stored without a size and without a reason."""
     monkeypatch.setattr(sys, "executable", "/bin/false")
     entry = store(cache)
     assert entry["width"] is None
@@ -259,8 +259,8 @@ def test_what_was_not_decoded_yet_has_no_reason(cache, monkeypatch):
     assert cache.get_image(A_HASH)[0] == A
 
 
-def test_no_bytes_are_no_image(cache):
-    """Nothing is refused as such and leaves nothing behind."""
+def test_empty_bytes_are_refused(cache):
+    """A store of empty bytes is refused and records nothing."""
     with pytest.raises(InvalidRequestError, match="empty"):
         store(cache, b"")
     assert cache.catalog.stats()["captures"] == 0
@@ -273,8 +273,8 @@ def hashes(entries):
     return [entry["content_hash"] for entry in entries]
 
 
-def test_buckets_have_captures_of_their_own(cache):
-    """Each bucket has its own history of a URL; without one the newest of all is found."""
+def test_buckets_have_separate_captures(cache):
+    """Each bucket has its own captures of a URL; without a bucket the newest of all is found."""
     store(cache, A, bucket="one", at=0)
     store(cache, B, bucket="two", at=1)
     store(cache, C, THERE, bucket="two", at=2)
@@ -287,8 +287,8 @@ def test_buckets_have_captures_of_their_own(cache):
     assert len(cache.catalog.similar(ZERO, 64)) == 3
 
 
-def test_bytes_and_meta_are_of_one_bucket(cache):
-    """An image is given to those who may look into a bucket that has it, the nameless included."""
+def test_bytes_and_meta_need_the_bucket_of_the_image(cache):
+    """Bytes and metadata are found only in a bucket that has the image; "" is a bucket, too."""
     store(cache, bucket="one")
     assert cache.get_image(A_HASH, "one")[0] == A
     assert cache.catalog.get_meta(A_HASH, "one")["bucket"] == "one"
@@ -298,8 +298,8 @@ def test_bytes_and_meta_are_of_one_bucket(cache):
             cache.get_image(A_HASH, bucket)
 
 
-def test_a_delete_is_of_one_bucket_until_the_last(cache, folder):
-    """The other bucket keeps its captures; image and bytes go with the last one."""
+def test_a_delete_affects_one_bucket(cache, folder):
+    """The other bucket keeps its captures; the blob is removed with the last capture."""
     for bucket in ("one", "two"):
         for url in (HERE, THERE):
             store(cache, url=url, bucket=bucket)
@@ -312,8 +312,8 @@ def test_a_delete_is_of_one_bucket_until_the_last(cache, folder):
     assert blobs(folder) == {}
 
 
-def test_what_is_not_in_the_bucket_cannot_be_deleted(cache):
-    """Neither an unknown image nor one of another bucket only, which stays as it was."""
+def test_a_delete_of_an_image_not_in_the_bucket_fails(cache):
+    """An unknown image, or one of another bucket, is not found, and nothing changes."""
     store(cache, bucket="one")
     for content_hash, bucket in [(A_HASH, ""), (A_HASH, "two"), ("0" * 64, "one")]:
         with pytest.raises(NotFoundError):
@@ -322,7 +322,7 @@ def test_what_is_not_in_the_bucket_cannot_be_deleted(cache):
 
 
 def test_a_deleted_image_can_be_stored_again(cache):
-    """It is new once more."""
+    """A store after a delete reports a new image."""
     store(cache)
     cache.delete(A_HASH)
     assert store(cache)["created"]
@@ -330,8 +330,8 @@ def test_a_deleted_image_can_be_stored_again(cache):
 
 
 @pytest.mark.parametrize("part", ["50%", "_", "\\", "Cat", "é"])
-def test_search_takes_every_character_as_it_is(cache, part):
-    """No wildcards, no escapes, upper case is not lower case."""
+def test_search_is_literal(cache, part):
+    """There are no wildcards and no escapes, and the search is case-sensitive."""
     other = {"50%": "505", "_": "x", "\\": "/", "Cat": "cat", "é": "e"}[part]
     for text in (part, other):
         store(cache, url=f"ftp:{text}.png")
@@ -339,7 +339,7 @@ def test_search_takes_every_character_as_it_is(cache, part):
 
 
 def test_search_gives_each_url_once_newest_first(cache):
-    """Of a URL that changed the newest image is listed; a limit takes the first ones."""
+    """Search lists the newest image of each URL; a limit keeps the first ones."""
     for data, url, at in [(A, HERE, 0), (B, THERE, 1), (C, HERE, 2)]:
         store(cache, data, url, at=at)
     expected = [content_hash_of(C), content_hash_of(B)]
@@ -347,8 +347,8 @@ def test_search_gives_each_url_once_newest_first(cache):
     assert hashes(cache.catalog.search("a.test", limit=1)) == expected[:1]
 
 
-def test_look_alikes_are_those_of_brute_force(cache):
-    """Photographs, each in three sizes: found, measured and sorted as by comparing all of them."""
+def test_similar_agrees_with_brute_force(cache):
+    """Photographs in three sizes are found, measured and sorted as by comparing all pairs."""
     entries = []
     for path in PHOTOS:
         with Image.open(path) as photo:
@@ -358,14 +358,14 @@ def test_look_alikes_are_those_of_brute_force(cache):
                 file = BytesIO()
                 copy.save(file, "JPEG", quality=70)
                 entries.append(store(cache, file.getvalue(), f"{path.as_uri()}?{side}"))
-    for asked in entries[::5]:
-        question = int(asked["perceptual_hash"], 16)
+    for entry_asked in entries[::5]:
+        query_hash = int(entry_asked["perceptual_hash"], 16)
         distances = sorted(
-            ((int(entry["perceptual_hash"], 16) ^ question).bit_count(), entry["content_hash"])
+            ((int(entry["perceptual_hash"], 16) ^ query_hash).bit_count(), entry["content_hash"])
             for entry in entries
         )
         for limit, distance in [(None, 0), (None, 4), (None, 14), (7, 26), (None, 64), (2, 4)]:
-            similar = cache.catalog.similar(f"{question:016x}", distance, limit=limit)
+            similar = cache.catalog.similar(f"{query_hash:016x}", distance, limit=limit)
             expected = [(d, name) for d, name in distances if d <= distance][:limit]
             assert [(x["distance"], x["content_hash"]) for x in similar] == expected
 
@@ -384,11 +384,12 @@ DAMAGES = {
 
 @pytest.fixture(params=DAMAGES)
 def damage(request, folder):
+    """Return a function that damages the blob, for each kind of damage."""
     return lambda: DAMAGES[request.param](blob_path(folder))
 
 
-def test_damaged_bytes_are_not_given_away(cache, damage):
-    """Whoever reads them is told that they are not there, again and again."""
+def test_damaged_bytes_are_not_returned(cache, damage):
+    """Every read of damaged bytes raises NotFoundError."""
     store(cache)
     damage()
     for _ in range(2):
@@ -397,7 +398,7 @@ def test_damaged_bytes_are_not_given_away(cache, damage):
 
 
 def test_a_damaged_image_is_a_miss_everywhere(cache, damage):
-    """Once a reader met the damage, nobody is led to the image; others are found as before."""
+    """After the first failed read no query returns the image; other images are still found."""
     store(cache, bucket="one")
     store(cache, B, THERE, bucket="one")
     damage()
@@ -411,9 +412,9 @@ def test_a_damaged_image_is_a_miss_everywhere(cache, damage):
     assert cache.catalog.stats()["damaged"] == 1
 
 
-@pytest.mark.parametrize("url", [HERE, THERE], ids=["same URL", "another URL"])
-def test_the_next_store_heals(cache, folder, damage, url):
-    """The same bytes under any URL and in any bucket heal the image for all who know it."""
+@pytest.mark.parametrize("url", [HERE, THERE], ids=["same URL", "other URL"])
+def test_the_next_store_repairs_a_damaged_image(cache, folder, damage, url):
+    """Storing the same bytes under any URL and in any bucket repairs the image everywhere."""
     store(cache)
     damage()
     with pytest.raises(NotFoundError):
@@ -426,16 +427,16 @@ def test_the_next_store_heals(cache, folder, damage, url):
 
 
 @pytest.mark.parametrize("kind", ["truncated", "emptied", "deleted"])
-def test_a_store_rewrites_a_blob_whose_loss_nobody_noticed(cache, folder, kind):
-    """What is reported as stored is stored, even if the catalog believed it to be there."""
+def test_a_store_rewrites_a_lost_or_truncated_blob(cache, folder, kind):
+    """A store writes the blob again, even if the catalog does not know about the damage."""
     store(cache)
     DAMAGES[kind](blob_path(folder))
     store(cache)
     assert blobs(folder) == {A_HASH: A}
 
 
-def test_damage_that_is_found_while_a_store_waits_is_healed_by_it(cache, folder):
-    """A store that saw the image sound does not declare bytes healed which it has not written."""
+def test_damage_found_during_a_store_is_repaired_by_it(cache, folder):
+    """A store does not clear the mark of damage without writing the bytes."""
     store(cache)
     with ThreadPoolExecutor(1) as pool, catalog_of(folder) as reader:
         reader.execute("BEGIN IMMEDIATE")
@@ -448,8 +449,8 @@ def test_damage_that_is_found_while_a_store_waits_is_healed_by_it(cache, folder)
     assert cache.get_image(A_HASH)[0] == A
 
 
-def test_a_reader_looks_again_before_it_calls_an_image_damaged(cache, folder):
-    """Bytes that were missing because a delete and a store were under way are given after all."""
+def test_a_read_checks_again_before_it_marks_damage(cache, folder):
+    """Bytes that are missing during a concurrent delete and store are returned after it."""
     store(cache)
     with ThreadPoolExecutor(1) as pool, catalog_of(folder) as writer:
         writer.execute("BEGIN IMMEDIATE")
@@ -463,7 +464,7 @@ def test_a_reader_looks_again_before_it_calls_an_image_damaged(cache, folder):
 
 
 def test_a_damaged_image_can_be_deleted(cache, folder, damage):
-    """What nobody finds any more does not stay for ever."""
+    """A delete removes a damaged image although queries do not find it."""
     store(cache)
     damage()
     with pytest.raises(NotFoundError):
@@ -472,8 +473,8 @@ def test_a_damaged_image_can_be_deleted(cache, folder, damage):
     assert images(folder) == set(blobs(folder)) == set()
 
 
-def test_bytes_that_cannot_be_kept_are_not_said_to_be(cache, folder):
-    """Where the blob cannot be written the store fails, and the URL stays a miss."""
+def test_a_failed_blob_write_records_nothing(cache, folder):
+    """If the blob cannot be written, the store fails and the URL stays a miss."""
     blob_path(folder).parent.write_bytes(b"in the way")
     with pytest.raises(UnavailableError):
         store(cache)
@@ -483,18 +484,18 @@ def test_bytes_that_cannot_be_kept_are_not_said_to_be(cache, folder):
     assert store(cache)["created"]
 
 
-def test_a_broken_catalog_is_unavailable_and_tells_no_secrets(cache, folder):
-    """A failing database is one error of ours, without the statement and what it was asked."""
+def test_a_broken_catalog_is_unavailable_without_details(cache, folder):
+    """A database error becomes UnavailableError without the SQL statement and its parameters."""
     with catalog_of(folder) as database:
         database.execute("DROP TABLE capture")
-    for question in (
+    for call in (
         store,
         found,
         lambda cache: cache.get_image(A_HASH),
         lambda cache: cache.catalog.stats(),
     ):
         with pytest.raises(UnavailableError, match="catalog failed") as failure:
-            question(cache)
+            call(cache)
         assert failure.value.__cause__ is not None
         assert "a.test" not in str(failure.value)
 
@@ -502,8 +503,8 @@ def test_a_broken_catalog_is_unavailable_and_tells_no_secrets(cache, folder):
 # Opening
 
 
-def test_a_cache_is_kept(folder):
-    """What was stored, and what is known to be damaged, is there when it is opened again."""
+def test_a_cache_keeps_its_state_when_it_is_opened_again(folder):
+    """Stored images and marks of damage are still there when the cache is opened again."""
     with closing(ImageCache.in_folder(folder)) as cache:
         store(cache)
         store(cache, B, THERE)
@@ -519,7 +520,7 @@ def test_a_cache_is_kept(folder):
 
 @pytest.mark.parametrize("name", ["a b", "50%25", "what?", "#1", "Bilder für später", "a+b&c;d=e"])
 def test_the_folder_may_have_any_name(tmp_path, name):
-    """Catalog and blobs are in the folder that was named, and nowhere else."""
+    """Catalog and blobs are in the given folder, and nowhere else."""
     with closing(ImageCache.in_folder(tmp_path / name / "cache")) as cache:
         store(cache)
         assert cache.get_image(A_HASH)[0] == A
@@ -528,8 +529,8 @@ def test_the_folder_may_have_any_name(tmp_path, name):
     assert images(tmp_path / name / "cache") == {A_HASH}
 
 
-def test_a_relative_folder_stays_where_it_was(tmp_path, monkeypatch):
-    """A program that changes its working folder keeps its cache."""
+def test_a_relative_folder_is_resolved_once(tmp_path, monkeypatch):
+    """A cache keeps its folder when the program changes its working directory."""
     monkeypatch.chdir(tmp_path)
     with closing(ImageCache.in_folder(Path("cache"))) as cache:
         store(cache)
@@ -543,8 +544,8 @@ def test_a_relative_folder_stays_where_it_was(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("replaced", [{"database"}, {"blobs"}, {"database", "blobs"}])
-def test_the_environment_replaces_either_half(tmp_path, folder, monkeypatch, replaced):
-    """Catalog or blobs are where the environment says; a folder that is not needed is not made."""
+def test_the_environment_replaces_catalog_or_blobs(tmp_path, folder, monkeypatch, replaced):
+    """Catalog and blobs are where the environment says; an unused folder is not created."""
     elsewhere = tmp_path / "else where"
     elsewhere.mkdir()
     if "database" in replaced:
@@ -560,8 +561,8 @@ def test_the_environment_replaces_either_half(tmp_path, folder, monkeypatch, rep
     assert folder.exists() is (len(replaced) < 2)
 
 
-def test_a_newer_cache_is_refused(folder):
-    """A catalog of a later version is not opened, and the message says what to do."""
+def test_a_newer_catalog_is_refused(folder):
+    """A catalog of a later version is not opened, and the error says what to do."""
     ImageCache.in_folder(folder).close()
     with catalog_of(folder) as database:
         database.execute("UPDATE imgcache_schema SET number = 99")
@@ -569,8 +570,8 @@ def test_a_newer_cache_is_refused(folder):
         ImageCache.in_folder(folder)
 
 
-def test_a_folder_that_cannot_be_is_unavailable(tmp_path):
-    """Where a file stands in its place, a cache is said to be unavailable."""
+def test_a_file_in_place_of_the_folder_is_unavailable(tmp_path):
+    """A cache cannot be opened if its folder is a file."""
     (tmp_path / "file").write_bytes(b"in the way")
     with pytest.raises(UnavailableError, match="cannot be opened"):
         ImageCache.in_folder(tmp_path / "file")
@@ -578,19 +579,19 @@ def test_a_folder_that_cannot_be_is_unavailable(tmp_path):
 
 @pytest.mark.parametrize("name", ["IMGCACHE_DATABASE_URL", "IMGCACHE_BLOBS_URL"])
 @pytest.mark.parametrize("address", ["nonsense", "nonsense://host/path"])
-def test_an_address_that_cannot_work_is_an_error_of_ours(folder, monkeypatch, name, address):
-    """Whatever the library underneath raises, the caller is told by the cache."""
+def test_a_bad_address_raises_an_error_of_the_package(folder, monkeypatch, name, address):
+    """Errors of the libraries become ImgCacheError."""
     monkeypatch.setenv(name, address)
     with pytest.raises(ImgCacheError):
         ImageCache.in_folder(folder)
 
 
-# Crowds and sudden death
+# Concurrency
 
 
 @pytest.mark.parametrize("rounds", [10, pytest.param(100, marks=pytest.mark.endurance)])
-def test_many_store_one_image_at_once(cache, folder, rounds):
-    """Of 64 who store the same bytes under their own URLs one created them, and all are hits."""
+def test_threads_store_one_image_at_once(cache, folder, rounds):
+    """Of 64 concurrent stores of the same bytes one creates the image, and all URLs are hits."""
     start = Barrier(64)
 
     def store_one(data, number):
@@ -610,7 +611,7 @@ def test_many_store_one_image_at_once(cache, folder, rounds):
 
 
 def test_a_store_waits_for_another_writer(cache, folder):
-    """While another process writes, a store is not answered; when it is done, it is."""
+    """A store waits while another process writes, and completes afterwards."""
     store(cache)
     with ThreadPoolExecutor(1) as pool, catalog_of(folder) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -623,7 +624,7 @@ def test_a_store_waits_for_another_writer(cache, folder):
 
 @contextmanager
 def four_programs(text, *arguments):
-    """Run the program four times, each with a number of its own behind the arguments."""
+    """Start the program four times, each with its own number as the last argument."""
     with ExitStack() as stack:
         yield [stack.enter_context(program(text, *arguments, number)) for number in range(4)]
 
@@ -637,7 +638,7 @@ for number in sys.stdin:
 
 @pytest.mark.parametrize("caches", [15, pytest.param(50, marks=pytest.mark.endurance)])
 def test_processes_open_a_new_cache_at_once(tmp_path, caches):
-    """Whoever comes first makes the tables; nobody is turned away meanwhile."""
+    """One process creates the tables, and the others open the cache without an error."""
     with four_programs(OPEN_MANY, tmp_path) as processes:
         for number in range(caches):
             for process in processes:
@@ -658,7 +659,7 @@ print(created)
 
 
 def test_processes_share_a_cache(folder):
-    """Four processes that open it together and store overlapping images lose nothing."""
+    """Four processes that open a cache together and store overlapping images lose nothing."""
     with four_programs(STORE_MANY, folder) as processes:
         for process in processes:
             process.stdin.write("go\n")

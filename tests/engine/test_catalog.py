@@ -1,4 +1,4 @@
-"""The catalog: histories of captures, newest first, and transactions that exclude each other."""
+"""The catalog: captures of URLs, newest first, and transactions that exclude each other."""
 
 import sqlite3
 from contextlib import closing
@@ -28,25 +28,25 @@ def path(tmp_path):
 
 @pytest.fixture
 def catalog(path):
-    with closing(opened(path)) as catalog:
+    with closing(open_catalog(path)) as catalog:
         yield catalog
 
 
-def opened(path):
+def open_catalog(path):
     return Catalog(URL.create("sqlite", database=str(path)))
 
 
-def named(name):
-    """The content hash of an image that has a name and no bytes."""
+def hash_of(name):
+    """Return the content hash of an image that has a name and no bytes."""
     return content_hash_of(name.encode())
 
 
 def record(catalog, name, *, url=PAGE, bucket="", at=NOON, perceptual_hash=None):
-    """Record an image and a capture of it; hours after noon do for a time."""
+    """Record an image and a capture of it; `at` is a time, or a number of hours after noon."""
     time = at if isinstance(at, datetime) else NOON + timedelta(hours=at)
     text = None if perceptual_hash is None else f"{perceptual_hash:016x}"
-    image = Image(named(name), "image/png", 10, 4, 3, text)
-    with catalog.exclusive([named(name)]) as writing:
+    image = Image(hash_of(name), "image/png", 10, 4, 3, text)
+    with catalog.exclusive([hash_of(name)]) as writing:
         return writing.record([(image, Capture(url, bucket, "test", None, time))])[0]
 
 
@@ -66,25 +66,27 @@ def newest(catalog, url=PAGE, bucket=None):
         ([("a", 0), ("b", 1), ("a", 1)], "a"),
     ],
 )
-def test_the_newest_capture_is_by_time_then_by_insertion(catalog, history, expected):
-    """A capture that is filled in later does not win by that; of equal times the last one does."""
+def test_the_newest_capture_has_the_latest_time_then_the_latest_insertion(
+    catalog, history, expected
+):
+    """An older capture recorded later is not the newest; with equal times the last one is."""
     for name, at in history:
         record(catalog, name, at=at)
-    assert newest(catalog) == named(expected)
+    assert newest(catalog) == hash_of(expected)
 
 
 @pytest.mark.parametrize(
     ("history", "captures"), [("aaa", 1), ("ab", 2), ("aba", 3), ("aabbaa", 3)]
 )
-def test_only_a_change_makes_a_capture(catalog, history, captures):
-    """The same image under the same URL renews the newest capture, another one is a new one."""
+def test_only_a_new_image_adds_a_capture(catalog, history, captures):
+    """The same image under the same URL renews the newest capture, another image adds one."""
     for at, name in enumerate(history):
         record(catalog, name, at=at)
     assert catalog.stats()["captures"] == captures
 
 
-def test_a_renewed_capture_takes_the_later_time_and_keeps_when_it_was_made(catalog):
-    """Seeing the image again moves the capture's time on, never back."""
+def test_a_renewed_capture_keeps_its_creation_time(catalog):
+    """Recording the image again may move the capture's time forward, never back."""
     first = record(catalog, "a", at=1)
     later = record(catalog, "a", at=5)
     earlier = record(catalog, "a", at=3)
@@ -100,7 +102,7 @@ def test_a_renewed_capture_takes_the_later_time_and_keeps_when_it_was_made(catal
     )
 )
 def test_times_are_kept_to_the_microsecond(time):
-    """Whatever the century and the zone, the time comes back exactly, in UTC."""
+    """A time of any century and zone comes back exactly, in UTC."""
     with closing(Catalog(IN_MEMORY)) as catalog:
         entry = record(catalog, "a", at=time)
     assert entry["lookup_time"] == time.astimezone(UTC).isoformat()
@@ -112,8 +114,8 @@ def test_times_are_kept_to_the_microsecond(time):
     ),
     size=st.integers(1, 8),
 )
-def test_many_records_in_one_transaction_are_as_one_after_the_other(observed, size):
-    """Same entries, same captures: an image or a URL that comes twice in a batch included."""
+def test_a_batch_of_records_equals_single_records(observed, size):
+    """A batch gives the same entries and captures as single records, also with duplicates."""
 
     def recorded(at_once):
         entries = []
@@ -121,7 +123,7 @@ def test_many_records_in_one_transaction_are_as_one_after_the_other(observed, si
             for start in range(0, len(observed), at_once):
                 pairs = [
                     (
-                        Image(named(name), "image/png", 10, 4, 3, None),
+                        Image(hash_of(name), "image/png", 10, 4, 3, None),
                         Capture(url, "", f"{hour}", None, NOON + timedelta(hours=hour)),
                     )
                     for name, url, hour in observed[start : start + at_once]
@@ -136,35 +138,35 @@ def test_many_records_in_one_transaction_are_as_one_after_the_other(observed, si
     assert recorded(size) == recorded(1)
 
 
-def test_an_image_is_new_once(catalog):
-    """Only the first row of an image is said to be created, until the image is gone."""
+def test_an_image_is_created_once(catalog):
+    """Only the first record of an image reports `created`, until the image is deleted."""
     assert [record(catalog, "a", url=f"{PAGE}?{i}")["created"] for i in range(3)] == [True] + [
         False
     ] * 2
-    with catalog.exclusive([named("a")]) as writing:
-        assert writing.delete_captures(named("a"), "") == 3
+    with catalog.exclusive([hash_of("a")]) as writing:
+        assert writing.delete_captures(hash_of("a"), "") == 3
     assert record(catalog, "a")["created"]
 
 
-def test_an_image_goes_with_its_last_capture(catalog):
-    """As long as some bucket has a capture of the image, it has its row."""
+def test_an_image_is_deleted_with_its_last_capture(catalog):
+    """An image keeps its row as long as some bucket has a capture of it."""
     for bucket in ("one", "two"):
         record(catalog, "a", bucket=bucket)
     for bucket, is_left in [("three", True), ("one", True), ("two", False)]:
-        with catalog.exclusive([named("a")]) as writing:
-            writing.delete_captures(named("a"), bucket)
-        with catalog.exclusive([named("a")]) as writing:
-            assert writing.has_image(named("a")) is is_left
+        with catalog.exclusive([hash_of("a")]) as writing:
+            writing.delete_captures(hash_of("a"), bucket)
+        with catalog.exclusive([hash_of("a")]) as writing:
+            assert writing.has_image(hash_of("a")) is is_left
     assert catalog.stats() == {"images": 0, "captures": 0, "bytes": 0, "damaged": 0}
 
 
 def test_a_damaged_image_is_found_nowhere_until_it_is_recorded_again(catalog):
-    """Marking it damaged hides it from every question; recording it heals it."""
+    """A mark of damage hides an image from every query, and a new record removes the mark."""
 
     def found():
         return [
-            catalog.images([named("a")]).get(named("a")),
-            catalog.get_meta(named("a"), None),
+            catalog.images([hash_of("a")]).get(hash_of("a")),
+            catalog.get_meta(hash_of("a"), None),
             catalog.lookup_many([PAGE]).get(PAGE),
             *(catalog.search("page") or [None]),
             *(catalog.similar(f"{7:016x}", 0) or [None]),
@@ -172,8 +174,8 @@ def test_a_damaged_image_is_found_nowhere_until_it_is_recorded_again(catalog):
 
     record(catalog, "a", perceptual_hash=7)
     assert None not in found()
-    with catalog.exclusive([named("a")]) as writing:
-        writing.mark_damaged(named("a"))
+    with catalog.exclusive([hash_of("a")]) as writing:
+        writing.mark_damaged(hash_of("a"))
     assert found() == [None] * 5
     assert catalog.stats()["damaged"] == 1
     record(catalog, "a", url="http://a.test/elsewhere", perceptual_hash=7)
@@ -182,17 +184,17 @@ def test_a_damaged_image_is_found_nowhere_until_it_is_recorded_again(catalog):
 
 
 def test_a_url_whose_newest_image_is_damaged_is_a_miss(catalog):
-    """An older image of the URL is no answer: it would be a picture that the page had once."""
+    """An older image of the URL is not returned, because the URL has changed since then."""
     record(catalog, "old", at=0)
     record(catalog, "new", at=1)
-    with catalog.exclusive([named("new")]) as writing:
-        writing.mark_damaged(named("new"))
+    with catalog.exclusive([hash_of("new")]) as writing:
+        writing.mark_damaged(hash_of("new"))
     assert newest(catalog) is None
     assert catalog.search("page") == []
 
 
 def test_many_urls_are_looked_up_at_once(catalog):
-    """A lookup of thousands answers with the hits alone, each under its own URL."""
+    """A lookup of thousands of URLs returns only the hits, each under its own URL."""
     known = [f"{PAGE}?{i}" for i in range(0, 3000, 1000)]
     for url in known:
         record(catalog, url, url=url)
@@ -200,20 +202,20 @@ def test_many_urls_are_looked_up_at_once(catalog):
     assert {url: entry["url"] for url, entry in found.items()} == {url: url for url in known}
 
 
-def test_urls_may_be_long_and_differ_at_the_end(catalog):
-    """Of a URL of 64 KB every character counts."""
+def test_long_urls_may_differ_at_the_end(catalog):
+    """Every character of a URL of 64 KB counts."""
     long = f"{PAGE}?{'x' * 65_000}"
     record(catalog, "a", url=f"{long}1")
-    assert newest(catalog, f"{long}1") == named("a")
+    assert newest(catalog, f"{long}1") == hash_of("a")
     assert newest(catalog, f"{long}2") is None
 
 
-TRICKY = st.text(st.sampled_from("aAbB%_\\*?['\"é"), min_size=1, max_size=6)
+special_text = st.text(st.sampled_from("aAbB%_\\*?['\"é"), min_size=1, max_size=6)
 
 
-@given(urls=st.lists(TRICKY, min_size=1, unique=True), part=TRICKY)
+@given(urls=st.lists(special_text, min_size=1, unique=True), part=special_text)
 def test_search_is_literal(urls, part):
-    """A URL is found by exactly the parts it has: no wildcards, no escapes, no other case."""
+    """A search finds exactly the URLs that contain the text: no wildcards, no escapes."""
     with closing(Catalog(IN_MEMORY)) as catalog:
         for url in urls:
             record(catalog, "a", url=url)
@@ -222,11 +224,11 @@ def test_search_is_literal(urls, part):
 
 
 def test_search_gives_each_url_once_newest_first(catalog):
-    """Only the newest capture of a URL is listed, sorted by its time, and at most so many."""
+    """Search lists the newest capture of each URL, newest first, up to the limit."""
     for url, name, at in [("x1", "a", 5), ("x2", "b", 9), ("x1", "c", 7), ("x3", "d", 1)]:
         record(catalog, name, url=url, at=at)
     found = [(entry["url"], entry["content_hash"]) for entry in catalog.search("x")]
-    assert found == [("x2", named("b")), ("x1", named("c")), ("x3", named("d"))]
+    assert found == [("x2", hash_of("b")), ("x1", hash_of("c")), ("x3", hash_of("d"))]
     assert [entry["url"] for entry in catalog.search("x", limit=2)] == ["x2", "x1"]
 
 
@@ -238,7 +240,7 @@ def test_search_gives_a_url_of_two_buckets_once(catalog):
 
 
 def near(centre, radius):
-    """Hashes around the centre, so that some are within any distance."""
+    """Generate hashes at different distances from the centre."""
     flips = st.sets(st.integers(0, 63), max_size=radius)
     return flips.map(lambda places: centre ^ sum(1 << place for place in places))
 
@@ -248,45 +250,45 @@ CENTRE = 0x0123456789ABCDEF
 
 @given(
     hashes=st.lists(near(CENTRE, 24), unique=True),
-    question=near(CENTRE, 4),
+    query_hash=near(CENTRE, 4),
     distance=st.integers(0, 24) | st.just(64),
     limit=st.none() | st.integers(0, 5),
 )
-def test_similar_finds_what_brute_force_finds(hashes, question, distance, limit):
-    """Every image within the distance, none beyond it, nearest first, with its distance."""
+def test_similar_agrees_with_brute_force(hashes, query_hash, distance, limit):
+    """Similar returns every image within the distance, nearest first, with its distance."""
     with closing(Catalog(IN_MEMORY)) as catalog:
         for value in hashes:
             record(catalog, f"{value}", url=f"{value}", perceptual_hash=value)
-        entries = catalog.similar(f"{question:016x}", distance, limit=limit)
+        entries = catalog.similar(f"{query_hash:016x}", distance, limit=limit)
     found = {int(entry["perceptual_hash"], 16): entry["distance"] for entry in entries}
-    near = sorted((value ^ question).bit_count() for value in hashes)
+    near = sorted((value ^ query_hash).bit_count() for value in hashes)
     assert [entry["distance"] for entry in entries] == [d for d in near if d <= distance][:limit]
-    assert found == {value: (value ^ question).bit_count() for value in found}
+    assert found == {value: (value ^ query_hash).bit_count() for value in found}
     assert len(found) == len(entries)
     assert found.keys() <= set(hashes)
 
 
-def test_similar_finds_more_than_fit_into_one_query():
-    """More look-alikes than their entries are fetched of at a time are all found."""
+def test_similar_may_return_more_images_than_one_query_reads():
+    """All similar images are found, also if their entries need several queries."""
     with closing(Catalog(IN_MEMORY)) as catalog:
         for number in range(1100):
             record(catalog, f"{number}", url=f"{number}", perceptual_hash=CENTRE)
         assert len(catalog.similar(f"{CENTRE:016x}", 0)) == 1100
 
 
-def test_similar_gives_an_image_once_by_its_newest_capture(catalog):
-    """However many URLs led to it, an image is one look-alike."""
+def test_similar_gives_an_image_once_with_its_newest_capture(catalog):
+    """An image with several URLs is listed once."""
     for url, at in [("x1", 1), ("x2", 3), ("x3", 2)]:
         record(catalog, "a", url=url, at=at, perceptual_hash=CENTRE)
     assert [entry["url"] for entry in catalog.similar(f"{CENTRE:016x}", 4)] == ["x2"]
 
 
-def test_an_error_in_a_transaction_undoes_it(catalog):
-    """What was written before the error is not there afterwards, and others can write."""
+def test_an_error_rolls_a_transaction_back(catalog):
+    """An error rolls back what was written before it, and other transactions can write."""
 
     def fail():
-        with catalog.exclusive([named("a")]) as writing:
-            image = Image(named("a"), "image/png", 10, 4, 3, None)
+        with catalog.exclusive([hash_of("a")]) as writing:
+            image = Image(hash_of("a"), "image/png", 10, 4, 3, None)
             writing.record([(image, Capture(PAGE, "", "test", None, NOON))])
             raise RuntimeError
 
@@ -294,34 +296,34 @@ def test_an_error_in_a_transaction_undoes_it(catalog):
         fail()
     assert catalog.stats()["images"] == 0
     record(catalog, "a")
-    assert newest(catalog) == named("a")
+    assert newest(catalog) == hash_of("a")
 
 
-def test_nobody_else_writes_in_an_open_transaction(catalog, path):
-    """The right to write is taken when the transaction begins, before it has written anything."""
+def test_a_transaction_locks_the_database_when_it_begins(catalog, path):
+    """A transaction takes the write lock when it begins, before its first write."""
     with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
         with (
-            catalog.exclusive([named("a")]),
+            catalog.exclusive([hash_of("a")]),
             pytest.raises(sqlite3.OperationalError, match="locked"),
         ):
             other.execute("BEGIN IMMEDIATE")
         other.execute("BEGIN IMMEDIATE")
 
 
-def test_reading_waits_for_no_writer(catalog, path):
-    """While another process writes, every question is answered from what was committed."""
+def test_readers_do_not_wait_for_writers(catalog, path):
+    """While another process writes, every query is answered from the committed data."""
     record(catalog, "a", perceptual_hash=CENTRE)
     with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         other.execute("UPDATE image SET damaged = 1")
-        assert newest(catalog) == named("a")
-        assert catalog.images([named("a")]).get(named("a")) is not None
+        assert newest(catalog) == hash_of("a")
+        assert catalog.images([hash_of("a")]).get(hash_of("a")) is not None
         assert len(catalog.search("page")) == len(catalog.similar(f"{CENTRE:016x}", 4)) == 1
         assert catalog.stats()["damaged"] == 0
 
 
-def test_connections_are_durable_and_patient(catalog):
-    """Each connection has a write-ahead log, a sync at every commit and patience with locks."""
+def test_connections_sync_and_wait_for_locks(catalog):
+    """Each connection has a write-ahead log, a sync at every commit and a lock timeout of 30 s."""
     with catalog._engine.connect() as one, catalog._engine.connect() as two:
         for connection in (one, two):
             settings = {
@@ -332,25 +334,25 @@ def test_connections_are_durable_and_patient(catalog):
             connection.rollback()
 
 
-def test_a_catalog_says_its_schema(catalog, path):
-    """The schema number is written once, however often the catalog is opened."""
-    opened(path).close()
+def test_the_schema_number_is_written_once(catalog, path):
+    """Opening a catalog again does not write its schema number again."""
+    open_catalog(path).close()
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("SELECT number FROM imgcache_schema").fetchall() == [(SCHEMA,)]
 
 
 def test_a_newer_catalog_is_refused(catalog, path):
-    """A catalog of a later version is not touched, and the message says what to upgrade."""
+    """A catalog of a later version is not opened, and the error says what to upgrade."""
     catalog.close()
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE imgcache_schema SET number = number + 1")
     with pytest.raises(ConfigurationError, match="upgrade"):
-        opened(path)
+        open_catalog(path)
 
 
-def test_what_is_no_database_is_left_alone(path):
-    """A file that is something else is neither opened nor overwritten."""
+def test_a_file_that_is_not_a_database_is_unchanged(path):
+    """A file that is not a database is neither opened nor overwritten."""
     path.write_bytes(b"my thesis " * 1000)
     with pytest.raises(DBAPIError):
-        opened(path)
+        open_catalog(path)
     assert path.read_bytes() == b"my thesis " * 1000

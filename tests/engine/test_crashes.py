@@ -1,4 +1,4 @@
-"""Sudden death, and want of space or of files: whenever it comes, nothing is lost."""
+"""Crashes, full disks and missing file descriptors: no acknowledged image is lost."""
 
 import random
 import re
@@ -42,24 +42,24 @@ for _ in range(4):
 
 
 @pytest.mark.parametrize("kills", [12, pytest.param(1000, marks=pytest.mark.endurance)])
-def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path, kills):
-    """After each kill amid stores and deletes what was stored is there, what was deleted is not."""
+def test_acknowledged_stores_and_deletes_survive_a_kill(tmp_path, kills):
+    """After each kill every acknowledged store and delete is still in effect."""
     for number in range(kills):
-        # Anew now and then, since each round reads all that is there.
+        # A new cache now and then, because each round reads all of it.
         if number % 25 == 0:
             folder = tmp_path / f"{number}" / "cache"
-            said = {"stored": set(), "deleting": set(), "deleted": set()}
+            printed = {"stored": set(), "deleting": set(), "deleted": set()}
         with program(STORE_AND_DELETE_UNTIL_KILLED, folder) as process:
             lines = [process.stdout.readline() for _ in range(random.randrange(40))]
             process.kill()
             lines += process.stdout.readlines()
         for what, name in (line.split() for line in lines):
-            said[what].add(name)
+            printed[what].add(name)
         assert_recovers(folder)
         found = images(folder)
-        assert found >= said["stored"] - said["deleting"]
-        assert not found & said["deleted"]
-    assert said["deleted"]
+        assert found >= printed["stored"] - printed["deleting"]
+        assert not found & printed["deleted"]
+    assert printed["deleted"]
 
 
 STORE_AND_DELETE = """
@@ -79,10 +79,10 @@ with_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is n
 
 
 def straced(folder, *options):
-    """Run the program that stores and deletes, and trace its main thread, which does all of it.
+    """Run the program that stores and deletes, and trace its main thread, which does all the work.
 
     Returns:
-        Its exit code, what it wrote, and the trace.
+        Its exit code, the words that it wrote, and the trace.
     """
     trace = folder.with_name("trace")
     program = [sys.executable, "-c", PREAMBLE + STORE_AND_DELETE, str(folder)]
@@ -97,7 +97,7 @@ def straced(folder, *options):
 
 @pytest.fixture(scope="module")
 def used_cache(tmp_path_factory):
-    """A cache with an image in it; to be copied."""
+    """Create a cache with one image; tests work on copies of it."""
     folder = tmp_path_factory.mktemp("used") / "cache"
     with closing(ImageCache.in_folder(folder)) as cache:
         cache.store("http://a.test/before", b"before", "test")
@@ -106,14 +106,14 @@ def used_cache(tmp_path_factory):
 
 @with_strace
 @pytest.mark.parametrize("step", [15, pytest.param(1, marks=pytest.mark.endurance)])
-def test_a_kill_at_each_call_that_writes_breaks_nothing(tmp_path, used_cache, step):
-    """At every write, sync, rename and unlink of a store and a delete: all or nothing, and whole.
+def test_a_kill_at_any_write_leaves_a_consistent_cache(tmp_path, used_cache, step):
+    """A kill at any write, sync, rename or unlink of a store or a delete leaves a consistent cache.
 
     By default at every 15th of the calls of each kind.
     """
     folder = shutil.copytree(used_cache, tmp_path / "whole" / "cache")
-    _, said, trace = straced(folder, "-e", f"trace={WRITING_CALLS}")
-    assert said == ["ready", "begin", "stored", "deleted"]
+    _, words, trace = straced(folder, "-e", f"trace={WRITING_CALLS}")
+    assert words == ["ready", "begin", "stored", "deleted"]
     opening, working = trace.split('"begin\\n"')
     passed = calls_in(opening)
     calls = calls_in(working)
@@ -122,11 +122,11 @@ def test_a_kill_at_each_call_that_writes_breaks_nothing(tmp_path, used_cache, st
         for number in range(1, count + 1, step):
             folder = shutil.copytree(used_cache, tmp_path / f"{call} {number}" / "cache")
             inject = f"inject={call}:signal=KILL:when={passed[call] + number}"
-            code, said, _ = straced(folder, "-e", f"trace={call}", "-e", inject)
+            code, words, _ = straced(folder, "-e", f"trace={call}", "-e", inject)
             assert code == -signal.SIGKILL
             assert_recovers(folder)
             is_there = IMAGE in images(folder)
-            assert not (is_there and "deleted" in said)
+            assert not (is_there and "deleted" in words)
             assert content_hash_of(b"before") in images(folder)
             with closing(ImageCache.in_folder(folder)) as cache:
                 assert cache.store("http://a.test/image", DATA, "test")["created"] is not is_there
@@ -134,6 +134,7 @@ def test_a_kill_at_each_call_that_writes_breaks_nothing(tmp_path, used_cache, st
 
 
 def calls_in(trace):
+    """Count the system calls in a trace, by name."""
     return Counter(re.findall(r"^(\w+)\(", trace, re.MULTILINE))
 
 
@@ -176,14 +177,15 @@ assert images(folder) == {*old, *stored, name}
 
 
 def can_mount():
+    """Return whether this system lets the tests mount a file system."""
     words = ["unshare", "--user", "--map-root-user", "--mount", "true"]
     return bool(shutil.which("unshare")) and not subprocess.run(words, check=False).returncode
 
 
 @pytest.mark.skipif(not can_mount(), reason="a file system cannot be mounted here")
 @pytest.mark.parametrize("left", [0, 4096, 30_000, 100_000])
-def test_a_full_disk_refuses_stores_and_nothing_else(tmp_path, left):
-    """With so many bytes left stores fail clearly, all is read, and with space they go on."""
+def test_a_full_disk_refuses_stores_only(tmp_path, left):
+    """With a nearly full disk stores fail and reads work; with free space stores work again."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = 'mount -t tmpfs -o size=4m none "$0" && exec "$@"'
@@ -222,7 +224,7 @@ for action in (
     except UnavailableError as error:
         assert "Too many open files" in str(error), error
     else:
-        raise AssertionError("it worked without a file")
+        raise AssertionError("it worked without a file descriptor")
 assert cache.catalog.lookup_many(["http://a.test/old"])
 
 for file in held:
@@ -235,8 +237,8 @@ cache.close()
 """
 
 
-def test_without_files_to_open_stores_fail_clearly_and_lookups_go_on(tmp_path):
-    """Whoever needs a file is told so, no image is called damaged, and with files all goes on."""
+def test_without_file_descriptors_stores_and_reads_fail_and_lookups_work(tmp_path):
+    """Without file descriptors stores and reads fail, and no image is marked as damaged."""
     with program(USE_ALL_FILES, tmp_path / "cache") as process:
         assert process.wait(timeout=PATIENCE) == 0
     assert_recovers(tmp_path / "cache")

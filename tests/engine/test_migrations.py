@@ -1,4 +1,4 @@
-"""Catalogs of older versions: upgraded once and whole, whatever happens, and nothing is lost."""
+"""Upgrades of older catalogs: each runs once, completely or not at all, and loses nothing."""
 
 import signal
 from collections import Counter
@@ -31,19 +31,19 @@ A = b"the bytes of an image"
 
 @pytest.fixture
 def old(database_url, tmp_path):
-    """A cache of schema 1; its rows, as they are before it is opened."""
+    """Create a cache of schema 1, and return its rows before it is opened."""
     schema_1.put(schema_1.make(database_url, 300), tmp_path / "blobs")
     return schema_1.rows(database_url)
 
 
 def schema_of(database_url):
-    """What a catalog says of itself; the columns of schema 1 only where it is of schema 1."""
+    """Return the rows of a catalog's schema table; schema 1 has fewer columns in it."""
     with schema_1.connected(database_url) as connection:
         return list(connection.execute("SELECT * FROM imgcache_schema"))
 
 
 def copy_of(database_url, new_database):
-    """Copy a database that nobody has open."""
+    """Copy a database that has no open connections."""
     url, copy = sa.make_url(database_url), sa.make_url(new_database())
     if url.get_backend_name() == "sqlite":
         with (
@@ -60,8 +60,8 @@ def copy_of(database_url, new_database):
 
 
 @pytest.mark.parametrize("captures", [3_000, pytest.param(100_000, marks=pytest.mark.endurance)])
-def test_a_catalog_of_schema_1_reads_back_equal(database_url, blobs_url, tmp_path, captures):
-    """Every row, the search index and the next id are as before, and so is what the API says."""
+def test_an_upgrade_from_schema_1_changes_no_rows(database_url, blobs_url, tmp_path, captures):
+    """An upgrade keeps every row, the search index and the next id, and answers stay the same."""
     blobs = schema_1.make(database_url, captures)
     schema_1.put(blobs, tmp_path / "blobs")
     before = schema_1.rows(database_url)
@@ -80,7 +80,7 @@ def test_a_catalog_of_schema_1_reads_back_equal(database_url, blobs_url, tmp_pat
 
 
 def assert_answers(cache, rows, blobs):
-    """Expect that all which is asked of a cache is answered from these rows."""
+    """Assert that a cache answers every kind of query from these rows."""
     damaged = {row[0] for row in rows["image"] if row[-1]}
     sizes = {row[0]: row[3:6] for row in rows["image"]}
     newest = {}
@@ -122,15 +122,15 @@ cache.close()
 
 
 def test_eight_processes_open_an_old_catalog_at_once(old, database_url, blobs_url):
-    """One of them upgrades it, all of them find one cache with everything in it."""
+    """Eight processes open an old catalog: one upgrades it, and all of them find every image."""
     with ExitStack() as stack:
         processes = [stack.enter_context(program(OPEN, database_url, blobs_url)) for _ in range(8)]
         for process in processes:
             process.stdin.write("go\n")
-        said = {process.stdout.readline() for process in processes}
+        lines = {process.stdout.readline() for process in processes}
         assert {process.wait(timeout=PATIENCE) for process in processes} == {0}
-    assert len(said) == 1
-    cache_id, found = said.pop().split()
+    assert len(lines) == 1
+    cache_id, found = lines.pop().split()
     assert schema_of(database_url) == [(SCHEMA, cache_id, False)]
     assert int(found) > 100
     assert schema_1.rows(database_url) == old
@@ -165,14 +165,14 @@ for line in sys.stdin:
 def test_a_kill_at_each_statement_leaves_the_old_or_the_new_schema(
     old, database_url, new_database, tmp_path
 ):
-    """Whenever the process dies, the catalog is whole, and the next opening ends the work."""
+    """A kill leaves the catalog intact, and the next opening completes the upgrade."""
     found = Counter()
     copy, number, status = None, 0, signal.SIGKILL
     with program(OPEN_AND_DIE) as process:
         while status:
             number += 1
             if copy is None:
-                # A catalog that a kill has left as it was is killed again.
+                # A catalog that the last kill left unchanged is used again.
                 copy = copy_of(database_url, new_database)
                 folder = tmp_path / f"{number}" / "blobs"
                 schema_1.put(schema_1.blobs_of(300), folder)
@@ -191,13 +191,15 @@ def test_a_kill_at_each_statement_leaves_the_old_or_the_new_schema(
             assert schema_of(copy)[0][::2] == (SCHEMA, False)
             assert schema_1.rows(copy) == old
             copy = None
-    # Before the commit and after it: the number of steps is not the point.
+    # Some kills came before the commit, some after it; their exact number does not matter.
     assert found[1] > 10
     assert found[SCHEMA] > 2
 
 
-def test_a_process_of_an_older_version_stops_storing(database_url, blobs_url, tmp_path):
-    """After an upgrade beside it, it changes nothing, says why, and still answers lookups."""
+def test_a_process_of_an_older_version_stops_writing_after_an_upgrade(
+    database_url, blobs_url, tmp_path
+):
+    """An older process refuses writes after an upgrade, and still answers lookups."""
     with closing(ImageCache(database_url, blobs_url)) as cache:
         image = cache.store(HERE, A, "test")["content_hash"]
         before = schema_1.rows(database_url)
@@ -205,7 +207,7 @@ def test_a_process_of_an_older_version_stops_storing(database_url, blobs_url, tm
             newer.execute(f"UPDATE imgcache_schema SET number = {SCHEMA + 1}")
         for change in (
             lambda: cache.store(HERE, A, "test"),
-            lambda: cache.store(f"{HERE}?2", b"another", "test"),
+            lambda: cache.store(f"{HERE}?2", b"other", "test"),
             lambda: cache.delete(image),
         ):
             with pytest.raises(UnavailableError, match=f"schema {SCHEMA + 1}.*upgrade it"):
@@ -218,31 +220,31 @@ def test_a_process_of_an_older_version_stops_storing(database_url, blobs_url, tm
     assert not issubclass(UnavailableError, REFUSALS)
 
 
-async def test_a_crawl_beside_a_newer_version_keeps_its_images_in_the_spool(tmp_path):
-    """What the catalog does not take any more waits in a file for a process of that version."""
+async def test_images_go_to_the_spool_after_an_upgrade_by_a_newer_version(tmp_path):
+    """An older client spools the images that an upgraded catalog refuses."""
     folder, spool = tmp_path / "cache", tmp_path / "spool"
 
     async with AsyncImgCacheClient(folder.as_uri()) as client:
         await client.store(HERE, A, "test")
         with schema_1.connected(f"sqlite:///{folder / 'catalog.sqlite3'}") as newer:
             newer.execute(f"UPDATE imgcache_schema SET number = {SCHEMA + 1}")
-        told = []
+        logged = []
         resilient = ResilientClient(
             client.transport,
             spool,
             bucket="",
             count=lambda _: None,
-            log=lambda *line: told.append(str(line)),
+            log=lambda *line: logged.append(str(line)),
         )
-        entry = await resilient.store(f"{HERE}?2", b"another", "test")
+        entry = await resilient.store(f"{HERE}?2", b"other", "test")
         await resilient.aclose()
-        assert any("upgrade it and start it again" in line for line in told)
+        assert any("upgrade it and start it again" in line for line in logged)
         assert "created" not in entry
-    assert [waiting.record.data for waiting in Spool(spool).listed()] == [b"another"]
+    assert [waiting.record.data for waiting in Spool(spool).listed()] == [b"other"]
 
 
-def test_an_upgrade_waits_for_a_store_under_way(database_url, blobs_url):
-    """What a transaction has written under the old number is committed before the new number is."""
+def test_an_upgrade_waits_for_an_open_transaction(database_url, blobs_url):
+    """A transaction that began under the old schema number commits before the number changes."""
     with closing(Catalog(database_url)) as catalog, ThreadPoolExecutor(1) as threads:
         engine = database.create_engine(database_url)
 
@@ -258,12 +260,12 @@ def test_an_upgrade_waits_for_a_store_under_way(database_url, blobs_url):
         upgrading.result()
         assert schema_of(database_url)[0][0] == SCHEMA + 1
         with pytest.raises(UnavailableError, match="upgrade it"), catalog.exclusive([]):
-            pytest.fail("it wrote")
+            pytest.fail("the catalog accepted a write")
         engine.dispose()
 
 
-def test_an_older_catalog_is_refused_where_it_is_not_to_be_upgraded(old, database_url, blobs_url):
-    """The service's way: one sentence that names the command, and nothing is touched."""
+def test_an_older_catalog_is_refused_without_upgrade(old, database_url, blobs_url):
+    """With `upgrade=False` an older catalog stays unchanged, and the error names the command."""
     for _ in range(2):
         with pytest.raises(ConfigurationError, match=r"schema 1, .*`imgcache upgrade`"):
             ImageCache(database_url, blobs_url, upgrade=False)
@@ -273,14 +275,14 @@ def test_an_older_catalog_is_refused_where_it_is_not_to_be_upgraded(old, databas
     ImageCache(database_url, blobs_url, upgrade=False).close()
 
 
-def test_an_empty_catalog_is_made_without_asking(database_url, blobs_url):
-    """There is nothing that an upgrade could harm."""
+def test_a_new_catalog_needs_no_upgrade_flag(database_url, blobs_url):
+    """`upgrade=False` does not prevent the creation of a missing catalog."""
     with closing(ImageCache(database_url, blobs_url, upgrade=False)) as cache:
         assert cache.store(HERE, A, "test")["created"]
 
 
-def test_catalogs_are_upgraded_in_many_threads_at_once(new_database):
-    """Alembic works on global variables: two upgrades in one process take turns."""
+def test_threads_upgrade_several_catalogs_at_once(new_database):
+    """Upgrades in several threads wait for each other, because Alembic uses global variables."""
     addresses = [new_database() for _ in range(4)]
     for address in addresses:
         schema_1.make(address)

@@ -1,4 +1,4 @@
-"""Any sequence of calls, reopenings and accidents, compared with a cache that is a few dicts."""
+"""A state machine: random calls, reopenings and damage, compared with a model of a few dicts."""
 
 from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,8 +25,8 @@ NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
 @dataclass(eq=False)
-class Seen:
-    """A capture of the model; compared by identity, shown as a tuple."""
+class ModelCapture:
+    """A capture in the model; compared by identity, printed as a tuple."""
 
     url: str
     bucket: str
@@ -36,9 +36,9 @@ class Seen:
 
 @dataclass
 class Model:
-    """What the cache should be: captures in the order they were made, and the state of images."""
+    """The expected state of the cache: captures in the order they were made, and image states."""
 
-    captures: list[Seen] = field(default_factory=list)
+    captures: list[ModelCapture] = field(default_factory=list)
     marked: set[str] = field(default_factory=set)
     blobs: dict[str, bytes] = field(default_factory=dict)
 
@@ -46,7 +46,7 @@ class Model:
         return {capture.image for capture in self.captures}
 
     def by_age(self, **wanted):
-        """The captures that have these attributes, the newest last; None is any."""
+        """Return the captures with these attributes, the newest last; None matches any value."""
         return sorted(
             (
                 capture
@@ -57,7 +57,7 @@ class Model:
         )
 
     def newest(self, **wanted):
-        """The newest of these captures, in a list; none if its image is known to be damaged."""
+        """Return a list of the newest of these captures, empty if its image is damaged."""
         newest = self.by_age(**wanted)[-1:]
         return [capture for capture in newest if capture.image not in self.marked]
 
@@ -70,7 +70,7 @@ class Model:
         if newest and newest[0].image == image:
             newest[0].time = max(newest[0].time, time)
         else:
-            self.captures.append(Seen(url, bucket, image, time))
+            self.captures.append(ModelCapture(url, bucket, image, time))
         return is_new
 
     def read(self, image, bucket):
@@ -99,9 +99,9 @@ class Model:
         order = self.by_age()
         return sorted(found, key=order.index, reverse=True)[:limit]
 
-    def similar(self, question, distance, bucket, limit):
+    def similar(self, query_hash, distance, bucket, limit):
         near = sorted(
-            ((PERCEPTUAL[capture.image] ^ question).bit_count(), capture.image, capture)
+            ((PERCEPTUAL[capture.image] ^ query_hash).bit_count(), capture.image, capture)
             for image in self.images() - self.marked
             if PERCEPTUAL[image] is not None
             for capture in self.newest(image=image, bucket=bucket)
@@ -109,7 +109,8 @@ class Model:
         return [(far, capture) for far, _, capture in near if far <= distance][:limit]
 
 
-def shown(entry):
+def values_of(entry):
+    """Return the values of an entry that are compared with the model."""
     time = datetime.fromisoformat(entry["lookup_time"])
     return entry["url"], entry["bucket"], entry["content_hash"], time
 
@@ -132,7 +133,7 @@ DAMAGES = {
 
 
 class CacheMachine(RuleBasedStateMachine):
-    """Every rule does one thing to the cache and to the model, and compares what they say."""
+    """Each rule applies one operation to the cache and to the model, and compares the results."""
 
     def __init__(self):
         super().__init__()
@@ -152,7 +153,7 @@ class CacheMachine(RuleBasedStateMachine):
             entry = self.cache.store(url, IMAGES[image], "test", bucket=bucket, lookup_time=time)
             assert entry["created"] is self.model.store(image, url, bucket, time)
             captures = self.model.by_age(url=url, bucket=bucket, image=image)
-            assert shown(entry) in map(astuple, captures)
+            assert values_of(entry) in map(astuple, captures)
 
     @rule(image=some_image, bucket=some_bucket)
     def get_bytes(self, image, bucket):
@@ -172,7 +173,7 @@ class CacheMachine(RuleBasedStateMachine):
     def get_meta(self, image, bucket):
         entry = self.cache.catalog.get_meta(image, bucket)
         newest = self.model.newest(image=image, bucket=bucket)
-        assert [shown(entry) for entry in [entry] if entry] == list(map(astuple, newest))
+        assert [values_of(entry) for entry in [entry] if entry] == list(map(astuple, newest))
 
     @rule(image=some_image, bucket=some_bucket)
     def delete(self, image, bucket):
@@ -186,7 +187,7 @@ class CacheMachine(RuleBasedStateMachine):
     def search(self, part, bucket, limit):
         entries = self.cache.catalog.search(part, bucket, limit)
         expected = self.model.search(part, bucket, limit)
-        assert list(map(shown, entries)) == list(map(astuple, expected))
+        assert list(map(values_of, entries)) == list(map(astuple, expected))
 
     @rule(
         image=some_image,
@@ -195,10 +196,10 @@ class CacheMachine(RuleBasedStateMachine):
         limit=any_limit,
     )
     def similar(self, image, distance, bucket, limit):
-        question = PERCEPTUAL[image] or 0
-        entries = self.cache.catalog.similar(f"{question:016x}", distance, bucket, limit)
-        expected = self.model.similar(question, distance, bucket, limit)
-        found = [(entry["distance"], shown(entry)) for entry in entries]
+        query_hash = PERCEPTUAL[image] or 0
+        entries = self.cache.catalog.similar(f"{query_hash:016x}", distance, bucket, limit)
+        expected = self.model.similar(query_hash, distance, bucket, limit)
+        found = [(entry["distance"], values_of(entry)) for entry in entries]
         assert found == [(far, astuple(capture)) for far, capture in expected]
 
     @rule()
@@ -207,8 +208,8 @@ class CacheMachine(RuleBasedStateMachine):
         self.cache = ImageCache.in_folder(self.folder)
 
     @precondition(lambda self: self.model.blobs)
-    @rule(data=st.data(), damage=st.sampled_from(list(DAMAGES)), is_noticed=st.booleans())
-    def damage(self, data, damage, is_noticed):
+    @rule(data=st.data(), damage=st.sampled_from(list(DAMAGES)), is_detected=st.booleans())
+    def damage(self, data, damage, is_detected):
         image = data.draw(st.sampled_from(sorted(self.model.blobs)))
         path = self.folder / "blobs" / blob_key(image)
         damaged = DAMAGES[damage](self.model.blobs.pop(image))
@@ -216,19 +217,19 @@ class CacheMachine(RuleBasedStateMachine):
         if damaged is not None:
             path.write_bytes(damaged)
             self.model.blobs[image] = damaged
-        if is_noticed:
+        if is_detected:
             self.get_all_bytes()
 
     @invariant()
-    def every_url_leads_where_it_should(self):
+    def every_url_gives_its_newest_image(self):
         for bucket in (*BUCKETS, None):
             entries = self.cache.catalog.lookup_many(URLS, bucket)
             newest = [c for url in URLS for c in self.model.newest(url=url, bucket=bucket)]
-            assert sorted(map(shown, entries.values())) == sorted(map(astuple, newest))
+            assert sorted(map(values_of, entries.values())) == sorted(map(astuple, newest))
             assert all(entry["url"] == url for url, entry in entries.items())
 
     @invariant()
-    def the_catalog_counts_right(self):
+    def the_catalog_counts_correctly(self):
         images = self.model.images()
         assert self.cache.catalog.stats() == {
             "images": len(images),
@@ -238,7 +239,7 @@ class CacheMachine(RuleBasedStateMachine):
         }
 
     @invariant()
-    def the_folder_holds_these_blobs_alone(self):
+    def the_folder_contains_exactly_the_blobs_of_the_model(self):
         files = {
             path.parent.name + path.name: path.read_bytes()
             for path in (self.folder / "blobs").glob("*/*")
@@ -251,7 +252,7 @@ TestCache.settings = settings(max_examples=15, stateful_step_count=30)
 
 
 @pytest.mark.endurance
-class TestCacheForLonger(CacheMachine.TestCase):
-    """The same, with more sequences of calls."""
+class TestCacheLonger(CacheMachine.TestCase):
+    """The same test with longer runs."""
 
     settings = settings(max_examples=100, stateful_step_count=30)

@@ -1,4 +1,4 @@
-"""A catalog and its blobs: what belongs together is opened, anything else is told apart."""
+"""A catalog and its blobs: a matching pair opens, any other combination is refused."""
 
 import contextlib
 from contextlib import closing
@@ -20,7 +20,7 @@ A, B = b"the bytes of an image", b"the bytes of another image"
 
 @pytest.fixture(params=["files", "object store"])
 def new_blobs(request, tmp_path, monkeypatch):
-    """Make empty blob stores, of each kind, and give their URLs."""
+    """Return a function that creates an empty blob store and returns its URL, for each kind."""
     if request.param == "files":
         return lambda: f"{tmp_path.as_uri()}/{uuid4().hex}/blobs"
     object_store = request.getfixturevalue("object_store")
@@ -31,13 +31,13 @@ def new_blobs(request, tmp_path, monkeypatch):
 
 @pytest.fixture
 def new_catalog(tmp_path):
-    """Name new catalogs."""
+    """Return a function that returns the URL of a new catalog."""
     return lambda: f"sqlite:///{tmp_path / uuid4().hex}.sqlite3"
 
 
 @pytest.fixture
 def new_cache(new_catalog, new_blobs):
-    """Make caches with an image each."""
+    """Return a function that creates a cache with one image."""
 
     def make(data=A):
         catalog, blobs = new_catalog(), new_blobs()
@@ -49,7 +49,7 @@ def new_cache(new_catalog, new_blobs):
 
 
 def assert_opens(catalog, blobs):
-    """Expect a cache that works; return the id that both halves have."""
+    """Assert that a cache opens and works; return the id that catalog and blobs share."""
     with closing(ImageCache(catalog, blobs)) as cache:
         assert cache.store(HERE, A, "test")["url"] == HERE
         assert cache.get_image(content_hash_of(A))[0] == A
@@ -62,43 +62,43 @@ def assert_opens(catalog, blobs):
 
 
 def assert_refused(catalog, blobs, words):
-    """Expect one sentence with these words, now and later, and that nothing has changed."""
+    """Assert that opening fails twice with a one-line error that has these words, and no change."""
     with closing(open_blobs(blobs)) as store:
         before = store.owner(), sorted(store.scan())
-        seen = set()
+        states = set()
         for _ in range(2):
             with pytest.raises(ConfigurationError, match=words) as refused:
                 ImageCache(catalog, blobs)
             assert "\n" not in str(refused.value)
-            seen.add(str(schema_1.rows(catalog)))
+            states.add(str(schema_1.rows(catalog)))
         assert (store.owner(), sorted(store.scan())) == before
-        assert len(seen) == 1
+        assert len(states) == 1
 
 
-def lost_mark(blobs):
-    """Remove what tells whose the blobs are."""
+def remove_mark(blobs):
+    """Remove the object that says which catalog the blobs belong to."""
     with closing(open_blobs(blobs)) as store:
         store.discard("cache_id")
         assert store.owner() is None
 
 
-def emptied(blobs):
+def empty(blobs):
     """Remove everything from a blob store."""
-    lost_mark(blobs)
+    remove_mark(blobs)
     with closing(open_blobs(blobs)) as store:
         for found in list(store.scan()):
             store.discard(found.key)
 
 
-def test_both_halves_of_a_cache_have_one_id(new_catalog, new_blobs, new_cache):
-    """A new cache gets an id of its own, and keeps it however often it is opened."""
+def test_a_catalog_and_its_blobs_have_the_same_id(new_catalog, new_blobs, new_cache):
+    """A new cache gets its own id and keeps it when it is opened again."""
     new = new_catalog(), new_blobs()
     assert assert_opens(*new) == assert_opens(*new)
     assert assert_opens(*new_cache()) != assert_opens(*new)
 
 
-def test_the_mark_is_no_blob(new_cache):
-    """It is not listed, so that nothing counts, verifies or removes it."""
+def test_the_mark_is_not_listed_as_a_blob(new_cache):
+    """The mark is not listed, so that nothing counts, verifies or removes it."""
     catalog, blobs = new_cache()
     assert_opens(catalog, blobs)
     with closing(open_blobs(blobs)) as store:
@@ -106,53 +106,53 @@ def test_the_mark_is_no_blob(new_cache):
 
 
 def test_blobs_of_another_catalog_are_refused(new_cache):
-    """Two caches with one half exchanged, even if both have the same image."""
+    """The blobs of another cache are refused, even if both caches have the same image."""
     one, other = new_cache(), new_cache()
     assert_refused(one[0], other[1], "hold images of another catalog.*must be those of one cache")
     assert_opens(*one)
     assert_opens(*other)
 
 
-def test_blobs_with_a_new_catalog_are_refused(new_catalog, new_cache):
-    """As where the catalog was lost, or `--database` was given without `--blobs`."""
+def test_a_new_catalog_with_used_blobs_is_refused(new_catalog, new_cache):
+    """This happens when the catalog was lost, or when `--database` is given without `--blobs`."""
     one = new_cache()
     words = "has no images, but the blobs hold images of another catalog"
     assert_refused(new_catalog(), one[1], words)
-    lost_mark(one[1])
+    remove_mark(one[1])
     assert_refused(new_catalog(), one[1], words)
     assert_opens(*one)
 
 
 def test_a_catalog_with_images_and_empty_blobs_is_refused(new_cache, new_blobs):
-    """As where a folder is not mounted, or a bucket is the wrong one."""
+    """This happens when a folder is not mounted, or when the bucket name is wrong."""
     one = new_cache()
     words = "has images, but there are no blobs: check that their folder is mounted"
     assert_refused(one[0], new_blobs(), words)
     assert_opens(*one)
-    emptied(one[1])
+    empty(one[1])
     assert_refused(*one, words)
 
 
-def test_unmarked_blobs_that_are_evidently_others_are_refused(new_cache):
-    """Where the mark was lost, it is decided by the images."""
+def test_unmarked_blobs_of_another_catalog_are_refused(new_cache):
+    """Without a mark, the images decide whether the blobs belong to the catalog."""
     one, other = new_cache(A), new_cache(B)
     for _, blobs in (one, other):
-        lost_mark(blobs)
+        remove_mark(blobs)
     assert_refused(one[0], other[1], "hold images of another catalog.*must be those of one cache")
     assert_opens(*one)
 
 
-def test_a_crash_before_the_mark_was_written_is_mended(new_catalog, new_blobs, new_cache):
-    """The id is in the catalog first: the next opening writes it into the blobs, old or new."""
+def test_a_missing_mark_is_written_again(new_catalog, new_blobs, new_cache):
+    """The id is written to the catalog first, and the next opening writes it to the blobs."""
     new, used = (new_catalog(), new_blobs()), new_cache()
     ImageCache(*new).close()
     for catalog, blobs in (new, used):
-        lost_mark(blobs)
+        remove_mark(blobs)
         assert_opens(catalog, blobs)
 
 
-def test_blobs_that_were_lost_while_the_mark_stayed_heal(new_cache):
-    """Nothing is wrong with the cache as such: images are fetched again as they are asked for."""
+def test_a_cache_with_lost_blobs_and_a_valid_mark_opens(new_cache):
+    """A cache opens although a blob is lost; a later store writes the blob again."""
     catalog, blobs = new_cache()
     with closing(open_blobs(blobs)) as store:
         store.delete(content_hash_of(A))
@@ -166,15 +166,15 @@ def put(blobs, images):
 
 @pytest.mark.parametrize("share", [1, 2])
 def test_a_catalog_of_schema_1_adopts_its_blobs(new_catalog, new_blobs, share):
-    """Most of a sample of its images is enough, since some may have been lost unnoticed."""
+    """More than half of a sample of the images must exist, because some blobs may be lost."""
     catalog, blobs = new_catalog(), new_blobs()
     images = schema_1.make(catalog, 300)
     put(blobs, dict(sorted(images.items())[::share]))
     assert_opens(catalog, blobs)
 
 
-def test_a_catalog_of_schema_1_adopts_no_other_blobs(new_catalog, new_blobs, new_cache):
-    """Neither those of another cache, marked or not, nor none at all."""
+def test_a_catalog_of_schema_1_refuses_other_blobs(new_catalog, new_blobs, new_cache):
+    """It refuses the blobs of another cache, marked or not, and an empty blob store."""
     catalog, others, cache = new_catalog(), new_blobs(), new_cache()
     schema_1.make(catalog, 300)
     put(others, {content_hash_of(B): B})
@@ -186,22 +186,22 @@ def test_a_catalog_of_schema_1_adopts_no_other_blobs(new_catalog, new_blobs, new
         assert connection.execute("SELECT number FROM imgcache_schema").fetchone()[0] == 1
 
 
-def test_an_empty_catalog_of_schema_1_adopts_what_it_finds(new_catalog, new_blobs):
-    """A crash may have left blobs that no image owns; also where the adoption was interrupted."""
+def test_an_empty_catalog_of_schema_1_adopts_any_unmarked_blobs(new_catalog, new_blobs):
+    """A crash may have left blobs without rows; an interrupted adoption is completed."""
     catalog, blobs = new_catalog(), new_blobs()
     schema_1.make(catalog)
     put(blobs, {content_hash_of(B): B})
-    # Upgraded by somebody who had not come to its blobs.
+    # As if the process ended after the upgrade and before the adoption.
     ImageCache(catalog, new_blobs()).close()
     with schema_1.connected(catalog) as connection:
         connection.execute("UPDATE imgcache_schema SET adopts_blobs = 1")
     assert_opens(catalog, blobs)
-    lost_mark(blobs)
+    remove_mark(blobs)
     assert_opens(catalog, blobs)
 
 
-def test_an_empty_catalog_of_schema_1_does_not_take_anothers_blobs(new_catalog, new_cache):
-    """A mark counts more than that it may adopt."""
+def test_an_empty_catalog_of_schema_1_refuses_blobs_with_another_mark(new_catalog, new_cache):
+    """A catalog that may adopt blobs still refuses those that are marked as another cache's."""
     catalog, cache = new_catalog(), new_cache()
     schema_1.make(catalog)
     assert_refused(catalog, cache[1], "has no images, but the blobs hold images of another")
@@ -216,8 +216,8 @@ cache.close()
 """
 
 
-def test_many_open_a_new_cache_at_once_and_store(new_catalog, new_blobs):
-    """A process that comes while another one stores does not take its image for a stranger's."""
+def test_processes_create_a_cache_together_and_store(new_catalog, new_blobs):
+    """A process that opens the cache while another one stores accepts the other's image."""
     catalog, blobs = new_catalog(), new_blobs()
     with contextlib.ExitStack() as stack:
         processes = [
@@ -231,34 +231,34 @@ def test_many_open_a_new_cache_at_once_and_store(new_catalog, new_blobs):
         }
 
 
-def test_blobs_out_of_reach_are_checked_later(new_catalog, tmp_path):
-    """Lookups go on meanwhile; nothing is written or called damaged before it is sure."""
+def test_unreachable_blobs_are_checked_later(new_catalog, tmp_path):
+    """Lookups work meanwhile; writes fail, and no image is marked as damaged before the check."""
     catalog, folder = new_catalog(), tmp_path / "blobs"
     mark = folder / "cache_id"
     with closing(ImageCache(catalog, folder.as_uri())) as cache:
         image = cache.store(HERE, A, "test")["content_hash"]
-    its_mark = mark.read_bytes()
+    saved_mark = mark.read_bytes()
     mark.unlink()
-    # What stands in the place of the mark cannot be read as a file.
+    # A folder in the place of the mark makes reading it fail.
     mark.mkdir()
     with closing(ImageCache(catalog, folder.as_uri())) as cache:
-        questions = (
+        calls = (
             lambda: cache.get_image(image),
             lambda: cache.store(HERE, B, "test"),
             cache.check,
         )
         assert cache.catalog.lookup_many([HERE])[HERE]["content_hash"] == image
-        for question in questions:
+        for call in calls:
             with pytest.raises(UnavailableError, match="image storage"):
-                question()
+                call()
         mark.rmdir()
         mark.write_bytes(b"f" * 32)
-        for question in questions:
+        for call in calls:
             with pytest.raises(ConfigurationError, match="another catalog"):
-                question()
+                call()
         assert cache.catalog.lookup_many([HERE])[HERE]["content_hash"] == image
         assert cache.catalog.stats()["damaged"] == 0
-        mark.write_bytes(its_mark)
+        mark.write_bytes(saved_mark)
         assert cache.get_image(image)[0] == A
         cache.check()
 
@@ -278,8 +278,8 @@ def test_blobs_out_of_reach_are_checked_later(new_catalog, tmp_path):
         (9, 9, True, True, None),
     ],
 )
-def test_what_is_told_of_unmarked_blobs(sampled, present, has_blobs, adopts, words):
-    """Every combination of what is in the catalog and what is in the blobs."""
+def test_the_mismatch_of_unmarked_blobs(sampled, present, has_blobs, adopts, words):
+    """Each combination of catalog and blobs gives the right error, or none."""
     trouble = mismatch_of(
         sampled=sampled, present=present, has_blobs=has_blobs, adopts_blobs=adopts
     )

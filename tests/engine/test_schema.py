@@ -1,4 +1,4 @@
-"""The schema: what the migrations make is what the code means, and opening it costs little."""
+"""The schema: migrations and code define the same tables, and opening a catalog is cheap."""
 
 import subprocess
 import sys
@@ -21,8 +21,8 @@ from tests.support.programs import program
 from tests.support.waiting import PATIENCE
 
 
-def described(engine):
-    """Describe every table as the database has it: columns, keys, indexes."""
+def description_of(engine):
+    """Return the columns, keys and indexes of every table in a database."""
     found = sa.inspect(engine)
     return {
         name: (
@@ -44,7 +44,7 @@ def described(engine):
 
 @pytest.fixture(params=["new", "upgraded"])
 def migrated(request, database_url):
-    """Connect to a catalog that was made by the migrations, or upgraded by them."""
+    """Connect to a catalog that the migrations created or upgraded."""
     if request.param == "upgraded":
         schema_1.make(database_url)
     engine = database.create_engine(database_url)
@@ -53,8 +53,8 @@ def migrated(request, database_url):
     engine.dispose()
 
 
-def test_the_migrations_make_the_tables_that_the_code_means(migrated, new_database):
-    """What `tables.py` says is what the database has, by Alembic's judgement and by a look."""
+def test_the_migrations_create_the_tables_of_the_code(migrated, new_database):
+    """Alembic and an inspection find no difference between `tables.py` and the database."""
 
     def is_ours(_object, name, kind, _reflected, _other):
         return kind != "table" or name in tables.metadata.tables
@@ -64,14 +64,14 @@ def test_the_migrations_make_the_tables_that_the_code_means(migrated, new_databa
             connection, opts={"include_object": is_ours, "compare_type": True}
         )
         assert compare_metadata(context, tables.metadata) == []
-    meant = database.create_engine(new_database())
-    tables.metadata.create_all(meant)
-    assert described(migrated) == described(meant)
-    meant.dispose()
+    expected = database.create_engine(new_database())
+    tables.metadata.create_all(expected)
+    assert description_of(migrated) == description_of(expected)
+    expected.dispose()
 
 
-def test_ids_go_on_counting_in_a_catalog_of_today(database_url):
-    """SQLite's AUTOINCREMENT, which no part of SQLAlchemy compares, is in new catalogs, too."""
+def test_a_new_sqlite_catalog_never_reuses_ids(database_url):
+    """A new SQLite catalog has AUTOINCREMENT, which neither SQLAlchemy nor Alembic compares."""
     Catalog(database_url).close()
     if database_url.startswith("sqlite"):
         with schema_1.connected(database_url) as connection:
@@ -80,7 +80,7 @@ def test_ids_go_on_counting_in_a_catalog_of_today(database_url):
 
 
 def test_the_newest_revision_is_the_number_of_the_schema():
-    """Each schema has one revision, of its number, and each follows the one before it."""
+    """Each schema number has one revision, which follows the one before it."""
     config = Config()
     config.set_main_option("script_location", migrations.__path__[0])
     revisions = [each.revision for each in ScriptDirectory.from_config(config).walk_revisions()]
@@ -92,25 +92,25 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 sys.stdin.readline()
 statements = []
-event.listen(Engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+event.listen(Engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
 ImageCache(*sys.argv[1:]).close()
 print("alembic" in sys.modules, len(statements))
 """
 
 
-def test_a_catalog_of_today_is_opened_by_two_questions_and_without_alembic(database_url, blobs_url):
-    """Whoever makes it pays for Alembic; after that its import is saved."""
-    said = []
+def test_opening_a_current_catalog_needs_two_statements_and_no_alembic(database_url, blobs_url):
+    """Only the process that creates a catalog imports Alembic."""
+    printed = []
     for _ in range(2):
         with program(COUNT_STATEMENTS, database_url, blobs_url) as process:
             process.stdin.write("go\n")
-            said.append(process.stdout.readline().split())
-    assert said[0][0] == "True"
-    assert said[1] == ["False", "2"]
+            printed.append(process.stdout.readline().split())
+    assert printed[0][0] == "True"
+    assert printed[1] == ["False", "2"]
 
 
 def test_another_program_may_use_alembic_in_the_same_database(database_url, blobs_url):
-    """Its table of versions is its own, and is left as it is."""
+    """Another program's version table in the same database stays unchanged."""
     with schema_1.connected(database_url) as connection:
         connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
         connection.execute("INSERT INTO alembic_version VALUES ('theirs')")
@@ -121,8 +121,8 @@ def test_another_program_may_use_alembic_in_the_same_database(database_url, blob
         assert list(found) == [("theirs",)]
 
 
-def test_an_upgrade_is_silent(database_url, tmp_path):
-    """No line of Alembic's is in the log of a crawl."""
+def test_an_upgrade_logs_nothing(database_url, tmp_path):
+    """Alembic writes no line to the log of a crawl."""
     code = f"""
 import logging
 logging.basicConfig(level=logging.DEBUG)

@@ -1,4 +1,4 @@
-"""Upkeep: it finds all that is wrong and nothing else, and takes nothing from those at work."""
+"""Upkeep: it finds every damage and every orphan, and does not disturb concurrent work."""
 
 import os
 import random
@@ -15,13 +15,13 @@ from imgcache_scrapy.core.entry import blob_key, content_hash_of
 from imgcache_scrapy.core.errors import NotFoundError
 from imgcache_scrapy.engine.cache import ImageCache
 from tests.support.programs import blobs, catalog_of, images, kept, program, swept, upkeep_of
-from tests.support.service import new_outgrown
+from tests.support.service import new_storage_environment
 from tests.support.waiting import PATIENCE
 
 URL = "http://a.test/image"
 DATA = b"the bytes of an image"
 HASH = content_hash_of(DATA)
-AT_ONCE = timedelta(0)
+NO_AGE = timedelta(0)
 
 
 @pytest.fixture
@@ -37,10 +37,10 @@ def upkeep(folder):
 
 @pytest.fixture(params=["folder", "PostgreSQL and an object store"])
 def any_upkeep(request, folder, monkeypatch):
-    """Upkeep of each kind of cache."""
+    """Open the upkeep of each kind of cache."""
     if request.param != "folder":
         servers = map(request.getfixturevalue, ("postgresql", "object_store"))
-        for name, value in new_outgrown(*servers).items():
+        for name, value in new_storage_environment(*servers).items():
             monkeypatch.setenv(name, value)
     with upkeep_of(folder) as upkeep:
         yield upkeep
@@ -69,22 +69,20 @@ def verdicts(upkeep):
 
 
 def readable(cache, names):
-    """The images that are given, with their bytes."""
-    given = {}
+    """Return the bytes of those images that can be read."""
+    found = {}
     for name in names:
         try:
-            given[name] = cache.get_image(name)[0]
+            found[name] = cache.get_image(name)[0]
         except NotFoundError:
             continue
-    return given
+    return found
 
 
 @pytest.mark.parametrize("is_read_first", [False, True])
 @pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.endurance)])
-def test_every_damage_is_found_none_is_served_and_all_of_it_heals(
-    upkeep, folder, count, is_read_first
-):
-    """Of 60 % that rotted in four ways each is found, by its kind, and no image else."""
+def test_all_damage_is_found_and_repaired(upkeep, folder, count, is_read_first):
+    """Verify finds each of four kinds of damage; damaged images are misses until the next store."""
     pictures = {
         content_hash_of(data): data for data in map(random.randbytes, range(300, count + 300))
     }
@@ -113,8 +111,8 @@ def test_every_damage_is_found_none_is_served_and_all_of_it_heals(
     assert readable(upkeep.cache, pictures) == pictures
 
 
-def test_more_images_are_examined_than_are_listed_at_a_time(upkeep, folder):
-    """The examination ends with the last image, each has one verdict."""
+def test_verify_examines_all_pages_of_images(upkeep, folder):
+    """Verify gives one verdict for each image, also for more images than one query lists."""
     names = [f"{number:064x}" for number in range(1201)]
     with catalog_of(folder) as database:
         database.executemany(
@@ -126,8 +124,8 @@ def test_more_images_are_examined_than_are_listed_at_a_time(upkeep, folder):
     assert upkeep.cache.catalog.stats()["damaged"] == 1201
 
 
-class ReadByTwo:
-    """Blobs that give no bytes before a second reader asks."""
+class BlobsForTwoReaders:
+    """Blobs that return bytes only after a second reader has asked."""
 
     def __init__(self, blobs):
         self.blobs, self._both = blobs, Barrier(2, timeout=PATIENCE)
@@ -140,16 +138,16 @@ class ReadByTwo:
         return getattr(self.blobs, name)
 
 
-def test_an_image_is_read_while_another_is_on_its_way(upkeep):
-    """Storage that is far away holds up one image, not all behind it."""
+def test_verify_reads_images_concurrently(upkeep):
+    """Verify reads several images at once, so that slow storage delays only some of them."""
     for data in (b"one", b"two"):
         upkeep.cache.store(f"{URL}/{data.decode()}", data, "test")
-    upkeep.cache._unchecked_blobs = ReadByTwo(upkeep.cache.blobs)
+    upkeep.cache._unchecked_blobs = BlobsForTwoReaders(upkeep.cache.blobs)
     assert list(verdicts(upkeep).values()) == ["sound", "sound"]
 
 
-def test_both_kinds_of_cache_are_kept_up(any_upkeep):
-    """Damage and orphans are found, and orphans removed, in a folder and in an object store."""
+def test_upkeep_works_on_each_kind_of_storage(any_upkeep):
+    """Upkeep finds damage and orphans, and removes orphans, in a folder and in an object store."""
     upkeep = any_upkeep
     lost, rotten, sound = b"lost", b"rotten", b"sound"
     for data in (lost, rotten, sound):
@@ -163,16 +161,16 @@ def test_both_kinds_of_cache_are_kept_up(any_upkeep):
         content_hash_of(sound): "sound",
     }
     assert list(upkeep.orphans(timedelta(hours=1))) == []
-    (orphan,) = upkeep.orphans(AT_ONCE)
+    (orphan,) = upkeep.orphans(NO_AGE)
     assert (orphan.content_hash, orphan.size) == (HASH, len(DATA))
     assert upkeep.remove(orphan)
-    assert list(upkeep.orphans(AT_ONCE)) == []
+    assert list(upkeep.orphans(NO_AGE)) == []
     assert upkeep.cache.blobs.get(HASH) is None
     assert upkeep.cache.get_image(content_hash_of(sound))[0] == sound
 
 
-def test_a_mark_that_is_not_true_any_more_is_taken_back(upkeep, folder):
-    """An image whose bytes were brought back, from a backup say, is found again."""
+def test_verify_removes_a_mark_of_damage_that_is_no_longer_true(upkeep, folder):
+    """An image whose bytes were restored, for example from a backup, is found again."""
     upkeep.cache.store(URL, DATA, "test")
     path_of(folder).write_bytes(b"")
     assert verdicts(upkeep) == {HASH: "truncated"}
@@ -184,8 +182,8 @@ def test_a_mark_that_is_not_true_any_more_is_taken_back(upkeep, folder):
 
 
 @pytest.mark.parametrize("is_deleted", [False, True])
-def test_an_image_is_looked_at_again_before_it_is_called_damaged(upkeep, folder, is_deleted):
-    """Bytes that a delete took, with a store behind it or without, are no damage."""
+def test_verify_checks_again_before_it_marks_damage(upkeep, folder, is_deleted):
+    """Bytes that a concurrent delete removed are not damage."""
     upkeep.cache.store(URL, DATA, "test")
     with ThreadPoolExecutor(1) as pool, catalog_of(folder) as writer:
         writer.execute("BEGIN IMMEDIATE")
@@ -202,16 +200,16 @@ def test_an_image_is_looked_at_again_before_it_is_called_damaged(upkeep, folder,
     assert upkeep.cache.catalog.stats()["damaged"] == 0
 
 
-def put_aside(path, *, age):
-    """Write a file that is so old."""
+def write_file(path, *, age):
+    """Write a file of this age."""
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"1234")
     changed = time.time() - age.total_seconds()
     os.utime(path, (changed, changed))
 
 
-def test_orphans_are_what_no_image_owns_and_nothing_else(upkeep, folder):
-    """Old blobs without a row and leftovers are orphans; images and foreign files are not."""
+def test_orphans_are_old_files_without_an_image(upkeep, folder):
+    """Old blobs without a row and old drafts are orphans; images and foreign files are not."""
     upkeep.cache.store(URL, DATA, "test")
     os.utime(path_of(folder), (0, 0))
     other = content_hash_of(b"other")
@@ -223,9 +221,9 @@ def test_orphans_are_what_no_image_owns_and_nothing_else(upkeep, folder):
     }
     foreign = {"README", "zz", f"{HASH[:2]}/.hidden", f"{HASH[:2]}/#notes", HASH, f"ab/{HASH}"}
     for key in orphans | foreign:
-        put_aside(folder / "blobs" / key, age=timedelta(hours=2))
+        write_file(folder / "blobs" / key, age=timedelta(hours=2))
     for age, found in [
-        (AT_ONCE, orphans),
+        (NO_AGE, orphans),
         (timedelta(hours=1), orphans),
         (timedelta(hours=3), set()),
     ]:
@@ -236,26 +234,26 @@ def test_orphans_are_what_no_image_owns_and_nothing_else(upkeep, folder):
 
 
 def test_a_young_draft_is_never_an_orphan(upkeep, folder):
-    """Whatever age is asked for, a draft that somebody may be writing is left to him."""
+    """A draft younger than a minute is never an orphan, because a store may still write it."""
     draft = path_of(folder).with_name(f"{HASH[2:]}#{'a1' * 16}")
     for age, is_found in [(timedelta(seconds=30), False), (timedelta(seconds=90), True)]:
-        put_aside(draft, age=age)
-        assert bool(list(upkeep.orphans(AT_ONCE))) is is_found
+        write_file(draft, age=age)
+        assert bool(list(upkeep.orphans(NO_AGE))) is is_found
 
 
 def test_an_orphan_that_became_an_image_stays(upkeep):
-    """What was stored after the orphan had been found is not removed."""
+    """An orphan that was stored as an image after the search is not removed."""
     upkeep.cache.blobs.put(HASH, DATA)
-    (orphan,) = upkeep.orphans(AT_ONCE)
+    (orphan,) = upkeep.orphans(NO_AGE)
     upkeep.cache.store(URL, DATA, "test")
     assert not upkeep.remove(orphan)
     assert upkeep.cache.get_image(HASH)[0] == DATA
 
 
-def test_an_orphan_is_removed_only_while_nobody_writes(upkeep, folder):
-    """The removal waits for a writer, who may be about to make an image of it."""
+def test_the_removal_of_an_orphan_waits_for_writers(upkeep, folder):
+    """The removal waits for a writer, because it may be storing this image."""
     upkeep.cache.blobs.put(HASH, DATA)
-    (orphan,) = upkeep.orphans(AT_ONCE)
+    (orphan,) = upkeep.orphans(NO_AGE)
     with ThreadPoolExecutor(1) as pool, catalog_of(folder) as writer:
         writer.execute("BEGIN IMMEDIATE")
         removing = pool.submit(upkeep.remove, orphan)
@@ -267,8 +265,8 @@ def test_an_orphan_is_removed_only_while_nobody_writes(upkeep, folder):
 
 
 @pytest.mark.parametrize("races", [200, pytest.param(10_000, marks=pytest.mark.endurance)])
-def test_stores_deletes_readers_and_removals_of_one_image_agree(upkeep, folder, races):
-    """However they meet, row and blob are both there or both not, and nobody is lied to."""
+def test_concurrent_operations_on_one_image_are_consistent(upkeep, folder, races):
+    """In any order of operations, row and blob both exist or are both missing."""
     start, outcomes = Barrier(4), Counter()
 
     def step(action, *arguments):
@@ -279,7 +277,7 @@ def test_stores_deletes_readers_and_removals_of_one_image_agree(upkeep, folder, 
             return
 
     def collect():
-        for orphan in upkeep.orphans(AT_ONCE):
+        for orphan in upkeep.orphans(NO_AGE):
             upkeep.remove(orphan)
 
     with closing(ImageCache.in_folder(folder)) as other, ThreadPoolExecutor(4) as pool:
@@ -299,7 +297,7 @@ def test_stores_deletes_readers_and_removals_of_one_image_agree(upkeep, folder, 
     assert outcomes[True]
 
 
-CROWD = """
+WORK = """
 from datetime import timedelta
 from threading import Thread
 from imgcache_scrapy.engine.cache import ImageCache
@@ -337,9 +335,9 @@ print(created)
 
 
 @pytest.mark.parametrize("count", [25, pytest.param(500, marks=pytest.mark.endurance)])
-def test_processes_store_delete_and_collect_over_one_folder(upkeep, folder, count):
-    """Eight at once, two of which collect, count exactly, lose nothing and leave nothing."""
-    with eight_programs(CROWD, folder, count) as processes:
+def test_processes_store_delete_and_collect_in_one_folder(upkeep, folder, count):
+    """Eight processes, two of which collect orphans, lose no image and leave no orphan."""
+    with eight_programs(WORK, folder, count) as processes:
         for process in processes:
             process.stdin.write("go\n")
         created = [int(process.communicate(timeout=4 * PATIENCE)[0]) for process in processes]
@@ -356,6 +354,6 @@ def test_processes_store_delete_and_collect_over_one_folder(upkeep, folder, coun
 
 @contextmanager
 def eight_programs(text, *arguments):
-    """Run the program eight times, each with a number of its own behind the arguments."""
+    """Start the program eight times, each with its own number as the last argument."""
     with ExitStack() as stack:
         yield [stack.enter_context(program(text, *arguments, number)) for number in range(8)]

@@ -1,4 +1,4 @@
-"""Search through the index of URLs: it finds what a scan finds, however common the text is."""
+"""The index of URLs: a search through it finds the same URLs as a scan, also for common text."""
 
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
 def record(catalog, urls, *, minutes=0):
-    """Record one image for each URL; each a minute newer than the one before it."""
+    """Record one image for each URL, each one minute newer than the one before."""
     names = [content_hash_of(url.encode()) for url in urls]
     with catalog.exclusive(names) as writing:
         writing.record(
@@ -35,13 +35,13 @@ def url_of(number):
     return f"http://shop{number % 7}.test/Products/{number // 5}/ä-{number}.jpg?size=%20_{number}"
 
 
-# More than are indexed together, and so many that a common text leads around the index.
+# More URLs than one indexing step takes; enough for a common text to bypass the index.
 URLS = [url_of(number) for number in range(4300)]
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def catalog(request, tmp_path_factory):
-    """A catalog of all URLs, written in portions; the last ones went and came again."""
+    """Create a catalog of all URLs in steps; delete the last ones and record them again."""
     if request.param == "sqlite":
         path = tmp_path_factory.mktemp("catalog") / "catalog.sqlite3"
         address = URL.create("sqlite", database=str(path))
@@ -54,14 +54,14 @@ def catalog(request, tmp_path_factory):
             name = content_hash_of(url.encode())
             with catalog.exclusive([name]) as writing:
                 writing.delete_captures(name, "")
-        # In another order, so that nobody is found under the number of somebody else.
+        # In another order: a stale row of the index would point to another URL.
         for start in range(4200, 3700, -100):
             record(catalog, URLS[start : start + 100], minutes=start)
         yield catalog
 
 
 def scan(text, limit):
-    """What is found without any index; the URLs were recorded oldest first."""
+    """Return what a scan finds without any index; the URLs were recorded oldest first."""
     return [url for url in reversed(URLS) if text in url][:limit]
 
 
@@ -73,7 +73,7 @@ def scan(text, limit):
     limit=st.sampled_from([None, 1, 50]),
 )
 def test_a_search_finds_what_a_scan_finds(catalog, number, start, length, limit):
-    """Whatever part of a URL is looked for, rare or common, indexed or not yet."""
+    """A search finds any part of a URL: rare or common, already indexed or not."""
     text = URLS[number][start : start + length]
     assert [entry["url"] for entry in catalog.search(text, limit=limit)] == scan(text, limit)
 
@@ -81,13 +81,13 @@ def test_a_search_finds_what_a_scan_finds(catalog, number, start, length, limit)
 @pytest.mark.parametrize(
     "text", ["", "h", "http", "shop3.", "PRODUCTS", '"ä-12"', "%20_77", "ä-4299", "a OR b", "*"]
 )
-def test_nothing_in_a_text_is_special(catalog, text):
-    """Quotes, wildcards and operators are characters, and case counts."""
+def test_search_text_has_no_special_characters(catalog, text):
+    """Quotes, wildcards and operators are plain characters, and the search is case-sensitive."""
     assert [entry["url"] for entry in catalog.search(text)] == scan(text, None)
 
 
-def test_a_catalog_that_has_no_index_yet_gets_one(tmp_path):
-    """Whoever opens it next indexes all that is there."""
+def test_opening_a_catalog_without_an_index_creates_it(tmp_path):
+    """The next opening indexes all URLs of the catalog."""
     address = URL.create("sqlite", database=str(tmp_path / "catalog.sqlite3"))
     with closing(Catalog(address)) as catalog:
         record(catalog, URLS[:2500])
@@ -97,8 +97,8 @@ def test_a_catalog_that_has_no_index_yet_gets_one(tmp_path):
         assert [entry["url"] for entry in catalog.search("ä-1234.")] == [URLS[1234]]
 
 
-def test_the_rarest_trigrams_narrow_a_search_down():
-    """What every URL has does not help, what only some have does."""
+def test_the_rarest_trigrams_are_chosen():
+    """The search uses trigrams that only a few URLs contain."""
     sample = ["http://a.test/1.jpg", "http://a.test/2.jpg", "http://a.test/xyz.jpg"]
     assert rarest_trigrams("test/xyz9.jpg", sample)[0] in {"yz9", "z9.", "9.j"}
     assert len(rarest_trigrams("test/xyz9.jpg", sample)) == 3

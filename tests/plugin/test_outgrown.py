@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 
 from tests.support.pictures import jpeg
-from tests.support.service import new_outgrown
+from tests.support.service import new_storage_environment
 
 PIPELINES = {
     "plain": {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCachePipeline": 1}},
@@ -24,10 +24,10 @@ def test_the_second_crawl_hits(request, site, crawl, pipeline, way):
     settings = dict(PIPELINES[pipeline])
     if way == "service":
         environment = {}
-        settings["IMGCACHE_URL"] = request.getfixturevalue("shared_outgrown_service").url
+        settings["IMGCACHE_URL"] = request.getfixturevalue("shared_postgresql_service").url
         settings["IMGCACHE_BUCKET"] = uuid4().hex
     else:
-        environment = new_outgrown(
+        environment = new_storage_environment(
             request.getfixturevalue("postgresql"), request.getfixturevalue("object_store")
         )
     # Nobody else's bytes: the service is shared.

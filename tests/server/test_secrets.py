@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.support.commands import MAIN
-from tests.support.service import Service, http_client, new_outgrown
+from tests.support.service import Service, http_client, new_storage_environment
 from tests.support.waiting import PATIENCE
 
 TOKEN = "canary-token-3f1c"
@@ -37,7 +37,9 @@ class Ailing(Service):
 def outgrown(tmp_path, postgresql, object_store):
     """Make a service on PostgreSQL and an object store whose address holds a password."""
     service = Ailing(tmp_path / "service")
-    service.environment = new_outgrown(postgresql, object_store) | {"IMGCACHE_TOKEN": TOKEN}
+    service.environment = new_storage_environment(postgresql, object_store) | {
+        "IMGCACHE_TOKEN": TOKEN
+    }
     database = service.environment["IMGCACHE_DATABASE_URL"]
     assert "postgres@" in database
     service.environment["IMGCACHE_DATABASE_URL"] = database.replace(

@@ -1,4 +1,4 @@
-"""The roads to a cache, blocking or awaited, over HTTP or in this process, as one."""
+"""Clients for tests of all kinds: blocking or awaited, over HTTP or embedded, on any storage."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -27,18 +27,18 @@ ENTRY_TYPES: dict[str, type] = {
     "created_at": str,
     "bucket": str,
 }
-"""What an entry has, and the types; a bucket is our own."""
+"""The keys of an entry and their types; `bucket` is our addition to the reference."""
 
-ROADS = [
-    f"{way}{stack}{colour}"
-    for way in ("http", "embedded")
-    for stack in ("", "-outgrown")
-    for colour in ("", "-async")
+CLIENT_SETUPS = [
+    f"{transport}{storage}{mode}"
+    for transport in ("http", "embedded")
+    for storage in ("", "-postgresql")
+    for mode in ("", "-async")
 ]
 
 
-class Blocking:
-    """A client of either colour with one face: every call blocks."""
+class BlockingClient:
+    """A blocking or awaited client with one interface: every call blocks."""
 
     def __init__(
         self, client: ImgCacheClient | AsyncImgCacheClient, run: Callable[..., Any]
@@ -72,14 +72,14 @@ class Blocking:
 
 
 @dataclass
-class Road:
-    """A way to a cache.
+class ClientSetup:
+    """One way to use a cache: its transport, its storage, and a blocking or awaited client.
 
     Attributes:
-        name: one of `ROADS`.
-        address: of the service, or the folder.
-        blobs: those of the cache behind it.
-        run: runs a coroutine on the test's loop.
+        name: one of `CLIENT_SETUPS`.
+        address: URL of the service, or the folder.
+        blobs: the blobs of the cache.
+        run: runs a coroutine on the test's event loop.
     """
 
     name: str
@@ -87,29 +87,29 @@ class Road:
     blobs: FileBlobs | ObjectBlobs
     run: Callable[..., Any]
 
-    def client(self, **options: Any) -> Blocking:
+    def open_client(self, **options: Any) -> BlockingClient:
         """Open a client; the caller closes it."""
-        colour = AsyncImgCacheClient if self.name.endswith("async") else ImgCacheClient
-        return Blocking(colour(self.address, **{"timeout": PATIENCE, **options}), self.run)
+        kind = AsyncImgCacheClient if self.name.endswith("async") else ImgCacheClient
+        return BlockingClient(kind(self.address, **{"timeout": PATIENCE, **options}), self.run)
 
 
 @dataclass
 class Cache:
-    """A cache behind a road, shared by all tests; where it is, and its blobs."""
+    """The address and the blobs of a cache that all tests share."""
 
     address: str
     blobs: FileBlobs | ObjectBlobs
 
 
 def object_blobs(environment: dict[str, str]) -> ObjectBlobs:
-    """Open the blobs that an environment names."""
+    """Open the blobs at the URL in an environment."""
     with changed_environment(environment):
         return ObjectBlobs(environment["IMGCACHE_BLOBS_URL"])
 
 
 @contextmanager
 def changed_environment(more: dict[str, str]) -> Iterator[None]:
-    """Have more in the environment for a while."""
+    """Add variables to the environment while the context is open."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in more.items():
             patch.setenv(name, value)

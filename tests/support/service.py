@@ -1,4 +1,4 @@
-"""The cache served by a process of its own, and a plain HTTP client of it."""
+"""The cache served by a separate process, and a plain HTTP client for it."""
 
 import os
 import socket
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class Service:
-    """`imgcache serve` over the cache in `home/imgcache`, on a port of its own.
+    """`imgcache serve` over the cache in `home/imgcache`, on its own port.
 
     Attributes:
-        url: its address, the same one each time it is started.
-        folder: where the cache lives.
-        environment: what is added to the environment.
-        script: what Python runs.
+        url: address of the service, the same at each start.
+        folder: folder of the cache.
+        environment: variables added to the environment.
+        script: the Python code to run.
         process: the process that serves, None before the first start.
     """
 
@@ -42,16 +42,16 @@ class Service:
 
     @property
     def log(self) -> str:
-        """What it wrote so far."""
+        """The output so far."""
         return (self.home / "serve.log").read_text()
 
     @property
     def is_running(self) -> bool:
-        """Whether its process is there."""
+        """Whether the process is running."""
         return self.process is not None and self.process.is_alive()
 
     def start(self) -> None:
-        """Start it and wait until it answers; harmless when it runs."""
+        """Start the process and wait until it answers; do nothing if it is running."""
         if self.is_running:
             return
         own = {k: v for k, v in os.environ.items() if not k.startswith("IMGCACHE_")}
@@ -69,10 +69,10 @@ class Service:
             pytest.fail(f"the service did not start:\n{self.log}")
 
     def stop(self) -> int | None:
-        """End it as a service manager would; harmless when repeated.
+        """Stop the process with SIGTERM; may be called again.
 
         Returns:
-            Its exit code, None when it was never started.
+            The exit code, None if the service was never started.
         """
         if self.process is None:
             return None
@@ -92,12 +92,12 @@ class Service:
 
 
 def http_client(url: str, **options: Any) -> httpx.Client:
-    """Open a plain HTTP client of a service, which no proxy and no busy machine disturbs."""
+    """Open a plain HTTP client of a service, with no proxy and a long timeout."""
     return httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE, **options)
 
 
-def new_outgrown(postgresql: PostgreSQL, object_store: ObjectStore) -> dict[str, str]:
-    """Make an empty database and a bucket, and give the environment that names them."""
+def new_storage_environment(postgresql: PostgreSQL, object_store: ObjectStore) -> dict[str, str]:
+    """Create an empty database and a bucket; return the environment variables that name them."""
     return object_store.environment | {
         "IMGCACHE_DATABASE_URL": postgresql.new_database(),
         "IMGCACHE_BLOBS_URL": object_store.new_bucket(),

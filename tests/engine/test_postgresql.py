@@ -1,4 +1,4 @@
-"""ImageCache on PostgreSQL and an object store: many processes, and either of them in trouble."""
+"""ImageCache on PostgreSQL and an object store: many processes, and failures of either server."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from imgcache_scrapy.core.errors import ConfigurationError, NotFoundError, Unava
 from imgcache_scrapy.engine.cache import ImageCache
 from tests.support.programs import upkeep_of
 from tests.support.servers import DebianPostgreSQL, ObjectStore, PostgreSQL
-from tests.support.service import new_outgrown
+from tests.support.service import new_storage_environment
 from tests.support.waiting import PATIENCE
 
 HERE = "http://a.test/here.png"
@@ -27,8 +27,8 @@ A_HASH = content_hash_of(A)
 
 @pytest.fixture
 def environment(postgresql, object_store, monkeypatch):
-    """Name a new cache in the environment."""
-    environment = new_outgrown(postgresql, object_store)
+    """Set the environment variables of a new cache."""
+    environment = new_storage_environment(postgresql, object_store)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return environment
@@ -42,7 +42,7 @@ def cache(environment, tmp_path):
 
 @pytest.fixture
 def administrator(environment):
-    """A connection of somebody else to the catalog's database."""
+    """Open a separate connection to the catalog's database, as its administrator."""
     url = make_url(environment["IMGCACHE_DATABASE_URL"])
     with psycopg.connect(
         host=url.query["host"], user="postgres", dbname=url.database, autocommit=True
@@ -50,8 +50,8 @@ def administrator(environment):
         yield connection
 
 
-def test_both_halves_are_elsewhere(cache, tmp_path):
-    """Nothing is written beside the database and the bucket."""
+def test_no_file_is_written_locally(cache, tmp_path):
+    """Catalog and blobs are on the servers, and nothing is written to the folder."""
     cache.store(HERE, A, "test")
     assert cache.get_image(A_HASH)[0] == A
     assert not list(tmp_path.iterdir())
@@ -77,11 +77,11 @@ print(created)
 """
 
 
-@pytest.mark.parametrize("outgrown", [False, True], ids=["sqlite", "postgresql"])
+@pytest.mark.parametrize("is_postgresql", [False, True], ids=["sqlite", "postgresql"])
 @pytest.mark.parametrize("count", [100, pytest.param(2500, marks=pytest.mark.endurance)])
-def test_four_processes_store_overlapping_images(request, tmp_path, outgrown, count):
-    """All are acknowledged, none is lost, and each image has one row, created once."""
-    if outgrown:
+def test_four_processes_store_overlapping_images(request, tmp_path, is_postgresql, count):
+    """Every store is acknowledged, no image is lost, and each image is created once."""
+    if is_postgresql:
         request.getfixturevalue("environment")
     folder = tmp_path / "cache"
     with ExitStack() as stack:
@@ -117,8 +117,8 @@ def test_four_processes_store_overlapping_images(request, tmp_path, outgrown, co
             assert cache.get_image(content_hash_of(data))[0] == data
 
 
-def test_many_store_one_image_at_once(cache):
-    """Of 64 who store the same bytes under their own URLs one created them, and all are hits."""
+def test_threads_store_one_image_at_once(cache):
+    """Of 64 concurrent stores of the same bytes one creates the image, and all URLs are hits."""
     urls = [f"{HERE}?{number}" for number in range(64)]
     with ThreadPoolExecutor(16) as pool:
         created = list(pool.map(lambda url: cache.store(url, A, "test")["created"], urls))
@@ -127,8 +127,8 @@ def test_many_store_one_image_at_once(cache):
     assert len(cache.catalog.lookup_many(urls)) == 64
 
 
-def test_deletes_and_stores_of_one_image_agree(cache, tmp_path):
-    """However a delete, a store and `gc` meet, row and blob are both there or both not."""
+def test_concurrent_operations_on_one_image_are_consistent(cache, tmp_path):
+    """In any order of delete, store and `gc`, row and blob both exist or are both missing."""
 
     def delete():
         try:
@@ -149,8 +149,8 @@ def test_deletes_and_stores_of_one_image_agree(cache, tmp_path):
             assert cache.blobs.sizes([A_HASH]) == {A_HASH: len(A) if has_row else None}
 
 
-def test_a_connection_that_dies_in_mid_store_is_replaced(cache, administrator, postgresql):
-    """The store waits within its transaction, its connection is cut, and it is made once more."""
+def test_a_store_is_repeated_after_a_lost_connection(cache, administrator, postgresql):
+    """A store whose connection is cut in its transaction is repeated on a new connection."""
     cache.store(HERE, b"before", "test")
     lock = int(A_HASH[:16], 16) - (1 << 63)
     administrator.execute("SELECT pg_advisory_lock(%s)", [lock])
@@ -169,10 +169,10 @@ def test_a_connection_that_dies_in_mid_store_is_replaced(cache, administrator, p
 
 
 def test_nothing_is_lost_while_postgresql_restarts(tmp_path, object_store, monkeypatch):
-    """What was acknowledged around three crashes is there; the cache goes on by itself."""
+    """Every image acknowledged around three crashes is found, and the cache reconnects."""
     server = PostgreSQL()
     try:
-        for name, value in new_outgrown(server, object_store).items():
+        for name, value in new_storage_environment(server, object_store).items():
             monkeypatch.setenv(name, value)
         acknowledged, refused = [], []
 
@@ -204,10 +204,10 @@ def test_nothing_is_lost_while_postgresql_restarts(tmp_path, object_store, monke
         server.close()
 
 
-def test_a_frozen_object_store_is_given_up_in_time(tmp_path, postgresql, monkeypatch):
-    """Whoever needs it hears so, lookups are answered, and it is used again when it goes on."""
+def test_a_frozen_object_store_times_out(tmp_path, postgresql, monkeypatch):
+    """Stores and reads time out, lookups work, and the store is used again when it answers."""
     with ObjectStore(tmp_path / "data") as object_store:
-        for name, value in new_outgrown(postgresql, object_store).items():
+        for name, value in new_storage_environment(postgresql, object_store).items():
             monkeypatch.setenv(name, value)
         with (
             closing(ImageCache.in_folder(tmp_path / "unused")) as cache,
@@ -232,7 +232,7 @@ def test_a_frozen_object_store_is_given_up_in_time(tmp_path, postgresql, monkeyp
 
 
 def test_a_newer_catalog_is_refused(cache, administrator, environment):
-    """An old version does not touch what a newer one wrote."""
+    """A catalog of a later version is not opened."""
     administrator.execute("UPDATE imgcache_schema SET number = 99")
     with pytest.raises(ConfigurationError, match="schema 99"):
         ImageCache(environment["IMGCACHE_DATABASE_URL"], environment["IMGCACHE_BLOBS_URL"])
@@ -246,22 +246,22 @@ def test_a_newer_catalog_is_refused(cache, administrator, environment):
         ("postgresql+psycopg2://user@host/database", "not installed"),
     ],
 )
-def test_a_database_url_that_cannot_be_used_says_what_can(tmp_path, database_url, words):
-    """One sentence, with what to do."""
+def test_a_bad_database_url_is_explained(tmp_path, database_url, words):
+    """The error is one sentence that says what to do."""
     with pytest.raises(ConfigurationError, match=words):
         ImageCache(database_url, Path(tmp_path).as_uri())
 
 
 @pytest.fixture
 def debian_postgresql():
-    """PostgreSQL with its extensions, which the one of PyPI comes without."""
+    """Start PostgreSQL with its extensions, which the package on PyPI does not have."""
     server = DebianPostgreSQL()
     yield server
     server.close()
 
 
 def test_with_pg_trgm_urls_are_indexed(debian_postgresql, tmp_path):
-    """Where the extension is there, `search` has an index; where it is not, it scans."""
+    """`search` has an index where the extension pg_trgm is installed, and scans elsewhere."""
     database_url, blobs_url = debian_postgresql.new_database(), (tmp_path / "blobs").as_uri()
     name = make_url(database_url).database
     with (
