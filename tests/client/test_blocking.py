@@ -1,4 +1,4 @@
-"""The blocking client is derived from the awaited one: its methods have the same signatures."""
+"""The blocking client is derived from the awaited client: the methods have equal signatures."""
 
 import inspect
 
@@ -13,16 +13,16 @@ AWAITED = {
 }
 
 
-def test_every_awaited_method_is_there():
-    """Only the methods that close have other names."""
+def test_the_blocking_client_has_every_awaited_method():
+    """Only the method that closes the client has another name."""
     assert len(AWAITED) > 10
     missing = {name for name in AWAITED - {"aclose"} if not hasattr(ImgCacheClient, name)}
     assert not missing
 
 
 @pytest.mark.parametrize("name", sorted(AWAITED - {"aclose"}))
-def test_a_derived_method_is_documented_like_the_awaited_one(name):
-    """It has the signature and the docstring, and blocks."""
+def test_a_blocking_method_has_signature_and_docstring_of_the_awaited_one(name):
+    """A blocking method has the same signature and docstring, and is not a coroutine function."""
     derived, awaited = getattr(ImgCacheClient, name), getattr(AsyncImgCacheClient, name)
     assert inspect.signature(derived) == inspect.signature(awaited)
     assert derived.__doc__ == awaited.__doc__

@@ -1,4 +1,4 @@
-"""The breaker by itself: what opens it, what closes it, and what is told of it."""
+"""The circuit breaker: what opens it, what closes it, and what it reports."""
 
 import asyncio
 
@@ -18,11 +18,11 @@ from tests.support.waiting import PATIENCE
 FAILED = UnavailableError("down")
 
 
-class Watched:
-    """A breaker whose time only passes when `tick` is called; notes what it tells."""
+class RecordedBreaker:
+    """A breaker that records its reports; its time passes only when `tick` is called."""
 
     def __init__(self):
-        self.works = False
+        self.is_up = False
         self.probes = 0
         self.slept = []
         self.errors = []
@@ -34,7 +34,7 @@ class Watched:
         )
 
     async def call(self, error=None, kind="lookup"):
-        """Make a call that fails with this error, and give it back."""
+        """Make a call that raises this error, and return the error that the caller gets."""
 
         async def answer():
             if error is not None:
@@ -53,7 +53,7 @@ class Watched:
             await self.call(error, kind)
 
     async def tick(self):
-        """Let the time to the next probe pass, and the probe with what follows."""
+        """Let the time to the next probe pass, and run the probe."""
         self._tick.set()
         for _ in range(10):
             await asyncio.sleep(0)
@@ -65,7 +65,7 @@ class Watched:
 
     async def _probe(self):
         self.probes += 1
-        if not self.works:
+        if not self.is_up:
             raise FAILED
 
     def _failed(self, error, is_news):
@@ -78,13 +78,13 @@ class Watched:
 
 
 @pytest.fixture
-def watched():
-    """Watch a breaker."""
-    return Watched()
+def recorded():
+    """Return a breaker that records its reports."""
+    return RecordedBreaker()
 
 
-def timed_out():
-    """Make the error of a call that took too long, as the roads raise it."""
+def timeout_error():
+    """Return the error of a call that timed out, as the transports raise it."""
     error = UnavailableError("no answer in time")
     error.__cause__ = TimeoutError()
     return error
@@ -93,134 +93,134 @@ def timed_out():
 @pytest.mark.parametrize(
     "error", [FAILED, ProtocolError("html"), UnauthorizedError("token"), RuntimeError("bug")]
 )
-async def test_three_failures_in_a_row_open_it(watched, error):
-    """Two are not enough; from then on no call reaches the cache."""
-    await watched.calls(error, error)
-    assert not watched.breaker.is_open
-    assert await watched.call(error) is error
-    assert watched.breaker.is_open
-    refused = await watched.call()
+async def test_three_failures_in_a_row_open_the_breaker(recorded, error):
+    """Two failures do not open it; after the third no call reaches the cache."""
+    await recorded.calls(error, error)
+    assert not recorded.breaker.is_open
+    assert await recorded.call(error) is error
+    assert recorded.breaker.is_open
+    refused = await recorded.call()
     assert isinstance(refused, UnavailableError)
     assert "is not called" in str(refused)
-    assert watched.errors == [error] * 3
+    assert recorded.errors == [error] * 3
 
 
-async def test_two_timeouts_open_it(watched):
-    """Each of them costs time; a third would cost as much again."""
-    await watched.calls(timed_out())
-    assert not watched.breaker.is_open
-    await watched.calls(timed_out())
-    assert watched.breaker.is_open
+async def test_two_timeouts_open_the_breaker(recorded):
+    """Two timeouts are enough, because each of them takes a long time."""
+    await recorded.calls(timeout_error())
+    assert not recorded.breaker.is_open
+    await recorded.calls(timeout_error())
+    assert recorded.breaker.is_open
 
 
 @pytest.mark.parametrize(
     "error", [NotFoundError("no"), InvalidRequestError("no"), TooLargeError("no")]
 )
-async def test_what_a_sound_cache_says_never_opens_it(watched, error):
-    """A 404, a 413 or a 422 is an answer; it is told, but warns of nothing."""
-    await watched.calls(*[error] * 10)
-    assert not watched.breaker.is_open
-    assert (len(watched.errors), watched.warnings) == (10, [])
+async def test_refusals_never_open_the_breaker(recorded, error):
+    """Errors for 404, 413 and 422 are reported, and cause neither a warning nor an opening."""
+    await recorded.calls(*[error] * 10)
+    assert not recorded.breaker.is_open
+    assert (len(recorded.errors), recorded.warnings) == (10, [])
 
 
-async def test_a_success_ends_the_row(watched):
-    """Failures now and then open nothing."""
-    await watched.calls(*[FAILED, FAILED, None] * 5)
-    assert not watched.breaker.is_open
+async def test_a_success_resets_the_count(recorded):
+    """Single failures between successes do not open the breaker."""
+    await recorded.calls(*[FAILED, FAILED, None] * 5)
+    assert not recorded.breaker.is_open
 
 
-async def test_a_success_of_another_kind_does_not_end_the_row(watched):
-    """A catalog that answers lookups says nothing of a storage that hangs."""
+async def test_a_success_of_another_kind_does_not_reset_the_count(recorded):
+    """A successful lookup does not show that stores work."""
     for _ in range(3):
-        await watched.call(FAILED, "store")
-        await watched.call(None, "lookup")
-    assert watched.breaker.is_open
+        await recorded.call(FAILED, "store")
+        await recorded.call(None, "lookup")
+    assert recorded.breaker.is_open
 
 
-async def test_failures_of_all_kinds_make_one_row(watched):
-    """A cache that is gone is gone for lookups and stores together."""
+async def test_failures_of_all_kinds_are_counted_together(recorded):
+    """A failed lookup, a failed store and a failed read together open the breaker."""
     for kind in ("lookup", "store", "read"):
-        assert not watched.breaker.is_open
-        await watched.call(FAILED, kind)
-    assert watched.breaker.is_open
+        assert not recorded.breaker.is_open
+        await recorded.call(FAILED, kind)
+    assert recorded.breaker.is_open
 
 
-async def test_calls_under_way_end_when_it_opens(watched):
-    """They would wait for their timeouts; they fail at once, and are not told of."""
+async def test_running_calls_end_when_the_breaker_opens(recorded):
+    """Running calls fail at once when the breaker opens, and are not reported."""
 
-    async def hangs():
-        async with watched.breaker.call("store"):
+    async def call_without_end():
+        async with recorded.breaker.call("store"):
             await asyncio.Event().wait()
 
-    hanging = [asyncio.create_task(hangs()) for _ in range(5)]
+    tasks = [asyncio.create_task(call_without_end()) for _ in range(5)]
     await asyncio.sleep(0)
-    await watched.calls(FAILED, FAILED, FAILED)
-    ended = await asyncio.wait_for(asyncio.gather(*hanging, return_exceptions=True), PATIENCE)
-    assert [type(error) for error in ended] == [UnavailableError] * 5
-    assert len(watched.errors) == 3
+    await recorded.calls(FAILED, FAILED, FAILED)
+    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), PATIENCE)
+    assert [type(error) for error in results] == [UnavailableError] * 5
+    assert len(recorded.errors) == 3
 
 
-async def test_one_probe_at_a_time_closes_it(watched):
-    """Each after a pause; after the first that succeeds all is as it was at the beginning."""
-    await watched.calls(FAILED, FAILED, FAILED)
+async def test_a_successful_probe_closes_the_breaker(recorded):
+    """Probes run one at a time, each after a pause; the first success resets the breaker."""
+    await recorded.calls(FAILED, FAILED, FAILED)
     await asyncio.sleep(0)
     for probes in (1, 2, 3):
-        await watched.tick()
-        assert (watched.probes, watched.breaker.is_open) == (probes, True)
-    watched.works = True
-    await watched.tick()
-    assert not watched.breaker.is_open
-    await watched.calls(FAILED, FAILED)
-    assert not watched.breaker.is_open
-    assert await watched.call() is None
-    assert watched.closings == 1
-    await watched.tick()
-    assert watched.probes == 4
-    assert watched.slept == [PROBE_SECONDS] * 4
+        await recorded.tick()
+        assert (recorded.probes, recorded.breaker.is_open) == (probes, True)
+    recorded.is_up = True
+    await recorded.tick()
+    assert not recorded.breaker.is_open
+    await recorded.calls(FAILED, FAILED)
+    assert not recorded.breaker.is_open
+    assert await recorded.call() is None
+    assert recorded.closings == 1
+    await recorded.tick()
+    assert recorded.probes == 4
+    assert recorded.slept == [PROBE_SECONDS] * 4
 
 
-async def test_each_outage_is_warned_of_once(watched):
-    """By its first failure; after it is over, by the next one's."""
+async def test_each_outage_causes_one_warning(recorded):
+    """Only the first failure of each outage causes a warning."""
     for outage in (1, 2, 3):
-        watched.works = False
-        await watched.calls(*[FAILED] * 10)
+        recorded.is_up = False
+        await recorded.calls(*[FAILED] * 10)
         await asyncio.sleep(0)
-        await watched.tick()
-        assert len(watched.warnings) == outage
-        watched.works = True
-        await watched.tick()
-        assert not watched.breaker.is_open
-    assert watched.closings == 3
+        await recorded.tick()
+        assert len(recorded.warnings) == outage
+        recorded.is_up = True
+        await recorded.tick()
+        assert not recorded.breaker.is_open
+    assert recorded.closings == 3
 
 
-async def test_failures_that_open_nothing_are_warned_of_once(watched):
-    """However many there are; but an outage that follows is news again."""
-    await watched.calls(*[FAILED, None] * 5)
-    assert len(watched.warnings) == 1
-    await watched.calls(FAILED, FAILED, FAILED)
-    assert len(watched.warnings) == 2
+async def test_failures_without_an_outage_cause_one_warning(recorded):
+    """Single failures cause one warning, and a following outage causes another one."""
+    await recorded.calls(*[FAILED, None] * 5)
+    assert len(recorded.warnings) == 1
+    await recorded.calls(FAILED, FAILED, FAILED)
+    assert len(recorded.warnings) == 2
 
 
-async def test_an_outage_is_warned_of_once_though_earlier_calls_still_succeed(watched):
-    """What was under way when it began, and ends well, does not make two outages of it."""
+async def test_a_late_success_does_not_cause_a_second_warning(recorded):
+    """A call that began before an outage and succeeds during it does not repeat the warning."""
     go_on = asyncio.Event()
 
     async def slow():
-        async with watched.breaker.call("lookup"):
+        async with recorded.breaker.call("lookup"):
             await go_on.wait()
 
     earlier = asyncio.create_task(slow())
     await asyncio.sleep(0)
-    await watched.calls(FAILED)
+    await recorded.calls(FAILED)
     go_on.set()
     await earlier
-    await watched.calls(FAILED, FAILED, FAILED)
-    assert watched.breaker.is_open
-    assert len(watched.warnings) == 1
+    await recorded.calls(FAILED, FAILED, FAILED)
+    assert recorded.breaker.is_open
+    assert len(recorded.warnings) == 1
 
 
-async def test_closing_ends_the_probes(watched):
-    """Nothing is left running, open or not."""
-    await watched.calls(FAILED, FAILED, FAILED)
-    await watched.breaker.aclose()
+async def test_closing_ends_the_probes(recorded):
+    """After the close no task is left."""
+    await recorded.calls(FAILED, FAILED, FAILED)
+    await recorded.breaker.aclose()
     assert asyncio.all_tasks() == {asyncio.current_task()}

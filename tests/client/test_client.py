@@ -1,4 +1,4 @@
-"""The clients on bad roads: dead, slow, broken and foreign services, many callers, odd places."""
+"""The clients with dead, slow, broken and foreign services, many callers and unusual addresses."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ HASH = "ab" * 32
 
 
 class Server(ThreadingHTTPServer):
-    """Answers every request by a function of the handler; to be closed."""
+    """Answers every request by calling a function with the handler; the test closes it."""
 
     request_queue_size = 128
     daemon_threads = True
@@ -72,7 +72,7 @@ class Server(ThreadingHTTPServer):
 
 @pytest.fixture
 def serve():
-    """Start servers, each from a function that answers by its request's handler."""
+    """Return a function that starts a server, which answers by calling the given function."""
     servers = []
 
     def start(answer):
@@ -86,7 +86,10 @@ def serve():
 
 @pytest.fixture(params=["sync", "async"])
 def ask(request):
-    """Call one method of a client of either colour: `ask(address, method, *args, **options)`."""
+    """Return a function that calls one method of a blocking or an awaited client.
+
+    Its arguments are `address, method, *args, **options`.
+    """
 
     def sync(address, method, *args, **options):
         with ImgCacheClient(address, **options) as client:
@@ -104,14 +107,14 @@ def ask(request):
 
 @pytest.fixture
 def refused():
-    """Give an address where nobody listens."""
+    """Return an address that refuses connections."""
     with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))  # bound, so that nobody else can, but not listening
+        held.bind(("127.0.0.1", 0))  # bound, so that no other program binds it; not listening
         yield f"http://127.0.0.1:{held.getsockname()[1]}"
 
 
-def says(status, body, content_type="application/json", headers=()):
-    """Make an answer out of a status and a body."""
+def answer_with(status, body, content_type="application/json", headers=()):
+    """Return a function that answers with this status and this body."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
 
     def answer(handler):
@@ -129,29 +132,34 @@ def says(status, body, content_type="application/json", headers=()):
     return answer
 
 
-def hangs(handler):
+def never_answer(handler):
+    """Wait for the client to close the connection, without an answer."""
     handler.connection.recv(1)
 
 
-def drips_a_body(handler):
+def send_an_endless_body(handler):
+    """Send a header, and then an endless body, slowly."""
     handler.send_response(200)
     handler.send_header("Content-Length", "1000000")
     handler.end_headers()
-    drip(handler, b" ")
+    send_slowly(handler, b" ")
 
 
-def drips_a_head(handler):
+def send_an_endless_header(handler):
+    """Send an endless header, slowly."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
-    drip(handler, b"x")
+    send_slowly(handler, b"x")
 
 
-def drip(handler, byte):
+def send_slowly(handler, byte):
+    """Send this byte again and again."""
     while True:
         handler.wfile.write(byte)
         time.sleep(0.2)
 
 
-def resets(handler):
+def reset_in_the_body(handler):
+    """Send half a body, and then reset the connection."""
     handler.send_response(200)
     handler.send_header("Content-Length", "1000")
     handler.end_headers()
@@ -160,7 +168,8 @@ def resets(handler):
     handler.close_connection = True
 
 
-def breaks_off(handler):
+def close_in_the_body(handler):
+    """Send half a body, and then close the connection."""
     handler.send_response(200)
     handler.send_header("Content-Length", "1000")
     handler.end_headers()
@@ -168,12 +177,14 @@ def breaks_off(handler):
     handler.close_connection = True
 
 
-def speaks_no_http(handler):
+def answer_without_http(handler):
+    """Answer with another protocol than HTTP."""
     handler.wfile.write(b"SSH-2.0-OpenSSH_9.9\r\n")
     handler.close_connection = True
 
 
 def an_entry(url=URL, content_hash=HASH):
+    """Return a complete entry."""
     return {
         "url": url,
         "content_hash": content_hash,
@@ -190,6 +201,7 @@ def an_entry(url=URL, content_hash=HASH):
 
 
 def query_of(handler):
+    """Return the query parameters of a request."""
     return {key: values[0] for key, values in parse_qs(urlsplit(handler.path).query).items()}
 
 
@@ -197,15 +209,15 @@ def query_of(handler):
 
 
 def test_a_refused_connection_is_unavailable(ask, refused):
-    """Nobody listens: the error says so and has its cause."""
+    """A refused connection raises UnavailableError with its cause."""
     with pytest.raises(UnavailableError, match="cannot be reached") as caught:
         ask(refused, "lookup", URL)
     assert isinstance(caught.value.__cause__, httpx.ConnectError)
 
 
-@pytest.mark.parametrize("answer", [hangs, drips_a_body, drips_a_head])
+@pytest.mark.parametrize("answer", [never_answer, send_an_endless_body, send_an_endless_header])
 def test_the_timeout_is_a_deadline_for_the_whole_call(serve, ask, answer):
-    """A service that is silent, or never ends its answer, costs no more than the timeout."""
+    """A service that never answers, or never ends its answer, takes no longer than the timeout."""
     before = time.monotonic()
     with pytest.raises(UnavailableError, match=r"within 0\.5 s") as caught:
         ask(serve(answer), "lookup", URL, timeout=0.5)
@@ -213,16 +225,16 @@ def test_the_timeout_is_a_deadline_for_the_whole_call(serve, ask, answer):
     assert isinstance(caught.value.__cause__, TimeoutError)
 
 
-@pytest.mark.parametrize("answer", [resets, breaks_off, speaks_no_http])
+@pytest.mark.parametrize("answer", [reset_in_the_body, close_in_the_body, answer_without_http])
 def test_a_broken_answer_is_unavailable(serve, ask, answer):
-    """A connection that breaks in mid-answer is no answer."""
+    """A connection that breaks during the answer raises UnavailableError."""
     with pytest.raises(UnavailableError) as caught:
         ask(serve(answer), "lookup", URL)
     assert isinstance(caught.value.__cause__, httpx.HTTPError)
 
 
-def test_a_service_that_comes_back_is_used_again(service):
-    """One client outlives a restart of the service, and finds what was stored before."""
+def test_a_client_survives_a_restart_of_the_service(service):
+    """After a restart of the service, the same client finds what was stored before."""
     with ImgCacheClient(service.url) as client:
         client.store(URL, b"bytes", "me")
         service.stop()
@@ -252,37 +264,37 @@ def test_a_service_that_comes_back_is_used_again(service):
         (503, UnavailableError),
     ],
 )
-def test_a_status_stands_for_its_error(serve, ask, status, error):
-    """Each status has its class, with a JSON problem and its sentence or with any other body."""
+def test_each_status_raises_its_error(serve, ask, status, error):
+    """Each status raises its class of error, with a problem document or with any other body."""
     problem = {"code": "x", "status": status, "detail": "a sentence"}
     with pytest.raises(error, match=r"^a sentence$"):
-        ask(serve(says(status, problem)), "lookup", URL)
+        ask(serve(answer_with(status, problem)), "lookup", URL)
     with pytest.raises(error, match=str(status)):
-        ask(serve(says(status, b"<html>sorry</html>", "text/html")), "lookup", URL)
+        ask(serve(answer_with(status, b"<html>sorry</html>", "text/html")), "lookup", URL)
 
 
 @pytest.mark.parametrize("method", ["lookup", "get_meta"])
-def test_only_a_json_not_found_is_a_miss(serve, ask, method):
-    """The API's own 404 is a miss; some other server's is an error, or all would miss for ever."""
+def test_only_a_404_of_the_api_is_a_miss(serve, ask, method):
+    """A 404 of the API is a miss; a 404 of another server is an error."""
     argument = URL if method == "lookup" else HASH
-    miss = says(404, {"code": "not_found", "status": 404, "detail": "no image"})
+    miss = answer_with(404, {"code": "not_found", "status": 404, "detail": "no image"})
     assert ask(serve(miss), method, argument) is None
     with pytest.raises(ProtocolError):
-        ask(serve(says(404, b"<html>404</html>", "text/html")), method, argument)
+        ask(serve(answer_with(404, b"<html>404</html>", "text/html")), method, argument)
 
 
 @pytest.mark.parametrize("method", ["get_bytes", "delete"])
-def test_somebody_elses_not_found_is_no_missing_image(serve, ask, method):
-    """Where an image must be, the API's 404 says it is missing, another one says nothing."""
+def test_only_a_404_of_the_api_is_a_missing_image(serve, ask, method):
+    """A 404 of the API raises NotFoundError, a 404 of another server ProtocolError."""
     with pytest.raises(NotFoundError, match=r"^no image$"):
-        ask(serve(says(404, {"detail": "no image"})), method, HASH)
+        ask(serve(answer_with(404, {"detail": "no image"})), method, HASH)
     with pytest.raises(ProtocolError):
-        ask(serve(says(404, b"<html>404</html>", "text/html")), method, HASH)
+        ask(serve(answer_with(404, b"<html>404</html>", "text/html")), method, HASH)
 
 
-def test_an_answer_that_is_no_json_is_a_protocol_error(serve, ask):
-    """A web page at the address is told as such, with what the JSON parser said."""
-    address = serve(says(200, b"<html>welcome</html>", "text/html"))
+def test_an_answer_without_json_is_a_protocol_error(serve, ask):
+    """A web page raises ProtocolError, whose cause is the error of the JSON parser."""
+    address = serve(answer_with(200, b"<html>welcome</html>", "text/html"))
     for method, argument in (
         ("lookup", URL),
         ("lookup_many", [URL]),
@@ -308,52 +320,52 @@ def test_an_answer_that_is_no_json_is_a_protocol_error(serve, ask):
         ("stats", None, [[], 5]),
     ],
 )
-def test_json_of_another_shape_is_a_protocol_error(serve, ask, method, argument, bodies):
-    """JSON that is not what the method gets is never handed on, and never another exception."""
+def test_json_of_a_wrong_shape_is_a_protocol_error(serve, ask, method, argument, bodies):
+    """JSON of a wrong shape raises ProtocolError, and no other exception."""
     for body in bodies:
         with pytest.raises(ProtocolError):
-            ask(serve(says(200, body)), method, *([] if argument is None else [argument]))
+            ask(serve(answer_with(200, body)), method, *([] if argument is None else [argument]))
 
 
 @pytest.mark.parametrize("missing", ["url", "perceptual_hash", "lookup_time"])
-def test_an_entry_without_its_keys_is_a_protocol_error(serve, ask, missing):
-    """An entry that lacks a documented key would fail its reader later, so it fails here."""
+def test_an_incomplete_entry_is_a_protocol_error(serve, ask, missing):
+    """An entry without a documented key raises ProtocolError."""
     entry = {key: value for key, value in an_entry().items() if key != missing}
     with pytest.raises(ProtocolError):
-        ask(serve(says(200, entry)), "lookup", URL)
+        ask(serve(answer_with(200, entry)), "lookup", URL)
 
 
 def test_unknown_keys_are_ignored(serve, ask):
-    """A later service may say more: the entry is read all the same."""
-    found = ask(serve(says(200, {**an_entry(), "colour": "blue"})), "lookup", URL)
+    """A later service may add keys to an entry."""
+    found = ask(serve(answer_with(200, {**an_entry(), "colour": "blue"})), "lookup", URL)
     assert found["content_hash"] == HASH
 
 
-def test_entries_for_urls_that_were_not_asked_are_ignored(serve, ask):
-    """A batch answers the caller's questions only."""
+def test_entries_for_other_urls_are_ignored(serve, ask):
+    """A batch lookup returns only the URLs that the caller asked for."""
     body = {"entries": {"http://h.example/other": an_entry("http://h.example/other")}}
-    assert ask(serve(says(200, body)), "lookup_many", [URL]) == {}
+    assert ask(serve(answer_with(200, body)), "lookup_many", [URL]) == {}
 
 
 def test_wrong_bytes_are_not_found(serve, ask):
-    """Bytes that are not the image's are never handed out."""
+    """Bytes that do not match the content hash raise NotFoundError."""
     with pytest.raises(NotFoundError, match="damaged"):
-        ask(serve(says(200, b"other bytes", "image/png")), "get_bytes", HASH)
+        ask(serve(answer_with(200, b"other bytes", "image/png")), "get_bytes", HASH)
 
 
-def test_a_perceptual_hash_that_is_no_number_is_no_answer_of_a_cache(serve, ask):
-    """The distance to it cannot be computed."""
-    address = serve(says(200, [{**an_entry(), "perceptual_hash": "none"}]))
+def test_an_invalid_perceptual_hash_is_a_protocol_error(serve, ask):
+    """The distance to an invalid perceptual hash cannot be computed."""
+    address = serve(answer_with(200, [{**an_entry(), "perceptual_hash": "none"}]))
     with pytest.raises(ProtocolError, match="the answer is not an entry"):
         ask(address, "similar", "0" * 16)
 
 
-def test_a_list_is_cut_and_sorted_for_a_service_that_does_neither(serve, ask):
-    """The reference service knows no `limit` and no `distance`: the client makes up for it."""
+def test_the_client_limits_and_sorts_a_list(serve, ask):
+    """The reference service has neither `limit` nor `distance`; the client adds both."""
     far, near = an_entry(content_hash="1" * 64), an_entry(content_hash="2" * 64)
     far["perceptual_hash"] = "f" * 16
     near["perceptual_hash"] = "0" * 15 + "1"
-    address = serve(says(200, [far, near]))
+    address = serve(answer_with(200, [far, near]))
     found = ask(address, "similar", "0" * 16, 64)
     assert [(entry["content_hash"], entry["distance"]) for entry in found] == [
         (near["content_hash"], 1),
@@ -368,20 +380,20 @@ def test_a_list_is_cut_and_sorted_for_a_service_that_does_neither(serve, ask):
 
 
 @pytest.mark.parametrize(("token", "header"), [("s3cret", "Bearer s3cret"), (None, None)])
-def test_the_token_is_sent_as_a_bearer(serve, ask, token, header):
-    """With a token every call carries it, without one there is no such header."""
-    seen = []
+def test_the_token_is_sent_in_the_authorization_header(serve, ask, token, header):
+    """Every call sends the token; without a token there is no such header."""
+    headers_sent = []
 
     def answer(handler):
-        seen.append(handler.headers.get("Authorization"))
-        says(200, {"status": "ok"})(handler)
+        headers_sent.append(handler.headers.get("Authorization"))
+        answer_with(200, {"status": "ok"})(handler)
 
     ask(serve(answer), "health", token=token)
-    assert seen == [header]
+    assert headers_sent == [header]
 
 
 def test_proxies_in_the_environment_are_ignored(ask, shared_service, refused, monkeypatch):
-    """A cache is asked directly, whatever proxy the crawl's machine has for the web."""
+    """The client connects directly, although a proxy is configured for the web."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, refused)
         monkeypatch.setenv(name.lower(), refused)
@@ -391,37 +403,37 @@ def test_proxies_in_the_environment_are_ignored(ask, shared_service, refused, mo
 
 
 def test_redirects_are_not_followed(serve, ask):
-    """A redirect is not the API's answer, and no token goes where it points."""
-    asked = []
+    """A redirect raises ProtocolError, and the token is not sent to its target."""
+    redirected = []
 
     def elsewhere(handler):
-        asked.append(handler.path)
-        says(200, an_entry())(handler)
+        redirected.append(handler.path)
+        answer_with(200, an_entry())(handler)
 
-    address = serve(says(302, b"", headers={"Location": serve(elsewhere)}))
+    address = serve(answer_with(302, b"", headers={"Location": serve(elsewhere)}))
     with pytest.raises(ProtocolError):
         ask(address, "lookup", URL, token="s3cret")
-    assert asked == []
+    assert redirected == []
 
 
 def test_a_path_in_the_address_is_kept(serve, ask):
-    """A service behind a path of a larger site is reached there, with or without a slash."""
+    """A service below a path of a larger site works, with and without a trailing slash."""
     paths = []
 
     def answer(handler):
         paths.append(handler.path)
-        says(200, {"status": "ok"})(handler)
+        answer_with(200, {"status": "ok"})(handler)
 
     address = serve(answer)
-    for tail in ("/cache", "/cache/"):
-        ask(address + tail, "health")
+    for path in ("/cache", "/cache/"):
+        ask(address + path, "health")
     assert paths == ["/cache/health"] * 2
     with ImgCacheClient(f"{address}/cache/") as client:
         assert client.serve_url(HASH) == f"{address}/cache/serve/{HASH}"
 
 
 async def test_a_transport_can_be_given():
-    """Both colours take an httpx transport in place of the network."""
+    """Both clients accept an httpx transport in place of the network."""
     transport = httpx.MockTransport(
         lambda request: httpx.Response(200, json={"at": request.url.path})
     )
@@ -438,22 +450,22 @@ async def test_a_transport_can_be_given():
     "address",
     ["ftp://cache/x", "s3://cache", "", "  ", "http://", "https:///x", "http://[::1", "http://h:x"],
 )
-def test_an_address_that_is_none_is_a_configuration_error(address):
-    """A client that could never work is not made."""
-    for colour in (ImgCacheClient, AsyncImgCacheClient):
+def test_an_invalid_address_is_a_configuration_error(address):
+    """A client with an invalid address cannot be created."""
+    for client_type in (ImgCacheClient, AsyncImgCacheClient):
         with pytest.raises(ConfigurationError):
-            colour(address)
+            client_type(address)
 
 
 @pytest.mark.parametrize("token", ["tökén", "a\nb", "a\0b"])
-def test_a_token_that_no_header_can_carry_is_a_configuration_error(token):
-    """A token that could never be sent is told when the client is made."""
+def test_an_invalid_token_is_a_configuration_error(token):
+    """A client with a token that no HTTP header can contain cannot be created."""
     with pytest.raises(ConfigurationError):
         ImgCacheClient("http://127.0.0.1:9", token=token)
 
 
 def test_a_path_and_a_file_url_name_the_same_cache(tmp_path, monkeypatch):
-    """Paths with blanks and umlauts, relative or not, lead to one folder."""
+    """Paths with blanks and umlauts, relative or not, give the same folder."""
     folder = tmp_path / "ü cache"
     monkeypatch.chdir(tmp_path)
     with ImgCacheClient(folder.as_uri()) as client:
@@ -463,8 +475,8 @@ def test_a_path_and_a_file_url_name_the_same_cache(tmp_path, monkeypatch):
             assert client.lookup(URL) is not None
 
 
-def test_a_folder_that_cannot_be_is_a_configuration_error(tmp_path, ask):
-    """Where a file is in the way the embedded cache says what is wrong."""
+def test_a_file_in_place_of_the_folder_is_a_configuration_error(tmp_path, ask):
+    """The embedded cache cannot create its folder where a file is, and the error says so."""
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigurationError, match="file"):
         ask(str(tmp_path / "file" / "cache"), "lookup", URL)
@@ -477,19 +489,19 @@ MANY_URLS = [f"http://h.example/{number}" for number in range(300)]
 
 
 async def test_many_callers_share_a_few_connections(serve):
-    """Of 300 calls at once at most 16 are under way, and each gets its own answer."""
-    lock, now, peak, two = threading.Lock(), [0], [0], threading.Event()
+    """Of 300 concurrent calls at most 16 run at once, and each gets its own answer."""
+    lock, active, peak, has_two = threading.Lock(), [0], [0], threading.Event()
 
     def answer(handler):
         with lock:
-            now[0] += 1
-            peak[0] = max(peak[0], now[0])
-            if now[0] > 1:
-                two.set()
-        assert two.wait(PATIENCE)
+            active[0] += 1
+            peak[0] = max(peak[0], active[0])
+            if active[0] > 1:
+                has_two.set()
+        assert has_two.wait(PATIENCE)
         with lock:
-            now[0] -= 1
-        says(200, an_entry(query_of(handler)["url"]))(handler)
+            active[0] -= 1
+        answer_with(200, an_entry(query_of(handler)["url"]))(handler)
 
     async with AsyncImgCacheClient(serve(answer), timeout=PATIENCE) as client:
         entries = await asyncio.gather(*map(client.lookup, MANY_URLS))
@@ -497,14 +509,14 @@ async def test_many_callers_share_a_few_connections(serve):
     assert 1 < peak[0] <= 16
 
 
-def test_callers_beyond_the_connections_wait_without_timing_out():
-    """The deadline starts with the connection: 300 calls take longer than it, and none fails."""
+def test_callers_that_wait_for_a_connection_do_not_time_out():
+    """The deadline of a call starts when it has a connection; none of 300 calls fails."""
 
     async def answer(request):
         await asyncio.sleep(0.1)
         return httpx.Response(200, json=an_entry(request.url.params["url"]))
 
-    async def look():
+    async def look_up_all():
         loop = asyncio.get_running_loop()
         transport = httpx.MockTransport(answer)
         async with AsyncImgCacheClient("http://h", timeout=1.5, transport=transport) as client:
@@ -512,25 +524,25 @@ def test_callers_beyond_the_connections_wait_without_timing_out():
             entries = await asyncio.gather(*map(client.lookup, MANY_URLS))
             return entries, loop.time() - before
 
-    entries, took = run_without_waiting(look())
+    entries, took = run_without_waiting(look_up_all())
     assert [entry["url"] for entry in entries] == MANY_URLS
     assert took > 1.5
 
 
 @pytest.mark.parametrize("refusal", [404, 405])
-def test_without_the_batch_call_single_lookups_go_side_by_side(serve, ask, refusal):
-    """A reference service is asked URL by URL at once: each lookup waits there for the others."""
+def test_without_the_batch_call_single_lookups_run_concurrently(serve, ask, refusal):
+    """A service without the batch call gets single lookups, all at once."""
     urls = [f"http://h.example/{number}" for number in range(8)]
-    together = threading.Barrier(len(urls))
+    barrier = threading.Barrier(len(urls))
 
     def answer(handler):
         if handler.command == "POST":
-            says(refusal, {"detail": "Not Found"})(handler)
+            answer_with(refusal, {"detail": "Not Found"})(handler)
             return
-        together.wait(PATIENCE)
+        barrier.wait(PATIENCE)
         url = query_of(handler)["url"]
         found = url != urls[3]
-        says(200 if found else 404, an_entry(url) if found else {"detail": "no"})(handler)
+        answer_with(200 if found else 404, an_entry(url) if found else {"detail": "no"})(handler)
 
     found = ask(serve(answer), "lookup_many", urls)
     assert list(found) == urls[:3] + urls[4:]
@@ -538,14 +550,14 @@ def test_without_the_batch_call_single_lookups_go_side_by_side(serve, ask, refus
 
 
 @pytest.mark.parametrize("refusal", [404, 405])
-def test_a_service_without_the_batch_call_is_remembered(serve, refusal):
-    """The batch call is tried once per client, not once per crawl step."""
+def test_the_batch_call_is_tried_once(serve, refusal):
+    """A client tries the batch call once, and then uses single lookups."""
     commands = []
 
     def answer(handler):
         commands.append(handler.command)
         post = handler.command == "POST"
-        says(refusal if post else 200, {"detail": "x"} if post else an_entry())(handler)
+        answer_with(refusal if post else 200, {"detail": "x"} if post else an_entry())(handler)
 
     with ImgCacheClient(serve(answer)) as client:
         for _ in range(3):
@@ -554,30 +566,32 @@ def test_a_service_without_the_batch_call_is_remembered(serve, refusal):
 
 
 def test_a_failing_single_lookup_fails_the_batch(serve, ask):
-    """Where the service fails there is no batch of half the answers."""
+    """If one single lookup fails, lookup_many fails and returns no part of the result."""
 
     def answer(handler):
         fails = handler.command == "GET" and query_of(handler)["url"].endswith("/3")
-        says(405 if handler.command == "POST" else 500 if fails else 200, an_entry())(handler)
+        answer_with(405 if handler.command == "POST" else 500 if fails else 200, an_entry())(
+            handler
+        )
 
     urls = [f"http://h.example/{number}" for number in range(8)]
     with pytest.raises(UnavailableError):
         ask(serve(answer), "lookup_many", urls)
 
 
-@pytest.mark.parametrize("road", ["http", "embedded"])
-def test_a_blocking_client_serves_many_threads(road, shared_service, tmp_path):
+@pytest.mark.parametrize("transport", ["http", "embedded"])
+def test_a_blocking_client_serves_many_threads(transport, shared_service, tmp_path):
     """Sixteen threads share one client, and each finds what it stored."""
-    address = shared_service.url if road == "http" else str(tmp_path / "cache")
+    address = shared_service.url if transport == "http" else str(tmp_path / "cache")
 
     def work(thread):
         for turn in range(5):
             url, data = (
-                f"http://{tmp_path.name}.{road}/{thread}/{turn}",
+                f"http://{tmp_path.name}.{transport}/{thread}/{turn}",
                 f"{thread} {turn}".encode(),
             )
-            client.store(url, data, "me", bucket=road)
-            assert client.get_bytes(client.lookup(url)["content_hash"], bucket=road) == data
+            client.store(url, data, "me", bucket=transport)
+            assert client.get_bytes(client.lookup(url)["content_hash"], bucket=transport) == data
         return thread
 
     with ImgCacheClient(address) as client, ThreadPoolExecutor(16) as threads:
@@ -585,31 +599,31 @@ def test_a_blocking_client_serves_many_threads(road, shared_service, tmp_path):
 
 
 async def test_a_blocking_client_works_inside_a_running_loop(tmp_path):
-    """A plain function that is called from a coroutine may use it."""
+    """A function that is called by a coroutine may use a blocking client."""
     with ImgCacheClient(str(tmp_path / "cache")) as client:
         client.store(URL, b"bytes", "me")
         assert client.lookup(URL)["file_size_bytes"] == 5
 
 
-def test_an_awaited_client_has_a_blocking_one_beside_it(tmp_path):
-    """`.sync` is a client of the same cache and bucket, and is closed with the awaited one."""
+def test_an_awaited_client_has_a_blocking_client(tmp_path):
+    """`.sync` is a client of the same cache and bucket, closed together with the awaited one."""
     before = set(threading.enumerate())
 
-    async def both():
+    async def use_both():
         async with AsyncImgCacheClient(str(tmp_path / "cache"), bucket="b") as client:
             await client.store(URL, b"bytes", "me")
             assert client.sync is client.sync
             return client.sync.lookup(URL), set(threading.enumerate()) - before
 
-    # The threads of the loop end with the loop, so that this test needs one of its own.
-    entry, threads = asyncio.run(both())
+    # The threads of a loop end with it, so this test needs its own loop.
+    entry, threads = asyncio.run(use_both())
     assert entry["bucket"] == "b"
     assert threads
     assert not any(thread.is_alive() for thread in threads)
 
 
-def decoders():
-    """Count this process's decoder programs."""
+def count_decoders():
+    """Return the number of decoder programs that this process has started."""
     count = 0
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -620,34 +634,34 @@ def decoders():
 
 
 async def test_clients_of_one_folder_share_the_engine(tmp_path, photos):
-    """Both colours at once have one engine, which ends with the last of them."""
-    folder, before = tmp_path / "cache", decoders()
+    """A blocking and an awaited client share one engine, which ends with the last client."""
+    folder, before = tmp_path / "cache", count_decoders()
     (one, first), (two, second), (three, third) = list(photos.items())[:3]
     async with AsyncImgCacheClient(str(folder)) as client:
         with ImgCacheClient(folder.as_uri()) as other:
             await client.store(f"http://h.example/{one}", first, "me")
             other.store(f"http://h.example/{two}", second, "me")
-            assert decoders() == before + 1
+            assert count_decoders() == before + 1
             assert other.lookup(f"http://h.example/{one}")["file_size_bytes"] == len(first)
             assert (await client.lookup(f"http://h.example/{two}")) is not None
         await client.store(f"http://h.example/{three}", third, "me")
-        assert decoders() == before + 1
+        assert count_decoders() == before + 1
         assert (await client.stats())["images"] == 3
-    assert decoders() == before
+    assert count_decoders() == before
 
 
-# Left open
+# Closing
 
 
-@pytest.mark.parametrize("road", ["service", "folder"])
-@pytest.mark.parametrize("colour", ["ImgCacheClient", "AsyncImgCacheClient"])
-def test_a_script_that_forgets_to_close_ends_all_the_same(shared_service, tmp_path, road, colour):
-    """What was stored is stored, and no thread keeps the interpreter from ending."""
-    address = shared_service.url if road == "service" else str(tmp_path / "cache")
+@pytest.mark.parametrize("address_kind", ["service", "folder"])
+@pytest.mark.parametrize("client_type", ["ImgCacheClient", "AsyncImgCacheClient"])
+def test_a_script_that_closes_no_client_ends(shared_service, tmp_path, address_kind, client_type):
+    """The image is stored, and no thread prevents the interpreter from ending."""
+    address = shared_service.url if address_kind == "service" else str(tmp_path / "cache")
     script = f"""
 import asyncio, inspect
-from imgcache_scrapy import {colour}
-client = {colour}({address!r})
+from imgcache_scrapy import {client_type}
+client = {client_type}({address!r})
 async def main():
     entry = client.store({URL!r}, b"bytes", "me", bucket="forgotten")
     return await entry if inspect.isawaitable(entry) else entry
@@ -667,8 +681,8 @@ print(asyncio.run(main())["content_hash"])
 
 
 @pytest.mark.parametrize("used", [True, False])
-async def test_a_closed_client_says_so(tmp_path, used):
-    """A call after the close is an error of the cache's own tree, for both colours."""
+async def test_a_closed_client_raises_an_error(tmp_path, used):
+    """A call after the close raises ImgCacheError in both clients."""
     client = ImgCacheClient(str(tmp_path / "cache"))
     if used:
         client.health()
@@ -686,18 +700,18 @@ async def test_a_closed_client_says_so(tmp_path, used):
         await client.health()
 
 
-def test_a_close_ends_the_calls_under_way(serve):
-    """A thread that waits for an answer is not left waiting when another one closes the client."""
-    asked = threading.Event()
+def test_a_close_ends_the_running_calls(serve):
+    """Closing a client ends the calls of other threads with UnavailableError."""
+    has_request = threading.Event()
 
     def answer(handler):
-        asked.set()
-        hangs(handler)
+        has_request.set()
+        never_answer(handler)
 
     client = ImgCacheClient(serve(answer), timeout=600)
     with ThreadPoolExecutor(1) as threads:
         call = threads.submit(client.lookup, URL)
-        assert asked.wait(PATIENCE)
+        assert has_request.wait(PATIENCE)
         client.close()
         with pytest.raises(UnavailableError):
             call.result(PATIENCE)
