@@ -15,7 +15,7 @@ URL = "http://h.example/a b.png"
 
 
 def test_get_writes_the_bytes_to_standard_output(run, cache, photos):
-    """By URL, in another spelling, or by hash: exactly the bytes, and nothing else."""
+    """By URL in any spelling or by hash, get writes exactly the bytes."""
     for name in ("http://h.example/a%20b.png", content_hash_of(photos["cat.png"])):
         done = run("get", name, cache)
         assert (done.returncode, done.stderr) == (0, f"Cache: {cache}\n".encode())
@@ -29,14 +29,14 @@ def test_get_finds_a_url_in_any_bucket(run, cache, photos):
 
 
 def test_get_writes_a_file(run, cache, photos, tmp_path):
-    """With -o the bytes go there, and standard output stays empty."""
+    """With -o the bytes are written to the file, and nothing to standard output."""
     done = run("get", URL, "-o", "cat.png", cache)
     assert (done.returncode, done.stdout) == (0, b"")
     assert (tmp_path / "cat.png").read_bytes() == photos["cat.png"]
 
 
-def test_get_asks_a_service(run, shared_service, photos):
-    """The cache may be a service, named as an argument or in the environment."""
+def test_get_reads_from_a_service(run, shared_service, photos):
+    """An argument or the environment may name a service."""
     url, data = "http://cli.example/get", photos["dandelion.jpg"]
     with ImgCacheClient(shared_service.url) as client:
         client.store(url, data, "me")
@@ -45,14 +45,14 @@ def test_get_asks_a_service(run, shared_service, photos):
 
 
 def test_get_of_an_unknown_image_fails(run, cache, tmp_path):
-    """An unknown URL or hash is told by its name, and no file is made."""
+    """The error contains the unknown URL or hash, and no file is created."""
     assert_failed(run("get", "http://h.example/other", cache), "http://h.example/other")
     assert_failed(run("get", "0" * 64, "-o", "file", cache), "0" * 64)
     assert not (tmp_path / "file").exists()
 
 
-def test_get_where_there_is_no_cache_fails_and_makes_none(run, tmp_path):
-    """A wrong folder is told, not created."""
+def test_get_without_a_cache_fails_and_creates_none(run, tmp_path):
+    """A wrong folder is reported, and not created."""
     assert_failed(run("get", URL), "no cache", "imgcache")
     assert_failed(run("get", URL, "wrong"), "no cache", "wrong")
     assert_failed(run("stats", "wrong"), "no cache", "wrong")
@@ -61,41 +61,41 @@ def test_get_where_there_is_no_cache_fails_and_makes_none(run, tmp_path):
 
 
 def test_get_refuses_a_terminal(cache):
-    """A picture would garble the screen: the message names the option."""
-    ours, its = pty.openpty()
+    """Get does not write an image to a terminal, and the error names the option -o."""
+    master, terminal = pty.openpty()
     try:
         done = subprocess.run(
             [IMGCACHE, "get", URL, cache],
             env=clean_environment(),
-            stdout=its,
+            stdout=terminal,
             stderr=subprocess.PIPE,
             check=False,
         )
         assert_failed(done, "-o")
-        os.set_blocking(ours, False)
+        os.set_blocking(master, False)
         with pytest.raises(BlockingIOError):
-            os.read(ours, 1)
+            os.read(master, 1)
     finally:
-        os.close(ours)
-        os.close(its)
+        os.close(master)
+        os.close(terminal)
 
 
-def test_get_to_a_place_that_cannot_be_fails(run, cache, tmp_path):
-    """What the system says about the output file is the sentence."""
+def test_get_to_an_impossible_path_fails(run, cache, tmp_path):
+    """The error contains the system's message about the output file."""
     assert_failed(run("get", URL, "-o", tmp_path / "no" / "such" / "folder", cache), "folder")
 
 
 def test_get_of_damaged_bytes_fails(run, cache, photos, tmp_path):
-    """Bytes that rotted are not handed out, and no file is made."""
+    """Damaged bytes are not written, and no file is created."""
     shutil.copytree(cache, tmp_path / "imgcache")
     name = content_hash_of(photos["cat.png"])
-    (tmp_path / "imgcache" / "blobs" / name[:2] / name[2:]).write_bytes(b"rotten")
+    (tmp_path / "imgcache" / "blobs" / name[:2] / name[2:]).write_bytes(b"damaged")
     assert_failed(run("get", URL, "-o", "file"), "damaged")
     assert not (tmp_path / "file").exists()
 
 
 def test_stats_count_a_folder(run, cache, photos):
-    """A table tells the images, captures and bytes of a cache."""
+    """Stats prints a table of the images, captures and bytes of a cache."""
     done = run("stats", cache)
     text = done.stdout.decode()
     assert (done.returncode, done.stderr) == (0, f"Cache: {cache}\n".encode())
@@ -106,7 +106,7 @@ def test_stats_count_a_folder(run, cache, photos):
 
 
 def test_stats_count_a_service(run, shared_service):
-    """The same table comes from a service."""
+    """Stats prints the same table for a service."""
     done = run("stats", shared_service.url)
     assert done.returncode == 0
     assert b"captures" in done.stdout

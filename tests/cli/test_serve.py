@@ -16,6 +16,7 @@ URL = "http://h.example/a b.png"
 
 
 def children_of(pid):
+    """Return the command lines of the child processes of a process."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -38,21 +39,21 @@ def children_of(pid):
     ],
     ids=lambda options: options[1],
 )
-def test_a_storage_that_cannot_be_opened_is_told(run, options):
-    """Every address that leads nowhere is one sentence, no traceback."""
+def test_an_unusable_storage_is_reported(run, options):
+    """An unusable database or blob store gives one sentence and no traceback."""
     assert_failed(run("serve", "--port", "0", *options))
 
 
 def test_serve_keeps_its_cache_in_the_working_folder(service):
-    """Told nothing else, it makes `./imgcache` with a catalog and blobs."""
+    """By default the service creates `./imgcache` with a catalog and blobs."""
     with ImgCacheClient(service.url) as client:
         client.store(URL, b"bytes", "me")
     assert sorted(path.name for path in service.folder.glob("*")) >= ["blobs", "catalog.sqlite3"]
     assert sum(path.is_file() for path in service.folder.glob("blobs/*/*")) == 1
 
 
-def test_serve_ends_on_a_signal_and_its_cache_is_there_again(service):
-    """SIGTERM ends it in order; the next one over the folder finds what was stored."""
+def test_serve_ends_on_sigterm_and_keeps_its_cache(service):
+    """SIGTERM ends the service, and the next one on the folder finds the stored image."""
     with ImgCacheClient(service.url) as client:
         client.store(URL, b"bytes", "me")
     assert service.stop() in {0, -signal.SIGTERM}
@@ -76,7 +77,7 @@ def test_serve_leaves_no_temporary_files(stopped_service, tmp_path, workers):
 
 
 def test_serve_takes_its_storage_from_the_options(stopped_service, tmp_path):
-    """With a database and blobs named, nothing is made in the working folder."""
+    """With `--database` and `--blobs` nothing is created in the working folder."""
     service = stopped_service
     (tmp_path / "data").mkdir()
     database, blobs = tmp_path / "data" / "c.sqlite3", tmp_path / "data" / "ü b"
@@ -89,14 +90,14 @@ def test_serve_takes_its_storage_from_the_options(stopped_service, tmp_path):
     assert [path.name for path in service.home.iterdir()] == ["serve.log"]
 
 
-def test_serve_with_workers_answers_from_all_of_them(stopped_service):
-    """Two processes share the cache: what one stored the other one finds."""
+def test_workers_share_the_cache(stopped_service):
+    """Two worker processes share the cache: each finds what the other one stored."""
     service = stopped_service
     service.options = ("--workers", "2")
     service.start()
     workers = [c for c in children_of(service.process.pid) if b"spawn_main" in c]
     assert len(workers) == 2
-    # A connection for each request, so that the kernel hands them to either process.
+    # One connection for each request, so that both processes get requests.
     with httpx.Client(
         base_url=service.url, trust_env=False, headers={"Connection": "close"}
     ) as http:
@@ -110,8 +111,8 @@ def test_serve_with_workers_answers_from_all_of_them(stopped_service):
     assert "Traceback" not in service.log
 
 
-def test_serve_on_a_port_that_is_taken_fails(run, shared_service):
-    """The second service on a port ends at once and says which address it wanted."""
+def test_serve_on_a_used_port_fails(run, shared_service):
+    """The second service on a port ends at once, and its error names the port."""
     done = run("serve", "--port", shared_service.port)
     assert done.returncode != 0
     assert str(shared_service.port) in done.stderr.decode()
@@ -121,57 +122,57 @@ def test_serve_on_a_port_that_is_taken_fails(run, shared_service):
 # Which cache is served
 
 
-def in_project(service, settings=""):
-    """Put a service's working folder into a Scrapy project."""
+def create_project(service, settings=""):
+    """Create a Scrapy project in the working folder of a service."""
     (service.home / "scrapy.cfg").write_text("[settings]\ndefault = shop\n")
     (service.home / "shop.py").write_text(settings)
 
 
-def captures_in(address, **options):
-    """Return how many captures a cache has."""
+def count_captures(address, **options):
+    """Return the number of captures in a cache."""
     with ImgCacheClient(str(address), **options) as client:
         return client.stats()["captures"]
 
 
 def test_serve_in_a_project_serves_the_cache_of_its_crawls(stopped_service):
-    """What a crawl stored is there, and a worker process knows the folder, too."""
+    """All worker processes serve the cache that the project's crawls use."""
     service = stopped_service
-    in_project(service)
+    create_project(service)
     folder = service.home / ".scrapy" / "imgcache"
     with ImgCacheClient(str(folder)) as client:
         client.store(URL, b"bytes", "me")
     service.options = ("--workers", "2")
     service.start()
-    assert captures_in(service.url) == 1
+    assert count_captures(service.url) == 1
     assert f"Cache: {folder} (of the Scrapy project {service.home})" in service.log
     assert not service.folder.exists()
 
 
-def test_serve_in_a_project_wants_the_token_of_its_crawls(stopped_service):
-    """A token in the settings opens the service; without it there is no answer."""
+def test_serve_in_a_project_needs_the_token_of_the_settings(stopped_service):
+    """The token in the project's settings protects the service."""
     service = stopped_service
-    in_project(service, "IMGCACHE_TOKEN = 'secret'\n")
+    create_project(service, "IMGCACHE_TOKEN = 'secret'\n")
     service.start()
-    assert captures_in(service.url, token="secret") == 0
+    assert count_captures(service.url, token="secret") == 0
     with pytest.raises(UnauthorizedError):
-        captures_in(service.url)
+        count_captures(service.url)
     assert "secret" not in service.log
 
 
-def test_serve_in_a_project_with_a_service_says_so(stopped_service):
-    """It makes no other cache in silence: the sentence says what to name."""
+def test_serve_in_a_project_with_a_service_asks_for_a_folder(stopped_service):
+    """If the settings name a service, `serve` fails and asks for a folder."""
     service = stopped_service
-    in_project(service, f"IMGCACHE_URL = {service.url!r}\n")
+    create_project(service, f"IMGCACHE_URL = {service.url!r}\n")
     done = run_imgcache(service.home, "serve", "--port", "0")
     assert_failed(done, service.url, str(service.home), "give the folder")
     service.options = ("named",)
     service.start()
-    assert captures_in(service.url) == 0
+    assert count_captures(service.url) == 0
     assert (service.home / "named" / "catalog.sqlite3").exists()
 
 
-def test_serve_takes_a_folder_from_the_environment_but_no_address(stopped_service, tmp_path):
-    """An IMGCACHE_URL that leads clients to the service does not keep it from starting."""
+def test_serve_uses_a_folder_in_imgcache_url_and_ignores_an_address(stopped_service, tmp_path):
+    """An address in IMGCACHE_URL is for clients, and does not prevent the start."""
     service = stopped_service
     service.environment = {"IMGCACHE_URL": service.url}
     service.start()
@@ -179,17 +180,17 @@ def test_serve_takes_a_folder_from_the_environment_but_no_address(stopped_servic
     service.stop()
     service.environment = {"IMGCACHE_URL": str(tmp_path / "other")}
     service.start()
-    assert captures_in(service.url) == 0
+    assert count_captures(service.url) == 0
     assert (tmp_path / "other" / "catalog.sqlite3").exists()
 
 
-def test_serve_of_a_service_is_refused(run):
-    """An address that is named by hand is no folder."""
+def test_serve_refuses_an_address(run):
+    """An address in the place of the folder is refused."""
     assert_failed(run("serve", "http://127.0.0.1:9"), "http://127.0.0.1:9", "folder")
 
 
-def test_serve_says_what_to_install(tmp_path):
-    """Without the libraries of the `server` extra it is one sentence, with the command."""
+def test_serve_without_the_extra_says_what_to_install(tmp_path):
+    """Without the libraries of the `server` extra, the error is one sentence with the command."""
     script = (
         "import sys; sys.modules |= dict.fromkeys(['fastapi', 'uvicorn'])\n"
         "from imgcache_scrapy.cli.main import main; main()"

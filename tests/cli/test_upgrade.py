@@ -1,4 +1,4 @@
-"""Catalogs of older versions and of other caches, as the commands meet them."""
+"""Commands with catalogs of older versions, and with the blobs of other caches."""
 
 import pytest
 
@@ -9,8 +9,8 @@ from tests.support.service import http_client
 
 
 @pytest.fixture(params=["folder", "PostgreSQL and files"])
-def old(request, stopped_service, tmp_path):
-    """Give the service a catalog of schema 1; return the catalog's URL."""
+def old_catalog(request, stopped_service, tmp_path):
+    """Create a catalog of schema 1 for the service; return the catalog's URL."""
     folder = stopped_service.folder
     folder.mkdir()
     database_url = f"sqlite:///{folder / 'catalog.sqlite3'}"
@@ -23,7 +23,7 @@ def old(request, stopped_service, tmp_path):
 
 @pytest.fixture
 def run(stopped_service):
-    """Run a command where the service runs."""
+    """Return a function that runs a command with the folder and environment of the service."""
 
     def run(*words):
         return run_imgcache(stopped_service.home, *words, env=stopped_service.environment)
@@ -31,52 +31,54 @@ def run(stopped_service):
     return run
 
 
-def number_of(database_url):
+def schema_number(database_url):
+    """Return the schema number of a catalog."""
     with schema_1.connected(database_url) as connection:
         return connection.execute("SELECT number FROM imgcache_schema").fetchone()[0]
 
 
-def count(service):
+def count_captures(service):
+    """Return the number of captures that a service reports."""
     with http_client(service.url) as http:
         return http.get("/stats").json()["captures"]
 
 
-def test_a_service_refuses_an_older_catalog_until_it_is_upgraded(old, run, stopped_service):
-    """One sentence names the command, nothing is touched, and the command helps; twice, too."""
-    before = schema_1.rows(old)
+def test_a_service_refuses_an_older_catalog_until_it_is_upgraded(old_catalog, run, stopped_service):
+    """The error names `imgcache upgrade`, which keeps all rows and may be run twice."""
+    before = schema_1.rows(old_catalog)
     for _ in range(2):
         assert_failed(run("serve", "--port", "0"), "`imgcache upgrade`")
-    assert (number_of(old), schema_1.rows(old)) == (1, before)
+    assert (schema_number(old_catalog), schema_1.rows(old_catalog)) == (1, before)
     for _ in range(2):
         done = run("upgrade")
         assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
-    assert (number_of(old), schema_1.rows(old)) == (SCHEMA, before)
+    assert (schema_number(old_catalog), schema_1.rows(old_catalog)) == (SCHEMA, before)
     stopped_service.start()
-    assert count(stopped_service) == 45
+    assert count_captures(stopped_service) == 45
 
 
-def test_a_service_upgrades_where_it_is_told_to(old, stopped_service):
-    """`serve --upgrade`, with workers, serves an older catalog at once."""
-    before = schema_1.rows(old)
+def test_serve_with_upgrade_upgrades_the_catalog(old_catalog, stopped_service):
+    """`serve --upgrade`, also with workers, upgrades an older catalog and serves it."""
+    before = schema_1.rows(old_catalog)
     stopped_service.options = ("--upgrade", "--workers", "2")
     stopped_service.start()
-    assert count(stopped_service) == 45
-    assert (number_of(old), schema_1.rows(old)) == (SCHEMA, before)
+    assert count_captures(stopped_service) == 45
+    assert (schema_number(old_catalog), schema_1.rows(old_catalog)) == (SCHEMA, before)
 
 
-def test_there_must_be_something_to_upgrade(run, stopped_service):
-    """A folder that is not there is not made, and a service cannot be upgraded from afar."""
+def test_upgrade_needs_an_existing_local_cache(run, stopped_service):
+    """`upgrade` creates no folder, and refuses the address of a service."""
     assert_failed(run("upgrade"), "there is no cache")
     assert_failed(run("upgrade", "http://127.0.0.1:9"), "is a service")
     assert not stopped_service.folder.exists()
 
 
-def test_another_database_without_its_blobs_is_refused(old, run, tmp_path, stopped_service):
-    """`serve --database X` takes the blobs of ./imgcache: they are seen to be another cache's."""
+def test_another_database_without_its_blobs_is_refused(old_catalog, run, tmp_path, stopped_service):
+    """`serve --database` without `--blobs` detects the blobs of another cache."""
     assert run("upgrade").returncode == 0
-    before = schema_1.rows(old)
+    before = schema_1.rows(old_catalog)
     stopped_service.environment.clear()
     other = f"sqlite:///{tmp_path / 'other.sqlite3'}"
     done = run("serve", "--port", "0", "--database", other)
     assert_failed(done, "the blobs hold images of another catalog", "--blobs")
-    assert schema_1.rows(old) == before
+    assert schema_1.rows(old_catalog) == before

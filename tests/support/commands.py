@@ -14,7 +14,7 @@ MAIN = "from imgcache_scrapy.cli.main import main; main()"
 
 
 def run_imgcache(folder, *words, env=None):
-    """Run `imgcache …` in a folder, without our settings in the environment.
+    """Run `imgcache …` in a folder, without the variables of the cache in the environment.
 
     Returns:
         The exit code and both outputs, in a `CompletedProcess`.
@@ -40,13 +40,13 @@ def run_imgcache(folder, *words, env=None):
 
 
 def clean_environment():
-    """Return the environment without what would tell a command which cache to use."""
+    """Return the environment without the variables that tell a command which cache to use."""
     ours = ("IMGCACHE_", "SCRAPY_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 def assert_failed(done, *words):
-    """Expect exit code 1 and one sentence that has these words, after the cache that is used."""
+    """Assert exit code 1 and one sentence with these words, after the lines about the location."""
     lines = done.stderr.decode().strip().splitlines()
     assert done.returncode == 1, lines
     assert all(line.startswith(("Cache: ", "Spool: ")) for line in lines[:-1]), "\n".join(lines)

@@ -1,4 +1,4 @@
-"""A proxy on loopback in front of a service, with the faults that a network and a server have."""
+"""A proxy in front of a service that simulates faults of networks and servers."""
 
 import socket
 import struct
@@ -8,19 +8,19 @@ from urllib.parse import urlsplit
 
 FAULTS = ("refuse", "hang", "drip", "reset", "error", "garbage")
 POISON = "poison"
-"""The fault of failing at those requests that hold `poison`."""
+"""The fault of answering 500 to the requests that contain `poison`."""
 
 
 class Proxy:
-    """Passes HTTP on to a service, or plays a fault, from one request to the next.
+    """Passes requests on to a service, or simulates a fault, which tests may change at any time.
 
     Args:
         to: the service's URL.
 
     Attributes:
-        url: the proxy's.
-        poison: bytes that the fault of this name is about.
-        asked: method and path of each request that came, while whatever fault.
+        url: the proxy's URL.
+        poison: bytes in the requests that the fault POISON is about.
+        asked: method and path of each request, also of those that got a fault.
     """
 
     def __init__(self, to: str) -> None:
@@ -37,7 +37,7 @@ class Proxy:
 
     @property
     def fault(self) -> str | None:
-        """What is wrong, None where nothing is."""
+        """The simulated fault, None if the proxy passes requests on."""
         return None if self._mode == "pass" else self._mode
 
     @fault.setter
@@ -53,12 +53,12 @@ class Proxy:
                 self._server = self._listening(self._port)
 
     def wait(self) -> None:
-        """Wait a moment; raises when it is closed meanwhile."""
+        """Wait for 20 ms; raise ConnectionError if the proxy is closed meanwhile."""
         if self._closed.wait(0.02):
             raise ConnectionError
 
     def close(self) -> None:
-        """End it, and all that is under way."""
+        """Stop the proxy, and end all its connections."""
         self._closed.set()
         self.fault = "refuse"
 
@@ -105,13 +105,13 @@ class Proxy:
                 client.sendall(answer)
                 return
             client.sendall(answer[:-1])
-            # An end without a farewell: RST instead of FIN.
+            # Close the connection by RST instead of FIN.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             raise ConnectionError
 
 
 def _message(sender: socket.socket) -> bytes:
-    """Read a request or a response with its body; empty when the sender has ended."""
+    """Read a request or a response with its body; return b"" if the sender has closed."""
     data = b""
     while b"\r\n\r\n" not in data:
         data += (part := sender.recv(65536))

@@ -1,4 +1,4 @@
-"""Records of a spool, and spools that hold some."""
+"""Records of a spool, and spools with records."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ FETCHED = datetime(2026, 3, 4, 5, 6, 7, 89, UTC)
 
 
 def record_of(number, **changes):
-    """Make a record of an image of its own."""
+    """Create a record of an image; each number gives another image."""
     data = b"GIF89a" + str(number).encode()
     return Record(f"http://h.example/{number}.gif", "", "me", FETCHED, data)._replace(**changes)
 
@@ -24,7 +24,7 @@ def filled(spool, count, **changes):
 
 
 def kept(spool):
-    """Read all that waits."""
+    """Read all records that wait in a spool."""
     return [waiting.record for waiting in spool.listed() if waiting.reason is None]
 
 

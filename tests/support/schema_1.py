@@ -1,6 +1,6 @@
-"""A cache as the first release wrote it: schema 1, without ids and without Alembic.
+"""Create a cache as the first release did: schema 1, without ids and without Alembic.
 
-The SQL is frozen: it is what that release sent to the database, and must never follow the code.
+The SQL is frozen: it is what that release sent to the database, and must not follow the code.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ _NOON = 1_780_315_200_000_000
 
 @contextmanager
 def connected(database_url: str) -> Iterator[Any]:
-    """Connect to a database without any code of the cache; what is done there is committed."""
+    """Connect to a database without code of the cache, in autocommit mode."""
     url = make_url(database_url)
     if url.get_backend_name() == "sqlite":
         database = sqlite3.connect(url.database or "", isolation_level=None)
@@ -96,9 +96,9 @@ def make(database_url: str, captures: int = 0) -> dict[str, bytes]:
         cursor.executemany(_CAPTURED.replace("?", mark), captured)
         if backend == "sqlite":
             cursor.execute(_URL_INDEX)
-            # The last ones wait until there are a thousand of them.
+            # The last ones are not indexed yet, because fewer than a thousand are new.
             cursor.execute(_INDEX_URLS, (captures // 1000 * 1000,))
-        # The newest, so that their ids may be given again where AUTOINCREMENT is lost.
+        # Delete the newest: without AUTOINCREMENT their ids would be used again.
         cursor.execute(f"DELETE FROM capture WHERE id > {captures - captures // 10}")
         cursor.execute("COMMIT")
     return blobs
@@ -118,7 +118,7 @@ def put(blobs: dict[str, bytes], folder: Path) -> None:
 
 
 def rows(database_url: str) -> dict[str, list[tuple[Any, ...]]]:
-    """Read all that schema 1 has in a catalog: rows, the search index, the next capture's id."""
+    """Read everything that schema 1 has in a catalog: rows, search index, next capture id."""
     image = "content_hash, content_type, file_size_bytes, width, height, perceptual_hash, "
     image += "band0, band1, band2, band3, band4, damaged"
     queries = {
@@ -139,7 +139,7 @@ def rows(database_url: str) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def url_of(number: int) -> str:
-    """Return the URL of a capture; a third of the URLs have two."""
+    """Return the URL of a capture; a third of the URLs have two captures."""
     return f"http://shop{number % 7}.test/Products/ä-{number}.jpg?size=%20_{number % 100}"
 
 
@@ -163,6 +163,6 @@ def _capture_row(number: int, names: list[str]) -> tuple[Any, ...]:
     digest = hashlib.blake2b(url.encode(), digest_size=16).digest()
     name = names[number * 7 % len(names)]
     filename = None if number % 4 else f"ä-{number}.jpg"
-    # Some before 1970, some at the same time.
+    # Some times are before 1970, some are equal.
     seen = _NOON - number % 11 * 10**15 + number // 2
     return digest, BUCKETS[number % 3], url, name, filename, f"spider {number % 2}", seen, _NOON

@@ -1,4 +1,4 @@
-"""A small site on loopback."""
+"""A small web site on loopback."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -13,9 +13,9 @@ class _Server(ThreadingHTTPServer):
 
 
 class Site:
-    """A site on loopback: what it answers is put into `answers`, what it was asked is in `asked`.
+    """A site whose answers tests put into `answers`; it counts the requests in `asked`.
 
-    An answer is bytes, or a function of the handler that answers by itself.
+    An answer is bytes, or a function that gets the handler and answers the request.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Site:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def images_asked(self) -> Counter[str]:
-        """What was asked for, without the page itself."""
+        """Return the requests without those for the start page."""
         return Counter({path: n for path, n in self.asked.items() if path != "/"})
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ def respond(
     content_type: str = "image/jpeg",
     headers: dict[str, str] | None = None,
 ) -> None:
-    """Send an answer."""
+    """Send a response."""
     handler.send_response(status)
     handler.send_header("Content-Type", content_type)
     for name, value in ({"Content-Length": str(len(body))} | (headers or {})).items():
@@ -81,5 +81,5 @@ def respond(
 
 
 def redirect(to: str, status: int = 302) -> Callable[[BaseHTTPRequestHandler], None]:
-    """An answer that leads elsewhere."""
+    """Return an answer that redirects to another URL."""
     return lambda handler: respond(handler, b"", status=status, headers={"Location": to})
