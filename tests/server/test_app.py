@@ -1,4 +1,4 @@
-"""The REST API as it travels: every route's statuses, headers and problems, over real HTTP."""
+"""The REST API over real HTTP: statuses, headers and problem documents of every route."""
 
 import asyncio
 import sqlite3
@@ -13,7 +13,7 @@ from imgcache_scrapy.core.entry import content_hash_of
 from tests.support.service import http_client
 from tests.support.waiting import PATIENCE
 
-NOWHERE = "0" * 64
+UNKNOWN_HASH = "0" * 64
 ROUTES = {
     "/health": {"get"},
     "/stats": {"get"},
@@ -36,7 +36,7 @@ def store(http, url, data, **fields):
 
 
 def assert_problem(answer, status, code, *words):
-    """Expect a problem of the documented shape, with a sentence and no traceback."""
+    """Assert that an answer is a problem document with a sentence and without internals."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
@@ -45,21 +45,21 @@ def assert_problem(answer, status, code, *words):
     assert len(problem["detail"].split()) >= 2
     for word in words:
         assert word in problem["detail"]
-    for noise in ("Traceback", "File ", "sqlalchemy", "SELECT", "pydantic"):
-        assert noise not in problem["detail"]
+    for internals in ("Traceback", "File ", "sqlalchemy", "SELECT", "pydantic"):
+        assert internals not in problem["detail"]
 
 
 # Statuses
 
 
-def test_a_store_is_created_once(http, site):
-    """201 for a new image, 200 for a known one under any URL."""
+def test_only_the_first_store_is_a_201(http, site):
+    """A store answers 201 for a new image, and 200 for a known one under any URL."""
     statuses = [store(http, site + path, site.encode()).status_code for path in ("/a", "/a", "/b")]
     assert statuses == [201, 200, 200]
 
 
-def test_statuses_of_an_image_that_is_there(http, site):
-    """Every route that names an image answers 200, its delete 204 without a body."""
+def test_statuses_of_a_known_image(http, site):
+    """Every route answers 200 for a known image, and a delete 204 without a body."""
     content_hash = store(http, f"{site}/a", site.encode()).json()["content_hash"]
     for path in ("images", "images/meta", "serve"):
         assert http.get(f"/{path}/{content_hash}").status_code == 200
@@ -71,26 +71,31 @@ def test_statuses_of_an_image_that_is_there(http, site):
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", f"/images/{NOWHERE}"),
-        ("GET", f"/images/meta/{NOWHERE}"),
-        ("GET", f"/serve/{NOWHERE}"),
-        ("DELETE", f"/images/{NOWHERE}"),
+        ("GET", f"/images/{UNKNOWN_HASH}"),
+        ("GET", f"/images/meta/{UNKNOWN_HASH}"),
+        ("GET", f"/serve/{UNKNOWN_HASH}"),
+        ("DELETE", f"/images/{UNKNOWN_HASH}"),
         ("GET", "/images/lookup?url=http://nowhere.example/"),
         ("GET", "/no/such/route"),
         ("GET", "/"),
     ],
 )
-def test_what_is_not_there_is_a_404(http, method, path):
+def test_unknown_images_and_routes_are_404(http, method, path):
     """An unknown image, URL or route is a problem with the code `not_found`."""
     assert_problem(http.request(method, path), 404, "not_found")
 
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("PUT", "/images"), ("POST", "/health"), ("PATCH", f"/images/{NOWHERE}"), ("GET", "/images")],
+    [
+        ("PUT", "/images"),
+        ("POST", "/health"),
+        ("PATCH", f"/images/{UNKNOWN_HASH}"),
+        ("GET", "/images"),
+    ],
 )
-def test_a_wrong_method_is_a_405_that_names_the_right_ones(http, method, path):
-    """The problem comes with the `Allow` header that HTTP asks for."""
+def test_a_wrong_method_is_a_405(http, method, path):
+    """The problem comes with an `Allow` header, as HTTP requires."""
     answer = http.request(method, path)
     assert_problem(answer, 405, "protocol")
     assert answer.headers["allow"]
@@ -117,9 +122,9 @@ def test_a_wrong_method_is_a_405_that_names_the_right_ones(http, method, path):
         (f"/images/similar?perceptual_hash={'0' * 16}&max_hamming_distance=65", ["distance"]),
         (f"/images/similar?perceptual_hash={'0' * 16}&max_hamming_distance=x", ["distance"]),
         (f"/images/similar?perceptual_hash={'0' * 16}&bucket=%00", ["bucket", "NUL"]),
-        (f"/images/meta/{NOWHERE}?bucket=%00", ["bucket", "NUL"]),
-        (f"/images/{NOWHERE}?bucket=%00", ["bucket", "NUL"]),
-        (f"/serve/{NOWHERE}?bucket=%00", ["bucket", "NUL"]),
+        (f"/images/meta/{UNKNOWN_HASH}?bucket=%00", ["bucket", "NUL"]),
+        (f"/images/{UNKNOWN_HASH}?bucket=%00", ["bucket", "NUL"]),
+        (f"/serve/{UNKNOWN_HASH}?bucket=%00", ["bucket", "NUL"]),
         ("/images/abc", ["content_hash"]),
         (f"/images/{'A' * 64}", ["content_hash"]),
         ("/images/meta/abc", ["content_hash"]),
@@ -127,14 +132,14 @@ def test_a_wrong_method_is_a_405_that_names_the_right_ones(http, method, path):
         (f"/images/{'0' * 63}%00", ["content_hash"]),
     ],
 )
-def test_bad_input_is_a_422_that_names_it(http, path, words):
-    """The problem's sentence tells which parameter is wrong."""
+def test_bad_input_is_a_422(http, path, words):
+    """The problem names the invalid parameter."""
     assert_problem(http.get(path), 422, "invalid_request", *words)
 
 
 @pytest.mark.parametrize("content_hash", ["abc", "A" * 64, "..%2F..%2Fcatalog.sqlite3"])
 def test_a_delete_of_a_malformed_hash_is_refused(http, content_hash):
-    """Nothing outside of the blobs can be named, whatever the spelling."""
+    """A delete accepts no path in place of a hash."""
     assert http.delete(f"/images/{content_hash}").status_code in {404, 422}
 
 
@@ -142,28 +147,28 @@ malformed_hashes = (
     st.text(min_size=1)
     | st.text("0123456789abcdefABCDEF", min_size=60, max_size=68)
     | st.sampled_from(["../", "%2e%2e/", "..\\", "\0", "\n", ";", "?", "#"]).map(
-        lambda bad: f"{NOWHERE[:32]}{bad}{NOWHERE[32:]}"
+        lambda bad: f"{UNKNOWN_HASH[:32]}{bad}{UNKNOWN_HASH[32:]}"
     )
     | st.from_regex(r"[0-9a-f]{64}\s", fullmatch=True)
 )
 
 
 @given(malformed_hashes)
-def test_no_malformed_hash_reaches_the_cache(http, text):
-    """Whatever stands for a hash, on each route: a 404 or a 422, never a failure."""
+def test_a_malformed_hash_is_refused(http, text):
+    """Any malformed hash gives a 404 or a 422 on each route."""
     assert_refused(http, text)
 
 
 @pytest.mark.endurance
 @settings(max_examples=500)
 @given(malformed_hashes)
-def test_none_of_many_malformed_hashes_reaches_the_cache(http, text):
-    """The same, with more of them."""
+def test_many_malformed_hashes_are_refused(http, text):
+    """The same test with more examples."""
     assert_refused(http, text)
 
 
 def assert_refused(http, text):
-    """Expect no answer for a hash on any route."""
+    """Assert that each route refuses a hash."""
     try:
         quoted = quote(text, safe="")
     except UnicodeEncodeError:
@@ -200,13 +205,13 @@ def assert_refused(http, text):
     ids=range(13),
 )
 def test_a_bad_batch_is_a_422(http, body):
-    """Whatever the body of a batch, it is answered or told what is wrong with it."""
+    """An invalid body of a batch lookup gives a problem."""
     answer = http.post("/images/lookup", content=body, headers={"Content-Type": "application/json"})
     assert_problem(answer, 422, "invalid_request")
 
 
-def test_a_batch_has_a_thousand_urls_at_most(http, site):
-    """A thousand are answered, one more is refused."""
+def test_a_batch_has_at_most_a_thousand_urls(http, site):
+    """A batch of 1,000 URLs is answered, and a larger one is refused."""
     store(http, f"{site}/999", site.encode())
     urls = [f"{site}/{number}" for number in range(1001)]
     found = http.post("/images/lookup", json={"urls": urls[:1000]})
@@ -215,7 +220,7 @@ def test_a_batch_has_a_thousand_urls_at_most(http, site):
 
 
 def test_a_batch_looks_in_its_bucket(http, site):
-    """With a bucket only its captures count, without one all do."""
+    """With a bucket only its captures are found, without one those of all buckets."""
     store(http, f"{site}/a", site.encode(), bucket="one")
     urls = [f"{site}/a"]
     for body, hits in (({}, urls), ({"bucket": "one"}, urls), ({"bucket": ""}, [])):
@@ -237,8 +242,8 @@ def test_a_batch_looks_in_its_bucket(http, site):
     ],
     ids=["svg", "html", "pdf", "gif"],
 )
-def test_no_browser_runs_what_was_stored(http, route, data, content_type, disposition):
-    """Types come from the bytes, are never guessed again, and nothing active is shown."""
+def test_active_content_is_an_attachment(http, route, data, content_type, disposition):
+    """The content type comes from the bytes, and active content is never shown inline."""
     content_hash = store(http, "http://evil.example/a.html", data).json()["content_hash"]
     answer = http.get(f"/{route}/{content_hash}")
     assert answer.content == data
@@ -249,8 +254,8 @@ def test_no_browser_runs_what_was_stored(http, route, data, content_type, dispos
     assert "sandbox" in answer.headers["content-security-policy"]
 
 
-def test_pictures_have_their_own_type(http, site, photos):
-    """JPEG, PNG and WebP are served as what they are, whatever their URL ends with."""
+def test_pictures_have_the_type_of_their_bytes(http, site, photos):
+    """JPEG, PNG and WebP have their own type, also if their URL has another ending."""
     kinds = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
     for name in ("cat.png", "sunset.jpg", "pagoda.webp"):
         content_hash = store(http, f"{site}/{name}.txt", photos[name]).json()["content_hash"]
@@ -260,16 +265,16 @@ def test_pictures_have_their_own_type(http, site, photos):
         assert int(answer.headers["content-length"]) == len(photos[name])
 
 
-# Lookups side by side
+# Concurrent lookups
 
 
-async def test_joined_lookups_each_get_their_own_answer(shared_service, http, site):
-    """Of 200 lookups at once, of hits and misses in two buckets, each is answered rightly."""
+async def test_batched_lookups_get_their_own_answers(shared_service, http, site):
+    """Each of 200 concurrent lookups, hits and misses in two buckets, gets its own answer."""
     for number in range(20):
         for bucket in ("one", "two"):
             data = f"{site} {number} {bucket}".encode()
             assert store(http, f"{site}/{number}", data, bucket=bucket).is_success
-    questions = [(n % 30, ("one", "two", "none")[n % 3]) for n in range(200)]
+    lookups = [(n % 30, ("one", "two", "none")[n % 3]) for n in range(200)]
 
     limits = httpx.Limits(max_connections=50)
     async with httpx.AsyncClient(
@@ -278,10 +283,10 @@ async def test_joined_lookups_each_get_their_own_answer(shared_service, http, si
         answers = await asyncio.gather(
             *(
                 client.get("/images/lookup", params={"url": f"{site}/{number}", "bucket": bucket})
-                for number, bucket in questions
+                for number, bucket in lookups
             )
         )
-    for (number, bucket), answer in zip(questions, answers, strict=True):
+    for (number, bucket), answer in zip(lookups, answers, strict=True):
         if number < 20 and bucket != "none":
             data = f"{site} {number} {bucket}".encode()
             assert answer.json()["content_hash"] == content_hash_of(data)
@@ -289,8 +294,8 @@ async def test_joined_lookups_each_get_their_own_answer(shared_service, http, si
             assert answer.status_code == 404
 
 
-def test_a_stored_url_is_found_at_once(http, site):
-    """What was answered is visible to the next request, fifty times in a row."""
+def test_a_stored_url_is_found_by_the_next_request(http, site):
+    """The next request finds a stored image, fifty times in a row."""
     url = f"{site}/a"
     for turn in range(50):
         data = f"{site} {turn}".encode()
@@ -303,7 +308,7 @@ def test_a_stored_url_is_found_at_once(http, site):
 
 
 def test_the_document_describes_every_route(http):
-    """`/openapi.json` has all routes, and each one's errors as problems; `/docs` shows it."""
+    """`/openapi.json` has all routes with their errors as problems, and `/docs` shows it."""
     paths = http.get("/openapi.json").json()["paths"]
     assert {path: set(methods) for path, methods in paths.items()} == ROUTES
     for path, methods in paths.items():
@@ -316,7 +321,7 @@ def test_the_document_describes_every_route(http):
 
 
 def test_a_lost_catalog_is_a_problem_without_a_traceback(service):
-    """With the tables gone every route fails politely, the service lives, its log says why."""
+    """If the tables are missing, every route answers 503 and the service continues to run."""
     with http_client(service.url) as http:
         content_hash = store(http, "http://h.example/a", b"bytes").json()["content_hash"]
         catalog = sqlite3.connect(service.folder / "catalog.sqlite3")
@@ -338,14 +343,14 @@ def test_a_lost_catalog_is_a_problem_without_a_traceback(service):
         assert http.get("/health").status_code in {200, 503}
 
 
-def test_an_unforeseen_failure_is_a_problem_and_spoils_no_connection(service):
-    """What nobody thought of is a 500 without details, and the next request is answered."""
+def test_an_unexpected_failure_is_a_500(service):
+    """An unexpected failure is a problem without details, and the next request succeeds."""
     with http_client(service.url) as http:
         store(http, "http://h.example/good", b"good")
         store(http, "http://h.example/bad", b"bad")
         catalog = sqlite3.connect(service.folder / "catalog.sqlite3")
         with catalog:
-            # A time that no datetime can hold, as a later or a broken version might write.
+            # A time that no datetime can represent, as another version might write it.
             changed = catalog.execute(
                 "UPDATE capture SET lookup_time = ? WHERE url LIKE '%/bad'", (2**62,)
             )
@@ -357,19 +362,19 @@ def test_an_unforeseen_failure_is_a_problem_and_spoils_no_connection(service):
     assert "Traceback" in service.log
 
 
-def test_a_full_disk_is_a_problem_and_records_nothing(service):
-    """Where no blob can be written the store fails, and the URL stays a miss."""
+def test_a_failed_blob_write_is_a_503(service):
+    """If the blob cannot be written, the store fails and the URL stays a miss."""
     with http_client(service.url) as http:
         data = b"no room for these"
         content_hash = content_hash_of(data)
-        # Not even root can make a folder where a file is.
+        # A file in the place of a folder stops even root.
         (service.folder / "blobs" / content_hash[:2]).write_bytes(b"in the way")
         assert_problem(store(http, "http://h.example/a", data), 503, "unavailable")
         assert http.get("/images/lookup?url=http://h.example/a").status_code == 404
 
 
-def test_a_service_ends_quietly(service):
-    """On SIGTERM it finishes, and its log has nothing to complain about."""
+def test_a_service_ends_without_errors(service):
+    """SIGTERM ends the service, and its log has no error."""
     with http_client(service.url) as http:
         store(http, "http://h.example/a", b"bytes")
     service.stop()

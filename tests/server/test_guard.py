@@ -1,4 +1,4 @@
-"""Whoever has no token, and whoever sends too much, too slowly or too often."""
+"""The guard: tokens, and clients that send too much, too slowly or too often."""
 
 import asyncio
 import selectors
@@ -28,9 +28,9 @@ from tests.support.service import Service, http_client
 from tests.support.waiting import PATIENCE, wait_until
 
 TOKEN = "a-token-of-40-characters-or-more-or-less"
-NOWHERE = "0" * 64
+UNKNOWN_HASH = "0" * 64
 LIMIT = 100 * 2**20
-# The service as it is, but with another patience.
+# The real service with other timeouts.
 SERVE = """
 import os
 import sys
@@ -56,17 +56,17 @@ uvicorn.run(bounded, http=Protocol, port=int(sys.argv[3]), access_log=False)
 HEAD = b"POST /images HTTP/1.1\r\nHost: h\r\nContent-Type: %s\r\n" % FORM.encode()
 STALLS = {
     "nothing": b"",
-    "a head": HEAD,
-    "a body": HEAD + b"Content-Length: 1000000\r\n\r\n" + file(b"x" * 50_000)[:-2],
-    "a body of chunks": HEAD + b"Transfer-Encoding: chunked\r\n\r\n1000\r\n",
-    "a refused body": HEAD + b"Content-Length: 1000000\r\n\r\nno form",
+    "header": HEAD,
+    "body": HEAD + b"Content-Length: 1000000\r\n\r\n" + file(b"x" * 50_000)[:-2],
+    "chunked body": HEAD + b"Transfer-Encoding: chunked\r\n\r\n1000\r\n",
+    "refused body": HEAD + b"Content-Length: 1000000\r\n\r\nno form",
 }
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory):
-    """Serve a cache that wants a token."""
-    service = Service(tmp_path_factory.mktemp("guarded") / "service")
+def protected_service(tmp_path_factory):
+    """Serve a cache that needs a token."""
+    service = Service(tmp_path_factory.mktemp("protected_service") / "service")
     service.environment = {"IMGCACHE_TOKEN": TOKEN}
     service.start()
     yield service
@@ -75,7 +75,7 @@ def guarded(tmp_path_factory):
 
 @contextmanager
 def serving(folder, seconds):
-    """Serve a cache that waits this number of seconds for its clients."""
+    """Serve a cache with this timeout for slow clients, in seconds."""
     service = Service(folder / "service")
     service.script, service.environment = SERVE, {"SECONDS": str(seconds)}
     service.start()
@@ -84,16 +84,16 @@ def serving(folder, seconds):
 
 
 @pytest.fixture(scope="module")
-def hasty(tmp_path_factory):
-    """Serve a cache that waits for 2 seconds only."""
-    with serving(tmp_path_factory.mktemp("hasty"), 2) as service:
+def short_timeout_service(tmp_path_factory):
+    """Serve a cache with a timeout of 2 seconds."""
+    with serving(tmp_path_factory.mktemp("short_timeout_service"), 2) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
-def patient(tmp_path_factory):
-    """Serve a cache that waits longer than any of these tests takes."""
-    with serving(tmp_path_factory.mktemp("patient"), 3600) as service:
+def long_timeout_service(tmp_path_factory):
+    """Serve a cache with a timeout that is longer than these tests."""
+    with serving(tmp_path_factory.mktemp("long_timeout_service"), 3600) as service:
         yield service
 
 
@@ -102,7 +102,7 @@ def bearer(token):
 
 
 def memory_of(service):
-    """Give the resident bytes of all that a service runs."""
+    """Return the resident bytes of all processes of a service."""
     process = psutil.Process(service.process.pid)
     return sum(p.memory_info().rss for p in [process, *process.children(recursive=True)])
 
@@ -111,11 +111,11 @@ def memory_of(service):
 
 
 def operations(service):
-    """Give every method and path of a service, also those that its document leaves out."""
+    """Return every method and path of a service, and paths outside of its document."""
     with http_client(service.url, headers=bearer(TOKEN)) as http:
         paths = http.get("/openapi.json").json()["paths"]
     documented = {
-        (method.upper(), path.format(content_hash=NOWHERE))
+        (method.upper(), path.format(content_hash=UNKNOWN_HASH))
         for path, methods in paths.items()
         for method in methods
     }
@@ -125,11 +125,11 @@ def operations(service):
     return documented - {("GET", "/health")} | {("GET", path) for path in more + tricks}
 
 
-def test_without_the_token_only_health_is_open(guarded):
-    """Every other route, there or not, is a 401 that says how to come in."""
-    with http_client(guarded.url) as http:
+def test_without_the_token_only_health_is_open(protected_service):
+    """Without the token every other path is a 401 with a challenge."""
+    with http_client(protected_service.url) as http:
         assert http.get("/health").json() == {"status": "ok"}
-        for method, path in operations(guarded):
+        for method, path in operations(protected_service):
             answer = http.request(method, path)
             assert answer.status_code == 401, (method, path)
             assert answer.headers["www-authenticate"] == "Bearer"
@@ -158,44 +158,44 @@ def test_without_the_token_only_health_is_open(guarded):
     ],
     ids=lambda header: str(header)[:30],
 )
-def test_a_wrong_token_is_none(guarded, header):
-    """Empty, cut off, longer or of another scheme: nobody comes in with less than all of it."""
-    with http_client(guarded.url) as http:
+def test_a_wrong_token_is_refused(protected_service, header):
+    """A token that is empty, truncated, longer or of another scheme is refused."""
+    with http_client(protected_service.url) as http:
         answer = http.get("/stats", headers={"Authorization": header})
         assert answer.status_code == 401
         assert TOKEN not in answer.text
 
 
-def test_a_token_travels_in_its_header_only(guarded):
-    """A query or a cookie that names it, as might end in somebody's log, is not taken."""
-    with http_client(guarded.url) as http:
+def test_a_token_in_a_query_or_cookie_is_refused(protected_service):
+    """The token is accepted only in its header, because URLs are logged."""
+    with http_client(protected_service.url) as http:
         for more in ({"params": {"token": TOKEN}}, {"headers": {"Cookie": f"token={TOKEN}"}}):
             assert http.get("/stats", **more).status_code == 401
 
 
-def test_the_scheme_has_no_case(guarded):
-    """HTTP's schemes are written in any case."""
-    with http_client(guarded.url) as http:
+def test_the_scheme_is_case_insensitive(protected_service):
+    """The scheme `Bearer` may be written in any case."""
+    with http_client(protected_service.url) as http:
         for scheme in ("bearer", "BEARER"):
             answer = http.get("/stats", headers={"Authorization": f"{scheme} {TOKEN}"})
             assert answer.status_code == 200
 
 
-async def test_our_clients_bear_it(guarded):
-    """In both colours: with the token all works, with another one or none nothing does."""
+async def test_our_clients_send_the_token(protected_service):
+    """Both clients work with the token, and raise UnauthorizedError without it."""
     url = f"http://{uuid4().hex}.example/a"
 
     async def ask(token):
-        async with AsyncImgCacheClient(guarded.url, token=token) as client:
+        async with AsyncImgCacheClient(protected_service.url, token=token) as client:
             assert (await client.health())["status"] == "ok"
             return await client.lookup(url)
 
-    with ImgCacheClient(guarded.url, token=TOKEN) as client:
+    with ImgCacheClient(protected_service.url, token=TOKEN) as client:
         entry = client.store(url, url.encode(), "me")
         assert client.get_bytes(entry["content_hash"]) == url.encode()
     assert (await ask(TOKEN))["content_hash"] == entry["content_hash"]
     for token in (None, "", TOKEN[:-1]):
-        with ImgCacheClient(guarded.url, token=token) as client:
+        with ImgCacheClient(protected_service.url, token=token) as client:
             assert client.health()["status"] == "ok"
             for call in (
                 lambda: client.store(url, b"bytes", "me"),
@@ -211,8 +211,8 @@ async def test_our_clients_bear_it(guarded):
             await ask(token)
 
 
-def test_each_worker_wants_it(stopped_service):
-    """The token reaches every process that answers."""
+def test_each_worker_needs_the_token(stopped_service):
+    """Every worker process refuses requests without the token."""
     stopped_service.options = ("--workers", "2", "--token", TOKEN)
     stopped_service.start()
     with http_client(stopped_service.url, headers={"Connection": "close"}) as http:
@@ -222,25 +222,25 @@ def test_each_worker_wants_it(stopped_service):
 # Bodies that are too large
 
 
-def answered(connection):
-    """Read all that a server says until it closes."""
-    said = b""
+def read_all(connection):
+    """Read until a server closes the connection."""
+    answer = b""
     connection.settimeout(PATIENCE)
     try:
         while piece := connection.recv(2**16):
-            said += piece
+            answer += piece
     except ConnectionResetError:
         # Closed while something was still on its way to it.
         pass
-    return said
+    return answer
 
 
 @pytest.mark.parametrize("declared", [b"Transfer-Encoding: chunked", b"Content-Length: 9999999999"])
-def test_a_body_is_refused_while_it_is_read(patient, declared):
-    """Beyond the limit comes a 413; the rest is waited for, and never kept."""
+def test_a_large_body_is_refused_while_it_is_read(long_timeout_service, declared):
+    """A body over the limit gets a 413; the service reads the rest and does not keep it."""
     first = file(b"")[:-2].ljust(2**20)
-    before = memory_of(patient)
-    with socket.create_connection(("127.0.0.1", patient.port)) as connection:
+    before = memory_of(long_timeout_service)
+    with socket.create_connection(("127.0.0.1", long_timeout_service.port)) as connection:
         connection.settimeout(PATIENCE)
         connection.sendall(HEAD + declared + b"\r\n\r\n")
         for piece in [first] + [bytes(2**20)] * (MAX_BODY_BYTES // 2**20 - 1):
@@ -250,22 +250,23 @@ def test_a_body_is_refused_while_it_is_read(patient, declared):
             connection.recv(1)
         connection.settimeout(PATIENCE)
         connection.sendall(chunked(b"x") if b"chunked" in declared else b"x")
-        said = connection.recv(2**16)
+        answer = connection.recv(2**16)
         for _ in range(200):
             connection.sendall(chunked(bytes(2**20)) if b"chunked" in declared else bytes(2**20))
-        assert memory_of(patient) - before < 2.5 * LIMIT
+        assert memory_of(long_timeout_service) - before < 2.5 * LIMIT
         connection.shutdown(socket.SHUT_WR)
-        said += answered(connection)
-    assert said.startswith(b"HTTP/1.1 413")
-    assert said.endswith(b'bytes"}')
+        answer += read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert answer.endswith(b'bytes"}')
 
 
 def chunked(piece):
+    """Return a chunk of a chunked body."""
     return b"%x\r\n%s\r\n" % (len(piece), piece)
 
 
-def test_a_form_is_whole_without_its_last_line_break(shared_service):
-    """It belongs to what comes behind the form (RFC 2046, 5.1.1)."""
+def test_a_form_is_complete_without_its_last_line_break(shared_service):
+    """The last line break is not a part of the form (RFC 2046, 5.1.1)."""
     url = f"http://{uuid4().hex}.example/a"
     body = form(file(b"x" * 2000), part("client_name", "me"), part("url", url))[:-2]
     with socket.create_connection(("127.0.0.1", shared_service.port)) as connection:
@@ -275,23 +276,23 @@ def test_a_form_is_whole_without_its_last_line_break(shared_service):
         assert client.lookup(url) is not None
 
 
-# Three are the last line break and a byte of the end before it.
+# 3 bytes are the last line break and one byte of the final boundary.
 @pytest.mark.parametrize("less", [3, 100, 1000])
-def test_a_length_that_is_too_small_cuts_the_body_off(shared_service, less):
-    """What comes behind it is not a part of the form, and nothing is stored."""
+def test_a_content_length_that_is_too_small_truncates_the_body(shared_service, less):
+    """Bytes after the declared length are not a part of the form, and nothing is stored."""
     url = f"http://{uuid4().hex}.example/a"
     body = form(file(b"x" * 2000), part("client_name", "me"), part("url", url))
     with socket.create_connection(("127.0.0.1", shared_service.port)) as connection:
         connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % (len(body) - less) + body)
         connection.shutdown(socket.SHUT_WR)
-        assert b" 201 " not in answered(connection)
+        assert b" 201 " not in read_all(connection)
     with ImgCacheClient(shared_service.url) as client:
         assert client.lookup(url) is None
 
 
 @pytest.mark.parametrize("more", [0, 1, 60 * 2**20])
-def test_a_batch_has_a_limit_of_its_own(shared_service, more):
-    """Less than an image's: nobody else is answered while JSON is read."""
+def test_a_batch_has_its_own_size_limit(shared_service, more):
+    """A batch lookup may be smaller than an image, because parsing JSON blocks other requests."""
     with http_client(shared_service.url) as http:
         body = b'{"urls": []}'.ljust(MAX_BATCH_BYTES + more)
         kind = {"Content-Type": "application/json"}
@@ -304,16 +305,16 @@ def test_a_batch_has_a_limit_of_its_own(shared_service, more):
 
 
 @pytest.mark.parametrize("more", [1, 2**20, 60 * 2**20])
-def test_our_client_says_too_large(patient, more):
-    """However much larger: an error of its own, not a line that broke."""
+def test_our_client_raises_too_large(long_timeout_service, more):
+    """The client raises TooLargeError, and not an error of a broken connection."""
     with (
-        ImgCacheClient(patient.url, PATIENCE) as client,
+        ImgCacheClient(long_timeout_service.url, PATIENCE) as client,
         pytest.raises(TooLargeError, match=str(LIMIT)),
     ):
         client.store("http://h.example/large", bytes(LIMIT + more), "me")
 
 
-# Heads without an end
+# Endless headers
 
 
 @pytest.mark.parametrize(
@@ -325,34 +326,37 @@ def test_our_client_says_too_large(patient, more):
         (b"GET /health HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"a: b\r\n" * 10_000),
         (b"GET /health HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;", b"a" * 2**16),
     ],
-    ids=["a URL", "a header", "headers", "trailers", "an extension of a chunk"],
+    ids=["URL", "header", "headers", "trailers", "chunk extension"],
 )
-def test_a_head_without_an_end_is_cut_off(guarded, begin, more):
-    """Nobody, with or without a token, makes the service keep what no route ever sees."""
-    before = memory_of(guarded)
+def test_an_endless_header_closes_the_connection(protected_service, begin, more):
+    """The service keeps a bounded part of an endless header, with or without a token."""
+    before = memory_of(protected_service)
     endless = begin + more * (64 * 2**20 // len(more))
-    with socket.create_connection(("127.0.0.1", guarded.port)) as connection:
+    with socket.create_connection(("127.0.0.1", protected_service.port)) as connection:
         connection.settimeout(PATIENCE)
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             connection.sendall(endless)
-    assert memory_of(guarded) - before < 32 * 2**20
-    assert httpx.get(f"{guarded.url}/health", trust_env=False, timeout=PATIENCE).status_code == 200
+    assert memory_of(protected_service) - before < 32 * 2**20
+    assert (
+        httpx.get(f"{protected_service.url}/health", trust_env=False, timeout=PATIENCE).status_code
+        == 200
+    )
 
 
-def test_a_head_may_be_long(shared_service):
-    """A URL of nearly 64 KiB can still be asked for, with a large cookie beside it."""
+def test_a_long_header_is_accepted(shared_service):
+    """A URL of nearly 64 KiB with a large header is answered."""
     line = b"GET /images/lookup?url=http://h/" + b"a" * 65_000 + b" HTTP/1.1\r\n"
     with socket.create_connection(("127.0.0.1", shared_service.port)) as connection:
         connection.sendall(line + b"X: " + b"a" * 50_000 + b"\r\nConnection: close\r\n\r\n")
-        assert answered(connection).startswith(b"HTTP/1.1 404")
+        assert read_all(connection).startswith(b"HTTP/1.1 404")
 
 
-# Many that stall
+# Stalled connections
 
 
-def all_closed(sockets, *, drip=b""):
-    """Wait until a server has closed all of these; give what it said on each."""
-    said = dict.fromkeys(sockets, b"")
+def wait_until_closed(sockets, *, drip=b""):
+    """Wait until the server has closed all connections; return its answer on each."""
+    answers = dict.fromkeys(sockets, b"")
     deadline = time.monotonic() + PATIENCE
     with selectors.DefaultSelector() as selector:
         for each in sockets:
@@ -365,7 +369,7 @@ def all_closed(sockets, *, drip=b""):
                     piece = key.fileobj.recv(2**16)
                 except ConnectionError:
                     piece = b""
-                said[key.fileobj] += piece
+                answers[key.fileobj] += piece
                 if not piece:
                     selector.unregister(key.fileobj)
             if drip and not ready:
@@ -375,11 +379,11 @@ def all_closed(sockets, *, drip=b""):
                     except OSError:
                         continue
         assert not selector.get_map(), f"{len(selector.get_map())} are still open"
-    return list(said.values())
+    return list(answers.values())
 
 
 def upload_many(service, count):
-    """Make uploads, four at once."""
+    """Store images, four at once."""
 
     def upload(number):
         return client.store(f"http://h.example/{uuid4().hex}", uuid4().bytes * 6_000, "me")
@@ -390,7 +394,7 @@ def upload_many(service, count):
 
 @contextmanager
 def stalled(service, opening):
-    """Open 400 connections, send the same beginning on each, and nothing more."""
+    """Open 400 connections, and send only the first bytes of a request on each."""
     sockets = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(400)]
     try:
         for each in sockets:
@@ -402,62 +406,64 @@ def stalled(service, opening):
 
 
 @pytest.mark.parametrize("stall", STALLS)
-def test_stalled_requests_hold_nobody_up(patient, stall):
-    """While 400 send nothing more, and none of them is given up, uploads are served."""
-    before = memory_of(patient)
-    with stalled(patient, STALLS[stall]) as sockets:
-        upload_many(patient, 40)
-        assert memory_of(patient) - before < 128 * 2**20
+def test_stalled_requests_do_not_block_uploads(long_timeout_service, stall):
+    """While 400 requests stall and none of them is closed, uploads succeed."""
+    before = memory_of(long_timeout_service)
+    with stalled(long_timeout_service, STALLS[stall]) as sockets:
+        upload_many(long_timeout_service, 40)
+        assert memory_of(long_timeout_service) - before < 128 * 2**20
         for each in sockets:
             each.setblocking(False)
-            if stall == "a refused body":
+            if stall == "refused body":
                 continue
             with pytest.raises(BlockingIOError):
                 each.recv(1)
 
 
-def assert_stalls_are_given_up(service, opening, drip=b""):
-    """Let 400 stall, and others be served as well."""
+def assert_stalled_requests_are_closed(service, opening, drip=b""):
+    """Assert that the service closes 400 stalled requests and serves others meanwhile."""
     before = memory_of(service)
     with stalled(service, opening) as sockets:
         upload_many(service, 40)
         assert memory_of(service) - before < 128 * 2**20
-        said = all_closed(sockets, drip=drip)
+        answers = wait_until_closed(sockets, drip=drip)
     if b"\r\n\r\n" in opening:
         status = b"422 Unprocessable" if b"no form" in opening else b"408 Request Timeout"
-        assert all(answer.startswith(b"HTTP/1.1 " + status) for answer in said)
+        assert all(answer.startswith(b"HTTP/1.1 " + status) for answer in answers)
     else:
-        assert not any(said)
+        assert not any(answers)
     assert "Traceback" not in service.log
     with ImgCacheClient(service.url) as client:
         assert client.health()["status"] == "ok"
 
 
 @pytest.mark.parametrize("stall", STALLS)
-def test_stalled_requests_are_given_up(hasty, stall):
-    """400 that send nothing more are closed, and nobody else waits."""
-    assert_stalls_are_given_up(hasty, STALLS[stall])
+def test_stalled_requests_are_closed(short_timeout_service, stall):
+    """The service closes 400 stalled requests, and serves uploads meanwhile."""
+    assert_stalled_requests_are_closed(short_timeout_service, STALLS[stall])
 
 
-@pytest.mark.parametrize("stall", ["a head", "a body", "a refused body"])
-def test_dripping_requests_are_given_up(hasty, stall):
-    """400 that send a byte now and then are closed as well, also behind an early answer."""
-    assert_stalls_are_given_up(hasty, STALLS[stall], drip=b"a")
+@pytest.mark.parametrize("stall", ["header", "body", "refused body"])
+def test_slow_requests_are_closed(short_timeout_service, stall):
+    """The service closes 400 requests that send single bytes, also after an early answer."""
+    assert_stalled_requests_are_closed(short_timeout_service, STALLS[stall], drip=b"a")
 
 
 @pytest.mark.endurance
 @pytest.mark.parametrize("stall", STALLS)
-def test_the_real_service_gives_stalled_requests_up(service, stall):
-    """The same, with the patience that the service really has."""
+def test_the_real_service_closes_stalled_requests(service, stall):
+    """The same test with the real timeouts of the service."""
     assert max(BODY_SECONDS, LimitedHttpProtocol.head_seconds) < PATIENCE / 2
-    assert_stalls_are_given_up(service, STALLS[stall])
+    assert_stalled_requests_are_closed(service, STALLS[stall])
 
 
-def test_stalled_uploads_hold_a_bounded_share_of_the_memory(patient):
-    """Of 30 that hold 30 MB each, those beyond the bound are refused; lookups go on."""
-    before = memory_of(patient)
+def test_stalled_uploads_use_bounded_memory(long_timeout_service):
+    """Uploads beyond the memory limit are refused, and lookups work meanwhile."""
+    before = memory_of(long_timeout_service)
     head = HEAD + b"Content-Length: 99000000\r\n\r\n" + file(b"")[:-2]
-    sockets = [socket.create_connection(("127.0.0.1", patient.port)) for _ in range(30)]
+    sockets = [
+        socket.create_connection(("127.0.0.1", long_timeout_service.port)) for _ in range(30)
+    ]
     try:
         for each in sockets:
             each.settimeout(PATIENCE)
@@ -465,31 +471,33 @@ def test_stalled_uploads_hold_a_bounded_share_of_the_memory(patient):
                 each.sendall(head + bytes(30_000_000))
             except ConnectionError:
                 continue
-            with ImgCacheClient(patient.url, PATIENCE) as client:
+            with ImgCacheClient(long_timeout_service.url, PATIENCE) as client:
                 assert client.lookup("http://h.example/nothing") is None
         refused = [each for each in sockets if is_refused(each)]
         assert 10 <= len(refused) <= 20
-        assert memory_of(patient) - before < 1000 * 2**20
+        assert memory_of(long_timeout_service) - before < 1000 * 2**20
     finally:
         for each in sockets:
             each.close()
-    wait_until_uploads_work(patient)
-    with ImgCacheClient(patient.url) as client, pytest.raises(NotFoundError):
-        client.get_bytes(NOWHERE)
+    wait_until_uploads_work(long_timeout_service)
+    with ImgCacheClient(long_timeout_service.url) as client, pytest.raises(NotFoundError):
+        client.get_bytes(UNKNOWN_HASH)
 
 
-def test_answers_that_nobody_takes_are_thrown_away(hasty):
-    """Twenty that ask for a large image and read nothing are cut off, and their memory is free."""
-    with ImgCacheClient(hasty.url) as client:
+def test_answers_that_are_not_read_are_discarded(short_timeout_service):
+    """Connections that do not read their answer are closed, and their memory is released."""
+    with ImgCacheClient(short_timeout_service.url) as client:
         content_hash = client.store("http://h.example/l", bytes(40_000_000), "me")["content_hash"]
         get = f"GET /images/{content_hash} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
-        sockets = [socket.create_connection(("127.0.0.1", hasty.port)) for _ in range(20)]
+        sockets = [
+            socket.create_connection(("127.0.0.1", short_timeout_service.port)) for _ in range(20)
+        ]
         for each in sockets:
             each.sendall(get)
         for each in sockets:
             each.settimeout(PATIENCE)
             assert each.recv(1, socket.MSG_PEEK)
-        connections = psutil.Process(hasty.process.pid).net_connections
+        connections = psutil.Process(short_timeout_service.process.pid).net_connections
         wait_until(
             lambda: sum(c.status == psutil.CONN_ESTABLISHED for c in connections()) <= 1, 0.1
         )
@@ -498,13 +506,13 @@ def test_answers_that_nobody_takes_are_thrown_away(hasty):
         each.close()
 
 
-def test_a_slow_reader_gets_all_of_it(hasty):
-    """Who takes longer than the patience, but goes on taking, is served to the end."""
-    with ImgCacheClient(hasty.url) as client:
+def test_a_slow_reader_gets_the_whole_answer(short_timeout_service):
+    """A client that reads slowly, but continuously, gets the whole answer."""
+    with ImgCacheClient(short_timeout_service.url) as client:
         content_hash = client.store("http://h.example/l", bytes(40_000_000), "me")["content_hash"]
     get = f"GET /images/{content_hash} HTTP/1.1\r\nConnection: close\r\n\r\n".encode()
     size = 0
-    with socket.create_connection(("127.0.0.1", hasty.port)) as connection:
+    with socket.create_connection(("127.0.0.1", short_timeout_service.port)) as connection:
         connection.sendall(get)
         while piece := connection.recv(1_000_000):
             size += len(piece)
@@ -513,7 +521,7 @@ def test_a_slow_reader_gets_all_of_it(hasty):
 
 
 async def test_a_body_that_is_too_large_gets_413_during_other_uploads():
-    """It does not get 503, even if all bodies together are too large: a retry would not help."""
+    """A body that is too large gets 413, not 503, because a retry cannot succeed."""
     ended = asyncio.Event()
 
     async def app(_scope, receive, _send):
@@ -538,6 +546,7 @@ async def test_a_body_that_is_too_large_gets_413_during_other_uploads():
 
 
 def is_refused(connection):
+    """Return whether the service has answered 503 or closed the connection."""
     connection.setblocking(False)
     try:
         return b" 503 " in connection.recv(2**16)
@@ -548,7 +557,7 @@ def is_refused(connection):
 
 
 def wait_until_uploads_work(service):
-    """Store large images until the bound has forgotten those that hung up."""
+    """Store large images until the service has released the memory of closed connections."""
     body = form(file(bytes(LIMIT)), part("client_name", "me"), part("url", "http://h.example/l"))
     with http_client(service.url) as http:
         kind = {"Content-Type": FORM}

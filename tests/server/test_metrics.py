@@ -1,4 +1,4 @@
-"""What Prometheus is told: names, labels, and counts that are right at once."""
+"""Metrics for Prometheus: names, labels, and exact counts."""
 
 import random
 from uuid import uuid4
@@ -8,12 +8,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.service import http_client
 
-NOWHERE = "0" * 64
+UNKNOWN_HASH = "0" * 64
 
 
 @pytest.fixture(params=["1", "2"], ids=["one process", "two processes"])
 def http(stopped_service, request):
-    """Open connections to a service, so many that each process answers on some."""
+    """Open several connections to a service, so that each worker process gets requests."""
     stopped_service.options = ("--workers", request.param)
     stopped_service.start()
     with Clients(stopped_service.url) as clients:
@@ -21,7 +21,7 @@ def http(stopped_service, request):
 
 
 class Clients:
-    """Sends each request on another one of eight connections."""
+    """A client that sends each request on the next of eight connections."""
 
     def __init__(self, url):
         self._clients = [http_client(url) for _ in range(8)]
@@ -40,7 +40,7 @@ class Clients:
 
 
 def samples(http):
-    """Give every sample by its name and its labels."""
+    """Return the value of every sample, by name and labels."""
     answer = http.request("GET", "/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     return {
@@ -55,8 +55,8 @@ def store(http, url, data):
     return http.request("POST", "/images", data=form, files={"file": ("f", data)})
 
 
-def test_every_count_is_there_from_the_start(http):
-    """The reference's names and labels, each at zero, so that a rate can be computed."""
+def test_every_counter_starts_at_zero(http):
+    """The reference's names and labels exist from the start, so that rates can be computed."""
     found = samples(http)
     for name in (
         ("imgcache_store_total", ("result", "created")),
@@ -73,8 +73,8 @@ def test_every_count_is_there_from_the_start(http):
         assert found[name] == 0, name
 
 
-def test_what_was_answered_is_counted(http, photos):
-    """Right after the calls, whichever process answered them."""
+def test_answered_requests_are_counted(http, photos):
+    """The counts are exact right after the calls, for one and for two processes."""
     photo = photos["cat.png"]
     for _ in range(3):
         assert store(http, "http://h.example/a", photo).is_success
@@ -88,7 +88,7 @@ def test_what_was_answered_is_counted(http, photos):
     for _ in range(7):
         http.request("GET", "/images/similar", params={"perceptual_hash": "0" * 16})
     for _ in range(8):
-        http.request("GET", f"/images/{NOWHERE}")
+        http.request("GET", f"/images/{UNKNOWN_HASH}")
     found = samples(http)
     sizes = [len(photo)] + 4 * [len(b"no picture 0")]
     expected = {
@@ -113,7 +113,7 @@ def test_what_was_answered_is_counted(http, photos):
 
 
 def test_a_refused_store_is_not_counted(http):
-    """Only what was stored is."""
+    """A store that is refused does not change the counts."""
     assert store(http, "http://h.example/a", b"").status_code == 422
     found = samples(http)
     assert found["imgcache_store_total", ("result", "created")] == 0
@@ -123,8 +123,8 @@ def test_a_refused_store_is_not_counted(http):
 METHODS = ["PUT", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "MKCOL", "LOCK", "PURGE", "REPORT"]
 
 
-def test_no_stranger_makes_series(http):
-    """A thousand paths, hashes, URLs and methods that nobody knows add a handful of series."""
+def test_unknown_paths_add_no_series(http):
+    """Unknown paths, hashes, URLs and methods do not add series."""
     rng = random.Random(1)
 
     def ask(number):
@@ -146,8 +146,8 @@ def test_no_stranger_makes_series(http):
     assert samples(http).keys() == before
 
 
-def test_no_series_names_what_was_asked_for(http):
-    """Neither URLs, buckets nor names end in the metrics."""
+def test_metrics_contain_no_urls_and_buckets(http):
+    """Neither URLs nor buckets nor paths appear in the metrics."""
     word = uuid4().hex
     store(http, f"http://{word}.example/{word}?{word}", word.encode())
     http.request("GET", f"/images/lookup?url=http://{word}.example&bucket={word}")

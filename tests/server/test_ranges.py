@@ -1,4 +1,4 @@
-"""Parts of images, and images that a client has already: RFC 9110, by rule and over HTTP."""
+"""Range requests and conditional requests (RFC 9110), as functions and over HTTP."""
 
 import re
 from uuid import uuid4
@@ -14,22 +14,23 @@ ETAG = f'"{"a" * 64}"'
 DATA = bytes(range(256)) * 4
 
 
-# By rule
+# As functions
 
 sizes = st.integers(1, 2**40)
 positions = st.integers(0, 2**41)
 
 
-def part_or_status(wanted, size, if_range=None):
+def part_or_status(header, size, if_range=None):
+    """Return the requested range, or the status of the refusal."""
     try:
-        return requested_range(wanted, if_range, ETAG, size)
+        return requested_range(header, if_range, ETAG, size)
     except HTTPException as refused:
         return refused.status_code if str(size) in refused.headers["Content-Range"] else refused
 
 
 @given(positions, positions, sizes)
-def test_a_closed_range_gives_what_is_there_of_it(first, last, size):
-    """From its first byte to its last, or to the end; backwards it is no range."""
+def test_a_closed_range_ends_at_the_last_byte(first, last, size):
+    """A closed range ends at its last byte or at the end; a reversed range is ignored."""
     part = part_or_status(f"bytes={first}-{last}", size)
     if last < first:
         assert part is None
@@ -41,22 +42,22 @@ def test_a_closed_range_gives_what_is_there_of_it(first, last, size):
 
 @given(positions, sizes)
 def test_an_open_range_goes_to_the_end(first, size):
-    """From a byte on, all there is."""
+    """A range without an end gives all bytes from its first byte."""
     part = part_or_status(f"bytes={first}-", size)
     assert part == (416 if first >= size else range(first, size))
 
 
 @given(positions, sizes)
-def test_a_suffix_counts_from_the_end(length, size):
-    """The last so many bytes, all of them where there are fewer; of none there is no part."""
+def test_a_suffix_range_counts_from_the_end(length, size):
+    """A suffix gives the last bytes, or all if it is longer; an empty suffix gives 416."""
     part = part_or_status(f"bytes=-{length}", size)
     assert part == (416 if length == 0 else range(max(size - length, 0), size))
 
 
 @given(st.text() | st.from_regex(r"(bytes)?[= ,0-9-]{0,60}", fullmatch=True), sizes)
-def test_any_other_header_is_no_range(wanted, size):
-    """Whatever comes gives a part within the image, all of it, or a 416."""
-    part = part_or_status(wanted, size)
+def test_any_header_is_handled(header, size):
+    """Any header gives a range within the image, the whole image, or 416."""
+    part = part_or_status(header, size)
     if isinstance(part, range):
         assert 0 <= part.start < part.stop <= size
         assert part.step == 1
@@ -65,16 +66,16 @@ def test_any_other_header_is_no_range(wanted, size):
 
 
 @given(st.text(), sizes)
-def test_another_if_range_gives_the_whole(if_range, size):
-    """A part of another version would spoil what the client has."""
+def test_a_different_if_range_gives_all_bytes(if_range, size):
+    """If-Range with another version of the image gives the whole image."""
     assert part_or_status("bytes=0-0", size, if_range) is None
     assert part_or_status("bytes=0-0", size, f"W/{ETAG}") is None
     assert part_or_status("bytes=0-0", size, ETAG) == range(1)
 
 
 @given(st.lists(st.sampled_from([ETAG, f"W/{ETAG}", '"b"', 'W/"b"', "", "*"])))
-def test_known_is_what_is_named(tags):
-    """One of the tags, weak or not; a star by itself stands for any."""
+def test_if_none_match_matches_tags_and_star(tags):
+    """A weak or strong tag in the list matches, and so does a single star."""
     known = ETAG in tags or f"W/{ETAG}" in tags or tags == ["*"]
     assert etag_matches(", ".join(tags), ETAG) == known
 
@@ -82,7 +83,8 @@ def test_known_is_what_is_named(tags):
 # Over HTTP
 
 
-def stored(http, data, name="f", content_type="image/png"):
+def store(http, data, name="f", content_type="image/png"):
+    """Store an image and return its content hash."""
     form = {"url": f"http://{uuid4().hex}.example/a", "client_name": "me"}
     answer = http.post("/images", data=form, files={"file": (name, data, content_type)})
     assert answer.is_success, answer.text
@@ -91,12 +93,12 @@ def stored(http, data, name="f", content_type="image/png"):
 
 @pytest.fixture(scope="module", params=["images", "serve"])
 def address(request, http):
-    """Store an image and give one of its two addresses."""
-    return f"/{request.param}/{stored(http, DATA)}"
+    """Store an image and return one of its two paths."""
+    return f"/{request.param}/{store(http, DATA)}"
 
 
 @pytest.mark.parametrize(
-    ("wanted", "part"),
+    ("header", "part"),
     [
         ("bytes=0-0", slice(0, 1)),
         ("bytes=5-9", slice(5, 10)),
@@ -107,9 +109,9 @@ def address(request, http):
         ("BYTES=5-9", slice(5, 10)),
     ],
 )
-def test_a_part_is_a_206(http, address, wanted, part):
-    """The bytes that were asked for, and where they are."""
-    answer = http.get(address, headers={"Range": wanted})
+def test_a_part_is_a_206(http, address, header, part):
+    """A range gives 206 with its bytes and their position."""
+    answer = http.get(address, headers={"Range": header})
     assert answer.status_code == 206
     assert answer.content == DATA[part]
     assert answer.headers["content-range"] == f"bytes {part.start}-{part.stop - 1}/1024"
@@ -117,10 +119,10 @@ def test_a_part_is_a_206(http, address, wanted, part):
     assert answer.headers["etag"] == f'"{address[-64:]}"'
 
 
-@pytest.mark.parametrize("wanted", ["bytes=1024-", "bytes=1024-2000", "bytes=-0"])
-def test_a_part_that_is_not_there_is_a_416(http, address, wanted):
-    """It says how many bytes there are."""
-    answer = http.get(address, headers={"Range": wanted})
+@pytest.mark.parametrize("header", ["bytes=1024-", "bytes=1024-2000", "bytes=-0"])
+def test_a_range_beyond_the_end_is_a_416(http, address, header):
+    """The answer contains the size of the image."""
+    answer = http.get(address, headers={"Range": header})
     assert answer.status_code == 416
     assert answer.headers["content-range"] == "bytes */1024"
     assert answer.headers["content-type"] == "application/problem+json"
@@ -134,18 +136,18 @@ def test_a_part_that_is_not_there_is_a_416(http, address, wanted):
         {"Range": "bytes=9-5"},
         {"Range": "pixels=0-5"},
         {"Range": "bytes"},
-        {"Range": "bytes=0-0", "If-Range": '"another"'},
+        {"Range": "bytes=0-0", "If-Range": '"other"'},
         {"Range": "bytes=0-0", "If-Range": "Wed, 21 Oct 2025 07:28:00 GMT"},
     ],
 )
-def test_the_whole_comes_where_no_part_can(http, address, headers):
-    """Several parts, no range, another version: all bytes, once."""
+def test_an_unsupported_range_gives_all_bytes(http, address, headers):
+    """Several ranges, an invalid range or another version give the whole image once."""
     answer = http.get(address, headers=headers)
     assert (answer.status_code, answer.content) == (200, DATA)
 
 
-def test_a_client_that_has_it_gets_no_bytes(http, address):
-    """304, with the headers of the image, also before a range is looked at."""
+def test_a_client_with_the_current_version_gets_304(http, address):
+    """The 304 has the headers of the image, and takes priority over a range."""
     etag = http.get(address).headers["etag"]
     for tag in (etag, f"W/{etag}", f'"x", {etag}', "*"):
         answer = http.get(address, headers={"If-None-Match": tag, "Range": "bytes=0-0"})
@@ -155,8 +157,8 @@ def test_a_client_that_has_it_gets_no_bytes(http, address):
     assert http.get(address, headers={"If-None-Match": '"x"'}).content == DATA
 
 
-def test_a_client_that_names_what_is_not_there_gets_a_404(http, address):
-    """To know a hash is not to be told that its image is here, or in this bucket."""
+def test_if_none_match_does_not_reveal_a_missing_image(http, address):
+    """A client that knows a hash gets 404 if the image is not in the cache or in the bucket."""
     nowhere = "0" * 64
     for path in (f"/images/{nowhere}", f"{address}?bucket=another"):
         tag = f'"{nowhere if nowhere in path else address[-64:]}"'
@@ -165,8 +167,8 @@ def test_a_client_that_names_what_is_not_there_gets_a_404(http, address):
 
 
 @pytest.mark.parametrize("headers", [{}, {"Range": "bytes=5-9"}, {"Range": "bytes=9999-"}])
-def test_a_head_is_a_get_without_its_body(http, address, headers):
-    """The same status and headers."""
+def test_head_equals_get_without_a_body(http, address, headers):
+    """HEAD has the same status and headers as GET."""
     got, head = (http.request(method, address, headers=headers) for method in ("GET", "HEAD"))
     assert head.status_code == got.status_code
     assert head.content == b""
@@ -175,7 +177,7 @@ def test_a_head_is_a_get_without_its_body(http, address, headers):
     assert head.headers == got.headers
 
 
-# Pictures that are more than pictures
+# Files with active content
 
 SCRIPT = b"<script xmlns='http://www.w3.org/1999/xhtml'>alert(1)</script>"
 SVG = b"<svg xmlns='http://www.w3.org/2000/svg'>" + SCRIPT + b"</svg>"
@@ -202,10 +204,10 @@ PASSIVE = re.compile(r"image/(?!svg)[a-z0-9.-]+")
 
 
 @pytest.mark.parametrize("name", POLYGLOTS)
-@pytest.mark.parametrize("claim", ["text/html", "image/svg+xml", "application/javascript"])
-def test_nothing_active_is_shown(http, name, claim):
-    """Whatever a picture also is, and whatever it was called: no browser runs it."""
-    content_hash = stored(http, POLYGLOTS[name], "a.html", claim)
+@pytest.mark.parametrize("claimed_type", ["text/html", "image/svg+xml", "application/javascript"])
+def test_no_browser_runs_active_content(http, name, claimed_type):
+    """A file with active content is an attachment, or is shown as a passive image."""
+    content_hash = store(http, POLYGLOTS[name], "a.html", claimed_type)
     for path, headers in (
         (f"/images/{content_hash}", {}),
         (f"/serve/{content_hash}", {}),
@@ -227,9 +229,9 @@ def test_nothing_active_is_shown(http, name, claim):
     "name",
     ["a\r\nX-Evil: 1\r\n\r\n<script>", 'a"; filename="b.html', "a\nSet-Cookie: a=1", "ä/../b.html"],
 )
-def test_no_name_travels_in_a_header(http, name):
-    """What an uploader wrote comes back in an entry's JSON only."""
-    content_hash = stored(http, uuid4().bytes, name, "text/html; evil=1")
+def test_no_file_name_is_in_a_header(http, name):
+    """The file name of an upload is returned only in the JSON of an entry."""
+    content_hash = store(http, uuid4().bytes, name, "text/html; evil=1")
     answer = http.get(f"/serve/{content_hash}")
     assert "evil" not in str(answer.headers).lower()
     assert "set-cookie" not in answer.headers

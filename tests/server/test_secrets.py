@@ -1,4 +1,4 @@
-"""What nobody may learn: neither from answers, nor from logs, nor from what a command says."""
+"""Secrets: they appear neither in answers, nor in logs, nor in the output of a command."""
 
 import contextlib
 import os
@@ -19,12 +19,12 @@ TOKEN = "canary-token-3f1c"
 PASSWORD = "canary-password-7a2e"
 ACCESS = "canary-access-91bd"
 SECRET = "canary-secret-55e0"
-NOWHERE = "0" * 64
+UNKNOWN_HASH = "0" * 64
 NO_PORT = "127.0.0.1:1"
 
 
-class Ailing(Service):
-    """A service of which it is enough that it answers at all."""
+class UnhealthyService(Service):
+    """A service that counts as started when it answers, also if it is unhealthy."""
 
     def _answers(self, http):
         try:
@@ -34,9 +34,9 @@ class Ailing(Service):
 
 
 @pytest.fixture
-def outgrown(tmp_path, postgresql, object_store):
-    """Make a service on PostgreSQL and an object store whose address holds a password."""
-    service = Ailing(tmp_path / "service")
+def service_with_secrets(tmp_path, postgresql, object_store):
+    """Create a service on PostgreSQL and an object store, with a password in the database URL."""
+    service = UnhealthyService(tmp_path / "service")
     service.environment = new_storage_environment(postgresql, object_store) | {
         "IMGCACHE_TOKEN": TOKEN
     }
@@ -49,53 +49,54 @@ def outgrown(tmp_path, postgresql, object_store):
     service.stop()
 
 
-def everything_said(service):
-    """Ask for all there is, rightly and wrongly, and give all answers and the log."""
-    said = []
+def all_output_of(service):
+    """Send valid and invalid requests to every route; return all answers and the log."""
+    output = []
     headers = {"Authorization": f"Bearer {TOKEN}"}
     with http_client(service.url) as http:
 
         def ask(method, path, **options):
             answer = http.request(method, path, **options)
-            said.append(f"{method} {path} {answer.status_code} {answer.headers} {answer.text}")
+            output.append(f"{method} {path} {answer.status_code} {answer.headers} {answer.text}")
 
         form = {"data": {"url": "http://h.example/a", "client_name": "me"}}
-        for given in (headers, {"Authorization": "Bearer wrong"}, {}):
+        for sent in (headers, {"Authorization": "Bearer wrong"}, {}):
             for path in (
                 *("/health", "/stats", "/metrics", "/openapi.json", "/docs", "/no/such"),
                 *("/images/lookup?url=http://h.example/a", "/images/search?url_contains=h"),
                 f"/images/similar?perceptual_hash={'0' * 16}",
-                *(f"/images/{NOWHERE}", f"/images/meta/{NOWHERE}", "/images/abc"),
+                *(f"/images/{UNKNOWN_HASH}", f"/images/meta/{UNKNOWN_HASH}", "/images/abc"),
             ):
-                ask("GET", path, headers=given)
-            ask("POST", "/images", files={"file": ("f", uuid4().bytes)}, headers=given, **form)
-            ask("POST", "/images", headers=given, **form)
-            ask("DELETE", f"/images/{NOWHERE}", headers=given)
+                ask("GET", path, headers=sent)
+            ask("POST", "/images", files={"file": ("f", uuid4().bytes)}, headers=sent, **form)
+            ask("POST", "/images", headers=sent, **form)
+            ask("DELETE", f"/images/{UNKNOWN_HASH}", headers=sent)
     service.stop()
-    return [*said, service.log]
+    return [*output, service.log]
 
 
-def assert_silent(said, *secrets):
-    for each in said:
+def assert_no_secret(output, *secrets):
+    """Assert that no text contains a secret."""
+    for each in output:
         for secret in (TOKEN, PASSWORD, ACCESS, SECRET, *secrets):
             assert secret not in each
 
 
-def status_of(said, request):
-    """Give the statuses that a request had."""
-    return {each.removeprefix(request).split()[0] for each in said if each.startswith(request)}
+def statuses_of(output, request):
+    """Return the statuses of the answers to a request."""
+    return {each.removeprefix(request).split()[0] for each in output if each.startswith(request)}
 
 
-def test_a_service_that_works_tells_no_secret(outgrown, object_store):
-    """Neither its token, nor where and with what it reaches the database and the store."""
-    outgrown.start()
-    said = everything_said(outgrown)
-    assert status_of(said, "POST /images ") == {"201", "401", "422"}
-    assert_silent(said, object_store.SECRET_KEY, object_store.ACCESS_KEY)
+def test_a_working_service_shows_no_secret(service_with_secrets, object_store):
+    """A working service shows neither its token nor the credentials of its storage."""
+    service_with_secrets.start()
+    output = all_output_of(service_with_secrets)
+    assert statuses_of(output, "POST /images ") == {"201", "401", "422"}
+    assert_no_secret(output, object_store.SECRET_KEY, object_store.ACCESS_KEY)
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "environment",
     [
         {"AWS_SECRET_ACCESS_KEY": SECRET},
         {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET},
@@ -103,25 +104,25 @@ def test_a_service_that_works_tells_no_secret(outgrown, object_store):
     ],
     ids=["wrong secret", "unknown key", "unreachable"],
 )
-def test_a_store_that_refuses_tells_no_secret(outgrown, object_store, trouble):
-    """Every store fails with a sentence, which quotes neither a key nor a signature."""
-    outgrown.environment |= trouble
-    outgrown.start()
-    said = everything_said(outgrown)
-    assert "503" in status_of(said, "POST /images ")
-    assert status_of(said, "GET /health ") == {"503"}
+def test_a_failing_object_store_shows_no_secret(service_with_secrets, object_store, environment):
+    """The error for a failed store contains neither a key nor a signature."""
+    service_with_secrets.environment |= environment
+    service_with_secrets.start()
+    output = all_output_of(service_with_secrets)
+    assert "503" in statuses_of(output, "POST /images ")
+    assert statuses_of(output, "GET /health ") == {"503"}
     secrets = (object_store.SECRET_KEY, object_store.ACCESS_KEY, "Signature", "AWS4")
-    assert_silent(said, *secrets)
+    assert_no_secret(output, *secrets)
 
 
-def test_a_lost_database_tells_no_secret(outgrown, postgresql):
-    """The service goes on answering, and says no more than that it is lost."""
-    outgrown.start()
-    name = outgrown.environment["IMGCACHE_DATABASE_URL"].split("/")[3].split("?")[0]
+def test_a_lost_database_shows_no_secret(service_with_secrets, postgresql):
+    """The service still answers, and reports only that the database failed."""
+    service_with_secrets.start()
+    name = service_with_secrets.environment["IMGCACHE_DATABASE_URL"].split("/")[3].split("?")[0]
     postgresql.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    said = everything_said(outgrown)
-    assert "503" in status_of(said, "GET /stats ")
-    assert_silent(said)
+    output = all_output_of(service_with_secrets)
+    assert "503" in statuses_of(output, "GET /stats ")
+    assert_no_secret(output)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_a_lost_database_tells_no_secret(outgrown, postgresql):
         {"IMGCACHE_DATABASE_URL": f"postgresql+psycopg://me:{PASSWORD}@h:port/cache"},
         {"IMGCACHE_DATABASE_URL": f"postgresql+nodriver://me:{PASSWORD}@h/cache"},
         {"IMGCACHE_DATABASE_URL": f"nonsense {PASSWORD}"},
-        # A password with an @ and a colon that nobody quoted: its end reads as a port.
+        # An unquoted password with an @ and a colon: its end is parsed as a port.
         {"IMGCACHE_DATABASE_URL": f"postgresql+psycopg://me:x@y:{PASSWORD}@h/cache"},
         {"IMGCACHE_BLOBS_URL": f"nonsense://me:{PASSWORD}@bucket"},
         {"IMGCACHE_BLOBS_URL": f"nonsense {PASSWORD}"},
@@ -141,8 +142,8 @@ def test_a_lost_database_tells_no_secret(outgrown, postgresql):
     ids=range(9),
 )
 @pytest.mark.parametrize("command", ["serve", "stats"])
-def test_a_command_that_fails_tells_no_secret(tmp_path, environment, command):
-    """It ends with one sentence, and without the address that did not work."""
+def test_a_failing_command_shows_no_secret(tmp_path, environment, command):
+    """The command ends with one sentence that does not contain the address."""
     (tmp_path / "imgcache").mkdir()
     done = subprocess.run(
         [sys.executable, "-c", MAIN, command, *(["--port", "0"] if command == "serve" else [])],
@@ -157,18 +158,18 @@ def test_a_command_that_fails_tells_no_secret(tmp_path, environment, command):
     used, sentence = done.stderr.splitlines()
     assert used.startswith("Cache: ")
     assert sentence.startswith("imgcache: ")
-    assert_silent([done.stderr, done.stdout])
+    assert_no_secret([done.stderr, done.stdout])
 
 
-def test_no_one_writes_lines_into_the_log(service):
-    """Line breaks and colours in what comes neither forge a line nor reach a terminal."""
+def test_requests_cannot_forge_log_lines(service):
+    """Line breaks and colours in a request are escaped in the log."""
     forged = "\r\nINFO:     forged \x1b[31m\x1b]0;forged\x07"
     with http_client(service.url) as http:
         form = {"url": f"http://h.example/{forged}", "client_name": forged, "bucket": forged}
         file = {"file": (f"f{forged}", b"bytes", f"image/png{forged}".replace("\r\n", ""))}
         assert http.post("/images", data=form, files=file).status_code == 201
         catalog = sqlite3.connect(service.folder / "catalog.sqlite3")
-        # What no datetime can hold: the service's log tells an unforeseen failure at length.
+        # A time that no datetime can represent causes an unexpected failure with a long log entry.
         with contextlib.closing(catalog), catalog:
             catalog.execute("UPDATE capture SET lookup_time = ?", (2**62,))
         query = {"url": form["url"], "bucket": forged}

@@ -1,4 +1,4 @@
-"""Uploads as they may come: well made, badly made, cut off, and too large."""
+"""Uploads: valid, invalid, truncated and too large ones."""
 
 import socket
 from uuid import uuid4
@@ -13,7 +13,7 @@ LIMIT = 100 * 2**20
 
 @pytest.fixture
 def url():
-    """Give a URL that no other test stores."""
+    """Return a URL that no other test stores."""
     return f"http://{uuid4().hex}.example/a.png"
 
 
@@ -21,11 +21,13 @@ def post(http, body, content_type=FORM):
     return http.post("/images", content=body, headers={"Content-Type": content_type})
 
 
-def knows(http, url):
+def is_stored(http, url):
+    """Return whether the cache has an image of this URL."""
     return http.get("/images/lookup", params={"url": url}).status_code == 200
 
 
 def assert_refused(answer, *words, status=422, code="invalid_request"):
+    """Assert that an upload is refused with these words."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert (answer.json()["code"], answer.json()["status"]) == (code, status)
@@ -35,7 +37,7 @@ def assert_refused(answer, *words, status=422, code="invalid_request"):
 
 @pytest.mark.parametrize("last", ["file", "client_name"])
 def test_the_parts_may_come_in_any_order(http, url, last):
-    """What counts are the names of the parts."""
+    """The order of the form's parts does not matter."""
     data = url.encode()
     parts = {"file": file(data), "url": part("url", url), "client_name": part("client_name", "me")}
     parts[last] = parts.pop(last)
@@ -45,14 +47,14 @@ def test_the_parts_may_come_in_any_order(http, url, last):
 
 
 def test_bytes_that_look_like_a_boundary_are_kept(http, url):
-    """Line breaks, dashes and half a boundary inside a picture are a part of it."""
+    """Line breaks, dashes and half a boundary inside an image are kept."""
     data = f"{url}\r\n--{BOUNDARY[:-1]}\r\n--\r\n\r\n".encode() + bytes(range(256))
     answer = post(http, form(part("url", url), part("client_name", "me"), file(data)))
     assert http.get(f"/images/{answer.json()['content_hash']}").content == data
 
 
-def test_a_content_type_is_written_in_any_case(http, url):
-    """Media types have no case, and the boundary may be quoted."""
+def test_a_content_type_has_any_case(http, url):
+    """The media type is case-insensitive, and the boundary may be quoted."""
     body = form(part("url", url), part("client_name", "me"), file(url.encode()))
     content_type = f'Multipart/Form-Data; Boundary="{BOUNDARY}"'
     assert post(http, body, content_type).status_code == 201
@@ -60,15 +62,15 @@ def test_a_content_type_is_written_in_any_case(http, url):
 
 @pytest.mark.parametrize("missing", ["url", "client_name", "file"])
 def test_a_missing_field_is_named(http, url, missing):
-    """Each of the three required parts is asked for by its name."""
+    """The error names the missing field."""
     parts = {"url": part("url", url), "client_name": part("client_name", "me"), "file": file(b"x")}
     del parts[missing]
     assert_refused(post(http, form(*parts.values())), missing)
-    assert not knows(http, url)
+    assert not is_stored(http, url)
 
 
 @pytest.mark.parametrize(
-    ("bad", "words"),
+    ("bad_field", "words"),
     [
         (("url", ""), ["empty"]),
         (("url", "http://h.example/\0"), ["NUL"]),
@@ -89,33 +91,33 @@ def test_a_missing_field_is_named(http, url, missing):
     ],
     ids=lambda value: None if isinstance(value, list) else f"{value[0]}={value[1]:.20}",
 )
-def test_a_bad_field_is_named(http, url, bad, words):
-    """What is wrong with a text is told, with the name of its part."""
-    fields = {"url": url, "client_name": "me", **dict([bad])}
+def test_a_bad_field_is_named(http, url, bad_field, words):
+    """The error names the invalid field, and nothing is stored."""
+    fields = {"url": url, "client_name": "me", **dict([bad_field])}
     parts = [part(name, value) for name, value in fields.items()]
     assert_refused(post(http, form(*parts, file(url.encode()))), *words)
-    assert not knows(http, url)
+    assert not is_stored(http, url)
 
 
 def test_a_file_without_a_file_name_is_refused(http, url):
-    """A part without a file name is text: its bytes would not come back as they came in."""
+    """A part without a file name is text, which cannot keep the bytes unchanged."""
     body = form(part("url", url), part("client_name", "me"), part("file", b"\x89PNG\xff\xfe"))
     assert_refused(post(http, body), "file")
-    assert not knows(http, url)
+    assert not is_stored(http, url)
 
 
-def test_a_text_that_comes_as_a_file_is_refused(http, url):
-    """A URL is no upload."""
+def test_a_text_field_with_a_file_name_is_refused(http, url):
+    """The URL must not be a file part."""
     body = form(part("url", url, '; filename="u"'), part("client_name", "me"), file(b"x"))
     assert_refused(post(http, body))
-    assert not knows(http, url)
+    assert not is_stored(http, url)
 
 
 def test_an_empty_file_is_refused(http, url):
-    """There is no image without bytes."""
+    """A file without bytes is refused, and nothing is stored."""
     body = form(part("url", url), part("client_name", "me"), file(b""))
     assert_refused(post(http, body), "empty")
-    assert not knows(http, url)
+    assert not is_stored(http, url)
 
 
 @pytest.mark.parametrize(
@@ -128,10 +130,10 @@ def test_an_empty_file_is_refused(http, url):
     ],
     ids=["two files", "many fields", "many files", "a huge field"],
 )
-def test_a_form_of_too_much_is_refused(http, url, parts):
-    """Two files, ten thousand fields or a field of megabytes are no store."""
+def test_a_form_with_too_many_parts_is_refused(http, url, parts):
+    """Two files, ten thousand fields or a field of megabytes are refused."""
     assert_refused(post(http, form(part("url", url), part("client_name", "me"), *parts)))
-    assert not knows(http, url)
+    assert not is_stored(http, url)
 
 
 @pytest.mark.parametrize(
@@ -150,13 +152,13 @@ def test_a_form_of_too_much_is_refused(http, url, parts):
     ],
     ids=range(10),
 )
-def test_what_is_no_form_is_refused(http, content_type, body):
-    """Without a boundary, without parts, or of another type: a 422 that says so."""
+def test_a_body_that_is_no_form_is_refused(http, content_type, body):
+    """A body without a boundary, without parts or of another type is a 422."""
     assert_refused(post(http, body, content_type))
 
 
-def test_a_form_that_was_cut_off_is_refused(http, url):
-    """Wherever a body ends too early, nothing is stored, not even what was complete."""
+def test_a_truncated_form_is_refused(http, url):
+    """A form that is truncated at any position stores nothing."""
     body = form(
         part("url", url),
         file(url.encode()),
@@ -168,31 +170,33 @@ def test_a_form_that_was_cut_off_is_refused(http, url):
     for cut in [*range(0, len(body) - end, 17), len(body) - end - 1, len(body) - end]:
         answer = post(http, body[:cut])
         assert answer.status_code == 422, (cut, body[:cut][-60:])
-    assert not knows(http, url)
+    assert not is_stored(http, url)
     assert post(http, body).status_code == 201
 
 
-def test_a_client_that_hangs_up_leaves_nothing(service):
-    """Half an upload stores nothing, and is no failure of the service."""
+def test_a_client_that_disconnects_stores_nothing(service):
+    """A connection that closes during an upload stores nothing and causes no error."""
     url = "http://h.example/a.png"
     body = form(part("url", url), part("client_name", "me"), file(b"x" * 100_000))
     head = f"POST /images HTTP/1.1\r\nHost: h\r\nContent-Type: {FORM}\r\nContent-Length: "
     with socket.create_connection(("127.0.0.1", service.port)) as connection:
         connection.sendall(f"{head}{len(body)}\r\n\r\n".encode() + body[:50_000])
     with http_client(service.url) as http:
-        assert not knows(http, url)
+        assert not is_stored(http, url)
         assert post(http, body).status_code == 201
     service.stop()
     assert "Traceback" not in service.log
 
 
 def chunks(size):
+    """Yield this number of zero bytes, at most 1 MiB at a time."""
     for _ in range(size // 2**20):
         yield bytes(2**20)
     yield bytes(size % 2**20)
 
 
-def streamed(url, size):
+def form_stream(url, size):
+    """Yield a form with a file of this size."""
     head, tail = form(part("url", url), part("client_name", "me"), file(b"@")).split(b"@")
     yield head
     yield from chunks(size)
@@ -201,13 +205,13 @@ def streamed(url, size):
 
 @pytest.mark.parametrize("size", [LIMIT + 1, LIMIT + 2 * 2**20, LIMIT + 50 * 2**20])
 def test_an_upload_over_the_limit_is_a_413(http, url, size):
-    """A body of unknown length is refused where it goes beyond the limit, however far."""
-    assert_refused(post(http, streamed(url, size)), str(LIMIT), status=413, code="too_large")
-    assert not knows(http, url)
+    """A body of unknown length is refused when it exceeds the limit."""
+    assert_refused(post(http, form_stream(url, size)), str(LIMIT), status=413, code="too_large")
+    assert not is_stored(http, url)
 
 
-def test_an_upload_of_just_the_limit_is_stored(http, url):
-    """The largest image that is allowed is kept."""
-    answer = post(http, streamed(url, LIMIT))
+def test_an_upload_at_the_limit_is_stored(http, url):
+    """An image of exactly the maximum size is stored."""
+    answer = post(http, form_stream(url, LIMIT))
     assert answer.status_code in {200, 201}
     assert answer.json()["file_size_bytes"] == LIMIT

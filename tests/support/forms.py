@@ -1,4 +1,4 @@
-"""Multipart forms as they may come, byte by byte."""
+"""Multipart forms, built byte by byte."""
 
 BOUNDARY = "imgcache-boundary"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
