@@ -1,4 +1,4 @@
-"""The architecture: which part may import which, and which libraries each part may use."""
+"""The architecture: which part may import which other part, and which libraries."""
 
 import ast
 import re
@@ -34,15 +34,15 @@ MAY_IMPORT = {
     "plugin": {"core", "client", "scrapy", "twisted", "itemadapter", "w3lib"},
     "cli": {"core", "client", "engine", "server", "typer", "rich", "uvicorn"},
 }
-# Importing the package must stay cheap: its public names are imported when they are first used.
+# Importing the package must stay fast: it imports a public name only at its first use.
 MAY_IMPORT[""] = {"cli"}
-# An import that the test cannot follow.
+# Imports that this test cannot follow.
 DYNAMIC_IMPORT = re.compile(
     r"\b(?:__import__|exec|eval)(?=\()|importlib(?!\.(?:metadata|util))|pkgutil"
 )
-# What a part may import inside of functions only.
-MAY_IMPORT_LATE = {"cli": {"plugin"}}
-# Libraries with one home inside of their part.
+# What a part may import only inside functions.
+MAY_IMPORT_IN_FUNCTIONS = {"cli": {"plugin"}}
+# Libraries that only some modules of their part may import.
 HOMES = {
     "httpx": {"client/http.py", "client/client.py"},
     "alembic": {"engine/catalog/migrations"},
@@ -54,13 +54,13 @@ HOMES = {
 
 
 def imports(path: PurePath, text: str) -> Iterator[tuple[str, bool]]:
-    """Yield the full name of every module that a file imports, and whether a function does it."""
+    """Yield the full name of each module that a file imports, and whether a function imports it."""
     tree = ast.parse(text)
     if path == PurePath("__init__.py"):
         # Names for type checkers, which are not imported.
         tree.body = [node for node in tree.body if not isinstance(node, ast.If)]
     functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
-    late = {id(node) for function in functions for node in ast.walk(function)}
+    in_functions = {id(node) for function in functions for node in ast.walk(function)}
     package = ("imgcache_scrapy", *path.parts[:-1])
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -71,20 +71,22 @@ def imports(path: PurePath, text: str) -> Iterator[tuple[str, bool]]:
             names = [f"{module}.{alias.name}" for alias in node.names]
         else:
             continue
-        yield from ((name, id(node) in late) for name in names)
+        yield from ((name, id(node) in in_functions) for name in names)
 
 
 def violations(path: PurePath, text: str) -> Iterator[str]:
-    """Yield one sentence for each import that the rule forbids."""
+    """Yield one sentence for each forbidden import."""
     part = path.parts[0] if len(path.parts) > 1 else ""
     for call in DYNAMIC_IMPORT.findall(text) if part else ():
         yield f"{path} imports by {call}"
-    for name, is_late in imports(path, text):
+    for name, is_in_function in imports(path, text):
         library, _, rest = name.partition(".")
         imported = rest.split(".")[0] if library == "imgcache_scrapy" else library
         if imported == part or library in sys.stdlib_module_names:
             continue
-        allowed = MAY_IMPORT[part] | (MAY_IMPORT_LATE.get(part, set()) if is_late else set())
+        allowed = MAY_IMPORT[part] | (
+            MAY_IMPORT_IN_FUNCTIONS.get(part, set()) if is_in_function else set()
+        )
         homes = HOMES.get(imported)
         is_home = homes is None or any(path.is_relative_to(home) for home in homes)
         if imported not in allowed or not is_home:
@@ -96,14 +98,14 @@ def modules_imported(path: PurePath, text: str) -> set[PurePath]:
     found = set()
     for name, _ in imports(path, text):
         if name.startswith("imgcache_scrapy."):
-            place = PurePath(*name.split(".")[1:])
-            candidates = (place.with_suffix(".py"), place.parent.with_suffix(".py"))
-            packages = (place / "__init__.py", place.parent / "__init__.py")
+            module_path = PurePath(*name.split(".")[1:])
+            candidates = (module_path.with_suffix(".py"), module_path.parent.with_suffix(".py"))
+            packages = (module_path / "__init__.py", module_path.parent / "__init__.py")
             found |= {each for each in (*candidates, *packages) if each in SOURCES}
     return found - {path, PurePath("__init__.py")}
 
 
-def test_every_import_keeps_the_rule():
+def test_every_import_is_allowed():
     """plugin → client → engine → core; server → engine; cli → client, engine and server."""
     assert len(SOURCES) > 20
     found = [each for path, text in SOURCES.items() for each in violations(path, text)]
@@ -111,7 +113,7 @@ def test_every_import_keeps_the_rule():
 
 
 @pytest.mark.parametrize(
-    ("path", "planted"),
+    ("path", "forbidden_import"),
     [
         ("core/urls.py", "import httpx"),
         ("core/urls.py", "from imgcache_scrapy.engine.cache import ImageCache"),
@@ -128,10 +130,10 @@ def test_every_import_keeps_the_rule():
         ("client/client.py", "import scrapy"),
         ("client/spool.py", "import httpx"),
         ("server/app.py", "from imgcache_scrapy.client.client import ImgCacheClient"),
-        ("server/app.py", "def late():\n    from imgcache_scrapy.client import client"),
+        ("server/app.py", "def function():\n    from imgcache_scrapy.client import client"),
         ("plugin/settings.py", "from imgcache_scrapy.engine.cache import ImageCache"),
         ("plugin/settings.py", "from imgcache_scrapy import server"),
-        ("plugin/settings.py", "def late():\n    from imgcache_scrapy import cli"),
+        ("plugin/settings.py", "def function():\n    from imgcache_scrapy import cli"),
         ("cli/main.py", "from imgcache_scrapy.plugin.settings import Settings"),
         ("cli/main.py", "import scrapy"),
         ("client/client.py", "import importlib\nimportlib.import_module('scrapy')"),
@@ -144,25 +146,25 @@ def test_every_import_keeps_the_rule():
         ("__main__.py", "import fastapi"),
     ],
 )
-def test_a_forbidden_import_is_found(path, planted):
-    """The test above fails for each kind of import that the rule forbids."""
-    text = f"{SOURCES[PurePath(path)]}\n{planted}\n"
+def test_a_forbidden_import_is_found(path, forbidden_import):
+    """The test above fails for each kind of forbidden import."""
+    text = f"{SOURCES[PurePath(path)]}\n{forbidden_import}\n"
     assert list(violations(PurePath(path), text))
 
 
-def test_a_command_may_read_the_settings_of_a_project_late():
-    """The one exception of the rule: cli imports plugin inside of a function."""
-    late = "def late():\n    from imgcache_scrapy.plugin.settings import Settings\n"
-    assert not list(violations(PurePath("cli/main.py"), late))
+def test_cli_may_import_plugin_in_a_function():
+    """The only exception: cli imports plugin inside functions."""
+    text = "def function():\n    from imgcache_scrapy.plugin.settings import Settings\n"
+    assert not list(violations(PurePath("cli/main.py"), text))
 
 
-def test_no_modules_import_each_other():
-    """There is an order in which every module can be read after those that it imports."""
+def test_there_are_no_import_cycles():
+    """The modules can be sorted so that each comes after the modules that it imports."""
     graph = {path: modules_imported(path, text) for path, text in SOURCES.items()}
     assert len(list(TopologicalSorter(graph).static_order())) == len(SOURCES)
 
 
 def test_every_module_belongs_to_a_part():
-    """Beside the parts there is only what Python itself asks for."""
+    """The top level of the package has only `__init__.py` and `__main__.py`."""
     assert {path.name for path in PACKAGE.glob("*.py")} <= {"__init__.py", "__main__.py"}
     assert {path.parts[0] for path in SOURCES if len(path.parts) > 1} == set(MAY_IMPORT) - {""}

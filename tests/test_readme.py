@@ -1,4 +1,4 @@
-"""The README says all there is, and its examples run."""
+"""The README documents everything public, and its examples run."""
 
 import dataclasses
 import re
@@ -17,7 +17,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_each_example_runs(block, photos, tmp_path, monkeypatch):
-    """Each block of Python can be run as it stands, beside a photograph."""
+    """Each Python block runs unchanged in a folder with a photograph."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photo.jpg").write_bytes(photos["sunset.jpg"])
     exec(compile(block, "README.md", "exec"), {})
@@ -25,7 +25,7 @@ def test_each_example_runs(block, photos, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if "# settings.py" in block])
 def test_the_settings_in_examples_load(block):
-    """Each component that an example names is there."""
+    """Each component that an example names can be imported."""
     from scrapy.utils.misc import load_object
 
     settings = {}
@@ -35,8 +35,8 @@ def test_the_settings_in_examples_load(block):
             assert load_object(path)
 
 
-def documented():
-    """What must be found in the README."""
+def required_names():
+    """Yield the names that the README must contain."""
     yield from (f"IMGCACHE_{field.name.upper()}" for field in dataclasses.fields(Settings))
     yield from (name for name in dir(AsyncImgCacheClient) if not name.startswith("_"))
     yield from imgcache_scrapy.__all__
@@ -45,14 +45,14 @@ def documented():
     yield from (f"imgcache {command}" for command in commands)
 
 
-@pytest.mark.parametrize("name", sorted(set(documented()) - {"Entry"}))
-def test_it_names(name):
-    """Every setting, method, public name, reason and command."""
+@pytest.mark.parametrize("name", sorted(set(required_names()) - {"Entry"}))
+def test_the_readme_contains(name):
+    """The README contains every setting, method, public name, reason and command."""
     assert re.search(rf"\b{name}\b", README)
 
 
-def test_every_stat_that_a_crawl_counts_is_in_it():
-    """The stats in the source are those in the README."""
+def test_the_readme_contains_every_stat():
+    """Each stat in the source is in the README."""
     source = "".join(
         path.read_text() for path in Path(imgcache_scrapy.__file__).parent.rglob("*.py")
     )

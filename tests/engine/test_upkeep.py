@@ -14,7 +14,15 @@ import pytest
 from imgcache_scrapy.core.entry import blob_key, content_hash_of
 from imgcache_scrapy.core.errors import NotFoundError
 from imgcache_scrapy.engine.cache import ImageCache
-from tests.support.programs import blobs, catalog_of, images, kept, program, swept, upkeep_of
+from tests.support.programs import (
+    blob_files,
+    blobs,
+    catalog_of,
+    images,
+    program,
+    remove_orphans,
+    upkeep_of,
+)
 from tests.support.service import new_storage_environment
 from tests.support.waiting import PATIENCE
 
@@ -230,7 +238,7 @@ def test_orphans_are_old_files_without_an_image(upkeep, folder):
         assert {orphan.key for orphan in upkeep.orphans(age)} == found
     for orphan in upkeep.orphans():
         assert upkeep.remove(orphan)
-    assert kept(folder) == foreign | {blob_key(HASH)}
+    assert blob_files(folder) == foreign | {blob_key(HASH)}
 
 
 def test_a_young_draft_is_never_an_orphan(upkeep, folder):
@@ -347,7 +355,7 @@ def test_processes_store_delete_and_collect_in_one_folder(upkeep, folder, count)
     kept |= {b"shared %d" % i for i in range(count)}
     assert upkeep.cache.catalog.stats()["captures"] == 8 * (count + (count + 1) // 2)
     assert set(verdicts(upkeep).values()) == {"sound"}
-    swept(folder)
+    remove_orphans(folder)
     assert blobs(folder) == {content_hash_of(data): data for data in kept}
     assert images(folder) == {content_hash_of(data) for data in kept}
 

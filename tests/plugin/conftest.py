@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.crawling import Crawled, run_crawl
+from tests.support.crawling import CrawlResult, run_crawl
 from tests.support.site import Site
 
 
@@ -19,6 +19,6 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture
-def crawl(tmp_path: Path, site: Site) -> Callable[..., Crawled]:
+def crawl(tmp_path: Path, site: Site) -> Callable[..., CrawlResult]:
     """Run a crawl: `crawl(items, settings, **spider)`; the cache is in `tmp_path`."""
     return partial(run_crawl, tmp_path, site)

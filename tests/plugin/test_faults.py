@@ -10,10 +10,10 @@ import pytest
 
 from imgcache_scrapy import ImgCacheClient
 from imgcache_scrapy.plugin.memory import MAX_IMAGES
-from tests.support.crawling import Crawled
+from tests.support.crawling import CrawlResult
 from tests.support.pictures import jpeg
+from tests.support.pipelines import FILES, PIPELINE, STOCK
 from tests.support.proxy import FAULTS, POISON, Proxy
-from tests.support.roads import FILES, PIPELINE, STOCK
 from tests.support.site import Site, respond
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -49,7 +49,7 @@ class World:
         road: str,
         interrupt_when: Any = None,
         **settings: Any,
-    ) -> Crawled:
+    ) -> CrawlResult:
         """Crawl."""
         settings = self.settings | ROADS[road] | settings
         return self.crawl(items, settings, interrupt_when=interrupt_when)

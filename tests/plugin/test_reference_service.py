@@ -3,8 +3,8 @@
 import pytest
 
 from tests.support.pictures import jpeg
+from tests.support.pipelines import FILES, PIPELINE, STOCK
 from tests.support.reference_service import serving
-from tests.support.roads import FILES, PIPELINE, STOCK
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Pictures made to hurt whoever decodes them, and pictures that were damaged on the way."""
+"""Pictures that are expensive to decode, and damaged pictures."""
 
 import struct
 import zlib
@@ -16,14 +16,14 @@ FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "ICO")
 
 @cache
 def deflated(size: int) -> bytes:
-    """Compress so many zeros."""
+    """Compress this number of zero bytes."""
     packer = zlib.compressobj(9)
     parts = [packer.compress(bytes(1 << 20)) for _ in range(size >> 20)]
     return b"".join([*parts, packer.compress(bytes(size % (1 << 20))), packer.flush()])
 
 
 def png(width: int, height: int, color: int = 0, more: bytes = b"") -> bytes:
-    """Make a black PNG: of shades (0), colors (2) or colors and alpha (6), with more chunks."""
+    """Create a black PNG: greyscale (0), RGB (2) or RGBA (6), with additional chunks."""
     row = 1 + width * {0: 1, 2: 3, 6: 4}[color]
     return (
         b"\x89PNG\r\n\x1a\n"
@@ -35,46 +35,46 @@ def png(width: int, height: int, color: int = 0, more: bytes = b"") -> bytes:
 
 
 def scans(side: int, count: int) -> bytes:
-    """Make a progressive JPEG one of whose scans is repeated."""
+    """Create a progressive JPEG in which one scan is repeated until it has this number of scans."""
     data = encoded(Image.new("RGB", (side, side), "red"), "JPEG", progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2]
     return data[:-2] + last * (count - data.count(b"\xff\xda")) + data[-2:]
 
 
 def frames(count: int) -> list[Image.Image]:
-    """Make so many different small pictures."""
+    """Create this number of different small pictures."""
     return [
         Image.frombytes("L", (16, 16), number.to_bytes(2, "big") * 128) for number in range(count)
     ]
 
 
 def animation(kind: str, count: int) -> bytes:
-    """Make an animation."""
+    """Create an animation."""
     first, *others = frames(count)
     return encoded(first, kind, save_all=True, append_images=others)
 
 
 def gif_canvas(width: int, height: int) -> bytes:
-    """Make an animation of 16 pixels on a canvas of any size."""
+    """Create an animation of 16 pixels on a canvas of this size."""
     data = animation("GIF", 20)
     return data[:6] + struct.pack("<HH", width, height) + data[10:]
 
 
 def webp_canvas(width: int, height: int) -> bytes:
-    """Make an animation of 16 pixels on a canvas of any size, of up to 16,384."""
+    """Create an animation of 16 pixels on a canvas of this size, at most 16,384 pixels wide."""
     data = animation("WEBP", 20)
     size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     return data[:24] + size + data[30:]
 
 
 def lying_bmp(width: int, height: int) -> bytes:
-    """Make a BMP with far fewer pixels than its header tells."""
+    """Create a BMP with far fewer pixels than its header declares."""
     header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
     return b"BM" + struct.pack("<IHHI", 154, 0, 0, 54) + header + bytes(100)
 
 
 def slow_bmp(width: int, height: int) -> bytes:
-    """Make a BMP of four bytes per row, which Pillow fills pixel by pixel, in Python."""
+    """Create a BMP of four bytes per row, which Pillow decodes pixel by pixel in Python."""
     rows = b"\x01\x01\0\0" * height + b"\0\x01"
     header = (40, width, height, 1, 8, 1, len(rows), 0, 0, 256, 0)
     start = 14 + 40 + 1024
@@ -83,7 +83,7 @@ def slow_bmp(width: int, height: int) -> bytes:
 
 
 def tiff(width: int, height: int, strips: int = 1) -> bytes:
-    """Make a TIFF that takes the same few bytes for every one of its strips."""
+    """Create a TIFF whose strips all use the same few bytes."""
     rows = -(-height // strips)
     tables = 8 + 2 + 9 * 12 + 4
     tags = {
@@ -103,7 +103,7 @@ def tiff(width: int, height: int, strips: int = 1) -> bytes:
 
 
 def icon(png: bytes) -> bytes:
-    """Make an icon of 256 pixels a side, says its directory, with a PNG of any size."""
+    """Create an icon whose directory declares 256 by 256 pixels, with a PNG of any size."""
     return struct.pack("<HHHBBBBHHII", 0, 1, 1, 0, 0, 0, 0, 1, 32, len(png), 22) + png
 
 
@@ -111,7 +111,7 @@ def _texts(count: int, size: int) -> bytes:
     return b"".join(chunk(b"zTXt", b"%d\0\0" % i + deflated(size)) for i in range(count))
 
 
-# Each is made from a number, so that no two are the same; all of them are refused or cheap.
+# Each function takes a number, so that all bombs differ; decoders refuse them or decode them fast.
 BOMBS: dict[str, Callable[[int], bytes]] = {
     "89 megapixels": lambda n: png(9_400, 9_400 + n),
     "89 megapixels, colors": lambda n: png(9_400, 9_400 + n, color=2),
@@ -133,7 +133,7 @@ BOMBS: dict[str, Callable[[int], bytes]] = {
     "icon": lambda n: icon(png(9_400, 9_400 + n)),
 }
 
-# These are within the limits of what is read before decoding, and still cost a second or more.
+# These pass the limits that are checked before decoding, and still take a second or more.
 SLOW: dict[str, Callable[[int], bytes]] = {
     "BMP": lambda n: slow_bmp(5_000, 4_900 + n),
     "small BMP": lambda n: slow_bmp(2_000, 1_900 + n),
@@ -146,13 +146,13 @@ SLOW: dict[str, Callable[[int], bytes]] = {
 
 
 def bombs(count: int, kinds: dict[str, Callable[[int], bytes]] = BOMBS) -> Iterator[bytes]:
-    """Make so many bombs, each kind in its turn."""
+    """Yield this number of bombs, of all kinds in turn."""
     for number, make in islice(enumerate(cycle(kinds.values())), count):
         yield make(number // len(kinds))
 
 
 def damaged(count: int, seed: int = 1) -> Iterator[bytes]:
-    """Make so many pictures of every format, each cut off or with a few bits flipped."""
+    """Yield this number of pictures of every format, truncated or with some flipped bits."""
     random = Random(seed)
     sound = [encoded(_any_noise(random, kind), kind) for kind in FORMATS for _ in range(3)]
     for data in islice(cycle(sound), count):

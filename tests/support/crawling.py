@@ -1,4 +1,4 @@
-"""Real crawls of a small site, each crawl in a process of its own."""
+"""Real crawls of a small site, each in a separate process."""
 
 import json
 import os
@@ -22,8 +22,8 @@ FATES = ("hit", "stored", "duplicate", "spooled", "rejected", "failed")
 
 
 @dataclass
-class Crawled:
-    """What came of a crawl; `max_rss` in bytes."""
+class CrawlResult:
+    """The result of a crawl; `max_rss` in bytes."""
 
     items: list[dict[str, Any]]
     all_stats: list[dict[str, Any]]
@@ -39,7 +39,7 @@ class Crawled:
 
     @property
     def warnings(self) -> list[str]:
-        """The lines of the log that warn of the cache."""
+        """The lines of the log in which the package warns."""
         return [
             line
             for line in self.log.splitlines()
@@ -48,7 +48,7 @@ class Crawled:
 
     @property
     def fates(self) -> dict[str, int]:
-        """How many images had each fate, without the fates that none had."""
+        """The number of images of each fate that occurred."""
         counts = {fate: self.stats.get(f"imgcache/{fate}", 0) for fate in FATES}
         return {fate: count for fate, count in counts.items() if count}
 
@@ -63,17 +63,17 @@ def run_crawl(
     environment: dict[str, str] | None = None,
     interrupt_when: Callable[[], bool] | None = None,
     **spider: Any,
-) -> Crawled:
+) -> CrawlResult:
     """Run a crawl.
 
     Args:
-        tmp_path: its working folder; the cache is in it.
-        site: has the page that it begins with.
-        items: what the spider yields.
-        settings: added to those of every crawl.
-        spiders: what each spider has, if there is more than one.
-        environment: what is added to the environment.
-        interrupt_when: is asked again and again; a SIGINT is sent as soon as it says so.
+        tmp_path: the working folder, which also contains the cache.
+        site: the site with the start page.
+        items: the items that the spider yields.
+        settings: added to the settings of every crawl.
+        spiders: attributes of each spider, if there is more than one.
+        environment: variables added to the environment.
+        interrupt_when: called repeatedly; when it returns true, the crawl gets a SIGINT.
         spider: attributes of the only spider.
     """
     spiders = spiders or [{"items": items or [], **spider}]
@@ -99,14 +99,14 @@ def run_crawl(
         process.join(PATIENCE)
         process.kill()
         process.join()
-        told_log = log.read()
+        log_text = log.read()
     lines = [line for path in sorted(out.glob("*")) for line in path.read_text().splitlines()]
-    told = json.loads(result.read_text()) if result.exists() else {"stats": [], "max_rss": 0}
-    return Crawled(
+    measured = json.loads(result.read_text()) if result.exists() else {"stats": [], "max_rss": 0}
+    return CrawlResult(
         items=[json.loads(line) for line in lines],
-        all_stats=told["stats"],
-        max_rss=told["max_rss"],
-        log=told_log,
+        all_stats=measured["stats"],
+        max_rss=measured["max_rss"],
+        log=log_text,
         returncode=process.exitcode,
     )
 

@@ -18,7 +18,7 @@ class RefererPipeline(ImgCachePipeline):
 
 
 class MetaPipeline(ImgCachePipeline):
-    """Gives each request the item's meta."""
+    """Copies the item's meta to each request."""
 
     def get_media_requests(self, item, info):
         requests = super().get_media_requests(item, info)
@@ -28,21 +28,21 @@ class MetaPipeline(ImgCachePipeline):
 
 
 class NamedImages(ImgCacheImagesPipeline):
-    """Names files by the item."""
+    """Takes file names from the item."""
 
     def file_path(self, request, response=None, info=None, *, item=None):
         return f"{ItemAdapter(item)['name']}/{request.url.rsplit('/', 1)[-1]}.jpg"
 
 
 class NamedFiles(ImgCacheFilesPipeline):
-    """Names files by the item."""
+    """Takes file names from the item."""
 
     def file_path(self, request, response=None, info=None, *, item=None):
         return f"{ItemAdapter(item)['name']}/{request.url.rsplit('/', 1)[-1]}"
 
 
 class NestedFiles(ImgCacheFilesPipeline):
-    """Fetches a second image for each one, from a hook."""
+    """Fetches a second image for each image, in a hook."""
 
     async def file_downloaded(self, response, request, info, *, item=None):
         other = Request(request.url.replace("/a", "/b"), meta={"handle_httpstatus_all": True})
@@ -51,12 +51,12 @@ class NestedFiles(ImgCacheFilesPipeline):
 
 
 class ErrbackPipeline(ImgCachePipeline):
-    """Has errbacks: one that raises, one that makes do."""
+    """Has two errbacks: one raises, the other returns a result."""
 
     def get_media_requests(self, item, info):
         for request in super().get_media_requests(item, info):
-            makes_do = "spare" in request.url
-            yield request.replace(errback=self.spare if makes_do else self.give_up)
+            has_spare = "spare" in request.url
+            yield request.replace(errback=self.spare if has_spare else self.give_up)
 
     def give_up(self, failure):
         failure.raiseException()
@@ -66,7 +66,7 @@ class ErrbackPipeline(ImgCachePipeline):
 
 
 class PlaceholderFiles(ImgCacheFilesPipeline):
-    """Knows what to do with a 404."""
+    """Returns a result for a 404."""
 
     async def media_downloaded(self, response, request, info, *, item=None):
         if response.status == 404:
@@ -75,21 +75,21 @@ class PlaceholderFiles(ImgCacheFilesPipeline):
 
 
 class PostPipeline(ImgCachePipeline):
-    """Posts."""
+    """Sends POST requests."""
 
     def get_media_requests(self, item, info):
         return [r.replace(method="POST") for r in super().get_media_requests(item, info)]
 
 
 class ItemNamedPipeline(ImgCachePipeline):
-    """Names paths by the item."""
+    """Takes paths from the item."""
 
     def file_path(self, request, response=None, info=None, *, item=None):
         return f"{item['name']}/{super().file_path(request, response, info, item=item)}"
 
 
 class SpoolReader:
-    """Says of each item whether its spooled images are in the spool when the item comes by."""
+    """Adds to each item whether its spooled images are in the spool at this time."""
 
     def process_item(self, item):
         kept = b"".join(path.read_bytes() for path in Path(".scrapy/imgcache-spool").glob("[!#]*"))

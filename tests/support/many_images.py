@@ -1,4 +1,4 @@
-"""A crawl of very many images, half of them missing, that samples its own memory on the way."""
+"""A crawl of a very large number of images, half of them missing, that records its memory."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ IMAGES_PER_ITEM = 10
 
 
 class ManySpider(scrapy.Spider):
-    """Asks for a page per thousand images, and yields items with ten of them each."""
+    """A spider that requests a page per thousand images, and yields items with ten images each."""
 
     name = "many"
 
@@ -28,7 +28,7 @@ class ManySpider(scrapy.Spider):
 
 
 class MemorySampler:
-    """Extension: notes the resident memory after every thousand images."""
+    """An extension that records the resident memory after every thousand images."""
 
     def __init__(self, crawler):
         self.samples = []
@@ -57,8 +57,8 @@ def main():
             "CONCURRENT_REQUESTS": 2,
             "CONCURRENT_REQUESTS_PER_DOMAIN": 64,
             "CONCURRENT_ITEMS": 20,
-            # Twisted keeps cancelled timers until the first of them would have been due: at its
-            # default of 180 s there would be some 300,000 of downloads that ended long ago.
+            # Twisted keeps cancelled timers until the first one is due. With the default timeout
+            # of 180 s there would be about 300,000 timers of completed downloads.
             "DOWNLOAD_TIMEOUT": 10,
             "EXTENSIONS": {MemorySampler: 0},
             **config["settings"],

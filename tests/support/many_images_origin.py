@@ -1,4 +1,4 @@
-"""A fast site: pages, and tiny PNGs of which every other one is missing."""
+"""A fast site with pages and tiny PNGs; every second PNG is missing."""
 
 import asyncio
 import sys
@@ -8,14 +8,14 @@ from PIL import Image
 
 
 def tiny(number: int) -> bytes:
-    """Make a picture of 5 pixels that no other number has."""
+    """Create a picture of 5 pixels; each number gives another one."""
     file = BytesIO()
     Image.frombytes("L", (5, 1), number.to_bytes(5, "big")).save(file, "PNG")
     return file.getvalue()
 
 
 def answer(path: str) -> bytes:
-    """Give the whole answer for a path."""
+    """Return the complete response for a path."""
     kind, _, name = path.strip("/").partition("/")
     number = int(name.removesuffix(".png"))
     found = kind == "page" or number % 2 == 0
@@ -27,7 +27,7 @@ def answer(path: str) -> bytes:
 
 
 async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer requests until the client hangs up."""
+    """Answer requests until the client disconnects."""
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -38,7 +38,7 @@ async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def main() -> None:
-    """Listen on loopback, tell the port, and serve until killed."""
+    """Listen on loopback, print the port, and serve until the process is killed."""
     server = await asyncio.start_server(talk, "127.0.0.1", 0, backlog=512)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Makers of pictures: encoded images, each with pixels that no other seed gives."""
+"""Functions that create encoded pictures; each seed gives other pixels."""
 
 import struct
 import zlib
@@ -15,7 +15,7 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     Args:
         image: the pixels.
         kind: Pillow's name of the format.
-        options: those of Pillow's plugin.
+        options: options of Pillow's encoder.
     """
     file = BytesIO()
     image.save(file, kind, **options)
@@ -23,22 +23,22 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def chunk(kind: bytes, body: bytes = b"") -> bytes:
-    """Make a chunk of a PNG."""
+    """Create a chunk of a PNG."""
     return struct.pack("!I", len(body)) + kind + body + struct.pack("!I", zlib.crc32(kind + body))
 
 
 def noise(width: int, height: int, mode: str = "RGB", seed: int = 1) -> Image.Image:
-    """Make an image of random pixels."""
+    """Create an image of random pixels."""
     size = width * height * len(Image.new(mode, (1, 1)).tobytes())
     return Image.frombytes(mode, (width, height), Random(seed).randbytes(size))
 
 
 def picture(seed: int = 1, side: int = 32) -> bytes:
-    """Make a square PNG of grey noise."""
+    """Create a square PNG of grey noise."""
     return encoded(noise(side, side, "L", seed), "PNG")
 
 
 def jpeg(seed: int = 0, size: tuple[int, int] = (64, 48), **options: Any) -> bytes:
-    """Make a JPEG of coarse noise."""
+    """Create a JPEG of coarse noise."""
     image = noise(8, 6, seed=seed).resize(size, Image.Resampling.BICUBIC)
     return encoded(image, "JPEG", **options)

@@ -1,4 +1,4 @@
-"""The ways for a crawl to its images, as settings."""
+"""Settings of crawls with each pipeline, and with the middleware."""
 
 _FILES = {
     "FILES_STORE": "files",

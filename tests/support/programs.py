@@ -1,4 +1,4 @@
-"""What tests of crowds and crashes share: programs to be killed, and a look at what they left."""
+"""Helpers for tests with several processes and crashes: start programs, and inspect their cache."""
 
 import os
 import sqlite3
@@ -14,20 +14,20 @@ from imgcache_scrapy.engine.upkeep import Upkeep
 
 
 def blobs(folder):
-    """The blobs by the hash in their name, drafts left out."""
+    """Return the blobs in a cache by the hash in their name, without drafts."""
     paths = (path for path in folder.glob("blobs/*/*") if "#" not in path.name)
     return {path.parent.name + path.name: path.read_bytes() for path in paths}
 
 
-def kept(folder):
-    """The names of all files in the blobs' folder, but for the one that says whose they are."""
+def blob_files(folder):
+    """Return the names of all files in the blobs' folder, except the owner's mark."""
     paths = (path for path in folder.glob("blobs/**/*") if path.is_file())
     return {str(path.relative_to(folder / "blobs")) for path in paths} - {OWNER_KEY}
 
 
 @contextmanager
 def catalog_of(folder):
-    """The catalog as another process sees it, which does not wait for locks."""
+    """Open the catalog as another process does, without waiting for locks."""
     path = folder / "catalog.sqlite3"
     with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as database:
         yield database
@@ -35,26 +35,28 @@ def catalog_of(folder):
 
 @contextmanager
 def upkeep_of(folder):
-    """Open the cache in a folder, for its upkeep."""
+    """Open the cache in a folder for its upkeep."""
     with closing(ImageCache.in_folder(folder)) as cache:
         yield Upkeep(cache)
 
 
 def images(folder):
+    """Return the content hashes in the catalog."""
     with catalog_of(folder) as database:
         return {row[0] for row in database.execute("SELECT content_hash FROM image")}
 
 
 def assert_no_row_without_blob(folder):
-    rows, kept = images(folder), blobs(folder)
-    assert {name for name, data in kept.items() if content_hash_of(data) == name} >= rows
+    """Assert that every image in the catalog has a valid blob."""
+    rows, found = images(folder), blobs(folder)
+    assert {name for name, data in found.items() if content_hash_of(data) == name} >= rows
 
 
-def swept(folder):
-    """Remove all that no image owns, an hour from now.
+def remove_orphans(folder):
+    """Remove all orphans as if they were an hour old.
 
     Returns:
-        What was removed.
+        The keys of the removed files.
     """
     an_hour_ago = time.time() - 3600
     for path in folder.glob("blobs/**/*"):
@@ -64,17 +66,17 @@ def swept(folder):
 
 
 def assert_recovers(folder):
-    """Expect of what a crash left: it opens at once, is sound, and is swept to its images.
+    """Assert that a cache opens quickly after a crash, is sound, and has no files but its images.
 
-    To wait for a lock that nobody holds any more would take 30 seconds.
+    Waiting for the lock of a dead process would take 30 seconds.
     """
     start = time.monotonic()
     with upkeep_of(folder) as upkeep:
         assert time.monotonic() - start < 20
         assert {verdict.state for verdict in upkeep.verify()} <= {"sound"}
         assert upkeep.cache.catalog.stats()["damaged"] == 0
-    swept(folder)
-    assert {name.replace("/", "") for name in kept(folder)} == images(folder)
+    remove_orphans(folder)
+    assert {name.replace("/", "") for name in blob_files(folder)} == images(folder)
 
 
 PREAMBLE = """
@@ -87,7 +89,7 @@ os.write(1, b"ready\\n")
 
 @contextmanager
 def program(text, *arguments):
-    """Run a program that has imported the cache and reads what to do next from its stdin."""
+    """Start a program that imports the cache and reads its next steps from stdin."""
     process = subprocess.Popen(
         [sys.executable, "-c", PREAMBLE + text, *map(str, arguments)],
         stdin=subprocess.PIPE,

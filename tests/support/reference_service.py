@@ -1,6 +1,6 @@
-"""An imitation of the service that `dwilson-imgcache-client` 0.3.0 was written for, in memory.
+"""An in-memory imitation of the service that `dwilson-imgcache-client` 0.3.0 was written for.
 
-It has that client's routes and FastAPI's own errors, and nothing of what our service adds.
+It has the routes of that client and FastAPI's own errors, without the additions of our service.
 """
 
 import socket
@@ -22,10 +22,10 @@ from imgcache_scrapy.core.entry import content_hash_of
 
 @contextmanager
 def serving(*, strict: bool) -> Iterator[str]:
-    """Serve an empty cache from a thread, and give its address.
+    """Serve an empty cache in a thread, and return its address.
 
     Args:
-        strict: refuse parameters and form fields that it does not know, which FastAPI ignores.
+        strict: refuse unknown parameters and form fields, which FastAPI ignores.
     """
     listening = socket.create_server(("127.0.0.1", 0))
     app = create_app(dependencies=[Depends(_refuse_unknown)] if strict else [])
@@ -41,7 +41,7 @@ def serving(*, strict: bool) -> Iterator[str]:
 
 
 def create_app(**options: Any) -> FastAPI:
-    """Make the app of an empty cache."""
+    """Create the app with an empty cache."""
     app, images = FastAPI(**options), Images()
     _add_lists(app, images)
     _add_images(app, images)
@@ -54,17 +54,17 @@ def create_app(**options: Any) -> FastAPI:
 
 
 class Images:
-    """What is stored: each image once in a bucket, with the URL that it came from first."""
+    """The stored images: each once in a bucket, with the URL of its first store."""
 
     def __init__(self) -> None:
         self.stored: dict[tuple[str, str], tuple[dict[str, Any], bytes]] = {}
 
     def entries(self, bucket: str | None) -> list[dict[str, Any]]:
-        """List the entries of a bucket, or of all."""
+        """Return the entries of a bucket, or of all buckets."""
         return [entry for (its, _), (entry, _) in self.stored.items() if bucket in {None, its}]
 
     def get(self, bucket: str, content_hash: str) -> tuple[dict[str, Any], bytes]:
-        """Give an image, or answer 404."""
+        """Return an image, or answer 404."""
         if (bucket, content_hash) not in self.stored:
             raise HTTPException(404, "Image not found")
         return self.stored[bucket, content_hash]
@@ -140,7 +140,7 @@ def _add_images(app: FastAPI, images: Images) -> None:
 
 
 def _utcnow_like(time: datetime) -> str:
-    """Write a time as the documented `utcnow()` does: in UTC, and without saying so."""
+    """Format a time as the documented `utcnow()` does: in UTC, without an offset."""
     return (time.astimezone(UTC) if time.tzinfo else time).replace(tzinfo=None).isoformat()
 
 

@@ -42,7 +42,7 @@ KINDS = {"dict": dict, "item": DeclaredItem, "dataclass": DataclassItem, "attrs"
 
 
 class ItemsSpider(scrapy.Spider):
-    """Fetches one page, then yields the items it was told to."""
+    """A spider that requests one page, then yields the given items."""
 
     name = "items"
     page = ""
@@ -74,23 +74,23 @@ class ItemsSpider(scrapy.Spider):
 
 
 def peak_memory() -> int:
-    """The most that this process has held, in bytes.
+    """Return the peak resident memory of this process, in bytes.
 
-    Not by getrusage, to which a child is at least as large as its parent was.
+    getrusage is not used: its value for a child is at least that of the parent.
     """
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
 
 
 def run(config: dict[str, Any]) -> None:
-    """Crawl, and write the stats to the file that the configuration names."""
+    """Crawl, and write stats and memory to the file that the configuration names."""
     sys.path.insert(0, str(Path(__file__).parent))  # The settings name components of custom.py.
     settings = {
         "LOG_LEVEL": "DEBUG",
         "REMOTE_CONTROL_ENABLED": False,
         "TELNETCONSOLE_ENABLED": False,
         "CONCURRENT_REQUESTS_PER_DOMAIN": 16,
-        # A file each: two spiders that wrote one would write over each other.
+        # One file for each spider, because two spiders would overwrite a common file.
         "FEEDS": {f"{config['out']}/%(name)s.jsonl": {"format": "jsonlines"}},
         **config["settings"],
     }
@@ -98,8 +98,8 @@ def run(config: dict[str, Any]) -> None:
     process = (AsyncCrawlerProcess if uses_asyncio else CrawlerProcess)(settings)
     crawlers = []
     for spider in config["spiders"]:
-        made = type("Spider", (ItemsSpider,), spider)
-        crawler = process.create_crawler(made)
+        spider_class = type("Spider", (ItemsSpider,), spider)
+        crawler = process.create_crawler(spider_class)
         crawlers.append(crawler)
         process.crawl(crawler)
     process.start()

@@ -1,4 +1,4 @@
-"""Real servers for tests, each on free ports of its own: PostgreSQL, and an object store."""
+"""Real servers for tests, each on its own free ports: PostgreSQL, and an object store."""
 
 import json
 import os
@@ -27,16 +27,16 @@ with warnings.catch_warnings(action="ignore"):
 
 
 class PostgreSQL:
-    """A PostgreSQL server of its own."""
+    """A separate PostgreSQL server."""
 
     def __init__(self) -> None:
-        # Not in a folder of pytest's: it serves under a user of its own, and each pytest that
-        # starts forbids these folders to all others.
+        # Not in pytest's folder: the server runs as another user, and pytest removes the
+        # permissions of other users on its folders.
         self._folder = TemporaryDirectory(prefix="imgcache-postgresql-")
         self._server = self._started()
 
     def new_database(self) -> str:
-        """Make an empty database and give its URL."""
+        """Create an empty database and return its URL."""
         name = f"imgcache_{uuid4().hex}"
         self.execute(f"CREATE DATABASE {name}")
         return f"postgresql+psycopg://postgres@/{name}?host={self.host}"
@@ -51,7 +51,7 @@ class PostgreSQL:
         """End all connections but the administrator's.
 
         Returns:
-            How many there were.
+            The number of ended connections.
         """
         return len(
             self.execute(
@@ -61,7 +61,7 @@ class PostgreSQL:
         )
 
     def restart(self) -> None:
-        """Stop it as a crash would, and start it again."""
+        """Stop the server as a crash would, and start it again."""
         postmaster = self._server.get_pid()
         assert postmaster is not None
         os.kill(postmaster, signal.SIGQUIT)
@@ -69,13 +69,13 @@ class PostgreSQL:
         self._server = self._started()
 
     def close(self) -> None:
-        """Stop it, and remove its data."""
+        """Stop the server, and remove its data."""
         self._server.cleanup()
         self._folder.cleanup()
 
     @property
     def host(self) -> str:
-        """Where to connect to: the folder of its socket."""
+        """The host to connect to: the folder of the server's socket."""
         return str(self._server.get_postmaster_info().socket_dir)
 
     def _started(self) -> Any:
@@ -83,24 +83,24 @@ class PostgreSQL:
 
 
 class DebianPostgreSQL(PostgreSQL):
-    """The system's PostgreSQL (apt-get install postgresql), which has the extensions.
+    """The PostgreSQL server of Debian (apt-get install postgresql), which has extensions.
 
-    It refuses to run as root, and runs as Debian's user for it then.
+    The server refuses to run as root; tests that run as root start it as Debian's user postgres.
     """
 
     def restart(self) -> None:
-        """Stop it as a crash would, and start it again."""
+        """Stop the server as a crash would, and start it again."""
         self._stop(signal.SIGQUIT)
         self._server = self._started()
 
     def close(self) -> None:
-        """Stop it, and remove its data."""
+        """Stop the server, and remove its data."""
         self._stop(signal.SIGINT)
         self._folder.cleanup()
 
     @property
     def host(self) -> str:
-        """Where to connect to: the folder of its socket."""
+        """The host to connect to: the folder of the server's socket."""
         return self._folder.name
 
     def _started(self) -> subprocess.Popen[bytes]:
@@ -144,8 +144,8 @@ class ObjectStore:
     """A SeaweedFS server with its S3 gateway.
 
     Attributes:
-        environment: what a client of it needs in its environment.
-        process: the server's.
+        environment: the environment variables that a client needs.
+        process: the server's process.
     """
 
     ACCESS_KEY = "imgcache-access"
@@ -192,7 +192,7 @@ class ObjectStore:
         )
 
     def new_bucket(self) -> str:
-        """Give the URL of a bucket that works, for blobs."""
+        """Create a bucket and return the URL for blobs in it."""
         name = f"imgcache-{uuid4().hex[:16]}"
         store = S3Store(
             name,
@@ -211,19 +211,19 @@ class ObjectStore:
             return False
 
         wait_until(lambda: is_there() or self.process.poll() is not None, 0.1)
-        assert self.process.poll() is None, "the object store has ended; weed.log says why"
+        assert self.process.poll() is None, "the object store has ended; see weed.log"
         return f"s3://{name}/images"
 
     def freeze(self) -> None:
-        """Let it hang: connections stay open, and nothing is answered."""
+        """Stop the process: connections stay open, and no request is answered."""
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Let the process continue."""
         self.process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
-        """Stop it."""
+        """Stop the server."""
         self.thaw()
         self.process.kill()
         self.process.wait()

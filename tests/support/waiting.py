@@ -1,4 +1,4 @@
-"""How tests wait: for an event or a condition, never for a time that a busy machine may need."""
+"""Waiting in tests: for events and conditions, never for a fixed time."""
 
 import asyncio
 import selectors
@@ -9,18 +9,18 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 PATIENCE = 300
-"""Seconds after which a test gives up waiting. What does not happen by then will not happen."""
+"""Seconds after which a test stops waiting and fails, long enough for a busy machine."""
 
 
 def wait_until(condition: Callable[[], T], interval: float = 0.01) -> T:
     """Wait until a condition holds.
 
     Args:
-        condition: is asked again and again.
-        interval: seconds between two questions.
+        condition: called repeatedly.
+        interval: seconds between two calls.
 
     Returns:
-        What the condition returned.
+        The value that the condition returned.
     """
     deadline = time.monotonic() + PATIENCE
     while not (found := condition()):
@@ -30,15 +30,15 @@ def wait_until(condition: Callable[[], T], interval: float = 0.01) -> T:
 
 
 async def settled() -> None:
-    """Let every task run until it waits for something that the test holds back."""
+    """Let every task run until it waits for something."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
 def run_without_waiting(coroutine: Any) -> Any:
-    """Run a coroutine on a loop whose clock jumps to the next timer when nothing else is left.
+    """Run a coroutine on a loop whose clock jumps to the next timer when nothing else is to do.
 
-    The times in it are exact on any machine, and take no time. It must not use threads or sockets.
+    The times in it are exact and take no real time. It must not use threads or sockets.
     """
     loop = asyncio.SelectorEventLoop(selector := _JumpingSelector())
     loop.time = lambda: selector.now  # type: ignore[method-assign]
