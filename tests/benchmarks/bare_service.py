@@ -1,4 +1,4 @@
-"""The ceiling: routes that answer constants, so that nothing is left but the web framework."""
+"""The upper bound: routes that answer constants, so that only the web framework is measured."""
 
 from typing import Annotated
 

@@ -1,7 +1,7 @@
-"""Crawls with the cache beside crawls with what Scrapy has: `python tests/benchmarks/crawl.py`.
+"""Compare crawls with the cache with crawls of plain Scrapy: `python tests/benchmarks/crawl.py`.
 
-Cold and warm runs of every set-up, interleaved, medians of the rounds, as a table with ratios to
-Scrapy's ImagesPipeline; `--json` and `--plot` write the figures and a picture of them.
+Measure cold and warm runs of every set-up, interleaved, and print the medians of the rounds with
+ratios to Scrapy's ImagesPipeline. `--json` and `--plot` write the figures and a bar chart.
 """
 
 import argparse
@@ -30,12 +30,12 @@ MIDDLEWARE = {"DOWNLOADER_MIDDLEWARES": {"imgcache_scrapy.ImgCacheMiddleware": 5
 
 @dataclass(frozen=True)
 class SetUp:
-    """What is compared.
+    """A crawl to compare.
 
     Attributes:
-        name: as in the table.
-        settings: of the crawl.
-        forgets: folders that are gone before the warm run, so that it has to fetch again.
+        name: name in the table.
+        settings: settings of the crawl.
+        forgets: folders to remove before the warm run, so that it has to fetch again.
         served: whether the cache is a service.
     """
 
@@ -46,11 +46,11 @@ class SetUp:
 
 
 def ours(pipeline: str) -> dict[str, Any]:
-    """Settings with one of our pipelines."""
+    """Return settings with one of our pipelines."""
     return {"ITEM_PIPELINES": {f"imgcache_scrapy.{pipeline}": 1}}
 
 
-# Runs that are compared are near each other in time: last those that make all files anew.
+# Set-ups that are compared run one after the other; those that write all files again run last.
 SET_UPS = [
     SetUp("pages only", {}),
     SetUp("ImagesPipeline", IMAGES),
@@ -68,19 +68,19 @@ PEER = "ImagesPipeline"
 
 @dataclass
 class Figures:
-    """What was measured of one set-up.
+    """The measurements of one set-up.
 
     Attributes:
         values: a list per figure with one value per round.
-        lags: by how many seconds the loop came too late, of all rounds: one round may have too
-            few for a percentile.
+        lags: delays of the event loop in seconds, of all rounds, because one round may have too few
+            for a percentile.
     """
 
     values: dict[str, list[float]] = field(default_factory=dict)
     lags: list[float] = field(default_factory=list)
 
     def add(self, measured: dict[str, Any]) -> None:
-        """Add a round."""
+        """Add the measurements of a round."""
         self.lags += measured.pop("lags")
         for name, value in measured.items():
             self.values.setdefault(name, []).append(value)
@@ -88,13 +88,13 @@ class Figures:
         self.values["samples"] = [len(self.lags)]
 
     def median(self, name: str) -> float:
-        """The median of a figure's rounds."""
+        """Return the median of a figure over the rounds."""
         return median(self.values[name])
 
 
 @contextmanager
 def origin() -> Iterator[str]:
-    """Run the site that is crawled."""
+    """Run the site to crawl."""
     process = subprocess.Popen([sys.executable, HERE / "origin.py"], stdout=subprocess.PIPE)
     assert process.stdout is not None
     try:
@@ -106,7 +106,7 @@ def origin() -> Iterator[str]:
 
 
 def measure(set_up: SetUp, site: str, pages: int, folder: Path) -> dict[str, Any]:
-    """Run one crawl."""
+    """Run one crawl, and return its measurements."""
     with ExitStack() as stack:
         settings = set_up.settings | {
             "IMGCACHE_URL": str(folder / "cache"),
@@ -140,12 +140,12 @@ def run(
     """Measure every set-up, cold and warm, interleaved."""
     chosen = [set_up for set_up in SET_UPS if not names or set_up.name in names]
     figures = {set_up.name: {"cold": Figures(), "warm": Figures()} for set_up in chosen}
-    # Nothing is deleted before the end: ext4 looks long for room where much was deleted lately.
+    # Nothing is deleted before the end, because ext4 allocates slowly after many deletions.
     with origin() as site, tempfile.TemporaryDirectory() as temporary:
         for number in range(rounds):
             folders = {each.name: new_folder(temporary, captures) for each in chosen}
-            # Not each warm run after its cold one: minutes later the machine may be a slower one.
-            # What the system has dropped of the files meanwhile is read again.
+            # All cold runs come first, because the machine's speed may change within minutes.
+            # Reading the files puts them into the system's cache again.
             for run_name in ("cold", "warm"):
                 for set_up in chosen:
                     folder = folders[set_up.name]
@@ -159,7 +159,7 @@ def run(
 
 
 def new_folder(parent: str, captures: int) -> Path:
-    """Make the folder of a set-up, with a catalog of so many captures of other sites, if any."""
+    """Create the folder of a set-up, with a catalog of this number of captures of other sites."""
     folder = Path(tempfile.mkdtemp(dir=parent))
     if captures:
         (folder / "cache").mkdir()
@@ -169,7 +169,7 @@ def new_folder(parent: str, captures: int) -> Path:
 
 
 def read_all(folder: Path) -> None:
-    """Have the system hold all files of a folder in memory."""
+    """Read all files of a folder, so that the system caches them."""
     for path in folder.rglob("*"):
         if path.is_file():
             path.read_bytes()
@@ -186,7 +186,7 @@ COLUMNS = [
 
 
 def table(figures: dict[str, dict[str, Figures]]) -> str:
-    """The medians as text, with ratios of the crawl and whole-process times to the peer's."""
+    """Return the medians as text, with ratios of crawl and process times to ImagesPipeline."""
     head = ["", "run", *(title for _, title, _ in COLUMNS), "crawl ratio", "whole ratio"]
     rows = [head]
     for name, runs in figures.items():
@@ -217,10 +217,10 @@ def plot(figures: dict[str, dict[str, Figures]], path: Path) -> None:
 
     names = list(figures)
     figure, axes = plt.subplots(figsize=(9, 0.45 * len(names) + 1.2))
-    for offset, (run_name, colour) in enumerate((("cold", "#3b6ea5"), ("warm", "#e08e45"))):
+    for offset, (run_name, color) in enumerate((("cold", "#3b6ea5"), ("warm", "#e08e45"))):
         seconds = [figures[name][run_name].median("crawl") for name in names]
         places = [index + 0.4 * offset - 0.2 for index in range(len(names))]
-        bars = axes.barh(places, seconds, height=0.38, color=colour, label=run_name)
+        bars = axes.barh(places, seconds, height=0.38, color=color, label=run_name)
         axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
@@ -232,19 +232,19 @@ def plot(figures: dict[str, dict[str, Figures]], path: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> str:
-    """Measure and print."""
+    """Measure the crawls, print the table and return it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", action="append", default=[], metavar="SET-UP")
-    parser.add_argument("--captures", type=int, default=0, help="known before the cold crawl")
+    parser.add_argument("--captures", type=int, default=0, help="captures before the cold crawl")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args(arguments)
     figures = run(options.images, options.rounds, options.only, options.captures)
     if options.json:
-        told = {n: {r: f.values for r, f in runs.items()} for n, runs in figures.items()}
-        options.json.write_text(json.dumps(told, indent=1))
+        results = {n: {r: f.values for r, f in runs.items()} for n, runs in figures.items()}
+        options.json.write_text(json.dumps(results, indent=1))
     if options.plot:
         plot(figures, options.plot)
     text = f"{options.images} images, medians of {options.rounds} rounds\n\n{table(figures)}\n"

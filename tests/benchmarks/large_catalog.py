@@ -1,4 +1,4 @@
-"""How long lookups and searches take in a large catalog, in this process and over HTTP."""
+"""Measure lookups and searches in a large catalog, in this process and over HTTP."""
 
 import time
 from collections.abc import Callable
@@ -15,8 +15,8 @@ LIMIT = 50
 Times = dict[str, tuple[float, float]]
 
 
-def questions(captures: int, count: int) -> dict[str, list[str]]:
-    """Name what is asked: URLs to look up, parts of URLs to search for, `count` of each kind."""
+def make_queries(captures: int, count: int) -> dict[str, list[str]]:
+    """Return the queries: URLs to look up and parts of URLs to search, `count` of each kind."""
     numbers = [Random(0).randrange(captures) for _ in range(count)]
     sites = min(1000, captures)
     return {
@@ -33,31 +33,31 @@ def questions(captures: int, count: int) -> dict[str, list[str]]:
 def measure(
     folder: Path, database_url: str, captures: int, count: int, loads: Executor
 ) -> dict[str, Times]:
-    """Fill a catalog and ask it.
+    """Fill a catalog, and measure queries to it.
 
     Args:
         folder: the folder of the service; its blobs stay empty. It is created if missing.
-        database_url: of the catalog.
-        captures: how many to fill in.
-        count: how many questions of each kind.
-        loads: sends those that go over HTTP, one at a time.
+        database_url: URL of the catalog.
+        captures: number of captures to add.
+        count: number of queries of each kind.
+        loads: sends the HTTP requests, one at a time.
 
     Returns:
-        Question to road to median and 99th percentile, in milliseconds.
+        For each kind of query and each path (engine or HTTP), median and 99th percentile in ms.
     """
     folder.mkdir(exist_ok=True)
     blobs_url = (folder / "blobs").as_uri()
     fill(database_url, blobs_url, captures)
-    asked = questions(captures, count)
-    found: dict[str, Times] = {kind: {} for kind in asked}
+    queries = make_queries(captures, count)
+    found: dict[str, Times] = {kind: {} for kind in queries}
     cache = ImageCache(database_url, blobs_url)
-    for kind, texts in asked.items():
+    for kind, texts in queries.items():
         found[kind]["engine"] = percentiles(_timed(_call(cache, kind), texts))
     cache.close()
     options = ["--database", database_url, "--blobs", blobs_url]
     with service(folder, *options) as (url, _):
         port = int(url.rpartition(":")[2])
-        for kind, texts in asked.items():
+        for kind, texts in queries.items():
             requests = [_request(kind, text) for text in texts]
             measured = loads.submit(load, port, requests, 1).result()
             assert set(measured.statuses) <= {200, 404}, measured.statuses
@@ -66,11 +66,11 @@ def measure(
 
 
 def table(found: dict[str, Times]) -> str:
-    """The times as text, in milliseconds."""
-    lines = [f"{'':26}{'road':22}{'p50 ms':>10}{'p99 ms':>10}"]
+    """Return the times as text, in milliseconds."""
+    lines = [f"{'':26}{'path':22}{'p50 ms':>10}{'p99 ms':>10}"]
     for kind, times in found.items():
-        for road, (p50, p99) in times.items():
-            lines.append(f"{kind:26}{road:22}{p50:10.2f}{p99:10.2f}")
+        for path, (p50, p99) in times.items():
+            lines.append(f"{kind:26}{path:22}{p50:10.2f}{p99:10.2f}")
     return "\n".join(lines)
 
 

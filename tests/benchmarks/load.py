@@ -1,6 +1,6 @@
-"""Loads a service with prepared requests, over connections that are kept alive.
+"""Send prepared requests to a service, over persistent connections.
 
-A minimal client, so that it is not what is measured: it writes bytes and reads a length.
+The client is minimal, so that its own time does not count: it writes bytes and reads a length.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 @dataclass
-class Measured:
-    """What came of a load.
+class Measurements:
+    """The measurements of a load.
 
     Attributes:
-        seconds: from the first request to the last answer.
+        seconds: time from the first request to the last answer.
         latencies: seconds from each request to the end of its answer.
-        statuses: how often each status was answered.
+        statuses: number of answers with each status.
         received: bytes of the answers' bodies.
     """
 
@@ -36,40 +36,42 @@ class Measured:
 
 
 def raw(method: str, path: str, **content: Any) -> bytes:
-    """Write a request as it goes over the line; the arguments are those of httpx."""
+    """Return a request as bytes; the arguments are those of httpx."""
     request = httpx.Request(method, f"http://127.0.0.1{path}", **content)
     head = [f"{method} {request.url.raw_path.decode()} HTTP/1.1"]
     head += [f"{name}: {value}" for name, value in request.headers.items()]
     return "\r\n".join([*head, "", ""]).encode() + request.read()
 
 
-def load(port: int, requests: Iterable[bytes], connections: int) -> Measured:
-    """Send requests, one after the other on each connection."""
+def load(port: int, requests: Iterable[bytes], connections: int) -> Measurements:
+    """Send the requests, one after the other on each connection."""
     return uvloop.run(_load(port, iter(requests), connections))
 
 
 def percentiles(latencies: list[float]) -> tuple[float, float]:
-    """Give the median and the 99th percentile, in milliseconds."""
+    """Return the median and the 99th percentile, in milliseconds."""
     return 1000 * median(latencies), 1000 * quantiles(latencies, n=100)[-1]
 
 
-async def _load(port: int, requests: Iterator[bytes], connections: int) -> Measured:
+async def _load(port: int, requests: Iterator[bytes], connections: int) -> Measurements:
     loop = asyncio.get_running_loop()
-    measured = Measured()
-    lines = []
+    measured = Measurements()
+    open_connections = []
     for _ in range(connections):
-        _, line = await loop.create_connection(lambda: _Line(requests, measured), "127.0.0.1", port)
-        lines.append(line)
+        _, connection = await loop.create_connection(
+            lambda: _Connection(requests, measured), "127.0.0.1", port
+        )
+        open_connections.append(connection)
     start = time.perf_counter()
-    for line in lines:
-        line.ask()
-    await asyncio.gather(*(line.done for line in lines))
+    for connection in open_connections:
+        connection.ask()
+    await asyncio.gather(*(connection.done for connection in open_connections))
     measured.seconds = time.perf_counter() - start
     return measured
 
 
-class _Line(asyncio.Protocol):
-    def __init__(self, requests: Iterator[bytes], measured: Measured) -> None:
+class _Connection(asyncio.Protocol):
+    def __init__(self, requests: Iterator[bytes], measured: Measurements) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._requests = requests
         self._measured = measured
@@ -81,7 +83,7 @@ class _Line(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.done.done():
-            self.done.set_exception(error or ConnectionError("the service hung up"))
+            self.done.set_exception(error or ConnectionError("the service closed the connection"))
 
     def ask(self) -> None:
         request = next(self._requests, None)
@@ -99,7 +101,7 @@ class _Line(asyncio.Protocol):
             if end < 0:
                 return
             length = _LENGTH.search(self._answer, 0, end)
-            assert length is not None, "an answer without a length"
+            assert length is not None, "the answer has no Content-Length"
             self._wanted = end + 4 + int(length[1])
             self._measured.received += int(length[1])
         if len(self._answer) >= self._wanted:

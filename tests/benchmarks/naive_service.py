@@ -1,6 +1,6 @@
-"""The peer: the service as it is written at first, one ORM row per image, blocking routes.
+"""A simple service to compare with: one ORM row per image, blocking routes.
 
-SQLite in WAL mode, `imagehash.phash`, plain files, in the folder in which it is started.
+SQLite in WAL mode, `imagehash.phash` and plain files, in the folder in which it is started.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""One crawl of the origin in a process of its own; writes what it measured as JSON."""
+"""Run one crawl of the origin in a separate process, and write its measurements as JSON."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ LAG_INTERVAL = 0.002
 
 
 class PagesSpider(scrapy.Spider):
-    """Asks for every page, and yields its images as one item."""
+    """A spider that requests every page, and yields its images as one item."""
 
     name = "pages"
 
@@ -30,7 +30,7 @@ class PagesSpider(scrapy.Spider):
 
 
 class Stopwatch:
-    """Extension: measures from spider opened to closed, and how late the loop wakes."""
+    """An extension that measures the time from spider opened to closed, and the loop's delays."""
 
     def __init__(self, crawler):
         self.lags = []
@@ -52,10 +52,10 @@ class Stopwatch:
         self.memory = peak_memory()
 
     async def sample(self):
-        """Note how late the loop comes to each tick of a clock, also to those that it misses.
+        """Record the delay of the event loop at each tick of a clock, also at ticks that it misses.
 
-        Otherwise a loop that stands still for 50 ms were one sample, like one that is at once
-        there (known as coordinated omission): whoever comes meanwhile waits.
+        Otherwise a loop that blocks for 50 ms would give one sample, as a loop without a delay does
+        (this error is known as coordinated omission).
         """
         due = time.perf_counter() + LAG_INTERVAL
         while True:
@@ -67,9 +67,9 @@ class Stopwatch:
 
 
 def peak_memory() -> float:
-    """The most that this process and its children have held, in MB; Linux.
+    """Return the peak memory of this process and its children, in MB; Linux only.
 
-    Not by getrusage, to which a child that was just forked is as large as its parent.
+    getrusage is not used: its value for a new child is at least that of the parent.
     """
     processes = [Path("/proc/self")]
     for task in Path("/proc/self/task").iterdir():

@@ -1,4 +1,4 @@
-"""The site that benchmarks crawl: pages of five photograph-like JPEGs, in its own process."""
+"""The site that the benchmarks crawl: pages with five photograph-like JPEGs, in its own process."""
 
 import asyncio
 import random
@@ -12,15 +12,15 @@ _POOL = 40
 
 
 def photograph(seed: int, size: tuple[int, int] = (800, 600), quality: int = 77) -> bytes:
-    """Make a JPEG with the spectrum of a photograph: noise at every scale, large ones strongest.
+    """Create a JPEG with the spectrum of a photograph: noise at every scale, the largest strongest.
 
     Args:
-        seed: another picture for each.
+        seed: each seed gives another picture.
         size: width and height in pixels; 800x600 gives about 50 KB.
-        quality: of the JPEG.
+        quality: quality of the JPEG.
 
     Returns:
-        The file.
+        The bytes of the file.
     """
     source = random.Random(seed)
     picture = Image.new("RGB", size, (128, 128, 128))
@@ -33,19 +33,19 @@ def photograph(seed: int, size: tuple[int, int] = (800, 600), quality: int = 77)
 
 
 def numbered(jpeg: bytes, number: int) -> bytes:
-    """Make other bytes of a JPEG with the same picture: a comment segment holds the number."""
+    """Return other bytes of the same picture: a comment segment of the JPEG holds the number."""
     comment = number.to_bytes(8, "big")
     return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]
 
 
 class Origin:
-    """Answers `/page/N` and `/image/N.jpg`, over connections that are kept alive."""
+    """A server that answers `/page/N` and `/image/N.jpg`, over persistent connections."""
 
     def __init__(self) -> None:
         self._pool = [photograph(seed) for seed in range(_POOL)]
 
     async def serve(self, port: int) -> None:
-        """Listen on loopback, tell the port, and serve until killed."""
+        """Listen on loopback, print the port, and serve until the process is killed."""
         server = await asyncio.start_server(self._talk, "127.0.0.1", port, backlog=512)
         sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
         sys.stdout.flush()

@@ -1,14 +1,14 @@
-"""The service beside its ceiling and a naive peer: `python tests/benchmarks/service.py`.
+"""Compare the service with two others: `python tests/benchmarks/service.py`.
 
-Lookups, stores and reads over 16 connections, every set-up in turn, medians of the rounds. The
-ceiling ("bare") is a FastAPI app on the same server that answers constants; the peer ("naive") has
-an ORM row per image and blocking routes, and no batches: its single lookups stand beside ours.
-"CPU us" is what the service's own processes used for a unit, PostgreSQL not among them; it depends
-the least on what else the machine does. With `--captures`, how long lookups and searches take in a
-catalog of that size as well.
+Measure lookups, stores and reads over 16 connections, interleaved for all set-ups. The figures are
+medians of the rounds. The upper bound ("bare") is a FastAPI app that answers constants. The simple
+service ("naive") has one ORM row per image and blocking routes. It has no batch lookup, so our
+batch lookups are compared with its single lookups. "CPU us" is the CPU time per unit of the
+service's own processes, without PostgreSQL; other load of the machine changes it least. With
+`--captures`, also measure lookups and searches in a catalog of that size.
 
-The load comes from one process of its own. On two cores it has one to itself beside a service of
-one worker; two workers share theirs with it, as PostgreSQL does, so figures of those are low.
+One separate process sends the requests. On two cores it has one core to itself beside a service
+with one worker. Two workers share the cores with it, as PostgreSQL does, so these figures are low.
 """
 
 import argparse
@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from imgcache_scrapy.core.entry import content_hash_of
 from tests.benchmarks import large_catalog
-from tests.benchmarks.load import Measured, load, percentiles, raw
+from tests.benchmarks.load import Measurements, load, percentiles, raw
 from tests.benchmarks.origin import numbered, photograph
 from tests.benchmarks.services import cpu_seconds, service, serving
 from tests.support.servers import PostgreSQL
@@ -38,8 +38,8 @@ CONNECTIONS = 16
 POSTGRESQL = "PostgreSQL"
 BATCH = 100
 _PICTURES = 8
-_WARMING = 400
-_PEER = (
+_WARM_UP_REQUESTS = 400
+_PEER_COMMAND = (
     "import uvicorn; from tests.benchmarks import {name}_service;"
     "uvicorn.run('tests.benchmarks.{name}_service:app', port={port}, workers={workers},"
     "access_log=False)"
@@ -48,12 +48,12 @@ _PEER = (
 
 @dataclass(frozen=True)
 class SetUp:
-    """What is compared.
+    """A service to compare.
 
     Attributes:
         name: `ours`, `bare` or `naive`.
-        workers: how many processes answer.
-        database: of ours, `SQLite` or `PostgreSQL`.
+        workers: number of worker processes.
+        database: database of our service, `SQLite` or `PostgreSQL`.
     """
 
     name: str
@@ -66,9 +66,11 @@ class SetUp:
     def served(
         self, folder: Path, postgresql: PostgreSQL | None
     ) -> AbstractContextManager[tuple[str, int]]:
-        """Serve an empty cache; gives address and process id."""
+        """Serve an empty cache; return the address and the process id."""
         if self.name != "ours":
-            text = _PEER.replace("{name}", self.name).replace("{workers}", str(self.workers))
+            text = _PEER_COMMAND.replace("{name}", self.name).replace(
+                "{workers}", str(self.workers)
+            )
             return serving([sys.executable, "-c", text], folder)
         options = ["--workers", str(self.workers)]
         if postgresql is not None and self.database == POSTGRESQL:
@@ -81,27 +83,27 @@ class Work:
     """One kind of work.
 
     Attributes:
-        unit: what is counted.
-        requests: as they go over the line.
-        count: units in a request; 0 where the bytes of the answers are counted, in MB.
+        unit: name of the unit that is counted.
+        requests: the requests as bytes.
+        count: units per request; 0 counts the bytes of the answers, in MB.
     """
 
     unit: str
     requests: list[bytes]
     count: int = 1
 
-    def done(self, measured: Measured) -> float:
-        """Count the units."""
+    def done(self, measured: Measurements) -> float:
+        """Return the number of units done."""
         return self.count * len(self.requests) or measured.received / 1e6
 
 
 @dataclass
 class Figures:
-    """What was measured of one set-up at one kind of work.
+    """The measurements of one set-up with one kind of work.
 
     Attributes:
-        rates: units in a second, of each round.
-        cpu: seconds that the service's processes used for a unit, in each round.
+        rates: units per second, of each round.
+        cpu: CPU seconds of the service's processes per unit, of each round.
         latencies: seconds, of all rounds.
     """
 
@@ -116,7 +118,7 @@ class Figures:
 
 
 def works(size: int) -> dict[str, Work]:
-    """Prepare every kind of work: stores of photographs of 50 KB first, then what reads them."""
+    """Prepare every kind of work: first stores of photographs of 50 KB, then reads of them."""
     pictures = [photograph(seed) for seed in range(_PICTURES)]
     stored = {_url(n): numbered(pictures[n % _PICTURES], n) for n in range(max(size // 5, BATCH))}
     urls = list(stored)
@@ -146,19 +148,20 @@ def run(
 ) -> dict[SetUp, dict[str, Figures]]:
     """Measure every set-up, interleaved."""
     picture = photograph(_PICTURES)
-    warming = [_lookup(f"http://warm.example/{n}") for n in range(_WARMING)]
-    warming += [
-        _store(f"http://warm.example/{n}", numbered(picture, n)) for n in range(_WARMING // 10)
+    warm_up = [_lookup(f"http://warm.example/{n}") for n in range(_WARM_UP_REQUESTS)]
+    warm_up += [
+        _store(f"http://warm.example/{n}", numbered(picture, n))
+        for n in range(_WARM_UP_REQUESTS // 10)
     ]
     found: dict[SetUp, dict[str, Figures]] = {set_up: {} for set_up in set_ups}
-    # Nothing is deleted before the end: ext4 looks long for room where much was deleted lately.
+    # Nothing is deleted before the end, because ext4 allocates slowly after many deletions.
     with tempfile.TemporaryDirectory() as temporary:
         for number in range(rounds):
             for set_up in set_ups:
                 folder = Path(tempfile.mkdtemp(dir=temporary))
                 with set_up.served(folder, postgresql) as (url, pid):
                     send = partial(_load, loads, int(url.rpartition(":")[2]), pid)
-                    send(warming)
+                    send(warm_up)
                     for kind, work in kinds.items():
                         if set_up.name == "naive" and work.count == BATCH:
                             continue
@@ -173,7 +176,7 @@ def run(
 
 
 def rows(found: dict[SetUp, dict[str, Figures]], units: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Give a row for each kind of work of each set-up, with its ratios to the other two."""
+    """Yield a row for each kind of work of each set-up, with its ratios to the other services."""
     for set_up, kinds in found.items():
         for kind, figures in kinds.items():
             row = {"set-up": str(set_up), "work": kind, "rate": figures.rate, "unit": units[kind]}
@@ -186,12 +189,12 @@ def rows(found: dict[SetUp, dict[str, Figures]], units: dict[str, str]) -> Itera
             yield row
 
 
-def table(told: list[dict[str, Any]]) -> str:
-    """The rows as text."""
+def table(measured: list[dict[str, Any]]) -> str:
+    """Return the rows as text."""
     head = f"{'':24}{'work':14}{'rate':>9}{'':10}"
     numbers = ["CPU us", "p50 ms", "p99 ms", "to bare", "to naive"]
     lines = [head + "".join(f"{title:>10}" for title in numbers)]
-    for row in told:
+    for row in measured:
         line = f"{row['set-up']:24}{row['work']:14}{row['rate']:9.0f} {row['unit']:9}"
         lines.append(line + "".join(f"{row[title]:10.2f}" for title in numbers))
     return "\n".join(lines)
@@ -200,7 +203,7 @@ def table(told: list[dict[str, Any]]) -> str:
 def measure_rates(
     options: argparse.Namespace, loads: Executor, postgresql: PostgreSQL | None
 ) -> list[dict[str, Any]]:
-    """Measure what the options say, and give the rows of the table."""
+    """Measure the set-ups that the options choose, and return the rows of the table."""
     databases = ["SQLite"] if postgresql is None else ["SQLite", POSTGRESQL]
     ours = [("ours", database) for database in databases]
     set_ups = [
@@ -216,32 +219,34 @@ def measure_rates(
 def measure_large(
     options: argparse.Namespace, loads: Executor, postgresql: PostgreSQL | None, folder: Path
 ) -> dict[str, large_catalog.Times]:
-    """Ask a large catalog in each database."""
+    """Measure queries to a large catalog in each database."""
     databases = {"SQLite": f"sqlite:///{folder / 'large.sqlite3'}"}
     if postgresql is not None:
         databases[POSTGRESQL] = postgresql.new_database()
     found: dict[str, large_catalog.Times] = {}
     for name, url in databases.items():
-        its_folder = folder / name
-        asked = large_catalog.measure(its_folder, url, options.captures, options.questions, loads)
-        for kind, times in asked.items():
-            told = {f"{name}, {road}": its for road, its in times.items()}
-            found.setdefault(kind, {}).update(told)
+        database_folder = folder / name
+        times_by_kind = large_catalog.measure(
+            database_folder, url, options.captures, options.questions, loads
+        )
+        for kind, times in times_by_kind.items():
+            named = {f"{name}, {path}": values for path, values in times.items()}
+            found.setdefault(kind, {}).update(named)
     return found
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure the services and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=4000, help="single lookups in a round")
-    parser.add_argument("--rounds", type=int, default=3, help="0 for the large catalog alone")
+    parser.add_argument("--rounds", type=int, default=3, help="0 for the large catalog only")
     parser.add_argument("--workers", type=int, action="append", help="default: 1 and 2")
-    parser.add_argument("--postgresql", action="store_true", help="ours over it as well")
-    parser.add_argument("--captures", type=int, default=0, help="in a catalog that is asked")
-    parser.add_argument("--questions", type=int, default=200, help="of each kind, to that catalog")
+    parser.add_argument("--postgresql", action="store_true", help="measure our service on it, too")
+    parser.add_argument("--captures", type=int, default=0, help="size of the large catalog")
+    parser.add_argument("--questions", type=int, default=200, help="queries of each kind to it")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    told: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         loads = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
@@ -249,18 +254,20 @@ def main() -> None:
         if options.postgresql:
             postgresql = stack.enter_context(closing(PostgreSQL()))
         if options.rounds:
-            told["rates"] = measure_rates(options, loads, postgresql)
-            sys.stdout.write(f"medians of {options.rounds} rounds\n\n{table(told['rates'])}\n\n")
+            results["rates"] = measure_rates(options, loads, postgresql)
+            sys.stdout.write(f"medians of {options.rounds} rounds\n\n{table(results['rates'])}\n\n")
         if options.captures:
-            told["large"] = measure_large(options, loads, postgresql, folder)
-            head = f"{options.captures} captures, one question at a time"
-            sys.stdout.write(f"{head}\n\n{large_catalog.table(told['large'])}\n")
+            results["large"] = measure_large(options, loads, postgresql, folder)
+            head = f"{options.captures} captures, one query at a time"
+            sys.stdout.write(f"{head}\n\n{large_catalog.table(results['large'])}\n")
     if options.json:
-        options.json.write_text(json.dumps(told, indent=1))
+        options.json.write_text(json.dumps(results, indent=1))
 
 
-def _load(loads: Executor, port: int, pid: int, requests: list[bytes]) -> tuple[Measured, float]:
-    """Load a service; gives what was measured, and the seconds of CPU that it used."""
+def _load(
+    loads: Executor, port: int, pid: int, requests: list[bytes]
+) -> tuple[Measurements, float]:
+    """Send requests to a service; return the measurements, and the CPU seconds that it used."""
     used = cpu_seconds(pid)
     measured = loads.submit(load, port, requests, CONNECTIONS).result()
     return measured, cpu_seconds(pid) - used

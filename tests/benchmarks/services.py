@@ -1,4 +1,4 @@
-"""Runs the services that are measured, and fills their catalogs."""
+"""Run the services that are measured, and fill their catalogs."""
 
 import os
 import socket
@@ -18,12 +18,12 @@ from imgcache_scrapy.engine.catalog import database, tables, url_index
 from imgcache_scrapy.engine.catalog.rows import Capture, Image
 
 ROOT = Path(__file__).parents[2]
-_FILLED_AT_ONCE = 20_000
+_ROWS_PER_INSERT = 20_000
 
 
 @contextmanager
 def service(folder: Path, *options: str) -> Iterator[tuple[str, int]]:
-    """Run `imgcache serve` in a folder; gives its address and its process id."""
+    """Run `imgcache serve` in a folder; return its address and its process id."""
     serve = "from imgcache_scrapy.cli.main import main; main()"
     command = [sys.executable, "-c", serve, "serve", "--port", "{port}", *options]
     with serving(command, folder) as served:
@@ -32,7 +32,7 @@ def service(folder: Path, *options: str) -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def serving(command: list[str], folder: Path) -> Iterator[tuple[str, int]]:
-    """Run a service in a folder, on a free port for `{port}`; gives address and process id."""
+    """Run a service in a folder, on a free port for `{port}`; return address and process id."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     process = subprocess.Popen(
@@ -55,7 +55,7 @@ def serving(command: list[str], folder: Path) -> Iterator[tuple[str, int]]:
 
 
 def answers(url: str) -> bool:
-    """Tell whether anything is there."""
+    """Return whether a server answers."""
     try:
         urlopen(url, timeout=5).close()
     except (URLError, ConnectionError, TimeoutError):
@@ -64,7 +64,7 @@ def answers(url: str) -> bool:
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process has used, and every child of it, ended or not; Linux."""
+    """Return the CPU time of a process and all its children, also of ended ones; Linux only."""
     process = Path(f"/proc/{pid}")
     fields = (process / "stat").read_text().rsplit(")", 1)[1].split()
     used = sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
@@ -73,16 +73,16 @@ def cpu_seconds(pid: int) -> float:
 
 
 def fill(database_url: str, blobs_url: str, captures: int) -> None:
-    """Make a catalog of so many images of other sites, each with a capture; they have no blobs.
+    """Create a catalog of this number of images of other sites, each with a capture and no blob.
 
     Their URLs are `https://S.example/N.jpg`, S being the last three digits of N.
     """
     ImageCache(database_url, blobs_url).close()
     engine = database.create_engine(database_url)
     now = datetime.now(UTC)
-    for start in range(0, captures, _FILLED_AT_ONCE):
+    for start in range(0, captures, _ROWS_PER_INSERT):
         images, seen = [], []
-        for number in range(start, min(start + _FILLED_AT_ONCE, captures)):
+        for number in range(start, min(start + _ROWS_PER_INSERT, captures)):
             name = content_hash_of(str(number).encode())
             images.append(Image(name, "image/jpeg", 50_000, 800, 600, name[:16]).row())
             url = f"https://{number % 1000}.example/{number}.jpg"
@@ -94,6 +94,6 @@ def fill(database_url: str, blobs_url: str, captures: int) -> None:
     with engine.begin() as connection:
         url_index.make(connection)
         if engine.dialect.name == "postgresql":
-            # As it does by itself, but later.
+            # PostgreSQL would do this by itself, but later.
             connection.exec_driver_sql("ANALYZE")
     engine.dispose()

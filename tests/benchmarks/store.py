@@ -1,7 +1,7 @@
-"""The cost of one store, taken apart: `python tests/benchmarks/store.py`.
+"""Measure the parts of one store: `python tests/benchmarks/store.py`.
 
-Each part alone, medians of the rounds, in milliseconds, for pictures of about 50 KB, 500 KB and
-5 MB; shares are of a whole store through the embedded client.
+Each part is measured alone, for pictures of about 50 KB, 500 KB and 5 MB. The figures are medians
+of the rounds in milliseconds, with shares of a whole store through the embedded client.
 """
 
 import argparse
@@ -40,7 +40,7 @@ WHOLE = "whole store, embedded client"
 def parts(
     client: AsyncImgCacheClient, served: AsyncImgCacheClient, folder: Path, run: Callable
 ) -> dict[str, Callable[[bytes, str], object]]:
-    """Name what a store is made of: each part takes the picture and a URL that is new."""
+    """Return the parts of a store: each part takes a picture and a new URL."""
     blobs, decoder = FileBlobs(folder / "blobs"), Decoder()
     catalog = Catalog(f"sqlite:///{folder / 'catalog.sqlite3'}")
     cache = ImageCache(f"sqlite:///{folder / 'cache.sqlite3'}", (folder / "b").as_uri())
@@ -73,7 +73,7 @@ def measure(rounds: int, sizes: list[str]) -> dict[str, dict[str, float]]:
     """Measure every part at every size, interleaved.
 
     Returns:
-        Size to part to milliseconds.
+        Milliseconds of each part, for each size.
     """
     found: dict[str, dict[str, float]] = {}
     with (
@@ -103,7 +103,7 @@ def measure(rounds: int, sizes: list[str]) -> dict[str, dict[str, float]]:
 
 
 def table(found: dict[str, dict[str, float]]) -> str:
-    """The medians as text."""
+    """Return the medians as text."""
     lines = ["".ljust(34) + "".join(size.rjust(24) for size in found)]
     for name in next(iter(found.values())):
         cells = (f"{m[name]:.2f} ms {m[name] / m[WHOLE]:6.0%}" for m in found.values())
@@ -112,7 +112,7 @@ def table(found: dict[str, dict[str, float]]) -> str:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure the parts and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--size", action="append", choices=SIZES)

@@ -1,4 +1,4 @@
-"""The benchmarks run, at a small size, so that they cannot rot."""
+"""The benchmarks run at a small size, so that they keep working."""
 
 import json
 import subprocess
@@ -10,8 +10,8 @@ from tests.support.waiting import PATIENCE
 HERE = Path(__file__).parent
 
 
-def test_crawls_are_compared(tmp_path):
-    """The table has a row for each run, and warm crawls with the cache fetch no image."""
+def test_the_crawl_benchmark(tmp_path):
+    """The table has a row for each run, and a warm crawl gets every image from the cache."""
     figures = tmp_path / "figures.json"
     chosen = ["ImagesPipeline", "ours, service"]
     command = [sys.executable, HERE / "crawl.py", "--images", "10", "--rounds", "1"]
@@ -19,25 +19,25 @@ def test_crawls_are_compared(tmp_path):
     done = subprocess.run(
         [*command, "--json", figures], capture_output=True, text=True, check=True, timeout=PATIENCE
     )
-    told = json.loads(figures.read_text())
-    assert list(told) == chosen
+    results = json.loads(figures.read_text())
+    assert list(results) == chosen
     for name in chosen:
-        assert [told[name][run]["images"] for run in ("cold", "warm")] == [[10], [10]]
+        assert [results[name][run]["images"] for run in ("cold", "warm")] == [[10], [10]]
         assert f"{name} " in done.stdout
 
 
-def test_a_crawl_may_begin_with_a_large_catalog(tmp_path):
-    """What the catalog is filled with beforehand is there, and hides no image of the crawl."""
+def test_the_crawl_benchmark_with_a_large_catalog(tmp_path):
+    """A crawl with a filled catalog still finds all its images."""
     figures = tmp_path / "figures.json"
     command = [sys.executable, HERE / "crawl.py", "--images", "10", "--rounds", "1"]
     command += ["--only", "ours", "--captures", "1500", "--json", figures]
     subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
-    told = json.loads(figures.read_text())["ours"]
-    assert [told[run]["images"] for run in ("cold", "warm")] == [[10], [10]]
+    results = json.loads(figures.read_text())["ours"]
+    assert [results[run]["images"] for run in ("cold", "warm")] == [[10], [10]]
 
 
-def test_a_store_is_taken_apart():
-    """Each part of a store has its figure, and its share of the whole."""
+def test_the_store_benchmark():
+    """Each part of a store has its time, and its share of the whole store."""
     command = [sys.executable, HERE / "store.py", "--rounds", "1", "--size", "50 KB"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
     lines = done.stdout.splitlines()[1:]
@@ -45,16 +45,16 @@ def test_a_store_is_taken_apart():
     assert all(" ms " in line and line.endswith("%") for line in lines)
 
 
-def test_the_service_is_compared(tmp_path):
-    """Every kind of work has its rate and its ratios, and every question its times."""
+def test_the_service_benchmark(tmp_path):
+    """Every kind of work has its rate and its ratios, and every kind of query its times."""
     figures = tmp_path / "figures.json"
     command = [sys.executable, HERE / "service.py", "--requests", "40", "--rounds", "1"]
     command += ["--workers", "1", "--postgresql", "--captures", "100", "--questions", "2"]
     done = subprocess.run(
         [*command, "--json", figures], capture_output=True, text=True, check=True, timeout=PATIENCE
     )
-    told = json.loads(figures.read_text())
-    rates = {(row["set-up"], row["work"]): row for row in told["rates"]}
+    results = json.loads(figures.read_text())
+    rates = {(row["set-up"], row["work"]): row for row in results["rates"]}
     every = ["store", "lookup", "lookup, 100", "read"]
     ours = ["ours, SQLite, 1 w.", "ours, PostgreSQL, 1 w."]
     expected = [(name, work) for name in [*ours, "bare, 1 w."] for work in every]
@@ -67,6 +67,6 @@ def test_the_service_is_compared(tmp_path):
             == rates[name, work]["rate"] / (rates["bare, 1 w.", work]["rate"])
         )
         assert f"{name} " in done.stdout
-    roads = [f"{name}, {road}" for name in ("SQLite", "PostgreSQL") for road in ("engine", "HTTP")]
-    assert len(told["large"]) == 7
-    assert all(list(times) == roads for times in told["large"].values())
+    paths = [f"{name}, {path}" for name in ("SQLite", "PostgreSQL") for path in ("engine", "HTTP")]
+    assert len(results["large"]) == 7
+    assert all(list(times) == paths for times in results["large"].values())
