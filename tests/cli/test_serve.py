@@ -66,7 +66,7 @@ def test_serve_ends_on_sigterm_and_keeps_its_cache(service):
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_serve_leaves_no_temporary_files(stopped_service, tmp_path, workers):
-    """After SIGTERM the system's temporary folder is as it was before."""
+    """After SIGTERM the system's temporary folder is empty."""
     service, temporary = stopped_service, tmp_path / "temporary"
     temporary.mkdir()
     service.environment = {"TMPDIR": str(temporary)}

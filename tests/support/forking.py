@@ -1,4 +1,4 @@
-"""Start programs fast: each runs in a fork of one process that has already imported them."""
+"""Start programs quickly: each in a fork of a process that has already imported their modules."""
 
 import gc
 import multiprocessing
@@ -21,21 +21,21 @@ def start(
     out: Path,
     err: Path | None = None,
 ) -> ForkServerProcess:
-    """Call a function in a process of its own.
+    """Call a function in a new process.
 
     Args:
-        function: a function at the top of a module.
-        arguments: its arguments.
+        function: a function at the top level of a module.
+        arguments: the arguments of the function.
         folder: the working folder.
-        environment: the whole environment of the process.
+        environment: all environment variables of the process.
         out: the file to which the process appends its standard output.
-        err: the same for its standard error; None for the same file.
+        err: the file for its standard error; None for the same file.
     """
     outputs = [str(out), str(err or out)]
     process = _FORKING.Process(
         target=_call, args=(function, arguments, str(folder), environment, outputs)
     )
-    # A library that has threads of its own must not be forked.
+    # A process with threads must not fork, so OpenBLAS must not start any.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     process.start()
     return process

@@ -1,6 +1,6 @@
-"""Imports what crawls, commands and services need, for the process from which they are forked.
+"""Import the modules of crawls, commands and services, in the process that forks for them.
 
-Nothing here may install a reactor or start a thread.
+No module here may install a reactor or start a thread.
 """
 
 import importlib
