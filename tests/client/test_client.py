@@ -108,9 +108,9 @@ def ask(request):
 @pytest.fixture
 def refused():
     """Return an address that refuses connections."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))  # bound, so that no other program binds it; not listening
-        yield f"http://127.0.0.1:{held.getsockname()[1]}"
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # bound, so that no other program binds it; not listening
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 def answer_with(status, body, content_type="application/json", headers=()):
@@ -376,7 +376,7 @@ def test_the_client_limits_and_sorts_a_list(serve, ask):
         assert len(client.search("h", limit=1)) == 1
 
 
-# What goes out
+# Requests
 
 
 @pytest.mark.parametrize(("token", "header"), [("s3cret", "Bearer s3cret"), (None, None)])

@@ -230,7 +230,7 @@ def read_all(connection):
         while piece := connection.recv(2**16):
             answer += piece
     except ConnectionResetError:
-        # Closed while something was still on its way to it.
+        # The server closed the connection before it had received everything.
         pass
     return answer
 

@@ -159,9 +159,9 @@ def test_a_client_with_the_current_version_gets_304(http, address):
 
 def test_if_none_match_does_not_reveal_a_missing_image(http, address):
     """A client that knows a hash gets 404 if the image is not in the cache or in the bucket."""
-    nowhere = "0" * 64
-    for path in (f"/images/{nowhere}", f"{address}?bucket=another"):
-        tag = f'"{nowhere if nowhere in path else address[-64:]}"'
+    unknown_hash = "0" * 64
+    for path in (f"/images/{unknown_hash}", f"{address}?bucket=another"):
+        tag = f'"{unknown_hash if unknown_hash in path else address[-64:]}"'
         for value in (tag, "*"):
             assert http.get(path, headers={"If-None-Match": value}).status_code == 404
 
@@ -184,17 +184,17 @@ SVG = b"<svg xmlns='http://www.w3.org/2000/svg'>" + SCRIPT + b"</svg>"
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU"
 POLYGLOTS = {
     "svg": SVG,
-    "svg behind a declaration": b"<?xml version='1.0'?>\n<!DOCTYPE svg>" + SVG,
-    "svg behind a mark": b"\xef\xbb\xbf" + SVG,
+    "svg after a declaration": b"<?xml version='1.0'?>\n<!DOCTYPE svg>" + SVG,
+    "svg after a byte order mark": b"\xef\xbb\xbf" + SVG,
     "svg in UTF-16": (b"\xff\xfe" + SVG.decode().encode("utf-16-le")),
-    "svg behind a comment": b"<!-- " + b"x" * 5000 + b" -->" + SVG,
+    "svg after a comment": b"<!-- " + b"x" * 5000 + b" -->" + SVG,
     "svg with a prefix": b"<s:svg xmlns:s='http://www.w3.org/2000/svg'>" + SCRIPT + b"</s:svg>",
-    "svg behind blanks": b" \r\n\t" + SVG,
+    "svg after blanks": b" \r\n\t" + SVG,
     "html": b"<!doctype html>" + SCRIPT,
     "xhtml": b"<?xml version='1.0'?><html xmlns='http://www.w3.org/1999/xhtml'>" + SCRIPT,
     "pdf": b"%PDF-1.7\n1 0 obj<</OpenAction<</S/JavaScript/JS(app.alert(1))>>>>",
     "gif that is a script": b"GIF89a/*\0\0\0\0\0*/=1;alert(1)//",
-    "png with a page behind": PNG + b"<html>" + SCRIPT,
+    "png followed by a page": PNG + b"<html>" + SCRIPT,
     "jpeg with a page inside": b"\xff\xd8\xff\xfe\x20\x00<html>" + SCRIPT,
     "bmp that is a script": b"BM/*\0\0\0\0*/=1;alert(1)",
     "script": b"alert(1)",

@@ -64,4 +64,4 @@ def _call(
     for number, path in enumerate(outputs, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), number)
     function(*arguments)
-    gc.collect()  # Twisted logs an error that nobody handled when it is collected.
+    gc.collect()  # Twisted logs an unhandled error when the error is collected.

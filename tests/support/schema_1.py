@@ -71,14 +71,14 @@ def connected(database_url: str) -> Iterator[Any]:
 
 
 def make(database_url: str, captures: int = 0) -> dict[str, bytes]:
-    """Make a catalog with buckets, histories, and images that are damaged or were not decoded.
+    """Create a catalog with several buckets, URLs that changed, and damaged or undecoded images.
 
     Args:
-        database_url: of an empty database.
-        captures: how many to make; a tenth of them have gone again.
+        database_url: URL of an empty database.
+        captures: number of captures to create; a tenth of them is deleted again.
 
     Returns:
-        The bytes of its images by their content hash.
+        The bytes of the images by their content hash.
     """
     backend = make_url(database_url).get_backend_name()
     blobs = blobs_of(captures)

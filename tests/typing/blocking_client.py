@@ -1,6 +1,6 @@
-"""What mypy must say of the blocking client; checked by `mypy`, never run.
+"""The types that mypy must infer for the blocking client; checked by `mypy`, never run.
 
-An ignored error that mypy does not report is an error itself.
+mypy must report each error that a comment ignores here, or the check fails.
 """
 
 from typing import assert_type
