@@ -25,21 +25,22 @@ Journeys of an image
 --------------------
 A hit, embedded, in `ImgCachePipeline`:
 
-    plugin/media.py:CachedMediaPipeline.process_item       one request for each URL of the item
-    core/concurrency.py:SingleFlight.do_all                each URL once in a crawl
-    plugin/media.py:CachedMediaPipeline._find_or_fetch     the lock of the key
+    plugin/media.py:CachedMediaPipeline.process_item       Scrapy: one request for each URL
+    plugin/media.py:CachedMediaPipeline._process_request   Scrapy: each URL once in a crawl
+    plugin/source.py:ImageSource.result                    instead of Scrapy's download
+    plugin/source.py:ImageSource._find_or_fetch            the lock of the key
     plugin/flow.py:Flow.find                               lookup, and bytes if they are needed
     core/concurrency.py:Batcher.ask                        lookups of one moment go together
     client/resilience.py:ResilientClient.lookup_many       within the circuit breaker
     engine/async_cache.py:AsyncImageCache.lookup_many      in a thread, within the limits
     engine/catalog/catalog.py:Catalog.lookup_many          one query
-    plugin/pipeline.py:ImgCachePipeline.deliver            the entry becomes a result
+    plugin/pipeline.py:CacheOnlySource.deliver             the entry becomes a result
     plugin/tally.py:Tally.count                            the fate is counted
 
 A miss goes on after `Flow.find`:
 
     plugin/reservation.py:Reservation.acquire_slot         memory for the body, before the download
-    plugin/media.py:CachedMediaPipeline._fetch             Scrapy downloads it
+    plugin/source.py:ImageSource._fetch                    Scrapy downloads it
     plugin/flow.py:Flow.keep                               is it an image, and whole?
     plugin/outcome.py:refusal_error                        the reason if not
     client/resilience.py:ResilientClient.store             within the circuit breaker

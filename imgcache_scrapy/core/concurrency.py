@@ -1,12 +1,10 @@
-"""Tools for concurrent calls: Batcher, SingleFlight and Limiter."""
+"""Tools for concurrent calls: Batcher and Limiter."""
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping
-from functools import partial
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from itertools import chain, islice
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from imgcache_scrapy.core.errors import ImgCacheError, UnavailableError
 
@@ -91,52 +89,6 @@ class Batcher(Generic[Question, Reply]):
                         reply.set_result(found.get(question))
                 if number % _RESUMED_TOGETHER == 0:
                     await asyncio.sleep(0)
-
-
-class SingleFlight(Generic[K, V]):
-    """Runs one task per key; concurrent and later callers get the result of that task.
-
-    Args:
-        max_results: maximum number of results to remember; the least recently used are dropped.
-    """
-
-    def __init__(self, *, max_results: int) -> None:
-        self._max_results = max_results
-        self._results: OrderedDict[K, V] = OrderedDict()
-        self._running: dict[K, asyncio.Task[V]] = {}
-
-    async def do_all(
-        self, jobs: Iterable[tuple[K, Callable[[], Coroutine[Any, Any, V]]]]
-    ) -> list[V]:
-        """Return the results of jobs; start all jobs without a result at the same time.
-
-        Args:
-            jobs: for each job its key and the function that starts it. A function should return
-                its failures: an exception is raised here and is not remembered.
-        """
-        found: list[V | asyncio.Task[V]] = []
-        for key, start in jobs:
-            if key in self._results:
-                self._results.move_to_end(key)
-                found.append(self._results[key])
-            else:
-                found.append(self._running.get(key) or self._start(key, start))
-        if running := [each for each in found if isinstance(each, asyncio.Task)]:
-            await asyncio.wait(running)
-        return [each.result() if isinstance(each, asyncio.Task) else each for each in found]
-
-    def _start(self, key: K, start: Callable[[], Coroutine[Any, Any, V]]) -> "asyncio.Task[V]":
-        task = self._running[key] = asyncio.create_task(start())
-        task.add_done_callback(partial(self._end, key))
-        return task
-
-    def _end(self, key: K, task: "asyncio.Task[V]") -> None:
-        del self._running[key]
-        if task.cancelled() or task.exception() is not None:
-            return
-        self._results[key] = task.result()
-        if len(self._results) > self._max_results:
-            self._results.popitem(last=False)
 
 
 class Limiter:

@@ -2,11 +2,17 @@
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from io import BytesIO
 from tempfile import TemporaryFile
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
+
+from scrapy import Request
+from scrapy.http import Response
+from scrapy.pipelines.images import ImagesPipeline
+from scrapy.pipelines.media import MediaPipeline
 
 # Pillow releases the interpreter lock while it decodes and encodes.
 _THREADS = 2
@@ -24,40 +30,101 @@ class PictureSize(NamedTuple):
     size: tuple[int, int]
 
 
-Converted = tuple[str, PictureSize, BytesIO]
-"""Path, picture size and content of a converted file."""
+class Converted(NamedTuple):
+    """The converted files of a response.
+
+    Attributes:
+        path: the path of the first file; the others are thumbnails.
+        files: the picture's size and the content of each file.
+        error: why there are no more files; None if there is no error.
+    """
+
+    path: str
+    files: list[tuple[PictureSize, BytesIO]]
+    error: Exception | None
 
 
 class Converter:
-    """Converts pictures in a few threads; use it within one event loop."""
+    """Converts pictures in a few threads, with the code of Scrapy's pipeline.
 
-    def __init__(self) -> None:
+    Args:
+        pipeline: the pipeline, for its settings.
+    """
+
+    def __init__(self, pipeline: ImagesPipeline) -> None:
+        self._unnamed = cast("ImagesPipeline", _UnnamedFiles(pipeline))
         self._threads = ThreadPoolExecutor(_THREADS, "imgcache-convert")
         self._pending = asyncio.Semaphore(_MAX_PENDING)
+        self._converted: dict[Response, Converted] = {}
 
-    async def convert(self, files: Iterable[tuple[str, Any, BytesIO]]) -> list[Converted]:
-        """Iterate over files in a thread.
+    @asynccontextmanager
+    async def converting(
+        self, path: str, response: Response, request: Request, info: MediaPipeline.SpiderInfo
+    ) -> AsyncIterator[None]:
+        """Convert a response in a thread; in the block, `take` returns its files.
 
         Args:
-            files: path, picture and content of each file; iterating over them converts them.
+            path: the path of the first file.
+            response: the response with the picture.
+            request: its request.
+            info: of the spider.
         """
+        images = ImagesPipeline.get_images(self._unnamed, response, request, info)
         async with self._pending:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, _convert, files)
+            loop = asyncio.get_running_loop()
+            files, error = await loop.run_in_executor(self._threads, _convert, images)
+        self._converted[response] = Converted(path, files, error)
+        try:
+            yield
+        finally:
+            self._converted.pop(response, None)
+
+    def take(self, response: Response) -> Converted | None:
+        """Return the converted files of a response once; None if there are none."""
+        return self._converted.pop(response, None)
 
 
-def encode_jpeg(picture: Any) -> BytesIO:
-    """Encode a Pillow image as JPEG.
+class _UnnamedFiles:
+    """A pipeline whose files have no names: hooks must not run in a thread."""
 
-    It writes into a real file: only then does Pillow release the interpreter lock.
-    """
+    def __init__(self, pipeline: ImagesPipeline) -> None:
+        self._pipeline = pipeline
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pipeline, name)
+
+    def file_path(self, *_: Any, **__: Any) -> str:
+        return ""
+
+    thumb_path = file_path
+
+    def convert_image(
+        self, image: Any, size: tuple[int, int] | None = None, *, response_body: BytesIO
+    ) -> tuple[Any, BytesIO]:
+        """Do the same as Scrapy; in the most common case, release the interpreter lock."""
+        if size or image.format is not None or image.mode != "RGB":
+            return self._pipeline.convert_image(image, size, response_body=response_body)
+        return image, _encode_jpeg(image)
+
+
+def _convert(
+    images: Iterable[tuple[str, Any, BytesIO]],
+) -> tuple[list[tuple[PictureSize, BytesIO]], Exception | None]:
+    files = []
+    try:
+        for _, picture, content in images:
+            files.append((PictureSize(picture.size), content))
+    except Exception as error:
+        return files, error
+    return files, None
+
+
+def _encode_jpeg(picture: Any) -> BytesIO:
+    # Only into a real file does Pillow write without the interpreter lock.
     with _open_memory_file() as file:
         picture.save(file, "JPEG")
         file.seek(0)
         return BytesIO(file.read())
-
-
-def _convert(files: Iterable[tuple[str, Any, BytesIO]]) -> list[Converted]:
-    return [(path, PictureSize(picture.size), content) for path, picture, content in files]
 
 
 def _open_memory_file() -> IO[bytes]:

@@ -7,44 +7,30 @@ from itemadapter import ItemAdapter
 from scrapy import Request
 from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Response
-from scrapy.pipelines.images import ImageException
 from scrapy.pipelines.media import FileInfo, FileInfoOrError, MediaPipeline
 from twisted.python.failure import Failure
 
 from imgcache_scrapy.core.entry import Entry, blob_key
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.plugin import meta
-from imgcache_scrapy.plugin.item_requests import item_url
-from imgcache_scrapy.plugin.media import CachedMediaPipeline, with_entry
+from imgcache_scrapy.plugin.item_requests import item_request, item_url
+from imgcache_scrapy.plugin.media import CachedMediaPipeline
 from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome
+from imgcache_scrapy.plugin.source import ImageSource, with_entry
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
 
-class ImgCachePipeline(CachedMediaPipeline):
-    """Fills `images` from `image_urls`; images stay in the cache, so a hit reads no bytes.
-
-    In a result, `path` is the blob's key and `checksum` the content hash. A request that bypasses
-    the cache (`imgcache` False, `dont_cache`) is fetched again and stored, because there is no
-    other place for its image.
-    """
+class CacheOnlySource(ImageSource):
+    """Makes results from entries: a hit reads no bytes, and every image is stored."""
 
     needs_bytes = False
     must_store = True
 
-    def __init__(self, *, crawler: "Crawler") -> None:
-        super().__init__(crawler=crawler)
-        settings = self.session.settings
-        if not settings.enabled:
-            raise ConfigurationError(
-                "IMGCACHE_ENABLED is False, and ImgCachePipeline has no other place for images: "
-                "remove it from ITEM_PIPELINES (or the add-on from ADDONS), or use "
-                "ImgCacheFilesPipeline"
-            )
-        self.urls_field, self.result_field = settings.urls_field, settings.result_field
-
-    async def deliver(self, outcome: Outcome, request: Request, item: Any) -> FileInfo:
+    async def deliver(
+        self, outcome: Outcome, request: Request, info: MediaPipeline.SpiderInfo, item: Any
+    ) -> Any:
         """Return the result of an image, made from its entry."""
         if outcome.error is not None:
             raise outcome.error
@@ -54,18 +40,81 @@ class ImgCachePipeline(CachedMediaPipeline):
         request.meta[meta.ENTRY] = entry
         result: FileInfo = {
             "url": request.url,
-            "path": self.file_path(request, outcome.response, self.spiderinfo, item=item),
+            "path": self.pipeline.file_path(request, outcome.response, info, item=item),
             "checksum": entry["content_hash"],
             "status": outcome.status,
         }
-        return with_entry(result, entry)
+        return with_entry(result, outcome)
+
+    def _check_size(self, entry: Entry) -> None:
+        settings, width, height = self.settings, entry["width"], entry["height"]
+        if width is None or height is None:
+            return
+        if width < settings.min_width or height < settings.min_height:
+            problem = (
+                f"{width}x{height} pixels, less than {settings.min_width}x{settings.min_height}"
+            )
+            raise ImageFailed("too_small", problem, fate="rejected")
+
+
+class _KeyFingerprinter:
+    """Gives requests with the same cache key the same result."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self._source = source
+
+    def fingerprint(self, request: Request) -> bytes:
+        """Return the cache key of a request."""
+        return self._source.url_key(request).encode(errors="surrogatepass")
+
+
+class ImgCachePipeline(CachedMediaPipeline):
+    """Fills `images` from `image_urls`; images stay in the cache, so a hit reads no bytes.
+
+    In a result, `path` is the blob's key and `checksum` the content hash. A request that bypasses
+    the cache (`imgcache` False, `dont_cache`) is fetched again and stored, because there is no
+    other place for its image. Each item gets its own copy of a result.
+    """
+
+    _imgcache_source = CacheOnlySource
+
+    def __init__(self, *, crawler: "Crawler") -> None:
+        super().__init__(crawler=crawler)
+        if not self._imgcache.is_enabled:
+            raise ConfigurationError(
+                "IMGCACHE_ENABLED is False, and ImgCachePipeline has no other place for images: "
+                "remove it from ITEM_PIPELINES (or the add-on from ADDONS), or use "
+                "ImgCacheFilesPipeline"
+            )
+        self._fingerprinter = _KeyFingerprinter(self._imgcache)
+        self._handle_statuses(allow_redirects=True)
+
+    def get_media_requests(self, item: Any, info: MediaPipeline.SpiderInfo) -> list[Request]:  # noqa: ARG002
+        """Create one request per URL of the item; the request of a bad URL will fail.
+
+        Override this hook to add headers, a referer, cookies or meta to the requests.
+        """
+        field = self._imgcache.settings.urls_field
+        urls = ItemAdapter(item).get(field) or []
+        if not isinstance(urls, (list, tuple)):
+            raise TypeError(f"{field} must be a list of URLs, got {type(urls).__name__}")
+        return [item_request(url) for url in urls]
 
     def item_completed(
-        self, results: list[FileInfoOrError], item: Any, info: MediaPipeline.SpiderInfo
+        self,
+        results: list[FileInfoOrError],
+        item: Any,
+        info: MediaPipeline.SpiderInfo,  # noqa: ARG002
     ) -> Any:
-        """Put the results into the item if it has image URLs or a field for them."""
-        has_images = results or self.urls_field in ItemAdapter(item)
-        return super().item_completed(results, item, info) if has_images else item
+        """Put the successful results into the item, in the order of its URLs.
+
+        An item without image URLs and without a field for them stays as it is.
+        """
+        settings = self._imgcache.settings
+        if results or settings.urls_field in ItemAdapter(item):
+            found = [result for ok, result in results if ok]
+            self._imgcache.put(item, settings.result_field, found)
+        return item
 
     def media_to_download(self, request: Request, info: Any, *, item: Any = None) -> None:
         """Do nothing: there are no local files."""
@@ -77,10 +126,16 @@ class ImgCachePipeline(CachedMediaPipeline):
         raise NotImplementedError
 
     def media_failed(self, failure: Failure, request: Request, info: Any) -> NoReturn:  # noqa: ARG002
-        """Log why a URL gave no image."""
-        level = logging.DEBUG if isinstance(failure.value, IgnoreRequest) else logging.WARNING
-        self.log.log(level, "No image from %.200s: %s", item_url(request), failure.value)
-        raise ImageException(str(failure.value))
+        """Log why a URL gave no image, and raise it.
+
+        Raises:
+            ImageFailed: always.
+        """
+        error: Any = failure.value
+        failed = ImageFailed.of(self._imgcache.failure(request) or error)
+        level = logging.DEBUG if isinstance(error, IgnoreRequest) else logging.WARNING
+        self._imgcache.log.log(level, "No image from %.200s: %s", item_url(request), failed)
+        raise failed from error
 
     def file_path(
         self,
@@ -93,12 +148,11 @@ class ImgCachePipeline(CachedMediaPipeline):
         """Return the key of the blob; call it only after the image was found or stored."""
         return blob_key(request.meta[meta.ENTRY]["content_hash"])
 
-    def _check_size(self, entry: Entry) -> None:
-        settings, width, height = self.session.settings, entry["width"], entry["height"]
-        if width is None or height is None:
-            return
-        if width < settings.min_width or height < settings.min_height:
-            problem = (
-                f"{width}x{height} pixels, less than {settings.min_width}x{settings.min_height}"
-            )
-            raise ImageFailed("too_small", problem, fate="rejected")
+    async def _process_request(
+        self, request: Request, info: MediaPipeline.SpiderInfo, item: Any
+    ) -> Any:
+        url = item_url(request)
+        result = await super()._process_request(request, info, item)
+        known = info.downloaded.get(self._fingerprinter.fingerprint(request))
+        # Scrapy gives the same dictionary, with the first item's URL, to all items.
+        return {**result, "url": url} if result is known and isinstance(result, dict) else result

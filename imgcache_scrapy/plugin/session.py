@@ -3,7 +3,7 @@
 import gc
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,10 +144,15 @@ class Session:
 def require_asyncio() -> None:
     """Check that the reactor supports asyncio.
 
+    Before there is a reactor or an event loop, for example in a test, there is nothing to check.
+
     Raises:
         ConfigurationError: it does not; the message says what to do.
     """
-    if not is_asyncio_available():
+    has_asyncio = True
+    with suppress(RuntimeError):
+        has_asyncio = is_asyncio_available()
+    if not has_asyncio:
         raise ConfigurationError(
             "imgcache-scrapy needs asyncio: leave TWISTED_REACTOR at its default or set it to "
             "'twisted.internet.asyncioreactor.AsyncioSelectorReactor'"

@@ -156,20 +156,37 @@ def test_two_of_them_ask_the_site_once(site, crawl):
 
 
 def test_other_files_are_delivered_and_not_cached(site, crawl, tmp_path):
-    """A FilesPipeline also has documents: they are no images, and Scrapy's business."""
+    """Whatever Scrapy's FilesPipeline delivers is delivered, with the reason it is not cached."""
     site.answers |= {
         "/a.pdf": b"%PDF-1.7 and so on",
         "/page.html": b"<!doctype html><title>x</title>",
         "/robot.jpg": b"<!doctype html><title>x</title>",
+        "/cut.jpg": jpeg(1)[:-40],
     }
     settings = FILES | {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCacheFilesPipeline": 1}}
     done = crawl([{"file_urls": [site.url + path for path in site.answers]}], settings)
-    assert [found["url"] for found in done.items[0]["files"]] == [
-        f"{site.url}/a.pdf",
-        f"{site.url}/page.html",
-    ]
-    assert done.fates == {"rejected": 3}
+    files = done.items[0]["files"]
+    assert [found["url"] for found in files] == [site.url + path for path in site.answers]
+    assert [found["reason"] for found in files] == ["not_image", "html", "html", "truncated"]
+    assert [found["status"] for found in files] == ["downloaded"] * 4
+    assert done.fates == {"rejected": 4}
+    assert done.stats["imgcache/rejected/html"] == 2
     assert not list((tmp_path / "cache" / "blobs").glob("*/*"))
+
+
+def test_pillow_decides_what_the_cache_doubts(site, crawl):
+    """What Pillow opens is delivered, uncached; what it cannot open fails with the reason."""
+    cut, page = jpeg(1) + b"\xff\xd8", b"<!doctype html><title>x</title>"
+    site.answers |= {"/doubt.jpg": cut[:-4] + b"\0\0", "/page.jpg": page, "/cut.jpg": cut[:200]}
+    settings = IMAGES | {
+        "ITEM_PIPELINES": {"imgcache_scrapy.ImgCacheImagesPipeline": 1},
+        "IMGCACHE_FAILURES_FIELD": "failures",
+    }
+    done = crawl([{"image_urls": [site.url + path for path in site.answers]}], settings)
+    (item,) = done.items
+    assert [image["url"] for image in item["images"]] == [f"{site.url}/doubt.jpg"]
+    assert [failure["reason"] for failure in item["failures"]] == ["html", "truncated"]
+    assert done.fates["rejected"] >= 2
 
 
 def test_a_format_that_pillow_alone_knows_is_delivered(site, crawl):

@@ -1,0 +1,257 @@
+"""ImageSource: gets the images of one pipeline from the cache or the site, and counts them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
+from typing import Any
+
+from itemadapter import ItemAdapter
+from scrapy import Request, signals
+from scrapy.exceptions import DontCloseSpider
+from scrapy.http import Response
+from scrapy.pipelines.images import ImageException
+from scrapy.pipelines.media import MediaPipeline
+from scrapy.utils.defer import ensure_awaitable
+from twisted.python.failure import Failure
+from w3lib.url import parse_data_uri
+
+from imgcache_scrapy.core.admission import ACCEPTED_STATUSES
+from imgcache_scrapy.core.errors import InvalidRequestError
+from imgcache_scrapy.core.urls import cache_key, data_key
+from imgcache_scrapy.plugin import blame, meta
+from imgcache_scrapy.plugin.failures import FailuresField, current_failures
+from imgcache_scrapy.plugin.flow import Flow, bypasses_cache
+from imgcache_scrapy.plugin.item_requests import bad_url_reason, item_url
+from imgcache_scrapy.plugin.log import SpiderLogger
+from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome
+from imgcache_scrapy.plugin.recent import RecentResults
+from imgcache_scrapy.plugin.reservation import Reservation, never_wait
+from imgcache_scrapy.plugin.session import require_asyncio
+
+# Number of results and failures to remember, so that a URL in many items is fetched once.
+REMEMBERED_RESULTS = 2_000
+
+_FILE_EXCEPTION = ImageException.__mro__[1]  # Its module depends on the version of Scrapy.
+
+
+class ImageSource:
+    """Gets the images of one pipeline from the cache or the site.
+
+    Args:
+        pipeline: the pipeline; its hook `media_downloaded` gets the responses.
+
+    Attributes:
+        needs_bytes: whether the bytes of a hit are read.
+        must_store: whether every image is stored, even if a request bypasses the cache.
+    """
+
+    needs_bytes = True
+    must_store = False
+
+    def __init__(self, pipeline: MediaPipeline) -> None:
+        crawler = pipeline.crawler
+        self.pipeline = pipeline
+        self.flow = Flow.of(crawler)
+        self.settings = self.flow.session.settings
+        self.is_enabled = self.settings.enabled
+        self.log = SpiderLogger(__name__, crawler)
+        self._recent = RecentResults(max_results=REMEMBERED_RESULTS)
+        self._outcomes: dict[bytes, Outcome] = {}
+        self._missing_fields: set[str] = set()
+        self._items = 0
+        if self.is_enabled:
+            require_asyncio()
+            _ = self.flow.session.client
+            crawler.signals.connect(self._stay_open, signals.spider_idle)
+
+    @contextmanager
+    def processing(self, item: Any) -> Iterator[None]:
+        """Process an item in a block: the spider stays open, and the item gets its failures."""
+        field = FailuresField(item, self.settings.failures_field, self.put)
+        previous = current_failures.set(field)
+        self._items += 1
+        try:
+            yield
+        finally:
+            self._items -= 1
+            current_failures.reset(previous)
+
+    @contextmanager
+    def counting(self, request: Request, info: MediaPipeline.SpiderInfo) -> Iterator[None]:
+        """Process a request in a block, and count what became of its image."""
+        key, tell = self._fingerprint(request), current_failures.get().add(request)
+        with self._recent.use(key, info.downloaded, self._outcomes):
+            try:
+                yield
+            except Exception as error:
+                tell(self._outcome(key, info).error or blame.hook_failure(error))
+                raise
+            finally:
+                self.flow.session.tally.count(self.url_key(request), self._outcome(key, info))
+
+    async def result(self, request: Request, info: MediaPipeline.SpiderInfo, item: Any) -> Any:
+        """Find the image of a request, or fetch and keep it, and return its result.
+
+        Raises:
+            Exception: there is no result.
+        """
+        self._outcomes.pop(self._fingerprint(request), None)
+        with self.flow.reservation(counts_as_download=True) as reservation:
+            outcome = await self._find_or_fetch(request, reservation)
+            self._remember(request, outcome)
+            reservation.release_lock()
+            never_wait()  # The hooks may request more images.
+            try:
+                return await self.deliver(outcome, request, info, item)
+            except Exception as error:
+                refusal = None if outcome.is_image else outcome.error
+                failure = blame.processing_failure(error, refusal, type(self.pipeline))
+                self._remember(request, Outcome.failed(failure))
+                raise
+
+    async def deliver(
+        self, outcome: Outcome, request: Request, info: MediaPipeline.SpiderInfo, item: Any
+    ) -> Any:
+        """Let the pipeline process the response, also one that the cache refused."""
+        response = outcome.response
+        assert response is not None  # noqa: S101 - see needs_bytes
+        if outcome.entry is not None:
+            # After a redirect, response.meta belongs to another request.
+            request.meta[meta.ENTRY] = response.meta[meta.ENTRY] = outcome.entry
+        if response.status != 200 and response.status in ACCEPTED_STATUSES:  # noqa: PLR2004
+            response = response.replace(status=200)  # Scrapy's pipelines accept only 200.
+        result = await ensure_awaitable(
+            self.pipeline.media_downloaded(response, request, info, item=item)
+        )
+        return with_entry(result, outcome)
+
+    def note_failure(self, error: Exception, request: Request) -> None:
+        """Remember why there is no image, if `result` raised before it could tell."""
+        if self.failure(request) is None:
+            self._remember(request, Outcome.failed(ImageFailed.of(error)))
+
+    def failure(self, request: Request) -> ImageFailed | None:
+        """Return why there is no image, or why it is not in the cache; None if all is well."""
+        outcome = self._outcomes.get(self._fingerprint(request))
+        return outcome.error if outcome else None
+
+    def is_told(self, raised: Exception, error: Exception, request: Request) -> bool:
+        """Return whether the log tells enough about a failure without a traceback.
+
+        Args:
+            raised: what the hook `media_failed` raised.
+            error: what it was given.
+            request: the request that failed.
+        """
+        failure = self.failure(request)
+        if isinstance(raised, _FILE_EXCEPTION) and failure is not None:
+            return blame.is_told_in_one_line(failure, error)
+        if raised is not error and blame.raised_in_hook(raised, type(self.pipeline)):
+            self._remember(request, Outcome.failed(blame.hook_failure(raised)))
+        return False
+
+    def put(self, item: Any, field: str, value: list[Any]) -> None:
+        """Put a list into an item, or tell once that the item has no field for it."""
+        try:
+            ItemAdapter(item)[field] = value
+        except KeyError:
+            if value and field not in self._missing_fields:
+                self._missing_fields.add(field)
+                self.log.error(  # noqa: TRY400 - a traceback would not help
+                    "%s has no field %r for its results: declare it, or set another field in the "
+                    "settings",
+                    type(item).__name__,
+                    field,
+                )
+
+    def key(self, request: Request) -> str:
+        """Return the key that identifies the image of a request.
+
+        Raises:
+            InvalidRequestError: the URL is not valid.
+        """
+        if request.method != "GET":
+            return self.pipeline.crawler.request_fingerprinter.fingerprint(request).hex()
+        return data_key(request.url) if request.url.startswith("data:") else cache_key(request.url)
+
+    async def _find_or_fetch(self, request: Request, reservation: Reservation) -> Outcome:
+        """Find an image in the cache, or fetch and keep it."""
+        problem = bad_url_reason(request)
+        if problem is not None:
+            raise ImageFailed("bad_url", problem)
+        try:
+            key = self.key(request)
+        except InvalidRequestError as error:
+            return await self._fetch_without_key(request, str(error))
+        await reservation.acquire_lock(key)
+        bypasses = bypasses_cache(request)
+        if not bypasses:
+            hit = await self.flow.find(key, request, reservation, reads=self.needs_bytes)
+            if hit is not None:
+                return hit
+        if self.must_store and request.method != "GET":
+            raise ImageFailed("not_get", "only responses to GET requests can be cached")
+        await reservation.acquire_slot()
+        response = await self._fetch(key, request)
+        stores = self.must_store or not bypasses
+        return await self.flow.keep(key, response, reservation, stores=stores)
+
+    async def _fetch_without_key(self, request: Request, problem: str) -> Outcome:
+        if self.must_store:
+            raise ImageFailed("bad_url", problem)
+        response = await self._fetch(request.url, request)
+        return Outcome.failed(ImageFailed("bad_url", problem, fate="rejected"), response)
+
+    async def _fetch(self, key: str, request: Request) -> Response:
+        if request.url.startswith("data:"):
+            return Response(request.url, body=parse_data_uri(request.url).data, request=request)
+        request.meta.setdefault(meta.ALLOW_OFFSITE, True)
+        request.meta[meta.PIPELINE_KEY] = key
+        self.pipeline._modify_media_request(request)  # noqa: SLF001
+        return await self.pipeline.crawler.engine.download_async(request)
+
+    def _fingerprint(self, request: Request) -> bytes:
+        return self.pipeline._fingerprinter.fingerprint(request)  # noqa: SLF001
+
+    def url_key(self, request: Request) -> str:
+        """Return what identifies the URL of any request, also of one that has no key."""
+        if bad_url_reason(request) is not None:
+            return f"{request.url} {item_url(request)}"
+        try:
+            return self.key(request)
+        except InvalidRequestError:
+            return request.url
+
+    def _remember(self, request: Request, outcome: Outcome) -> None:
+        self._outcomes[self._fingerprint(request)] = outcome._replace(response=None)
+
+    def _outcome(self, key: bytes, info: MediaPipeline.SpiderInfo) -> Outcome:
+        """Return the outcome of a request whose result Scrapy has."""
+        result = info.downloaded.get(key)
+        error = result.value if isinstance(result, Failure) else None
+        blame.drop_tracebacks(error)
+        if key not in self._outcomes:  # The hook `media_to_download` gave the result.
+            failed = Outcome.failed(blame.hook_failure(error)) if error is not None else None
+            self._outcomes[key] = failed or Outcome("hit")
+        return self._outcomes[key]
+
+    def _stay_open(self) -> None:
+        # `scrapy parse --pipelines` does not wait for its items.
+        if self._items:
+            raise DontCloseSpider
+
+
+def with_entry(result: Any, outcome: Outcome) -> Any:
+    """Return a copy of a result with the keys of the entry, or the reason why there is no entry.
+
+    Keys that the result has are not changed. A result without a path is returned as it is.
+    """
+    if not isinstance(result, dict) or "path" not in result:
+        return result
+    result = copy(result)
+    for name, value in (outcome.entry or {}).items():
+        if name not in {"url", "created"}:
+            result.setdefault(name, value)
+    if outcome.error is not None:
+        result.setdefault("reason", outcome.error.reason)
+    return result
