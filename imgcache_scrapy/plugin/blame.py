@@ -1,7 +1,9 @@
 """Decide whose fault a failure is: the site's, the cache's, or that of a hook."""
 
 from traceback import walk_tb
+from types import FunctionType
 
+from scrapy.exceptions import IgnoreRequest
 from scrapy.pipelines.images import ImageException
 from scrapy.pipelines.media import MediaPipeline
 
@@ -27,7 +29,7 @@ def processing_failure(
         unless a hook has a bug. Otherwise the reason is `hook` if the error comes from code of the
         project's class, else `processing`.
     """
-    if isinstance(error, ImageFailed):
+    if isinstance(error, (ImageFailed, IgnoreRequest)):
         return ImageFailed.of(error)
     if isinstance(error, ImageException) and str(error).startswith("Image too small"):
         return ImageFailed("too_small", str(error), fate="rejected")
@@ -46,9 +48,10 @@ def hook_failure(error: BaseException | None) -> ImageFailed:
 def raised_in_hook(error: BaseException, pipeline: type[MediaPipeline]) -> bool:
     """Return whether an error comes from a class of the project, not from Scrapy or the plugin.
 
-    Of all modules of the pipeline's classes, the one that was called last decides.
+    Of all modules with methods of the pipeline, the one that was called last decides.
     """
-    modules = {each.__module__ for each in pipeline.__mro__}
+    methods = [method for each in pipeline.__mro__ for method in vars(each).values()]
+    modules = {method.__module__ for method in methods if isinstance(method, FunctionType)}
     frames = walk_tb(_first_cause(error).__traceback__)
     called = [name for frame, _ in frames if (name := frame.f_globals.get("__name__")) in modules]
     return bool(called) and not called[-1].startswith(_OURS)
