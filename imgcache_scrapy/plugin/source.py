@@ -75,6 +75,7 @@ class ImageSource:
         finally:
             self._items -= 1
             current_failures.reset(previous)
+            field.close()
 
     @contextmanager
     def counting(self, request: Request, info: MediaPipeline.SpiderInfo) -> Iterator[None]:
