@@ -217,3 +217,30 @@ def test_hooks_may_ask_for_more_images(site, crawl):
     done = crawl([{"file_urls": urls}], settings)
     assert len(done.items[0]["files"]) == 150
     assert sum(done.fates.values()) == 300
+
+
+def test_a_failure_keeps_no_response_in_memory(site, crawl):
+    """A remembered failure would otherwise keep the body, by the tracebacks of its causes."""
+    site.answers |= {f"/{n}.jpg": jpeg(n) for n in range(5)}
+    settings = FILES | {"ITEM_PIPELINES": {"custom.ForgottenFiles": 1}}
+    done = crawl([{"file_urls": [site.url + path for path in site.answers]}], settings)
+    assert done.items[0]["failed"] == ["FileException"] * 5
+    assert done.items[0]["in_memory"] == 0
+    assert done.fates == {"failed": 5}
+    assert done.stats["imgcache/failed/hook"] == 5
+    assert done.stats["log_count/ERROR"] == 10
+
+
+@pytest.mark.parametrize("meta", [{"imgcache": False}, {"dont_cache": True}])
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_request_can_keep_the_cache_out(site, crawl, meta, is_ours, tmp_path):
+    """The cache is neither asked nor given what comes, in a drop-in or with the middleware."""
+    site.answers["/a.jpg"] = jpeg(1)
+    settings = FILES | {"ITEM_PIPELINES": {f"custom.{'' if is_ours else 'Stock'}MetaFiles": 1}}
+    if not is_ours:
+        settings |= {"DOWNLOADER_MIDDLEWARES": {"imgcache_scrapy.ImgCacheMiddleware": 585}}
+    done = crawl([{"file_urls": [f"{site.url}/a.jpg"], "meta": meta}], settings)
+    assert len(done.items[0]["files"]) == 1
+    assert "imgcache/lookup" not in done.stats
+    assert done.fates == {}
+    assert not list((tmp_path / "cache").glob("blobs/*/*"))

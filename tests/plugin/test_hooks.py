@@ -51,7 +51,7 @@ def answers(name):
 
 
 @pytest.fixture(scope="module")
-def told(crawls, tmp_path_factory):
+def told(tmp_path_factory):
     """What the hooks of all rows saw, in a crawl with Scrapy's classes and in two with ours."""
     site, folder = Site(), tmp_path_factory.mktemp("hooks")
     items = []
@@ -63,14 +63,14 @@ def told(crawls, tmp_path_factory):
     site.answers["/a.jpg"] = jpeg(1)
     site.answers = {path: answer for path, answer in site.answers.items() if answer}
     heard = {
-        label: events(crawls, folder, site, items, label=label, whose=whose)
+        label: events(folder, site, items, label=label, whose=whose)
         for label, whose in CRAWLS.items()
     }
     site.close()
     return heard
 
 
-def events(crawls, folder, site, items, *, label, whose):
+def events(folder, site, items, *, label, whose):
     """Crawl, and return what was told of each row."""
     rows = {f"{SUPPORT}.hook_rows.{whose}_{row}": n for n, row in enumerate(ROWS, 1)}
     ends = {f"{SUPPORT}.hook_recorder.First": 0, f"{SUPPORT}.hook_recorder.Last": 999}
@@ -86,7 +86,7 @@ def events(crawls, folder, site, items, *, label, whose):
         prefix = f"{whose}_{row}".upper()
         settings |= {f"{prefix}_{name}": value for name, value in made.settings.items()}
     path = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = run_crawl(crawls, folder, site, items, settings, environment=path)
+    done = run_crawl(folder, site, items, settings, environment=path)
     assert done.returncode == 0, done.log
     by_row = {row: {"hooks": {}, "log": [], "item": None, "reasons": None} for row in ROWS}
     for row, where, event in json.loads((folder / f"{label}.json").read_text()):

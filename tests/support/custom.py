@@ -1,9 +1,12 @@
 """Pipelines as users write them."""
 
+import gc
 from pathlib import Path
+from weakref import ref
 
 from itemadapter import ItemAdapter
 from scrapy import Request
+from scrapy.pipelines.files import FilesPipeline
 
 from imgcache_scrapy import ImgCacheFilesPipeline, ImgCacheImagesPipeline, ImgCachePipeline
 
@@ -17,7 +20,7 @@ class RefererPipeline(ImgCachePipeline):
             yield request.replace(cookies={"seen": "1"})
 
 
-class MetaPipeline(ImgCachePipeline):
+class WithMeta:
     """Copies the item's meta to each request."""
 
     def get_media_requests(self, item, info):
@@ -25,6 +28,18 @@ class MetaPipeline(ImgCachePipeline):
         for request in requests:
             request.meta.update(ItemAdapter(item)["meta"])
         return requests
+
+
+class MetaPipeline(WithMeta, ImgCachePipeline):
+    """A pipeline without local files, whose requests have meta."""
+
+
+class MetaFiles(WithMeta, ImgCacheFilesPipeline):
+    """A drop-in whose requests have meta."""
+
+
+class StockMetaFiles(WithMeta, FilesPipeline):
+    """Scrapy's pipeline, whose requests have meta."""
 
 
 class NamedImages(ImgCacheImagesPipeline):
@@ -72,6 +87,24 @@ class PlaceholderFiles(ImgCacheFilesPipeline):
         if response.status == 404:
             return {"url": request.url, "path": "none", "checksum": None, "status": "none"}
         return await super().media_downloaded(response, request, info, item=item)
+
+
+class ForgottenFiles(ImgCacheFilesPipeline):
+    """Accepts no response, and tells how many are still in memory when the item has ended."""
+
+    def open_spider(self):
+        super().open_spider()
+        self.responses = []
+
+    async def file_downloaded(self, response, request, info, *, item=None):
+        self.responses.append(ref(response))
+        raise ValueError("not this one")
+
+    def item_completed(self, results, item, info):
+        gc.collect()
+        item["failed"] = [type(failure.value).__name__ for _, failure in results]
+        item["in_memory"] = sum(response() is not None for response in self.responses)
+        return item
 
 
 class PostPipeline(ImgCachePipeline):
