@@ -45,7 +45,7 @@ class FailuresField:
     def close(self) -> None:
         """Release the item and its pipeline: tasks and timers may keep this object for longer."""
         self._item = self._field = None
-        self._put = lambda *_: None
+        self._put = _put_nothing
 
     def _tell(self, place: int, request: Request, failure: ImageFailed) -> None:
         if self._field is None:
@@ -61,5 +61,9 @@ class FailuresField:
         self._put(self._item, field, [*self._before, *filter(None, self._failures)])
 
 
-current_failures: ContextVar[FailuresField] = ContextVar("imgcache_failures")
-"""The failures of the item that this task processes."""
+def _put_nothing(*_: object) -> None:
+    pass
+
+
+current_failures: ContextVar[FailuresField | None] = ContextVar("imgcache_failures", default=None)
+"""The failures of the item that this task processes; None if a hook requests an image by itself."""

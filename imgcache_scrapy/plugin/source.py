@@ -80,12 +80,14 @@ class ImageSource:
     @contextmanager
     def counting(self, request: Request, info: MediaPipeline.SpiderInfo) -> Iterator[None]:
         """Process a request in a block, and count what became of its image."""
-        key, tell = self._fingerprint(request), current_failures.get().add(request)
+        key, field = self._fingerprint(request), current_failures.get()
+        tell = None if field is None else field.add(request)
         with self._recent.use(key, info.downloaded, self._outcomes):
             try:
                 yield
             except Exception as error:
-                tell(self._outcome(key, info).error or blame.hook_failure(error))
+                if tell is not None:
+                    tell(self._outcome(key, info).error or blame.hook_failure(error))
                 raise
             finally:
                 self.flow.session.tally.count(self.url_key(request), self._outcome(key, info))
@@ -117,8 +119,9 @@ class ImageSource:
         response = outcome.response
         assert response is not None  # noqa: S101 - see needs_bytes
         if outcome.entry is not None:
-            # After a redirect, response.meta belongs to another request.
-            request.meta[meta.ENTRY] = response.meta[meta.ENTRY] = outcome.entry
+            request.meta[meta.ENTRY] = outcome.entry
+            if response.request is not None:  # Another one, after a redirect.
+                response.meta[meta.ENTRY] = outcome.entry
         if response.status != 200 and response.status in ACCEPTED_STATUSES:  # noqa: PLR2004
             response = response.replace(status=200)  # Scrapy's pipelines accept only 200.
         result = await ensure_awaitable(

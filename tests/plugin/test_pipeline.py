@@ -294,6 +294,22 @@ def test_an_errback_is_called_as_by_scrapy(site, crawl):
     assert [image["status"] for image in item["images"]] == ["downloaded", "spare"]
 
 
+def test_a_bug_in_a_hook_is_told_with_its_traceback(site, crawl):
+    """Its type and place are in the log as an error; a missing picture is one warning."""
+    site.answers["/a.jpg"] = jpeg(1)
+    settings = {"IMGCACHE_FAILURES_FIELD": "failures"}
+    items = [{"image_urls": [f"{site.url}/a.jpg"]}]
+    done = crawl(items, settings | {"ITEM_PIPELINES": {"custom.BuggyPipeline": 1}})
+    assert done.items[0]["failures"][0]["reason"] == "hook"
+    assert (done.fates, done.stats["imgcache/failed/hook"]) == ({"failed": 1}, 1)
+    assert done.stats["log_count/ERROR"] == 1
+    assert "NameError: name 'nmae' is not defined" in done.log
+    assert "in file_path" in done.log
+    missing = crawl([{"image_urls": [f"{site.url}/missing.jpg"]}], PIPELINE)
+    assert (missing.stats["log_count/WARNING"], "Traceback" in missing.log) == (1, False)
+    assert "log_count/ERROR" not in missing.stats
+
+
 def test_file_path_is_given_the_item(site, crawl):
     """As Scrapy gives it."""
     site.answers["/a.jpg"] = jpeg(1)

@@ -71,10 +71,10 @@ def test_scrapys_own_tests_pass(source, tmp_path):
     outcomes = json.loads(told.read_text())
     failed = {test for test, outcome in outcomes.items() if outcome == "failed"}
     expected = {test for test in outcomes if name_of(test) in REASONS}
+    assert len(outcomes) > 100, done.stdout
     assert failed == expected, done.stdout
     skipped = [test for test, outcome in outcomes.items() if outcome == "skipped"]
     assert all("TestGCSFilesStore" in test for test in skipped), skipped
-    assert len(outcomes) - len(failed) - len(skipped) >= 140
 
 
 def name_of(test):

@@ -107,6 +107,13 @@ class ForgottenFiles(ImgCacheFilesPipeline):
         return item
 
 
+class BuggyPipeline(ImgCachePipeline):
+    """Has a bug in a hook."""
+
+    def file_path(self, request, response=None, info=None, *, item=None):
+        return f"{nmae}.jpg"  # noqa: F821 - the bug
+
+
 class PostPipeline(ImgCachePipeline):
     """Sends POST requests."""
 
