@@ -59,6 +59,8 @@ def source(tmp_path):
 def test_scrapys_own_tests_pass(source, tmp_path):
     """All but those above; the tests of Google's storage need its library and are skipped."""
     told = tmp_path / "outcomes.json"
+    # pytest's own variables would tell Scrapy's conftest that it is a worker of another pytest.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     paths = [str(source), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
         [sys.executable, str(SUPPORT / "swapped_scrapy.py"), str(source), str(told), *FILES],
@@ -66,7 +68,7 @@ def test_scrapys_own_tests_pass(source, tmp_path):
         text=True,
         check=False,
         cwd=source,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        env=clean | {"PYTHONPATH": os.pathsep.join(paths)},
     )
     outcomes = json.loads(told.read_text())
     failed = {test for test, outcome in outcomes.items() if outcome == "failed"}
