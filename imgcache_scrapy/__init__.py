@@ -42,6 +42,9 @@ A miss goes on after `Flow.find`:
     plugin/reservation.py:Reservation.acquire_slot         memory for the body, before the download
     plugin/source.py:ImageSource._fetch                    Scrapy downloads it
     plugin/flow.py:Flow.keep                               is it an image, and whole?
+    core/admission.py:refusal                              is it an image? by its first bytes
+    core/completeness.py:is_in_doubt                       is it whole? by its structure
+    client/admission.py:Admission.refusal                  in doubt, a child decodes every frame
     plugin/outcome.py:refusal_error                        the reason if not
     client/resilience.py:ResilientClient.store             within the circuit breaker
     engine/async_cache.py:AsyncImageCache.store            stores of one moment go together
@@ -73,6 +76,8 @@ Decisions
   the next one. One thread hop and one query serve many images.
 - The memory slot is taken before the download and released after every outcome: media downloads
   bypass CONCURRENT_REQUESTS, and bodies would pile up.
+- A picture is refused as cut off only if its structure leaves a doubt and a decoder then finds an
+  error: what Content-Length and framing say decides nothing.
 - Decoding runs in child programs with limits on memory and time: a picture that kills its decoder
   costs only its own size and hash, and the event loop keeps the interpreter lock.
 - The engine is synchronous, once. Threads wait for it in `engine/async_cache.py`; the blocking

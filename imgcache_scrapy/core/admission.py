@@ -2,39 +2,53 @@
 
 from typing import Literal
 
-from imgcache_scrapy.core.completeness import is_complete
+from imgcache_scrapy.core import completeness
+from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.formats import is_html, sniff
+from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 
 ACCEPTED_STATUSES: frozenset[int] = frozenset({200, 201, 203})
 """The HTTP statuses whose body is the complete content of the URL (RFC 9110, 15.3)."""
 
-Reason = Literal["empty", "html", "not_image", "truncated"]
+Reason = Literal["empty", "html", "not_image", "too_large", "truncated"]
 """The code of a refusal, for stats and logs."""
 
 MESSAGES: dict[Reason, str] = {
     "empty": "the response has no content",
     "html": "the response is an HTML page, not an image",
     "not_image": "the content is not an image of a known format",
+    "too_large": "the image is larger than the limit",
     "truncated": "the image is cut off before its end",
 }
 """The sentence for each reason."""
 
 
-def refusal(body: bytes, *, content_length: int | None = None) -> Reason | None:
-    """Decide whether a body must not be kept as an image.
+def refusal(body: bytes, *, max_bytes: int = MAX_IMAGE_BYTES) -> Reason | None:
+    """Decide by the first bytes whether a body must not be kept as an image.
 
     Args:
         body: the decoded content of a response.
-        content_length: the length of this body as announced by the site, in bytes; None if it is
-            not known, for example because only the compressed length was announced.
+        max_bytes: the size of the largest image that may be kept.
 
     Returns:
-        The first reason that applies; None if the body is a complete image.
+        The first reason that applies, but never `truncated`; see `is_in_doubt`.
     """
     if not body:
         return "empty"
-    content_type = sniff(body)
-    if content_type is None:
+    if sniff(body) is None:
         return "html" if is_html(body) else "not_image"
-    is_short = content_length is not None and len(body) < content_length
-    return "truncated" if is_short or not is_complete(body, content_type) else None
+    return "too_large" if len(body) > max_bytes else None
+
+
+def is_in_doubt(body: bytes) -> bool:
+    """Return whether only a decoder can tell if an image is whole; the work is bounded.
+
+    Args:
+        body: an image for which `refusal` has no reason.
+    """
+    return completeness.is_in_doubt(body, sniff(body) or "")
+
+
+def is_picture(entry: Entry) -> bool:
+    """Return whether an entry is that of an image; a client can also store other bytes."""
+    return entry["content_type"].startswith("image/")

@@ -1,76 +1,101 @@
-"""Check whether a picture file is complete, without decoding it."""
+"""Check quickly whether a picture file is visibly whole, without decoding it.
+
+The checks are strict: they accept only what follows a format's specification to its end. What they
+do not accept is in doubt, not cut: a decoder must decide. Their work and memory are bounded: above
+the limits below, a picture is in doubt, too.
+"""
 
 import re
+import struct
 from collections.abc import Callable, Iterator
-from functools import partial
-from itertools import zip_longest
-from typing import Literal
 
-from imgcache_scrapy.core.formats import decode_markup, match_svg_root, skip_misc
+from imgcache_scrapy.core.tiff import is_whole_tiff
+
+MAX_STEPS = 10_000
+"""Maximum number of segments, chunks, boxes or directory entries that are read."""
+
+MAX_GIF_BLOCKS = 200_000
+"""Maximum number of blocks of a GIF that are read; each has 255 bytes or less."""
 
 # Not a segment: FF 00 (escaped data byte), FF FF (fill), 01 (TEM), D0-D7 (RSTn), D8 (SOI).
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
-_MAX_PAGES = 10_000
-# Tags of StripOffsets and StripByteCounts, and of TileOffsets and TileByteCounts; then the sizes
-# in bytes of the types SHORT, LONG and LONG8.
-_TIFF_PART_TAGS = ((273, 279), (324, 325))
-_TIFF_TYPE_SIZES = {3: 2, 4: 4, 16: 8}
+# A search holds the interpreter lock until it ends, so a large file is searched in pieces.
+_PIECE = 1 << 16
+_JPEG_EOI, _JPEG_APP2 = 0xD9, 0xE2
+
+_PNG_START = b"\x89PNG"
+_BMP_HEADER, _DIB_HEADER, _OS2_HEADER = 14, 40, 12
+# The compressions BI_RGB, BI_BITFIELDS and BI_ALPHABITFIELDS: the size of the rows is known.
+_DIB_UNCOMPRESSED = {0, 3, 6}
 
 
-def is_complete(data: bytes, content_type: str) -> bool:
-    """Return whether a picture contains everything up to the end that its format defines.
+class _DoubtError(Exception):
+    """The structure of the file is not as the specification says."""
+
+
+def is_in_doubt(data: bytes, content_type: str) -> bool:
+    """Return whether only a decoder can tell if a picture is whole.
 
     Args:
         data: the whole picture.
         content_type: the result of `sniff` for this picture.
 
     Returns:
-        False if something is missing or broken; True for a format that has no check here.
+        False if everything is there up to the end that the format defines, and for a format
+        that has no check here.
     """
-    check = _CHECKS.get(content_type)
+    is_whole = _CHECKS.get(content_type)
     try:
-        return check is None or check(data)
-    except LookupError:
-        return False
+        return is_whole is not None and not is_whole(data)
+    except (LookupError, struct.error, _DoubtError):
+        return True
 
 
-def _number(data: bytes, offset: int, size: int, order: Literal["little", "big"] = "big") -> int:
-    """Read an unsigned integer; raise IndexError if the data end before it."""
-    field = data[offset : offset + size]
-    if len(field) < size:
-        raise IndexError(offset)
-    return int.from_bytes(field, order)
-
-
-def _is_complete_jpeg(data: bytes) -> bool:
+def _is_whole_jpeg(data: bytes) -> bool:
     """Find EOI after segments, which state their length, and scans (ITU-T T.81 B.1.1)."""
     offset = 2
-    while marker := _JPEG_MARKER.search(data, offset):
-        offset = marker.end()
-        if marker[0] == b"\xff\xd9":
+    for _ in range(MAX_STEPS):
+        offset = _after_marker(data, offset)
+        marker = data[offset - 1]
+        if marker == _JPEG_EOI:
             return True
+        if marker == _JPEG_APP2 and data.startswith(b"MPF\0", offset + 2):
+            return False  # More pictures follow behind EOI (CIPA DC-007).
         offset += int.from_bytes(data[offset : offset + 2], "big")
     return False
 
 
-def _is_complete_png(data: bytes) -> bool:
+def _after_marker(data: bytes, offset: int) -> int:
+    for start in range(offset, len(data), _PIECE):
+        # One byte more than a piece: a marker may begin at its end.
+        if marker := _JPEG_MARKER.search(data, start, start + _PIECE + 1):
+            return marker.end()
+    raise _DoubtError
+
+
+def _is_whole_png(data: bytes, start: int = 0) -> bool:
     """Find IEND after chunks of length, type, data and CRC (W3C PNG 5.3)."""
-    offset = 8
-    while data[offset + 4 : offset + 8] != b"IEND":
-        offset += 12 + _number(data, offset, 4)
-    return offset + 12 <= len(data)
+    offset = start + 8
+    for _ in range(MAX_STEPS):
+        size, kind = struct.unpack_from(">I4s", data, offset)
+        offset += 12 + size
+        if kind == b"IEND":
+            return bool(offset <= len(data))
+    return False
 
 
-def _is_complete_gif(data: bytes) -> bool:
+def _is_whole_gif(data: bytes) -> bool:
     """Find the trailer after extensions and images (GIF89a, appendix B)."""
-    offset = 13 + _gif_palette(data[10])
-    while (block := data[offset]) in b"!,":
+    offset, blocks = 13 + _gif_palette(data[10]), 0
+    while blocks < MAX_GIF_BLOCKS and (introducer := data[offset]) in b"!,":
         # Sub-blocks follow a label (extension), or position, palette and code size (image).
-        offset += 2 if block == ord("!") else 11 + _gif_palette(data[offset + 9])
-        while size := data[offset]:
+        offset += 2 if introducer == ord("!") else 11 + _gif_palette(data[offset + 9])
+        blocks += 1
+        while blocks < MAX_GIF_BLOCKS and (size := data[offset]):
             offset += size + 1
+            blocks += 1
         offset += 1
-    return block == ord(";")
+    return blocks < MAX_GIF_BLOCKS and introducer == ord(";")
 
 
 def _gif_palette(flags: int) -> int:
@@ -78,135 +103,137 @@ def _gif_palette(flags: int) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
-def _is_complete_webp(data: bytes) -> bool:
-    """Compare with the size in the RIFF header (RFC 9649 2.4)."""
-    return 8 + _number(data, 4, 4, "little") <= len(data)
+def _is_whole_webp(data: bytes) -> bool:
+    """Check that the chunks fill the size in the RIFF header (RFC 9649 2.3 and 2.4)."""
+    end, offset = 8 + struct.unpack_from("<I", data, 4)[0], 12
+    for _ in range(MAX_STEPS):
+        if offset >= end:
+            break
+        size = struct.unpack_from("<I", data, offset + 4)[0]
+        offset += 8 + size + size % 2
+    return bool(offset == end <= len(data))
 
 
-def _is_complete_heif(data: bytes) -> bool:
-    """Find the boxes for metadata and pixels of AVIF or HEIC (ISO 23008-12 10.2)."""
-    return _boxes(data) >= {b"meta", b"mdat"}
-
-
-def _is_complete_jxl(data: bytes) -> bool:
-    """Find a codestream box (ISO 18181-2); accept a bare codestream, whose end is hard to find."""
-    return data.startswith(b"\xff\x0a") or not _boxes(data).isdisjoint({b"jxlc", b"jxlp"})
-
-
-def _boxes(data: bytes) -> set[bytes]:
-    """Return the types of top-level boxes (ISO 14496-12 4.2); IndexError if a header is cut."""
-    types, offset = set(), 0
-    while offset != len(data):
-        size = _number(data, offset, 4) or len(data) - offset
-        if size == 1:
-            size = _number(data, offset + 8, 8)
-        types.add(data[offset + 4 : offset + 8])
-        offset += max(size, 8)
-    return types
-
-
-def _is_complete_bmp(data: bytes) -> bool:
-    """Compare with the size in the BITMAPFILEHEADER, or with the rows if it has no valid size."""
-    size, pixels = _number(data, 2, 4, "little"), _number(data, 10, 4, "little")
-    return (size if size > pixels else pixels + _bmp_rows(data)) <= len(data)
-
-
-def _bmp_rows(data: bytes) -> int:
-    """Compute the bytes of the uncompressed rows, padded to 4 bytes each (BITMAPINFOHEADER)."""
-    side = 2 if data.startswith(b"\x0c", 14) else 4  # only the OS/2 header has 12 bytes
-    width = _number(data, 18, side, "little")
-    height = _number(data, 18 + side, side, "little")
-    depth = _number(data, 20 + 2 * side, 2, "little")
-    # A negative height means that the rows are stored from top to bottom.
-    return (width * depth + 31) // 32 * 4 * min(height, (1 << 8 * side) - height)
-
-
-def _is_complete_ico(data: bytes) -> bool:
-    """Check that all pictures of the directory are there (Microsoft ICONDIR, ICONDIRENTRY)."""
-    entries = range(6, 6 + 16 * _number(data, 4, 2, "little"), 16)
-    files = (
-        [_number(data, offset + field, 4, "little") for field in (8, 12)] for offset in entries
-    )
-    return all(sum(size_and_start) <= len(data) for size_and_start in files)
-
-
-def _is_complete_svg(data: bytes) -> bool:
-    """Find the end of the root element, with only Misc after it (XML 1.0, 2.1 and 2.8)."""
-    text = decode_markup(data)
-    if not (root := match_svg_root(text)):
+def _is_whole_avif(data: bytes) -> bool:
+    """Check that the data of all items are there; a sequence is in doubt (ISO 23008-12)."""
+    brands, brands_end = _box(data, b"ftyp", 0, len(data))
+    if data.find(b"avis", brands, brands_end) >= 0:
         return False
-    closing = text.rfind(f"</{root[1]}", root.end())
-    end = text.find(">", max(closing, root.end()))
-    is_closed = closing >= 0 or text[end - 1] == "/"
-    return end >= 0 and is_closed and skip_misc(text, end + 1) == len(text)
+    meta, meta_end = _box(data, b"meta", brands_end, len(data))
+    items, _ = _box(data, b"iloc", meta + 4, meta_end)
+    ends = list(_item_ends(data, items))
+    return bool(ends) and max(ends) <= len(data)
 
 
-def _is_complete_tiff(data: bytes) -> bool:
-    """Check that the strips and tiles of all pages are there (TIFF 6.0, 3 and 15)."""
-    return max(_Tiff(data).part_ends()) <= len(data)
+def _box(data: bytes, wanted: bytes, offset: int, end: int) -> tuple[int, int]:
+    """Find a box, and return the start and the end of its content (ISO 14496-12 4.2)."""
+    for _ in range(MAX_STEPS):
+        size, kind = struct.unpack_from(">I4s", data, offset)
+        start = offset + 8
+        if size == 1:
+            (size,) = struct.unpack_from(">Q", data, start)
+            start += 8
+        offset += size or end - offset
+        if not start <= offset <= end:
+            break
+        if kind == wanted:
+            return start, offset
+    raise _DoubtError
 
 
-class _Tiff:
-    """Reads the tables of a TIFF (TIFF 6.0, 2), or of a BigTIFF with its wider integers."""
+def _item_ends(data: bytes, offset: int) -> Iterator[int]:
+    """Yield the end of each extent in the file (ISO 14496-12 8.11.3, the box `iloc`)."""
+    version, sizes = data[offset], int.from_bytes(data[offset + 4 : offset + 6], "big")
+    number = _Numbers(data, offset + 6)
+    wide = 2 if version < 2 else 4  # noqa: PLR2004
+    for _ in range(number.next(wide)):
+        number.next(wide)  # item_ID
+        method = number.next(2) & 15 if version else 0
+        reference, base = number.next(2), number.next(sizes >> 4 & 15)
+        for _ in range(number.next(2)):
+            number.next(sizes & 15 if version else 0)  # extent_index
+            start, size = number.next(sizes >> 12), number.next(sizes >> 8 & 15)
+            if reference or method > 1 or not size:
+                raise _DoubtError
+            # With method 1, the data are inside of the box `meta`, which is there.
+            yield 0 if method else base + start + size
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._int = partial(int.from_bytes, byteorder="little" if data[:1] == b"I" else "big")
-        self._offset_size, self._count_size, self._entry_size = (
-            (8, 8, 20) if b"+" in data[2:4] else (4, 2, 12)
-        )
-        # Valid tables do not overlap, so all together are no larger than the file. This limit stops
-        # the loop if tables overlap or refer to each other in a circle.
-        self._unread = len(data)
 
-    def part_ends(self) -> Iterator[int]:
-        """Yield the end of the last strip or tile of each page; LookupError if broken."""
-        offset = self._int(self._take(self._offset_size, self._offset_size))
-        for _ in range(_MAX_PAGES):
-            size = self._int(self._take(offset, self._count_size)) * self._entry_size
-            entries = self._entries(self._take(offset + self._count_size, size))
-            for tags in _TIFF_PART_TAGS:
-                parts = (self._values(entries[tag]) for tag in tags if tag in entries)
-                yield max(map(sum, zip_longest(*parts, fillvalue=0)), default=0)
-            offset = self._int(self._take(offset + self._count_size + size, self._offset_size))
-            if not offset:
-                return
-        raise LookupError(_MAX_PAGES)
+class _Numbers:
+    """Reads unsigned big-endian integers of any size, at most `MAX_STEPS`."""
 
-    def _entries(self, table: bytes) -> dict[int, bytes]:
-        starts = range(0, len(table), self._entry_size)
-        return {
-            self._int(table[offset : offset + 2]): table[offset + 2 : offset + self._entry_size]
-            for offset in starts
-        }
+    def __init__(self, data: bytes, offset: int) -> None:
+        self._data, self._offset, self._left = data, offset, MAX_STEPS
 
-    def _values(self, entry: bytes) -> list[int]:
-        """Read the numbers of an entry; if they do not fit, the entry holds their offset."""
-        width = _TIFF_TYPE_SIZES[self._int(entry[:2])]
-        size = self._int(entry[2 : -self._offset_size]) * width
-        value = entry[-self._offset_size :]
-        if size > self._offset_size:
-            value = self._take(self._int(value), size)
-        return [self._int(value[offset : offset + width]) for offset in range(0, size, width)]
+    def next(self, size: int) -> int:
+        self._left -= 1
+        self._offset += size
+        if self._left < 0 or self._offset > len(self._data):
+            raise _DoubtError
+        return int.from_bytes(self._data[self._offset - size : self._offset], "big")
 
-    def _take(self, offset: int, size: int) -> bytes:
-        self._unread -= size
-        table = self._data[offset : offset + size]
-        if self._unread < 0 or len(table) < size:
-            raise IndexError(offset)
-        return table
+
+def _is_whole_bmp(data: bytes) -> bool:
+    """Check that the palette and the rows are there (Microsoft BITMAPFILEHEADER)."""
+    (pixels,) = struct.unpack_from("<I", data, 10)
+    palette_end, rows, _ = _dib_sizes(data, _BMP_HEADER)
+    return bool(pixels > _BMP_HEADER) and max(palette_end, pixels + rows) <= len(data)
+
+
+def _dib_sizes(data: bytes, start: int) -> tuple[int, int, int]:
+    """Return the end of the palette, and the bytes of the rows and of a mask of 1 bit a pixel."""
+    (header,) = struct.unpack_from("<I", data, start)
+    compression = colors = 0
+    if header == _OS2_HEADER:
+        width, height, _, depth = struct.unpack_from("<4H", data, start + 4)
+    else:
+        width, height, _, depth, compression = struct.unpack_from("<iiHHI", data, start + 4)
+        (colors,) = struct.unpack_from("<I", data, start + 32)
+    if (header != _OS2_HEADER and header < _DIB_HEADER) or compression not in _DIB_UNCOMPRESSED:
+        raise _DoubtError
+    if depth <= 8:  # noqa: PLR2004
+        colors = colors or 1 << depth
+    palette_end = start + header + (3 if header == _OS2_HEADER else 4) * colors
+    # A negative height means that the rows are stored from top to bottom.
+    return palette_end, _dib_rows(width, depth) * abs(height), _dib_rows(width, 1) * abs(height)
+
+
+def _dib_rows(width: int, depth: int) -> int:
+    """Compute the bytes of a row, which is padded to 4 bytes."""
+    return (width * depth + 31) // 32 * 4
+
+
+def _is_whole_ico(data: bytes) -> bool:
+    """Check all pictures of the directory of an icon or a cursor (Microsoft ICONDIR)."""
+    count = int.from_bytes(data[4:6], "little")
+    if not 0 < count <= MAX_STEPS:
+        return False
+    entries = struct.iter_unpack("<8xII", memoryview(data)[6 : 6 + 16 * count])
+    return len(data) > 6 + 16 * count and all(
+        _is_whole_icon(data, size, start) for size, start in entries
+    )
+
+
+def _is_whole_icon(data: bytes, size: int, start: int) -> bool:
+    if start + size > len(data):
+        return False
+    if data.startswith(_PNG_START, start):
+        return _is_whole_png(data, start)
+    # The height is that of the rows and of the mask, together.
+    palette_end, rows, mask = _dib_sizes(data, start)
+    return palette_end + rows // 2 + mask // 2 <= start + size
 
 
 _CHECKS: dict[str, Callable[[bytes], bool]] = {
-    "image/jpeg": _is_complete_jpeg,
-    "image/png": _is_complete_png,
-    "image/gif": _is_complete_gif,
-    "image/webp": _is_complete_webp,
-    "image/avif": _is_complete_heif,
-    "image/heic": _is_complete_heif,
-    "image/jxl": _is_complete_jxl,
-    "image/bmp": _is_complete_bmp,
-    "image/x-icon": _is_complete_ico,
-    "image/svg+xml": _is_complete_svg,
-    "image/tiff": _is_complete_tiff,
+    "image/jpeg": _is_whole_jpeg,
+    "image/png": _is_whole_png,
+    "image/gif": _is_whole_gif,
+    "image/webp": _is_whole_webp,
+    "image/avif": _is_whole_avif,
+    "image/bmp": _is_whole_bmp,
+    "image/x-icon": _is_whole_ico,
+    "image/tiff": is_whole_tiff,
+    # JPEG 2000 is rare: a decoder looks at each.
+    "image/jp2": lambda _: False,
 }
+"""The formats that the decoder knows. No other format has a check: nobody could end a doubt."""

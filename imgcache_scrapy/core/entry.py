@@ -21,7 +21,8 @@ class Entry(TypedDict):
         original_filename: the name given when storing, else the last part of the URL's path.
         width: width as displayed, in pixels; None if the picture was not decoded.
         height: height as displayed, in pixels; None if the picture was not decoded.
-        perceptual_hash: 64-bit DCT hash, 16 hex digits; None if the picture was not decoded.
+        perceptual_hash: 64-bit DCT hash, 16 hex digits; None if the picture was not decoded, or has
+            pixels of more than 8 bits, which are not hashed.
         client_name: name of the client that stored it.
         lookup_time: when the URL was fetched, ISO 8601, UTC.
         created_at: when the capture was made, ISO 8601, UTC.

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 IMAGE_SUFFIXES: frozenset[str] = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".avif", ".heic", ".jxl", ".bmp"}
-    | {".tif", ".tiff", ".ico", ".svg"}
+    | {".tif", ".tiff", ".ico", ".cur", ".svg", ".jp2", ".j2k"}
 )
 """The usual endings of a picture's URL path, in lower case, with the dot."""
 
@@ -18,14 +18,22 @@ _SIGNATURES = {
     "image/jxl": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
     # Other files also start with "BM", so check that the DIB header has a known size.
     "image/bmp": rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0",
-    "image/tiff": rb"II\*\0|MM\0\*|II\+\0\x08\0\0\0|MM\0\+\0\x08\0\0",
+    # Some writers swap the bytes of the version, which decoders do not mind.
+    "image/tiff": rb"II\*\0|MM\0\*|II\0\*|MM\*\0|II\+\0\x08\0\0\0|MM\0\+\0\x08\0\0",
+    # The container, and a bare codestream. Pillow has this type for both.
+    "image/jp2": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
     # Other files also start with 0 0 1 0, so check the first entry: planes, bit depth, size and
     # offset must be plausible. .NET writes 255 into the reserved byte.
     "image/x-icon": rb"\0\0\x01\0[^\0]\0...[\0\xff][\0\x01]\0[\0\x01\x04\x08\x10\x18\x20]\0"
     rb"(?!\0{4}).{4}(?!\0{4}).{4}",
 }
+# Where a picture of an icon starts: a PNG, or a DIB header of a known size.
+_ICON_PICTURE = re.compile(rb"\x89PNG|[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0")
+_MAX_ICONS = 256
 
-_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_HEIC_BRANDS = frozenset(
+    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+)
 _MAX_PROLOG = 65536
 # The match takes linear time, because nothing follows the loop and so it never backtracks. An HTML
 # DOCTYPE is not skipped, because it shows that the document is HTML.
@@ -52,8 +60,10 @@ def sniff(data: bytes) -> str | None:
 
     The signatures come from each format's specification: JPEG (ITU-T T.81 B), PNG (W3C PNG 5.2),
     GIF (GIF89a 17), WebP (RFC 9649 2.4), JPEG XL (ISO 18181-2), BMP (Microsoft BITMAPFILEHEADER),
-    TIFF (TIFF 6.0 2, BigTIFF), ICO (Microsoft ICONDIR), AVIF and HEIC (brands of ISO 14496-12 4.3)
-    and SVG (SVG 2: XML with the root element `svg`, which must start in the first 64 KiB).
+    TIFF (TIFF 6.0 2, BigTIFF), JPEG 2000 (ISO 15444-1 A and I), ICO and CUR (Microsoft ICONDIR),
+    AVIF and HEIC (brands of ISO 14496-12 4.3) and SVG (SVG 2: XML with the root element `svg`,
+    which must start in the first 64 KiB). A cursor has the type of an icon, as in the WHATWG MIME
+    Sniffing Standard 6.1, because no type is registered for it.
 
     Args:
         data: the picture, or at least its first 64 KiB.
@@ -64,6 +74,8 @@ def sniff(data: bytes) -> str | None:
     for content_type, signature in _SIGNATURES.items():
         if re.match(signature, data, re.DOTALL):
             return content_type
+    if _is_icon(data):
+        return "image/x-icon"
     is_svg = match_svg_root(decode_markup(data[:_MAX_PROLOG])) is not None
     return _sniff_brands(data) or ("image/svg+xml" if is_svg else None)
 
@@ -79,6 +91,20 @@ def is_html(data: bytes) -> bool:
     """
     text = decode_markup(data[:_MAX_PROLOG])
     return _HTML_START.match(text, skip_misc(text)) is not None
+
+
+def _is_icon(data: bytes) -> bool:
+    """Return whether a picture starts where the directory of an icon or a cursor says.
+
+    The rest of the directory may be anything, as for browsers. In a cursor, the place of the
+    pointer's tip is where an icon has the planes and the bit depth.
+    """
+    if data[:4] not in {b"\0\0\1\0", b"\0\0\2\0"}:
+        return False
+    count = min(int.from_bytes(data[4:6], "little"), _MAX_ICONS)
+    starts = range(18, 18 + 16 * count, 16)
+    pictures = (int.from_bytes(data[start : start + 4], "little") for start in starts)
+    return any(_ICON_PICTURE.match(data, start) for start in pictures if start >= 6 + 16)
 
 
 def _sniff_brands(data: bytes) -> str | None:

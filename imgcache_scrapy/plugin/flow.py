@@ -9,12 +9,13 @@ from weakref import WeakKeyDictionary
 from scrapy import Request
 from scrapy.http import Response
 
+from imgcache_scrapy.core.admission import is_picture
 from imgcache_scrapy.core.concurrency import Batcher
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import REFUSALS, NotFoundError
 from imgcache_scrapy.plugin import meta
 from imgcache_scrapy.plugin.memory import MemoryBudget
-from imgcache_scrapy.plugin.outcome import Outcome, refusal_error
+from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome, refusal_error, status_error
 from imgcache_scrapy.plugin.reservation import KeyLocks, Reservation
 from imgcache_scrapy.plugin.responses import cached_response, is_from_cache
 from imgcache_scrapy.plugin.session import Session
@@ -81,7 +82,8 @@ class Flow:
             reads: whether to read the bytes.
 
         Returns:
-            The hit; None for a miss. An error of the cache is a miss.
+            The hit; None for a miss. An error of the cache is a miss, and so are bytes that a
+            client stored although they are no picture.
 
         Raises:
             ImgCacheError: the cache failed, and `IMGCACHE_STRICT` is set.
@@ -90,7 +92,7 @@ class Flow:
         entry = body = None
         with self._tolerating_errors():
             entry = await self._lookup_batcher.ask(key)
-        if entry is None:
+        if entry is None or not is_picture(entry):
             return None
         if not reads:
             return Outcome("hit", entry)
@@ -125,12 +127,22 @@ class Flow:
         """
         if reservation is not None:
             reservation.resize(len(response.body))
-        error = refusal_error(response)
+        error = await self._refusal(response)
         if error is not None:
             return Outcome.failed(error, response)
         if not stores:
             return Outcome(None, None, response)
         return await self._store(key, response)
+
+    async def _refusal(self, response: Response) -> ImageFailed | None:
+        error = status_error(response)
+        if error is not None or is_from_cache(response):  # What is in the cache was admitted.
+            return error
+        admission = self.session.admission
+        reason = await admission.refusal(response.body)
+        if reason is None:
+            return None
+        return refusal_error(reason, response.status, admission.max_bytes)
 
     async def _store(self, key: str, response: Response) -> Outcome:
         session, body = self.session, response.body

@@ -17,6 +17,7 @@ CHAIN = "imgcache_asked"
 # Keys of Scrapy.
 ALLOW_OFFSITE = "allow_offsite"
 DONT_CACHE = "dont_cache"
+MAX_SIZE = "download_maxsize"
 ALL_STATUSES = "handle_httpstatus_all"
 STATUSES = "handle_httpstatus_list"
 REDIRECT_URLS = "redirect_urls"

@@ -12,10 +12,11 @@ from scrapy.exceptions import (
 from scrapy.http import Response
 from scrapy.pipelines.images import ImageException
 
-from imgcache_scrapy.core.admission import ACCEPTED_STATUSES, MESSAGES
+from imgcache_scrapy.core.admission import ACCEPTED_STATUSES, MESSAGES, Reason
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import ImgCacheError
-from imgcache_scrapy.plugin.responses import is_from_cache, refusal_of
+from imgcache_scrapy.plugin.download_limit import exceeds_limit
+from imgcache_scrapy.plugin.responses import is_from_cache
 
 Fate = Literal["hit", "stored", "duplicate", "spooled", "rejected", "failed"]
 
@@ -26,6 +27,7 @@ _DOWNLOAD_REASONS: dict[type[Exception], str] = {
     IgnoreRequest: "filtered",
 }
 _NOT_STORED = "store"
+_TOO_LARGE: Reason = "too_large"
 
 
 class ImageFailed(ImageException):
@@ -55,6 +57,8 @@ class ImageFailed(ImageException):
             return cls("truncated", MESSAGES["truncated"], fate="rejected")
         if isinstance(error, ImgCacheError):
             return cls("cache", str(error))
+        if exceeds_limit(error):
+            return cls(_TOO_LARGE, str(error) or "the file is larger than DOWNLOAD_MAXSIZE")
         for kind, reason in _DOWNLOAD_REASONS.items():
             if isinstance(error, kind):
                 return cls(reason, str(error))
@@ -99,8 +103,8 @@ class Outcome(NamedTuple):
 
     @property
     def is_image(self) -> bool:
-        """Whether the response is an image, even if it could not be stored."""
-        return self.error is None or self.error.reason == _NOT_STORED
+        """Whether the response is an image, even if it could not be stored or is too large."""
+        return self.error is None or self.error.reason in {_NOT_STORED, _TOO_LARGE}
 
     @property
     def saved_bytes(self) -> int:
@@ -117,12 +121,28 @@ class Outcome(NamedTuple):
         return "downloaded" if self.fate == "stored" else str(self.fate)
 
 
-def refusal_error(response: Response) -> ImageFailed | None:
-    """Return why a response must not be kept as an image; None if it may be kept."""
+def status_error(response: Response) -> ImageFailed | None:
+    """Return why the status of a response says that there is no image; None if it does not."""
     status = response.status
-    if status not in ACCEPTED_STATUSES:
-        return ImageFailed(f"http_{status}", f"the site answered {status}", http_status=status)
-    reason = refusal_of(response)
-    if reason is None:
+    if status in ACCEPTED_STATUSES:
         return None
+    return ImageFailed(f"http_{status}", f"the site answered {status}", http_status=status)
+
+
+def refusal_error(reason: Reason, status: int, max_bytes: int) -> ImageFailed:
+    """Return the error for a response that must not be kept as an image.
+
+    Args:
+        reason: why it must not be kept.
+        status: the HTTP status of the response.
+        max_bytes: the size of the largest image that may be kept.
+    """
+    if reason == _TOO_LARGE:
+        return too_large_error(max_bytes, status)
     return ImageFailed(reason, MESSAGES[reason], fate="rejected", http_status=status)
+
+
+def too_large_error(max_bytes: int, status: int | None = None) -> ImageFailed:
+    """Return the error for an image that is larger than a limit in bytes."""
+    message = f"{MESSAGES[_TOO_LARGE]} of {max_bytes} bytes"
+    return ImageFailed(_TOO_LARGE, message, http_status=status)

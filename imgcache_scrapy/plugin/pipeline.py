@@ -13,9 +13,10 @@ from twisted.python.failure import Failure
 from imgcache_scrapy.core.entry import Entry, blob_key
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.plugin import meta
+from imgcache_scrapy.plugin.download_limit import exceeds_limit, limit_download
 from imgcache_scrapy.plugin.item_requests import item_request, item_url
 from imgcache_scrapy.plugin.media import CachedMediaPipeline
-from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome
+from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome, too_large_error
 from imgcache_scrapy.plugin.source import ImageSource, with_entry
 
 if TYPE_CHECKING:
@@ -45,6 +46,15 @@ class CacheOnlySource(ImageSource):
             "status": outcome.status,
         }
         return with_entry(result, outcome)
+
+    async def _fetch(self, key: str, request: Request) -> Response:
+        limit = limit_download(request, self.pipeline.crawler, self.settings.max_image_bytes)
+        try:
+            return await super()._fetch(key, request)
+        except Exception as error:
+            if exceeds_limit(error):
+                raise too_large_error(limit) from error
+            raise
 
     def _check_size(self, entry: Entry) -> None:
         settings, width, height = self.settings, entry["width"], entry["height"]

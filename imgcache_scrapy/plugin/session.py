@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary, ref
 from scrapy import signals
 from scrapy.utils.asyncio import is_asyncio_available
 
+from imgcache_scrapy.client.admission import Admission
 from imgcache_scrapy.client.client import AsyncImgCacheClient
 from imgcache_scrapy.client.resilience import ResilientClient
 from imgcache_scrapy.core.errors import ConfigurationError
@@ -98,6 +99,11 @@ class Session:
             log=self.log.log,
         )
 
+    @cached_property
+    def admission(self) -> Admission:
+        """What decides which bodies of the crawl may be kept as images."""
+        return Admission(self.settings.max_image_bytes)
+
     @property
     def client_name(self) -> str:
         """The name under which images are stored."""
@@ -137,6 +143,8 @@ class Session:
         if "client" in self.__dict__:
             await self.resilient_client.aclose()
             await self.client.aclose()
+        if "admission" in self.__dict__:
+            await self.admission.aclose()
         if summary := self.tally.summary():
             self.log.log(logging.INFO, "%s", summary)
 

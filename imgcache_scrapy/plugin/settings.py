@@ -14,10 +14,12 @@ from imgcache_scrapy.client.address import folder_of
 from imgcache_scrapy.client.spool import SPOOL_FOLDER
 from imgcache_scrapy.core.checks import checked_token
 from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 
 T = TypeVar("T")
 
 _ADDRESS = "http(s)://host, file:///folder or a path"
+_IMAGE_BYTES = f"a number of bytes, 1 to {MAX_IMAGE_BYTES}"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Settings:
             for no such field.
         min_width: minimum width in pixels; `ImgCachePipeline` rejects narrower images.
         min_height: minimum height in pixels; `ImgCachePipeline` rejects lower images.
+        max_image_bytes: size of the largest image that is kept, in bytes.
         strict: whether an error of the cache fails the image; otherwise the image is fetched.
         spool_dir: the folder for images that could not be stored.
     """
@@ -52,6 +55,7 @@ class Settings:
     failures_field: str | None
     min_width: int
     min_height: int
+    max_image_bytes: int
     strict: bool
     spool_dir: str
 
@@ -75,6 +79,7 @@ class Settings:
             failures_field=get("FAILURES_FIELD", None, _name, "the name of a field"),
             min_width=get("MIN_WIDTH", 0, _pixels, "a number of pixels, 0 or more"),
             min_height=get("MIN_HEIGHT", 0, _pixels, "a number of pixels, 0 or more"),
+            max_image_bytes=get("MAX_IMAGE_BYTES", MAX_IMAGE_BYTES, _image_bytes, _IMAGE_BYTES),
             strict=get("STRICT", False, _flag, "True or False"),
             spool_dir=get("SPOOL_DIR", None, _name, "a folder") or _default_spool(),
         )
@@ -153,3 +158,10 @@ def _pixels(value: Any) -> int:
     if pixels < 0:
         raise ValueError
     return pixels
+
+
+def _image_bytes(value: Any) -> int:
+    size = int(value)
+    if not 1 <= size <= MAX_IMAGE_BYTES:
+        raise ValueError
+    return size

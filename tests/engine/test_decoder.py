@@ -21,9 +21,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from imgcache_scrapy.engine.decoding import decoder as decoder_module
 from imgcache_scrapy.engine.decoding.child import info_of
-from imgcache_scrapy.engine.decoding.decoder import Decoder, Decoders
+from imgcache_scrapy.engine.decoding.decoder import Decoder, Decoders, FrameDecoder, TimeLimits
 from imgcache_scrapy.engine.decoding.messages import (
     NOT_DECODED,
     DecodeError,
@@ -36,15 +35,13 @@ from tests.support.pictures import picture as picture_of
 from tests.support.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]
+PATIENT = TimeLimits(PATIENCE, PATIENCE, PATIENCE, PATIENCE)
 
 
 @pytest.fixture
-def decoders(monkeypatch: pytest.MonkeyPatch) -> Iterator[Decoders]:
+def decoders() -> Iterator[Decoders]:
     """Give decoders that wait as long as a busy machine needs."""
-    monkeypatch.setattr(decoder_module, "TIME_LIMIT", PATIENCE)
-    decoders = Decoders()
-    for each in (decoders._quick, decoders._full):
-        monkeypatch.setattr(each, "_time_limit", PATIENCE)
+    decoders = Decoders(PATIENT)
     yield decoders
     decoders.close()
 
@@ -207,18 +204,65 @@ def test_small_pictures_do_not_wait_for_large_ones(decoders: Decoders) -> None:
         assert stuck.result() == [NOT_DECODED]
 
 
-def test_pictures_that_come_together_have_one_limit(
-    decoders: Decoders, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pictures_that_come_together_have_one_limit() -> None:
     """All large pictures that come at once have one time limit, and small ones come first."""
-    decoders.decode_many([png(3_000, 2_000), picture()])
+    decoders = Decoders(PATIENT._replace(slow_pictures=3))
+    decoders._full.decode(picture())
     os.kill(child_pid(decoders._full), signal.SIGSTOP)
-    monkeypatch.setattr(decoder_module, "TIME_LIMIT", 3)
     start = time.monotonic()
     found = decoders.decode_many([png(3_000, 2_000)] * 15 + [picture()])
     assert found == [NOT_DECODED] * 15 + [info_of(picture())]
     # Each of the 15 alone may take this long.
     assert time.monotonic() - start < PATIENCE
+    decoders.close()
+
+
+def test_small_pictures_wait_for_a_busy_machine(decoders: Decoders) -> None:
+    """While a child gets no processor time, a small picture waits, and then it is decoded."""
+    decoders.decode_many([picture()])
+    small = child_pid(decoders._quick)
+    os.kill(small, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(decoders.decode_many, [picture(1), picture(2)])
+        wait_until_asked(decoders._quick)
+        # Longer than the time for slow pictures.
+        time.sleep(TimeLimits().slow_pictures + 0.2)
+        os.kill(small, signal.SIGCONT)
+        assert asked.result() == [info_of(picture(1)), info_of(picture(2))]
+
+
+def test_pictures_beside_many_that_fail_are_given_up() -> None:
+    """Hostile small pictures cannot hold up a batch: their time together is limited."""
+    decoders = Decoders(PATIENT._replace(quick_failures=0.05))
+    found = decoders.decode_many([picture(1), *[slow_bmp(2_000, 2_000)] * 3, picture(2)])
+    assert found[0] == info_of(picture(1))
+    assert found[2:] == [NOT_DECODED] * 3
+    decoders.close()
+
+
+def test_a_cut_frame_is_found() -> None:
+    """What cannot be decoded to its end is cut; what is whole, unknown or too large is not."""
+    decoder = FrameDecoder()
+    assert not decoder.is_cut(picture())
+    assert decoder.is_cut(picture()[:-60])
+    assert not decoder.is_cut(b"<svg>")
+    assert not decoder.is_cut(png(5_000, 5_001, rows=1))
+    decoder.close()
+
+
+def test_a_frame_is_not_cut_if_its_decoder_dies() -> None:
+    """Whatever happens to the child, the picture is kept, and the next one has a new child."""
+    decoder = FrameDecoder()
+    assert not decoder.is_cut(picture())
+    pid = child_pid(decoder._decoder)
+    os.kill(pid, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(decoder.is_cut, picture()[:-60])
+        wait_until_asked(decoder._decoder)
+        os.kill(pid, signal.SIGKILL)
+        assert not asked.result()
+    assert decoder.is_cut(picture()[:-60])
+    decoder.close()
 
 
 def test_processor_time_of_small_pictures() -> None:

@@ -31,21 +31,14 @@ FACTS = ("width", "height", "perceptual_hash")
 endurance = pytest.mark.endurance
 
 
-# The service as it is, but its decoder of small pictures waits as long as a busy machine needs, so
-# that an ordinary picture has its facts on any machine. Processor time is limited all the same.
+# The service as it is, but it waits for small pictures as long as a busy machine needs, so that an
+# ordinary picture has its facts on any machine. Processor time is limited all the same.
 SERVE_PATIENTLY = f"""
-import math
-from imgcache_scrapy.engine.decoding import decoder
+from functools import partial
+from imgcache_scrapy.engine import cache
+from imgcache_scrapy.engine.decoding.decoder import Decoders, TimeLimits
 
-class PatientDecoder(decoder.Decoder):
-    def __init__(self, time_limit=decoder.TIME_LIMIT, *, quick_only=False):
-        super().__init__({PATIENCE} if quick_only else time_limit, quick_only=quick_only)
-        self._is_patient = quick_only
-
-    def decode(self, data, deadline=math.inf):
-        return super().decode(data, math.inf if self._is_patient else deadline)
-
-decoder.Decoder = PatientDecoder
+cache.Decoders = partial(Decoders, TimeLimits(quick_picture={PATIENCE}, quick_failures={PATIENCE}))
 {MAIN}"""
 
 

@@ -42,3 +42,11 @@ def jpeg(seed: int = 0, size: tuple[int, int] = (64, 48), **options: Any) -> byt
     """Create a JPEG of coarse noise."""
     image = noise(8, 6, seed=seed).resize(size, Image.Resampling.BICUBIC)
     return encoded(image, "JPEG", **options)
+
+
+def cursor(image: Image.Image) -> bytes:
+    """Make a cursor of an image; the tip of its pointer is at 3, 5."""
+    icon = bytearray(encoded(image, "ICO", sizes=[image.size], bitmap_format="bmp"))
+    icon[2] = 2
+    icon[10:14] = struct.pack("<HH", 3, 5)
+    return bytes(icon)

@@ -1,7 +1,9 @@
 """Decoding: child processes find the size and the perceptual hash of each picture.
 
+Another child decodes every frame of a picture that may be cut off, for `client/admission.py`.
+
 `decoder.py` runs in the process of the cache and sends pictures over pipes to `child.py`, the
-program of the child processes. `messages.py` has the format of their messages, and `phash.py`
+program of the child processes, within the limits in `limits.py`. `messages.py` has the format of their messages, and `phash.py`
 computes the hash. What must hold: a hostile or broken picture loses at most its own size and hash.
 It does not stop the crawl, hold the interpreter lock, or prevent the decoding of other pictures.
 The process of the cache imports neither Pillow nor NumPy. A picture that cannot be decoded gets the

@@ -1,29 +1,41 @@
-"""The child program: read pictures from stdin, write their size and perceptual hash to stdout."""
+"""The child program: read pictures from stdin, write what decoding them gave to stdout."""
 
 import math
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from io import BytesIO
-from pathlib import Path
-from typing import NamedTuple
 
 # The plugins that are not used below register their formats when they are imported. Without
 # these imports, Pillow would import all of its plugins, which takes longer and loads more code.
 from PIL import (
     AvifImagePlugin,
+    CurImagePlugin,  # noqa: F401
     ExifTags,
     IcoImagePlugin,  # noqa: F401
     Image,
     ImageFile,
+    Jpeg2KImagePlugin,  # noqa: F401
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,  # noqa: F401
     WebPImagePlugin,  # noqa: F401
 )
 
+from imgcache_scrapy.core.formats import sniff
+from imgcache_scrapy.engine.decoding.limits import (
+    FRAME_LIMITS,
+    FULL_LIMITS,
+    MEMORY_LIMIT,
+    QUICK_LIMITS,
+    Limits,
+    hard_limit,
+    limit_memory,
+    prepare_soft_limits,
+    soft_limit,
+)
 from imgcache_scrapy.engine.decoding.messages import (
+    EVERY_FRAME,
     QUICK_ONLY,
     READY,
     REQUEST,
@@ -34,11 +46,8 @@ from imgcache_scrapy.engine.decoding.messages import (
 )
 from imgcache_scrapy.engine.decoding.phash import phash
 
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "ICO")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "ICO", "CUR", "JPEG2000")
 """The formats that are decoded, by the names that Pillow uses; "JPEG" includes MPO."""
-
-MAX_PIXELS = 25_000_000
-"""Pictures with more pixels are not decoded, except JPEGs, which are decoded at a reduced size."""
 
 MAX_JPEG_PIXELS = 100_000_000
 """JPEGs with more pixels are not decoded."""
@@ -49,31 +58,6 @@ MAX_SCANS = 100
 SCANS_PER_PIXEL = 16
 """A JPEG pixel in this many scans takes as long to decode as a pixel of another format."""
 
-MEMORY_LIMIT = 190 << 20
-"""Bytes of address space for one picture, added to what the program uses at its start."""
-
-
-class Limits(NamedTuple):
-    """The limits for decoding one picture.
-
-    Attributes:
-        pixels: maximum number of pixels.
-        soft_seconds: maximum processor time, checked while Python code runs; 0 for no limit. If a
-            picture takes longer, its decoding is stopped.
-        hard_seconds: maximum processor time in user mode, checked by the operating system. If a
-            picture takes longer, the program is killed.
-    """
-
-    pixels: int
-    soft_seconds: float
-    hard_seconds: float
-
-
-# The hard limits are a little lower than the decoder's limits of wall time. If a picture exceeds
-# only the wall time, then the machine was busy or the program was paused: the picture may be good.
-FULL_LIMITS = Limits(MAX_PIXELS, 0, 1.3)
-QUICK_LIMITS = Limits(4_000_000, 0.1, 0.9)
-
 REDUCED_SIDE = 256
 """A JPEG is decoded at a reduced size whose short side has at least this many pixels."""
 
@@ -81,7 +65,15 @@ PngImagePlugin.MAX_TEXT_MEMORY = 8 << 20
 # With one thread per core, the threads of a large machine would use up the address space.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
+# Bytes for each pixel that these decoders need at most. If they lack memory, they report the same
+# error as for a broken picture.
+_MEMORY_PER_PIXEL = {"WEBP": 24, "AVIF": 24, "JPEG2000": 32, "TIFF": 12}
+_MEMORY_PER_PROGRESSIVE_PIXEL = 8
+
 _JPEG_START, _SCAN_MARKER = b"\xff\xd8\xff", b"\xff\xda"
+
+# The modes I, I;16 and F: converting their values to 8 bits makes most of them white or black.
+_WIDE_MODES = ("I", "F")
 
 _UPRIGHT_BY_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -103,17 +95,19 @@ class _TooLargeError(Exception):
 def main() -> None:
     """Answer pictures until stdin ends. The parent process replaces a program that ends earlier."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform != "win32":
-        signal.signal(signal.SIGPROF, _raise_timeout)
+    prepare_soft_limits()
+    decode: Callable[[bytes, Limits], ImageInfo | None] = info_of
     limits = QUICK_LIMITS if QUICK_ONLY in sys.argv else FULL_LIMITS
-    _limit_memory()
+    if EVERY_FRAME in sys.argv:
+        decode, limits = decode_every_frame, FRAME_LIMITS
+    limit_memory()
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
     replies.write(READY)
     replies.flush()
     while header := requests.read(REQUEST.size):
         data = requests.read(*REQUEST.unpack(header))
-        with _hard_limit(limits.hard_seconds):
-            info = info_of(data, limits)
+        with hard_limit(limits.hard_seconds):
+            info = decode(data, limits)
         replies.write(reply_of(info))
         replies.flush()
 
@@ -129,69 +123,49 @@ def info_of(data: bytes, limits: Limits = FULL_LIMITS) -> ImageInfo | None:
         Its size as displayed and its perceptual hash, or the reason why there are none. None if
         it exceeds `limits`, so that a child with higher limits may decode it.
     """
+    return _within(limits, _decode, data)
+
+
+def decode_every_frame(data: bytes, limits: Limits = FRAME_LIMITS) -> ImageInfo | None:
+    """Decode all frames of a picture, to find out whether Pillow can.
+
+    Args:
+        data: the whole picture.
+        limits: the limits of its decoding.
+
+    Returns:
+        The size of its last frame; or `DecodeError.BROKEN` if a frame is cut off or broken. None,
+        or another error, if the picture exceeds the limits, or its format is not decoded.
+    """
+    return _within(limits, _decode_frames, data)
+
+
+def _within(
+    limits: Limits, decode: Callable[[bytes], ImageInfo | None], data: bytes
+) -> ImageInfo | None:
     # The limit also applies to pictures inside of icons. Pillow refuses only pictures with more
     # than twice this number of pixels.
     Image.MAX_IMAGE_PIXELS = limits.pixels // 2
     try:
-        with _soft_limit(limits.soft_seconds):
-            return _decode(data)
+        with soft_limit(limits.soft_seconds):
+            return decode(data)
     except (Image.DecompressionBombError, TimeoutError):
         return None
     except _TooLargeError:
         return undecodable(DecodeError.TOO_LARGE)
     except MemoryError:
         return undecodable(DecodeError.TOO_MUCH_MEMORY)
-    except Exception:  # A plugin of Pillow may raise almost any exception.
-        return undecodable(DecodeError.BROKEN if _is_decodable(data) else DecodeError.FORMAT)
+    except Exception as error:  # A plugin of Pillow may raise almost any exception.
+        is_known = _is_decodable(data) and not str(error).startswith("Unsupported")
+        return undecodable(DecodeError.BROKEN if is_known else DecodeError.FORMAT)
 
 
 def _is_decodable(data: bytes) -> bool:
     """Return whether the bytes begin like a picture in one of `FORMATS`."""
-    accepts = (Image.OPEN[name][1] for name in FORMATS)
-    return any(accept is not None and accept(data[:16]) for accept in accepts)
-
-
-def _limit_memory() -> None:
-    """Limit the memory of this program, on systems that say how much it uses (Linux)."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        import resource  # noqa: PLC0415
-
-        limit = int(statm.read_text().split()[0]) * resource.getpagesize() + MEMORY_LIMIT
-        with suppress(ValueError, OSError):  # Fails if the limit is already lower.
-            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
-@contextmanager
-def _soft_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError if the block takes longer (not on Windows)."""
-    if not seconds or sys.platform == "win32":
-        yield
-        return
-    # The signal is repeated, because a plugin may catch the first error and continue.
-    signal.setitimer(signal.ITIMER_PROF, seconds, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-
-
-@contextmanager
-def _hard_limit(seconds: float) -> Iterator[None]:
-    """Let the system kill the program by SIGVTALRM if the block takes longer (not on Windows)."""
-    if sys.platform == "win32":
-        yield
-        return
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-
-
-def _raise_timeout(_signal: int, _frame: object) -> None:
-    if signal.getitimer(signal.ITIMER_PROF) != (0, 0):  # Else the signal came too late.
-        raise TimeoutError
+    # Pillow takes every TGA of true colours for a cursor.
+    accepts = (Image.OPEN[name][1] for name in FORMATS if name != "CUR")
+    is_accepted = any(accept is not None and accept(data[:16]) for accept in accepts)
+    return is_accepted or sniff(data) == "image/x-icon"
 
 
 def _decode(data: bytes) -> ImageInfo:
@@ -200,6 +174,8 @@ def _decode(data: bytes) -> ImageInfo:
     orientation = _orientation(image)
     if orientation >= _FIRST_SWAPPED:
         width, height = height, width
+    if image.mode.startswith(_WIDE_MODES):
+        return ImageInfo(width, height, None)
     if orientation in _UPRIGHT_BY_ORIENTATION:
         return ImageInfo(
             width, height, phash(image.transpose(_UPRIGHT_BY_ORIENTATION[orientation]))
@@ -207,11 +183,37 @@ def _decode(data: bytes) -> ImageInfo:
     return ImageInfo(width, height, phash(image))
 
 
-def _open(data: bytes) -> ImageFile.ImageFile:
+def _decode_frames(data: bytes) -> ImageInfo:
+    image = _open(data, JpegImagePlugin.jpeg_factory)
+    frames = getattr(image, "n_frames", 1)
+    for number in range(frames):
+        image.seek(number)
+        _check_memory(image, len(data))
+        if frames == 1:
+            _load(image)
+        else:  # A reduced frame would change the size of the next ones.
+            _check_pixels(math.prod(image.size))
+            image.load()
+    return ImageInfo(*image.size, None)
+
+
+def _check_memory(image: Image.Image, size: int) -> None:
+    needed = _MEMORY_PER_PIXEL.get(image.format or "", 0)
+    if image.info.get("progressive"):
+        needed = _MEMORY_PER_PROGRESSIVE_PIXEL
+    # The file is in memory, and some decoders copy it.
+    if needed * math.prod(image.size) + 2 * size > MEMORY_LIMIT:
+        raise Image.DecompressionBombError
+
+
+def _open(
+    data: bytes,
+    open_jpeg: Callable[[BytesIO], ImageFile.ImageFile] = JpegImagePlugin.JpegImageFile,
+) -> ImageFile.ImageFile:
     if not data.startswith(_JPEG_START):
         return Image.open(BytesIO(data), formats=FORMATS)
     # Not `Image.open`, which would refuse a large JPEG although it is decoded at a reduced size.
-    image = JpegImagePlugin.JpegImageFile(BytesIO(data))
+    image = open_jpeg(BytesIO(data))
     scans = data.count(_SCAN_MARKER)
     if scans > MAX_SCANS or math.prod(image.size) > MAX_JPEG_PIXELS:
         raise _TooLargeError

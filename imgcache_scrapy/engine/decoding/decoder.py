@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import TIMEOUT_MAX, Event, Lock, Thread
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 from imgcache_scrapy.engine.decoding.messages import (
+    EVERY_FRAME,
     NOT_DECODED,
     QUICK_ONLY,
     READY,
@@ -24,12 +25,28 @@ from imgcache_scrapy.engine.decoding.messages import (
     undecodable,
 )
 
-TIME_LIMIT = 1.5
-"""Seconds of wall time for one picture, and for a batch, plus `TIME_PER_BYTE`."""
 
-TIME_PER_BYTE = 1e-7
-"""Additional seconds for each byte of a batch. A decompression bomb has few bytes."""
+class TimeLimits(NamedTuple):
+    """Limits of wall time for the pictures of a batch.
 
+    Attributes:
+        quick_picture: seconds for one quick picture. Processor time is limited far more, so only
+            a child that hangs takes so long.
+        quick_failures: seconds for all pictures together that turn out not to be quick.
+        picture: seconds for one slow picture.
+        slow_pictures: seconds for all slow pictures, plus `per_byte`.
+        per_byte: more seconds for each byte of a batch. A decompression bomb has few bytes.
+    """
+
+    quick_picture: float = 5.0
+    quick_failures: float = 5.0
+    picture: float = 1.5
+    slow_pictures: float = 1.5
+    per_byte: float = 1e-7
+
+
+_TIME_LIMITS = TimeLimits()
+_EVERY_FRAME_SECONDS = 10.0
 _WATCH_INTERVAL = 0.1
 _START_SECONDS = 20
 
@@ -46,31 +63,51 @@ _ERROR_BY_EXIT_CODE = {
 
 
 class Decoders:
-    """Two child processes: one for quick pictures, so that they never wait for slow ones."""
+    """Two child processes: one for quick pictures, so that they never wait for slow ones.
 
-    def __init__(self) -> None:
-        self._quick = Decoder(time_limit=1.0, quick_only=True)
-        self._full = Decoder()
+    Args:
+        limits: the limits of time.
+    """
+
+    def __init__(self, limits: TimeLimits = _TIME_LIMITS) -> None:
+        self._limits = limits
+        self._quick = Decoder(limits.quick_picture, quick_only=True)
+        self._full = Decoder(limits.picture)
 
     def decode_many(self, pictures: Sequence[bytes]) -> list[ImageInfo]:
         """Find the size and the perceptual hash of each picture, quick pictures first.
 
+        A quick picture waits for as long as a busy machine needs. Only hostile pictures beside it
+        can use up its time.
+
         Returns:
             The information about each picture; `NOT_DECODED` for pictures that were still waiting
-            at the deadline of the batch.
+            when the time for slow pictures was over.
         """
         self._quick.start()
-        seconds = TIME_LIMIT + TIME_PER_BYTE * sum(map(len, pictures))
-        deadline = time.monotonic() + seconds
-        found = [self._quick.decode(picture, deadline) for picture in pictures]
+        found = self._decode_quick(pictures)
         if None in found:
-            deadline += self._full.start()
+            self._full.start()
+        seconds = self._limits.slow_pictures + self._limits.per_byte * sum(map(len, pictures))
+        deadline = time.monotonic() + seconds
         return [
             self._full.decode(picture, deadline) or undecodable(DecodeError.TOO_LARGE)
             if info is None
             else info
             for picture, info in zip(pictures, found, strict=True)
         ]
+
+    def _decode_quick(self, pictures: Sequence[bytes]) -> list[ImageInfo | None]:
+        """Decode the quick pictures; None for the slow ones."""
+        found: list[ImageInfo | None] = []
+        seconds_left = self._limits.quick_failures
+        for picture in pictures:
+            start = time.monotonic()
+            info = self._quick.decode(picture) if seconds_left > 0 else NOT_DECODED
+            found.append(info)
+            if info is None or info.width is None:
+                seconds_left -= time.monotonic() - start
+        return found
 
     def close(self) -> None:
         """Stop both child processes."""
@@ -87,11 +124,19 @@ class Decoder:
     Args:
         time_limit: seconds of wall time for one picture, from sending it to receiving the answer.
         quick_only: whether the child decodes only quick pictures, within `QUICK_LIMITS`.
+        every_frame: whether the child decodes every frame of a picture, within `FRAME_LIMITS`,
+            and computes no hash.
     """
 
-    def __init__(self, time_limit: float = TIME_LIMIT, *, quick_only: bool = False) -> None:
+    def __init__(
+        self,
+        time_limit: float = _TIME_LIMITS.picture,
+        *,
+        quick_only: bool = False,
+        every_frame: bool = False,
+    ) -> None:
         self._time_limit = time_limit
-        self._options = [QUICK_ONLY] if quick_only else []
+        self._options = [QUICK_ONLY] * quick_only + [EVERY_FRAME] * every_frame
         self._lock = Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._deadline = math.inf
@@ -211,6 +256,30 @@ class Decoder:
         self._child_ended.set()
         self._watcher.join()
         return child.returncode
+
+
+class FrameDecoder:
+    """A child process that decodes every frame of a picture, to find out if the picture is cut."""
+
+    def __init__(self) -> None:
+        self._decoder = Decoder(_EVERY_FRAME_SECONDS, every_frame=True)
+
+    def is_cut(self, data: bytes) -> bool:
+        """Return whether a frame of a picture is cut off or broken.
+
+        Args:
+            data: the whole picture; it may be of any format, broken or hostile.
+
+        Returns:
+            False if every frame was decoded, and if nobody can tell: the picture exceeds the
+            limits of the child, or its format is not decoded.
+        """
+        info = self._decoder.decode(data)
+        return info is not None and info.decode_error is DecodeError.BROKEN
+
+    def close(self) -> None:
+        """Stop the child process; a later picture would start a new one."""
+        self._decoder.close()
 
 
 def _start_child(options: list[str]) -> subprocess.Popen[bytes]:

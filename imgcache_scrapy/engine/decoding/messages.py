@@ -16,6 +16,9 @@ REPLY = struct.Struct("!BIIQ")
 QUICK_ONLY = "--quick-only"
 """The command-line option of a child that decodes only pictures that take little time."""
 
+EVERY_FRAME = "--every-frame"
+"""The command-line option of a child that decodes every frame, to find out if one is cut off."""
+
 
 class DecodeError(StrEnum):
     """Why a picture has no size and no perceptual hash; the catalog stores the value."""
@@ -40,9 +43,9 @@ class ImageInfo(NamedTuple):
     Attributes:
         width: in pixels, as displayed: after applying the EXIF orientation.
         height: in pixels, as displayed.
-        perceptual_hash: 64 bits, unsigned.
-        decode_error: why there are no size and hash; None if there are, and if the picture was
-            not decoded for a reason outside of the picture.
+        perceptual_hash: 64 bits, unsigned; None if there is no right one, see `phash`.
+        decode_error: why there are no size and hash; None if there is a size, and if the picture
+            was not decoded for a reason outside of the picture.
     """
 
     width: int | None
@@ -55,7 +58,7 @@ NOT_DECODED = ImageInfo(None, None, None)
 """The information about a picture that is not decoded yet."""
 
 # Codes of replies. The other codes are those of the errors.
-_DECODED, _OVER_LIMITS = 0, 255
+_DECODED, _WITHOUT_HASH, _OVER_LIMITS = 0, 254, 255
 _ERROR_OF_CODE = dict(enumerate(DecodeError, start=1))
 _CODE_OF_ERROR = {error: code for code, error in _ERROR_OF_CODE.items()}
 
@@ -71,7 +74,8 @@ def reply_of(info: ImageInfo | None) -> bytes:
         return REPLY.pack(_OVER_LIMITS, 0, 0, 0)
     if info.decode_error is not None:
         return REPLY.pack(_CODE_OF_ERROR[info.decode_error], 0, 0, 0)
-    return REPLY.pack(_DECODED, *info[:3])
+    code = _WITHOUT_HASH if info.perceptual_hash is None else _DECODED
+    return REPLY.pack(code, info.width, info.height, info.perceptual_hash or 0)
 
 
 def info_of_reply(reply: bytes) -> ImageInfo | None:
@@ -80,7 +84,9 @@ def info_of_reply(reply: bytes) -> ImageInfo | None:
     Raises:
         struct.error: the reply is not complete.
     """
-    code, *found = REPLY.unpack(reply)
+    code, width, height, perceptual_hash = REPLY.unpack(reply)
     if code == _OVER_LIMITS:
         return None
-    return ImageInfo(*found) if code == _DECODED else undecodable(_ERROR_OF_CODE[code])
+    if code in {_DECODED, _WITHOUT_HASH}:
+        return ImageInfo(width, height, perceptual_hash if code == _DECODED else None)
+    return undecodable(_ERROR_OF_CODE[code])
