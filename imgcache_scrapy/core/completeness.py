@@ -14,7 +14,7 @@ from imgcache_scrapy.core.tiff import is_whole_tiff
 MAX_STEPS = 10_000
 """Maximum number of segments, chunks, boxes or directory entries that are read."""
 
-MAX_GIF_BLOCKS = 200_000
+MAX_GIF_BLOCKS = 130_000
 """Maximum number of blocks of a GIF that are read; each has 255 bytes or less."""
 
 # Not a segment: FF 00 (escaped data byte), FF FF (fill), 01 (TEM), D0-D7 (RSTn), D8 (SOI).
@@ -47,7 +47,7 @@ def is_in_doubt(data: bytes, content_type: str) -> bool:
     is_whole = _CHECKS.get(content_type)
     try:
         return is_whole is not None and not is_whole(data)
-    except (LookupError, struct.error, _DoubtError):
+    except (LookupError, OverflowError, struct.error, _DoubtError):
         return True
 
 
@@ -177,7 +177,8 @@ def _is_whole_bmp(data: bytes) -> bool:
     """Check that the palette and the rows are there (Microsoft BITMAPFILEHEADER)."""
     (pixels,) = struct.unpack_from("<I", data, 10)
     palette_end, rows, _ = _dib_sizes(data, _BMP_HEADER)
-    return bool(pixels > _BMP_HEADER) and max(palette_end, pixels + rows) <= len(data)
+    # Where both start at the same place, decoders look for the rows behind the palette.
+    return bool(pixels > _BMP_HEADER) and max(palette_end, pixels) + rows <= len(data)
 
 
 def _dib_sizes(data: bytes, start: int) -> tuple[int, int, int]:

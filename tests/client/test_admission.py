@@ -1,0 +1,203 @@
+"""Which bodies may be kept: agreement with Pillow, and what the decision costs this process."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from imgcache_scrapy.client.admission import Admission
+from imgcache_scrapy.core.admission import Reason, is_in_doubt
+from tests.support.bombs import BOMBS, SLOW
+from tests.support.hostile_structures import HOSTILE
+from tests.support.mutations import cuts, decodes, mutations, pictures
+from tests.support.pictures import encoded, noise, picture
+
+ROOT = Path(__file__).parents[2]
+Admit = Callable[[bytes], Reason | None]
+endurance = pytest.mark.endurance
+
+
+@pytest.fixture(scope="module")
+def admit() -> Iterator[Admit]:
+    """Give a function that decides about a body; one child decodes for all tests."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    admission = Admission()
+    yield lambda body: asyncio.run_coroutine_threadsafe(admission.refusal(body), loop).result()
+    asyncio.run_coroutine_threadsafe(admission.aclose(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def disagreements(admit: Admit, name: str, data: bytes, cut: int) -> Iterator[str]:
+    """Yield each change of a picture about which the cache and Pillow do not agree."""
+    for change, changed in mutations(name, data):
+        if not decodes(changed):
+            continue
+        if admit(changed):
+            yield f"{name}, {change}: refused as {admit(changed)}, although Pillow decodes it"
+        for part in cuts(changed, cut):
+            is_good = decodes(part)
+            if is_good == bool(admit(part)):
+                yield f"{name}, {change}, {len(part)} bytes of {len(changed)}: {is_good}"
+
+
+@pytest.mark.parametrize("name", pictures())
+def test_cut_is_what_pillow_cannot_decode(admit: Admit, name: str) -> None:
+    """A picture is refused if it is a part of one that Pillow decodes, and cannot be decoded."""
+    data = pictures()[name]
+    assert decodes(data)
+    assert list(disagreements(admit, name, data, 20)) == []
+
+
+@endurance
+@pytest.mark.parametrize("side", [17, 32, 64])
+@pytest.mark.parametrize("name", pictures())
+def test_cut_anywhere_is_what_pillow_cannot_decode(admit: Admit, name: str, side: int) -> None:
+    """The same, for other sizes, and for a cut behind every byte of the first kilobytes."""
+    data = pictures(side)[name]
+    assert list(disagreements(admit, name, data, 50)) == []
+    for size in [*range(1, min(len(data), 3000)), *range(max(len(data) - 500, 1), len(data))]:
+        assert decodes(data[:size]) != bool(admit(data[:size])), size
+
+
+@given(st.sampled_from(sorted(pictures())), st.binary(max_size=40), st.integers(0, 40))
+def test_what_pillow_decodes_is_never_refused(
+    admit: Admit, name: str, end: bytes, missing: int
+) -> None:
+    """Whatever stands for the last bytes of a picture, it is kept if Pillow decodes it."""
+    data = pictures()[name]
+    changed = data[: len(data) - missing] + end
+    assume(decodes(changed))
+    assert admit(changed) is None
+
+
+@given(st.sampled_from(sorted(pictures())), st.data())
+def test_no_wrong_byte_makes_us_refuse_what_pillow_decodes(
+    admit: Admit, name: str, draw: st.DataObject
+) -> None:
+    """A few wrong bytes in the structure of a picture do not matter if Pillow decodes it."""
+    changed = bytearray(pictures()[name])
+    for _ in range(draw.draw(st.integers(1, 3))):
+        place = draw.draw(st.integers(20, min(len(changed), 300) - 1))
+        changed[place] = draw.draw(st.integers(0, 255))
+    assume(decodes(bytes(changed)))
+    assert admit(bytes(changed)) is None
+
+
+@given(st.sampled_from(sorted(pictures())), st.data())
+def test_a_part_that_pillow_cannot_decode_is_refused(
+    admit: Admit, name: str, draw: st.DataObject
+) -> None:
+    """At whatever place a picture is cut, it is kept only if Pillow decodes what is left."""
+    data = pictures()[name]
+    part = data[: draw.draw(st.integers(0, len(data) - 1))]
+    assert decodes(part) != bool(admit(part))
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"not found", b"<!doctype html><svg>"])
+def test_what_is_no_picture_has_another_reason(admit: Admit, body: bytes) -> None:
+    """Only pictures are cut off."""
+    assert admit(body) in {"empty", "html", "not_image"}
+
+
+@pytest.mark.parametrize("body", [b"<svg><path", b"\xff\x0a\x7f", b"\0\0\0\x18ftypheic" + bytes(8)])
+def test_what_pillow_cannot_open_is_kept(admit: Admit, body: bytes) -> None:
+    """Nobody can tell whether SVG, JPEG XL and HEIC are whole, so they are kept."""
+    assert admit(body) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "89 megapixels",
+        "WebP, canvas",
+        "GIF, 3,000 frames",
+        "icon",
+        *(pytest.param(name, marks=endurance) for name in BOMBS | SLOW if "lying" not in name),
+    ],
+)
+def test_what_exceeds_the_limits_of_the_decoder_is_kept(admit: Admit, name: str) -> None:
+    """A whole picture that no decoder may decode to its end is kept, also if it is in doubt."""
+    data = (BOMBS | SLOW)[name](1)
+    assert admit(data) is None
+    assert admit(data + b"\r\n") is None
+
+
+async def test_small_and_whole_pictures_cost_no_thread_and_no_child() -> None:
+    """What is whole at first sight is decided at once; a large body is read in a thread."""
+    admission = Admission()
+    assert await admission.refusal(picture()) is None
+    assert not admission._readers._threads
+    assert await admission.refusal(encoded(noise(700, 700), "PNG")) is None
+    assert admission._readers._threads
+    assert admission._decoder is None
+    await admission.aclose()
+
+
+async def test_the_limit_of_the_size_holds() -> None:
+    """A picture of more bytes than allowed is refused before anything else is looked at."""
+    admission = Admission(max_bytes=len(picture()))
+    assert await admission.refusal(picture()) is None
+    assert await admission.refusal(picture() + b"\0") == "too_large"
+    await admission.aclose()
+
+
+IMPORTS = """
+import asyncio, sys
+from imgcache_scrapy.client.admission import Admission
+from imgcache_scrapy.core.entry import content_hash_of
+
+async def main(data):
+    admission = Admission()
+    print(await admission.refusal(data), await admission.refusal(data[:-60]))
+    await admission.aclose()
+
+asyncio.run(main(sys.stdin.buffer.read()))
+print({"PIL", "numpy", "sqlalchemy", "imgcache_scrapy.engine.cache"} & set(sys.modules))
+"""
+
+
+def test_a_doubt_imports_no_decoder() -> None:
+    """The process that decides gets neither Pillow nor the engine, also over a service."""
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS], cwd=ROOT, input=picture(), capture_output=True, check=True
+    )
+    assert done.stdout.decode().split("\n")[:2] == ["None truncated", "set()"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_structures_take_bounded_work_and_memory(name: str) -> None:
+    """However large a picture is, a bounded number of steps and little memory decide about it."""
+    data = HOSTILE[name]()
+    assert len(data) > 20 * 2**20
+    lines = 0
+
+    def count(_frame: object, event: str, _arg: object) -> object:
+        nonlocal lines
+        lines += event == "line"
+        return count
+
+    tracemalloc.start()
+    try:
+        is_in_doubt(data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        is_in_doubt(data)
+    finally:
+        sys.settrace(before)
+    assert peak < 2**21
+    assert lines < 700_000
