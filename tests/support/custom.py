@@ -1,14 +1,18 @@
 """Pipelines as users write them."""
 
 import gc
+import logging
+import sys
+from base64 import b64decode
 from pathlib import Path
 from weakref import ref
 
 from itemadapter import ItemAdapter
-from scrapy import Request
+from scrapy import Request, signals
 from scrapy.pipelines.files import FilesPipeline
 
 from imgcache_scrapy import ImgCacheFilesPipeline, ImgCacheImagesPipeline, ImgCachePipeline
+from tests.support.pictures import picture
 
 
 class RefererPipeline(ImgCachePipeline):
@@ -135,3 +139,34 @@ class SpoolReader:
         kept = b"".join(path.read_bytes() for path in Path(".scrapy/imgcache-spool").glob("[!#]*"))
         spooled = [image for image in item["images"] if image["status"] == "spooled"]
         return item | {"kept": all(image["url"].encode() in kept for image in spooled)}
+
+
+class Base64Middleware:
+    """Decodes bodies that an API sends as base64; the headers stay as they were."""
+
+    def process_response(self, request, response):
+        is_page = request.url.endswith("/")
+        return response if is_page else response.replace(body=b64decode(response.body))
+
+
+class ShrinkingMiddleware:
+    """Replaces each picture by a smaller one; the headers stay as they were."""
+
+    def process_response(self, request, response):
+        is_page = request.url.endswith("/")
+        return response if is_page else response.replace(body=picture(1, 8))
+
+
+class PillowWatch:
+    """Says at the end of a crawl whether something imported Pillow meanwhile."""
+
+    @classmethod
+    def from_crawler(cls, crawler):
+        watch = cls()
+        for name in [name for name in sys.modules if name.partition(".")[0] == "PIL"]:
+            del sys.modules[name]  # the test's own pictures
+        crawler.signals.connect(watch.closed, signals.spider_closed)
+        return watch
+
+    def closed(self):
+        logging.getLogger("watch").info("Pillow was loaded: %s", "PIL" in sys.modules)

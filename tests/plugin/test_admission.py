@@ -1,0 +1,242 @@
+"""Crawls of pictures whose framing, end, size or entry is unusual, on every road."""
+
+import gzip
+import io
+import zlib
+from base64 import b64encode
+
+import pytest
+from scrapy import Request
+from scrapy.exceptions import DownloadCancelledError, IgnoreRequest
+from scrapy.utils.test import get_crawler
+
+from imgcache_scrapy import ImgCacheClient
+from imgcache_scrapy.plugin.download_limit import exceeds_limit, limit_download
+from tests.support.mutations import cuts, decodes, mutations, pictures
+from tests.support.pictures import picture
+from tests.support.roads import FILES, PIPELINE, STOCK
+from tests.support.site import respond
+
+ROADS = {"pipeline": PIPELINE, "drop-in": FILES, "middleware": STOCK}
+every_road = pytest.mark.parametrize("road", ROADS.values(), ids=ROADS)
+BODY = picture(1, 64)
+
+
+def old_http(body):
+    """Answer with HTTP/1.0, whose end is that of the connection."""
+
+    def answer(handler):
+        handler.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Type: image/png\r\n\r\n" + body)
+        handler.close_connection = True
+
+    return answer
+
+
+def encoded_twice(handler):
+    body = gzip.compress(gzip.compress(BODY))
+    respond(handler, body, headers={"Content-Encoding": "gzip, gzip"})
+
+
+def with_file_name(handler):
+    file = io.BytesIO()
+    with gzip.GzipFile("a-long-file-name.png" * 20, "wb", fileobj=file) as packed:
+        packed.write(BODY)
+    respond(handler, file.getvalue(), headers={"Content-Encoding": "gzip"})
+
+
+def flushed(handler):
+    packer = zlib.compressobj(wbits=31)
+    parts = [packer.compress(BODY[n : n + 1]) + packer.flush(zlib.Z_SYNC_FLUSH) for n in range(500)]
+    parts += [packer.compress(BODY[500:]), packer.flush()]
+    respond(handler, b"".join(parts), headers={"Content-Encoding": "gzip"})
+
+
+def chunked(handler, body=BODY):
+    """Answer without a length; an endless answer ends when the client has gone."""
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    parts = iter([body]) if isinstance(body, bytes) else body
+    try:
+        for part in parts:
+            handler.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
+        handler.wfile.write(b"0\r\n\r\n")
+    except OSError:
+        handler.close_connection = True
+
+
+def endless():
+    yield BODY
+    while True:
+        yield bytes(10_000)
+
+
+def shorter_than_announced(body):
+    def answer(handler):
+        handler.close_connection = True
+        size = {"Content-Length": str(len(body) + 500), "Connection": "close"}
+        respond(handler, body, headers=size)
+
+    return answer
+
+
+def run(crawl, site, road, **settings):
+    """Crawl all that the site has, in one item."""
+    items = [{"image_urls": [site.url + path for path in site.answers]}]
+    settings = {"IMGCACHE_FAILURES_FIELD": "failures", "RETRY_ENABLED": False, **settings}
+    return crawl(items, road | settings)
+
+
+@every_road
+def test_framing_decides_nothing(crawl, site, road):
+    """Old HTTP, several encodings and missing lengths bring whole pictures, which are stored."""
+    site.answers = {
+        "/old.png": old_http(BODY),
+        "/twice.png": encoded_twice,
+        "/named.png": with_file_name,
+        "/flushed.png": flushed,
+        "/chunked.png": chunked,
+        "/cut.png": old_http(BODY[:-80]),
+    }
+    done = run(crawl, site, road)
+    assert done.fates == {"stored": 1, "duplicate": 4, "rejected": 1}
+    assert done.stats["imgcache/rejected/truncated"] == 1
+    assert run(crawl, site, road, FILES_EXPIRES=-1).fates["hit"] == 5
+
+
+@every_road
+def test_data_loss_that_the_user_allows_is_no_cut(crawl, site, road):
+    """What came is judged as a picture, and only what is cut off is refused."""
+    site.answers = {
+        "/whole.png": shorter_than_announced(BODY),
+        "/cut.png": shorter_than_announced(BODY[:-80]),
+    }
+    done = run(crawl, site, road, DOWNLOAD_FAIL_ON_DATALOSS=False)
+    assert done.fates == {"stored": 1, "rejected": 1}
+    assert done.stats["imgcache/rejected/truncated"] == 1
+
+
+@every_road
+@pytest.mark.parametrize(
+    ("middleware", "body"),
+    [("Base64Middleware", b64encode(BODY)), ("ShrinkingMiddleware", BODY)],
+)
+def test_a_body_may_be_changed_on_its_way(crawl, site, road, middleware, body):
+    """The length that the site announced is not that of a body that a middleware changed."""
+    site.answers["/a.png"] = body
+    own = {f"tests.support.custom.{middleware}": 600}
+    middlewares = road.get("DOWNLOADER_MIDDLEWARES", {}) | own
+    assert run(crawl, site, road, DOWNLOADER_MIDDLEWARES=middlewares).fates == {"stored": 1}
+
+
+def test_unusual_ends_of_pictures(crawl, site):
+    """In a crawl, too, just those pictures are stored that Pillow decodes."""
+    kinds = {"as it is", "2 bytes less", "text behind", "zero for the trailer", "no IEND"}
+    bodies = [
+        changed
+        for name, data in pictures().items()
+        for kind, changed in mutations(name, data)
+        if kind in kinds
+    ]
+    bodies += [part for data in pictures().values() for part in cuts(data, 3)][::4]
+    bodies = list(dict.fromkeys(bodies))
+    site.answers = {f"/{number}.png": body for number, body in enumerate(bodies) if body}
+    done = run(crawl, site, PIPELINE)
+    whole = {path for path, body in site.answers.items() if decodes(body)}
+    assert 0 < len(whole) < len(site.answers)
+    assert {image["url"] for image in done.items[0]["images"]} == {site.url + p for p in whole}
+    assert done.fates == {"stored": len(whole), "rejected": len(site.answers) - len(whole)}
+
+
+def test_over_a_service_a_crawl_loads_no_decoder(crawl, site, service):
+    """Also if a picture is in doubt, only the child process imports Pillow."""
+    site.answers = {"/a.gif": pictures()["GIF"][:-1], "/b.gif": pictures()["GIF"][:-200]}
+    done = run(
+        crawl,
+        site,
+        PIPELINE,
+        IMGCACHE_URL=service.url,
+        EXTENSIONS={"tests.support.custom.PillowWatch": 1},
+    )
+    assert done.fates == {"stored": 1, "rejected": 1}
+    assert "Pillow was loaded: False" in done.log
+
+
+@every_road
+def test_what_a_client_stored_that_is_no_picture_is_a_miss(crawl, site, road, tmp_path):
+    """The entry alone says so; the picture is fetched, stored, and a hit from then on."""
+    site.answers["/a.png"] = BODY
+    with ImgCacheClient(str(tmp_path / "cache")) as client:
+        client.store(f"{site.url}/a.png", b"<html>Access denied", "a script")
+    assert run(crawl, site, road).fates == {"stored": 1}
+    assert run(crawl, site, road, FILES_EXPIRES=-1).fates == {"hit": 1}
+    assert site.asked["/a.png"] == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        BODY,
+        chunked,
+        lambda handler: chunked(handler, endless()),
+        lambda handler: respond(
+            handler, gzip.compress(BODY + bytes(10**6)), headers={"Content-Encoding": "gzip"}
+        ),
+    ],
+    ids=["announced", "not announced", "endless", "compressed"],
+)
+def test_a_download_is_given_up_at_the_limit(crawl, site, answer):
+    """An image that only the cache receives is not read beyond the cache's limit."""
+    site.answers = {"/large.png": answer, "/small.png": picture(2, 8)}
+    done = run(crawl, site, PIPELINE, IMGCACHE_MAX_IMAGE_BYTES=4_000)
+    assert done.fates == {"stored": 1, "failed": 1}
+    assert done.stats["imgcache/failed/too_large"] == 1
+    assert [failure["reason"] for failure in done.items[0]["failures"]] == ["too_large"]
+    assert "the image is larger than the limit of 4000 bytes" in done.log
+
+
+@pytest.mark.parametrize("road", [FILES, STOCK], ids=["drop-in", "middleware"])
+def test_where_others_receive_an_image_it_is_delivered(crawl, site, road):
+    """A file above the limit is delivered as Scrapy does, and not cached."""
+    site.answers = {"/large.png": BODY}
+    for _ in range(2):
+        done = run(crawl, site, road, IMGCACHE_MAX_IMAGE_BYTES=4_000, FILES_EXPIRES=-1)
+        assert len(done.items[0]["images"]) == 1
+        assert done.fates == {"failed": 1}
+        assert done.stats["imgcache/failed/too_large"] == 1
+    assert site.asked["/large.png"] == 2
+
+
+@pytest.mark.parametrize("limit", [0, 2**30, 104857601, "much", -1])
+def test_a_wrong_limit_stops_the_crawl(crawl, site, limit):
+    """The limit is a number that the cache can keep."""
+    done = run(crawl, site, PIPELINE, IMGCACHE_MAX_IMAGE_BYTES=limit)
+    assert "IMGCACHE_MAX_IMAGE_BYTES must be a number of bytes, 1 to 104857600" in done.log
+
+
+@pytest.mark.parametrize(
+    ("setting", "own", "expected"),
+    [
+        (1_000, None, 1_000),
+        (0, None, 5_000),
+        (9_000, None, 5_000),
+        (9_000, 100, 100),
+        (100, 9_000, 5_000),
+        (100, 0, 5_000),
+    ],
+)
+def test_a_smaller_limit_of_the_user_stays(setting, own, expected):
+    """DOWNLOAD_MAXSIZE and the request's own limit count, and 0 is no limit."""
+    crawler = get_crawler(settings_dict={"DOWNLOAD_MAXSIZE": setting})
+    request = Request("http://a/", meta={} if own is None else {"download_maxsize": own})
+    assert limit_download(request, crawler, 5_000) == expected
+    assert request.meta["download_maxsize"] == expected
+
+
+def test_other_cancellations_are_told_apart():
+    """A download that something else cancelled or filtered was not too large."""
+    assert exceeds_limit(DownloadCancelledError("Received 9 bytes … larger than download max size"))
+    assert exceeds_limit(DownloadCancelledError())
+    assert not exceeds_limit(DownloadCancelledError("by an extension"))
+    assert not exceeds_limit(IgnoreRequest("by a filter"))
+    assert not exceeds_limit(ValueError())
