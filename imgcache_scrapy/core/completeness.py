@@ -23,6 +23,7 @@ _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _PIECE = 1 << 16
 _JPEG_EOI, _JPEG_APP2 = 0xD9, 0xE2
 
+_MAX_BRANDS_END = 1024
 _PNG_START = b"\x89PNG"
 _BMP_HEADER, _DIB_HEADER, _OS2_HEADER = 14, 40, 12
 # The compressions BI_RGB, BI_BITFIELDS and BI_ALPHABITFIELDS: the size of the rows is known.
@@ -117,7 +118,7 @@ def _is_whole_webp(data: bytes) -> bool:
 def _is_whole_avif(data: bytes) -> bool:
     """Check that the data of all items are there; a sequence is in doubt (ISO 23008-12)."""
     brands, brands_end = _box(data, b"ftyp", 0, len(data))
-    if data.find(b"avis", brands, brands_end) >= 0:
+    if brands_end > _MAX_BRANDS_END or data.find(b"avis", brands, brands_end) >= 0:
         return False
     meta, meta_end = _box(data, b"meta", brands_end, len(data))
     items, _ = _box(data, b"iloc", meta + 4, meta_end)

@@ -4,6 +4,7 @@ import io
 import struct
 import time
 import zlib
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -107,6 +108,10 @@ UNCHECKED = {
         f"\ufeff<?xml version='1'?>\n<!-- <html> --><?a b?>{DOCTYPE}\n{SVG}\n<!-- x -->\n".encode(),
     ),
 }
+UNCHECKED["HEIF sequence"] = (
+    "image/heic",
+    box(b"ftyp", b"msf1\0\0\0\0msf1hevc") + box(b"moov") + box(b"mdat", b"x"),
+)
 ALL = WHOLE | DOUBTFUL | UNCHECKED
 CONTENT_TYPES = sorted({content_type for content_type, _ in ALL.values()})
 NO_PICTURES = {
@@ -216,6 +221,30 @@ def test_data_behind_the_end_is_no_harm(kind, junk):
 def test_what_only_resembles_a_picture_is_none(data):
     """Neither a few fitting bytes nor an "<svg" somewhere make a picture."""
     assert sniff(data) is None
+
+
+@pytest.mark.parametrize("change", [(9, b"\7"), (10, b"\3\0"), (12, b"\2\0"), (12, b"\xff\xff")])
+@pytest.mark.parametrize("kind", [1, 2])
+def test_the_directory_of_an_icon_may_be_unusual(kind, change):
+    """Where a directory leads to a picture, its planes and its depth do not matter."""
+    place, content = change
+    icon = bytearray(saved("ICO", sizes=[(8, 8)]))
+    icon[place : place + len(content)] = content
+    icon[2] = kind
+    assert sniff(bytes(icon)) == "image/x-icon"
+
+
+@pytest.mark.parametrize("start", [b"\0\0\1\0", b"\0\0\2\0"])
+def test_random_bytes_are_no_icon(start):
+    """The four bytes with which icons and cursors start are those of other files, too."""
+    random = Random(1)
+    for _ in range(20_000):
+        assert sniff(start + random.randbytes(200)) is None
+
+
+def test_the_header_of_a_tga_is_no_cursor():
+    """Both begin alike."""
+    assert sniff(saved("TGA")) is None
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,16 @@ def test_an_undecodable_image_is_stored_with_the_reason(shared, data, content_ty
     )
 
 
+@pytest.mark.parametrize("mode", ["I;16", "F"])
+def test_a_picture_of_more_than_8_bits_has_a_size_and_no_look_alikes(shared, mode):
+    """Its hash would be that of a white or black picture, and it would look like all of those."""
+    data = encoded(Image.new(mode, (30, 20), 1000), "TIFF")
+    entry = store(shared, data, url=f"http://a.test/{mode}")
+    assert (entry["width"], entry["height"], entry["perceptual_hash"]) == (30, 20, None)
+    assert entry["content_hash"] not in hashes(shared.catalog.similar(ZERO, 64))
+    assert shared.catalog.images([entry["content_hash"]])[entry["content_hash"]][5:] == (None, None)
+
+
 def test_an_image_not_yet_decoded_has_no_reason(cache, monkeypatch):
     """If the decoder cannot start, an image is stored without a size and without a reason."""
     monkeypatch.setattr(sys, "executable", "/bin/false")

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from threading import TIMEOUT_MAX, Event, Lock, Thread
 from typing import IO, NamedTuple, cast
 
+from imgcache_scrapy.engine.decoding.limits import MEMORY_LIMIT
 from imgcache_scrapy.engine.decoding.messages import (
     EVERY_FRAME,
     NOT_DECODED,
@@ -274,6 +275,8 @@ class FrameDecoder:
             False if every frame was decoded, and if nobody can tell: the picture exceeds the
             limits of the child, or its format is not decoded.
         """
+        if len(data) > MEMORY_LIMIT // 2:  # The child would have no memory left for the pixels.
+            return False
         info = self._decoder.decode(data)
         return info is not None and info.decode_error is DecodeError.BROKEN
 
