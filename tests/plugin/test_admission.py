@@ -12,6 +12,7 @@ from scrapy.utils.test import get_crawler
 
 from imgcache_scrapy import ImgCacheClient
 from imgcache_scrapy.plugin.download_limit import exceeds_limit, limit_download
+from tests.support.hostile_structures import HOSTILE
 from tests.support.mutations import cuts, decodes, mutations, pictures
 from tests.support.pictures import picture
 from tests.support.roads import FILES, PIPELINE, STOCK
@@ -240,3 +241,15 @@ def test_other_cancellations_are_told_apart():
     assert not exceeds_limit(DownloadCancelledError("by an extension"))
     assert not exceeds_limit(IgnoreRequest("by a filter"))
     assert not exceeds_limit(ValueError())
+
+
+def test_large_hostile_pictures_cost_the_good_ones_nothing(crawl, site):
+    """Beside pictures of 24 MB that take long to read, the good ones are stored."""
+    hostile = ["JPEG of fill", "GIF of small blocks", "AVIF of boxes", "TIFF with huge tables"]
+    site.answers = {f"/{number}.png": HOSTILE[name]() for number, name in enumerate(hostile)}
+    site.answers |= {f"/good{number}.png": picture(number) for number in range(20)}
+    done = run(crawl, site, PIPELINE)
+    good = {image["url"] for image in done.items[0]["images"] if "good" in image["url"]}
+    assert len(good) == 20
+    assert sum(done.fates.values()) == len(site.answers)
+    assert done.stats.get("log_count/ERROR", 0) == 0

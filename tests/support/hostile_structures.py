@@ -52,7 +52,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "AVIF of items": lambda: (
         AVIF + box(b"meta", bytes(4) + box(b"iloc", b"\2\0\0\0\0\0\xff\xff\xff\xff" + bytes(SIZE)))
     ),
-    "ICO of entries": lambda: fill(b"\0\0\1\0\xff\xff" + bytes(12) + b"\x28\0\0\0", b"\x28\0\0\0"),
+    "ICO of entries": lambda: fill(b"\0\0\1\0\xff\xff" + bytes(12) + b"\x2a\0\0\0", b"\x28\0\0\0"),
     "TIFF in a circle": lambda: tiff(273, 4, 1, 0),
     "TIFF with overlapping tables": lambda: tiff(273, 3, SIZE // 4, 9),
     "TIFF with huge tables": huge_table,
