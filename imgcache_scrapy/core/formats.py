@@ -19,7 +19,7 @@ _SIGNATURES = {
     # Other files also start with "BM", so check that the DIB header has a known size.
     "image/bmp": rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0",
     # Some writers swap the bytes of the version, which decoders do not mind.
-    "image/tiff": rb"II\*\0|MM\0\*|II\0\*|MM\*\0|II\+\0\x08\0\0\0|MM\0\+\0\x08\0\0",
+    "image/tiff": rb"II\*\0|MM\0\*|II\0\*|MM\*\0|II\+\0|MM\0\+",
     # The container, and a bare codestream. Pillow has this type for both.
     "image/jp2": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
     # Other files also start with 0 0 1 0, so check the first entry: planes, bit depth, size and
