@@ -68,7 +68,7 @@ An outage, the spool, and the replay:
     client/spool.py:Spool.put                              so a file keeps it
     client/breaker.py:Breaker._probe_until_closed          every 5 s: does the cache work again?
     client/resilience.py:ResilientClient.replay            then, and at both ends of each crawl
-    client/spool.py:replay                                 a record is stored, then removed
+    client/replay.py:replay                                a record is stored, then removed
 
 Decisions
 ---------

@@ -4,11 +4,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 
-from imgcache_scrapy.client.address import folder_of
+from imgcache_scrapy.client.address import folder_of, without_secrets
 from imgcache_scrapy.client.client import ImgCacheClient
 from imgcache_scrapy.client.spool import SPOOL_FOLDER
 from imgcache_scrapy.core.errors import ConfigurationError
@@ -59,7 +58,7 @@ class Location:
 
     def __str__(self) -> str:
         folder = self.folder
-        text = _without_secrets(self.address) if folder is None else _folder_and_variables(folder)
+        text = without_secrets(self.address) if folder is None else _folder_and_variables(folder)
         return text if self.project is None else f"{text} (of the Scrapy project {self.project})"
 
 
@@ -142,11 +141,6 @@ def project_folder() -> Path | None:
     """Return the current folder, or the closest parent, that has a `scrapy.cfg`; None without."""
     here = Path.cwd()
     return next((each for each in (here, *here.parents) if (each / "scrapy.cfg").exists()), None)
-
-
-def _without_secrets(address: str) -> str:
-    parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _folder_and_variables(folder: Path) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import typer
@@ -17,35 +18,57 @@ from imgcache_scrapy.cli.location import (
     use_spool,
 )
 from imgcache_scrapy.cli.output import print_table
+from imgcache_scrapy.client.address import cache_name
 from imgcache_scrapy.client.client import AsyncImgCacheClient
+from imgcache_scrapy.client.record import DamagedRecordError, Record
 from imgcache_scrapy.client.resilience import ResilientClient
 from imgcache_scrapy.client.spool import Spool
+from imgcache_scrapy.client.spool_index import read_header
 from imgcache_scrapy.core.errors import UnavailableError
 
 
 def list_spool(folder: SpoolOption = None) -> None:
     """List the images that wait in the spool, and those that the cache refused."""
     folder = use_spool(folder)
-    table = Table("url", "bytes", "fetched", "bucket", "state")
+    table = Table("url", "bytes", "fetched", "cache", "bucket", "state")
     table.columns[1].justify = "right"
+    unreadable = []
     for waiting in Spool(folder).listed():
         record, state = waiting.record, waiting.reason or "waiting"
-        if record is None:
-            table.add_row(waiting.name, f"{waiting.size:,}", "", "", Text(f"damaged; {state}"))
-        else:
+        if record is not None:
             fetched, size = f"{record.lookup_time:%Y-%m-%d %H:%M:%S}", f"{len(record.data):,}"
-            table.add_row(Text(record.url), size, fetched, Text(record.bucket), Text(state))
+            texts = (record.cache or "any", record.bucket, state)
+            table.add_row(Text(record.url), size, fetched, *map(Text, texts))
+        else:
+            damage = f"damaged; {state}" if waiting.is_readable else state
+            table.add_row(waiting.name, f"{waiting.size:,}", "", "", "", Text(damage))
+            if not waiting.is_readable:
+                unreadable.append(waiting.name)
     print_table(table)
+    if unreadable:
+        typer.echo(f"Records that cannot be read: {', '.join(unreadable)}", err=True)
 
 
 def replay_spool(cache: CacheArgument = None, folder: SpoolOption = None) -> None:
-    """Store the images that wait in the spool; stop if the cache fails."""
+    """Store the images that wait in the spool for this cache; stop if the cache fails."""
     location, folder = use_cache(cache), use_spool(folder)
     stored = asyncio.run(_replay(location, folder))
     typer.echo(f"{stored} stored")
-    left = len(Spool(folder).names())
-    if left:
-        raise UnavailableError(f"{left} images still wait in {folder}")
+    left = Counter(each and each.belongs_to(cache_name(location.address)) for each in _left(folder))
+    if left[False]:
+        typer.echo(f"{left[False]} images wait for other caches", err=True)
+    if left[True] or left[None]:
+        raise UnavailableError(f"{left[True] + left[None]} images still wait in {folder}")
+
+
+def _left(folder: Path) -> Iterator[Record | None]:
+    """Yield the records that still wait, without their images; None for an unreadable one."""
+    spool = Spool(folder)
+    for name in spool.names():
+        try:
+            yield read_header(spool.folder / name)
+        except (OSError, DamagedRecordError):
+            yield None
 
 
 async def _replay(location: Location, folder: Path) -> int:
@@ -57,7 +80,11 @@ async def _replay(location: Location, folder: Path) -> int:
 
     async with AsyncImgCacheClient(location.address, token=location.token) as client:
         resilient = ResilientClient(
-            client.transport, folder, count=lambda name: counts.update([name]), log=log
+            client.transport,
+            folder,
+            cache_name=cache_name(location.address),
+            count=lambda name: counts.update([name]),
+            log=log,
         )
         await resilient.aclose()
     return counts["replayed"]

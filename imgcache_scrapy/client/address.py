@@ -1,9 +1,15 @@
 """Parse the address of a cache: the URL of a service, or the folder of an embedded cache."""
 
+import os
+import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from imgcache_scrapy.core.errors import ConfigurationError
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# Names of parameters in the URL of a database or an object store.
+_SECRET = re.compile("pass|secret|token|key|sig|credential", re.IGNORECASE)
 
 
 def folder_of(address: str) -> Path | None:
@@ -36,3 +42,36 @@ def folder_of(address: str) -> Path | None:
             f"{address!r} is not a cache's address: use http(s)://host, file:///folder or a path"
         )
     return Path(address).expanduser().resolve()
+
+
+def cache_name(address: str) -> str:
+    """Return a name for the cache at an address: the same for every spelling of the address.
+
+    Args:
+        address: `http(s)://…`, `file:///folder` or a path.
+
+    Returns:
+        The address of a service, or the folder of an embedded cache; where the variables
+        `IMGCACHE_DATABASE_URL` and `IMGCACHE_BLOBS_URL` replace its parts, their values. It
+        contains no user, password or token.
+
+    Raises:
+        ConfigurationError: the address is not of a known kind.
+    """
+    folder = folder_of(address)
+    if folder is None:
+        return without_secrets(address)
+    parts = [os.environ.get(f"IMGCACHE_{part}_URL") for part in ("DATABASE", "BLOBS")]
+    if not any(parts):
+        return str(folder)
+    return " ".join(without_secrets(part) if part else str(folder) for part in parts)
+
+
+def without_secrets(address: str) -> str:
+    """Return a URL without user, password, secret parameters and default port."""
+    parts = urlsplit(address)
+    host = parts.netloc.rpartition("@")[2].lower()
+    host = host.removesuffix(f":{_DEFAULT_PORTS.get(parts.scheme)}")
+    parameters = [each for each in parse_qsl(parts.query) if not _SECRET.search(each[0])]
+    query = f"?{urlencode(parameters)}" if parameters else ""
+    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}{query}"

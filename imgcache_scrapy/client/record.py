@@ -12,7 +12,9 @@ from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES, MAX_URL_BYTES
 from imgcache_scrapy.core.urls import filename_of
 
 # One byte of a URL can take six bytes in JSON.
-MAX_RECORD_BYTES = MAX_IMAGE_BYTES + 8 * MAX_URL_BYTES
+MAX_HEADER_BYTES = 8 * MAX_URL_BYTES
+"""Maximum size of the line of JSON at the start of a record."""
+MAX_RECORD_BYTES = MAX_IMAGE_BYTES + MAX_HEADER_BYTES
 """Maximum size of a record; the cache would refuse a larger image."""
 
 
@@ -29,6 +31,8 @@ class Record(NamedTuple):
         client_name: name of the client that stores it.
         lookup_time: when the image was fetched, UTC.
         data: the bytes of the image.
+        cache: the cache that it waits for, as `cache_name` names it; None in a record of an older
+            version, which any cache may take.
     """
 
     url: str
@@ -36,6 +40,7 @@ class Record(NamedTuple):
     client_name: str
     lookup_time: datetime
     data: bytes
+    cache: str | None = None
 
     @classmethod
     def unpacked(cls, content: bytes) -> Self:
@@ -46,13 +51,14 @@ class Record(NamedTuple):
         """
         line, _, data = content.partition(b"\n")
         try:
-            url, bucket, client_name, fetched = json.loads(line)
+            url, bucket, client_name, fetched, *more = json.loads(line)
             return cls(
                 checked_url(url),
                 checked_text("a bucket", bucket),
                 checked_text("a client's name", client_name),
                 datetime.fromisoformat(fetched),
                 data,
+                checked_text("a cache", more[0]) if more else None,
             )
         except (AttributeError, TypeError, ValueError, InvalidRequestError) as error:
             raise DamagedRecordError("the file is not a record") from error
@@ -60,7 +66,13 @@ class Record(NamedTuple):
     def packed(self) -> bytes:
         """Return the content of the record's file."""
         fields = [self.url, self.bucket, self.client_name, self.lookup_time.isoformat()]
+        if self.cache is not None:
+            fields.append(self.cache)
         return b"%b\n%b" % (json.dumps(fields).encode(), self.data)
+
+    def belongs_to(self, cache: str) -> bool:
+        """Return whether this cache may take the record."""
+        return self.cache in {None, cache}
 
     def entry(self) -> Entry:
         """Return an entry from what is known before the image is stored; it has no `created`."""

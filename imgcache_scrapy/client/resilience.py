@@ -2,22 +2,28 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from imgcache_scrapy.client.breaker import Breaker
 from imgcache_scrapy.client.record import Record
-from imgcache_scrapy.client.spool import Spool, replay
+from imgcache_scrapy.client.replay import Replayer
+from imgcache_scrapy.client.spool import Spool
 from imgcache_scrapy.client.transport import Transport
-from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.errors import REFUSALS, UnavailableError
+from imgcache_scrapy.core.entry import Entry, content_hash_of
+from imgcache_scrapy.core.errors import (
+    REFUSALS,
+    ConfigurationError,
+    UnauthorizedError,
+    UnavailableError,
+)
 
 # No host can have this name (RFC 2606), so the cache never has an image of it.
 _PROBED_URL = "http://imgcache.invalid/"
-# Each replay has one record in memory; a few in parallel are faster than one after the other.
-_MAX_REPLAYS = 4
+# A cache that hangs must not delay the start of a crawl for long.
+_ACCESS_SECONDS = 3
 
 
 class Stored(NamedTuple):
@@ -38,6 +44,7 @@ class ResilientClient:
     Args:
         cache: the transport of a client; its owner closes it.
         spool: the folder of the spool; None for no spool.
+        cache_name: the name of the cache in the records of the spool; see `cache_name`.
         bucket: the bucket for lookups and stores.
         count: adds 1 to the stat of this name.
         log: writes a log line; called with level, message and the arguments of the message.
@@ -48,37 +55,75 @@ class ResilientClient:
         cache: Transport,
         spool: Path | None,
         *,
+        cache_name: str,
         bucket: str = "",
         count: Callable[[str], None],
         log: Callable[..., None],
     ) -> None:
         self._cache = cache
+        self._cache_name = cache_name
         self._bucket = bucket
         self._count = count
         self._log = log
         self._breaker = Breaker(self._probe, on_failure=self._failed, on_close=self._closed)
         self._spool = None if spool is None else Spool(spool)
         self._has_warned_of_spool = False
-        self._replaying = asyncio.Lock()
+        self._replayer = None if self._spool is None else self._replayer_of(self._spool)
         self._replays: set[asyncio.Task[None]] = set()
 
-    async def lookup_many(self, keys: list[str]) -> dict[str, Entry]:
-        """Find the newest captures of URLs.
+    async def check_access(self) -> None:
+        """Check that the cache accepts the token; other trouble is left to the breaker.
 
         Raises:
-            ImgCacheError: the cache failed, or the breaker is open.
+            ConfigurationError: the cache refuses the token; the message says what to do.
         """
-        async with self._breaker.call("lookup"):
-            return await self._cache.lookup_many(keys, self._bucket)
+        try:
+            async with asyncio.timeout(_ACCESS_SECONDS):
+                await self._cache.lookup(_PROBED_URL, self._bucket)
+        except UnauthorizedError as error:
+            raise ConfigurationError(
+                f"the image cache {self._cache_name} refuses the token: set IMGCACHE_TOKEN to the "
+                f"token of its service ({error})"
+            ) from error
+        except Exception:
+            return
+
+    async def lookup_many(self, keys: list[str]) -> dict[str, Entry]:
+        """Find the newest captures of URLs in the cache, and those that wait in the spool for it.
+
+        Raises:
+            ImgCacheError: the cache failed, or the breaker is open, and the spool has none of
+                the URLs.
+        """
+        # Before the lookup: an image that is stored meanwhile must not be missed in both places.
+        waiting = await self._waiting(keys)
+        try:
+            found = await self._look_up(keys)
+        except Exception:
+            if spooled := await self._spooled_entries(waiting):
+                return spooled
+            raise
+        missing = {key: name for key, name in waiting.items() if key not in found}
+        if missing:
+            spooled = await self._spooled_entries(missing)
+            found = {**found, **spooled}
+            if stored := [key for key in missing if key not in spooled]:
+                found |= await self._look_up(stored)
+        return found
 
     async def get_bytes(self, entry: Entry) -> bytes:
-        """Read the bytes of an entry.
+        """Read the bytes of an entry, from the spool if its image waits there.
 
         Raises:
             ImgCacheError: the bytes are missing, the cache failed, or the breaker is open.
         """
+        bucket = entry.get("bucket", self._bucket)
+        waiting = await self._waiting([entry["url"]], bucket)
+        for name in waiting.values():
+            data = await asyncio.to_thread(self._spooled_bytes, name, entry["content_hash"])
+            if data is not None:
+                return data
         async with self._breaker.call("read"):
-            bucket = entry.get("bucket", self._bucket)
             return await self._cache.get_bytes(entry["content_hash"], bucket)
 
     async def store(self, key: str, data: bytes, client_name: str) -> Stored:
@@ -89,7 +134,8 @@ class ResilientClient:
                 switched off.
             OSError: the cache failed, and the spool cannot be written.
         """
-        record = Record(key, self._bucket, client_name, datetime.now(UTC), data)
+        fetched = datetime.now(UTC)
+        record = Record(key, self._bucket, client_name, fetched, data, self._cache_name)
         try:
             return Stored(await self._store(record), is_spooled=False)
         except REFUSALS:
@@ -105,24 +151,30 @@ class ResilientClient:
         self._replays.add(task)
         task.add_done_callback(self._replays.discard)
 
-    async def replay(self) -> None:
-        """Store the images in the spool; stop if the breaker opens."""
-        if self._spool is None:
-            return
-        async with self._replaying:
-            stored = 0
-            try:
-                stored = await self._replay_all(self._spool)
-            except* OSError as errors:
-                self._log(logging.WARNING, "The spool cannot be read: %s", errors.exceptions[0])
-        if stored:
-            self._log(logging.INFO, "%d images from the spool are in the image cache now", stored)
+    async def replay(self, *, again: bool = False) -> None:
+        """Store the images that wait in the spool for this cache; stop if the breaker opens.
+
+        Args:
+            again: whether to try images that failed before, too.
+        """
+        if self._replayer is not None:
+            await self._replayer.replay(again=again)
 
     async def aclose(self) -> None:
         """Store the images in the spool if the cache works, then end all background tasks."""
-        await self.replay()
+        await self.replay(again=True)
         await self._breaker.aclose()
         await asyncio.gather(*self._replays)
+
+    def _replayer_of(self, spool: Spool) -> Replayer:
+        return Replayer(
+            spool,
+            self._cache_name,
+            store=self._store,
+            is_blocked=lambda: self._breaker.is_open,
+            count=self._count,
+            log=self._log,
+        )
 
     async def _store(self, record: Record) -> Entry:
         async with self._breaker.call("store"):
@@ -145,36 +197,36 @@ class ResilientClient:
             raise
         return await asyncio.to_thread(record.entry)
 
-    async def _replay_all(self, spool: Spool) -> int:
-        names = iter(await asyncio.to_thread(spool.names))
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._replay_next(spool, names)) for _ in range(_MAX_REPLAYS)
-            ]
-        return sum(task.result() for task in tasks)
+    async def _look_up(self, keys: list[str]) -> dict[str, Entry]:
+        async with self._breaker.call("lookup"):
+            return await self._cache.lookup_many(keys, self._bucket)
 
-    async def _replay_next(self, spool: Spool, names: Iterator[str]) -> int:
-        stored = 0
-        for name in names:
-            if self._breaker.is_open:
-                break
-            try:
-                result = await replay(spool, name, self._store)
-            except OSError:
-                raise
-            except Exception:  # noqa: S112 - the breaker has logged it
-                continue
-            if result.is_stored:
-                stored += 1
-                self._count("replayed")
-            if result.refusal is not None:
-                self._log(
-                    logging.WARNING,
-                    "An image from the spool was set aside in %s: %s",
-                    spool.folder,
-                    result.refusal,
-                )
-        return stored
+    async def _waiting(self, keys: Iterable[str], bucket: str | None = None) -> dict[str, str]:
+        """Return the names of the records that the spool has of these keys."""
+        if self._spool is None:
+            return {}
+        index = self._spool.index
+        if not index.is_fresh:
+            await asyncio.to_thread(index.scan)
+        return index.find(keys, self._bucket if bucket is None else bucket, self._cache_name)
+
+    async def _spooled_entries(self, waiting: dict[str, str]) -> dict[str, Entry]:
+        return await asyncio.to_thread(self._read_entries, waiting) if waiting else {}
+
+    def _read_entries(self, waiting: dict[str, str]) -> dict[str, Entry]:
+        assert self._spool is not None  # noqa: S101 - it has records
+        entries = {}
+        for key, name in waiting.items():
+            record = self._spool.read(name)
+            if record is not None and record.url == key:
+                entries[key] = record.entry()
+        return entries
+
+    def _spooled_bytes(self, name: str, content_hash: str) -> bytes | None:
+        assert self._spool is not None  # noqa: S101 - it has records
+        record = self._spool.read(name)
+        is_it = record is not None and content_hash_of(record.data) == content_hash
+        return record.data if record is not None and is_it else None
 
     async def _probe(self) -> None:
         await self._cache.health()

@@ -1,21 +1,27 @@
 """Spool: a folder with the images that could not be stored, until the cache works again.
 
-Each record is one file, named by the hash of its content. A record that the cache will never
-accept is moved to the folder `refused`, with a file that says why.
+Each record is one file, named by the hash of its content; it waits for one cache. A record that
+the cache will never accept is moved to the folder `refused`, with a file that says why.
 """
 
-import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO, NamedTuple
 from uuid import uuid4
 
-from imgcache_scrapy.client.record import MAX_RECORD_BYTES, DamagedRecordError, Record
+from imgcache_scrapy.client.record import (
+    MAX_HEADER_BYTES,
+    MAX_RECORD_BYTES,
+    DamagedRecordError,
+    Record,
+)
+from imgcache_scrapy.client.spool_index import SpoolIndex, check_is_file
 from imgcache_scrapy.core.entry import content_hash_of, is_content_hash
-from imgcache_scrapy.core.errors import REFUSALS, UnavailableError
+from imgcache_scrapy.core.errors import UnavailableError
 from imgcache_scrapy.core.files import sync_folder, write_synced
 
 try:
@@ -39,14 +45,16 @@ class SpooledRecord(NamedTuple):
     Attributes:
         name: name of the file.
         size: size of the file, in bytes.
-        record: the record; None if it cannot be read.
-        reason: why the cache refused it; None if it still waits.
+        record: the record; None if it is damaged or cannot be read.
+        reason: why the cache refused it, or why it cannot be read; None if it still waits.
+        is_readable: whether the file could be read.
     """
 
     name: str
     size: int
     record: Record | None
     reason: str | None
+    is_readable: bool = True
 
 
 class Spool:
@@ -56,10 +64,15 @@ class Spool:
         folder: the folder; created with the first record.
         limit: maximum size in bytes. It can be exceeded a little, because records of other
             processes are noticed late.
+
+    Attributes:
+        folder: the folder.
+        index: which URLs have a record.
     """
 
     def __init__(self, folder: Path, *, limit: int = MAX_SPOOL_BYTES) -> None:
         self.folder = folder
+        self.index = SpoolIndex.of(folder)
         self._limit = limit
         self._lock = Lock()
         self._size: int | None = None
@@ -83,41 +96,82 @@ class Spool:
             draft.unlink(missing_ok=True)
             raise
         sync_folder(self.folder)
+        self.index.add(name, record)
 
     def names(self) -> list[str]:
         """Return the names of the waiting records; remove files that a crash left half written."""
         if not self.folder.exists():
             return []
         for draft in self.folder.glob("#*"):
-            if _age_of(draft) > _MAX_DRAFT_SECONDS:
-                draft.unlink(missing_ok=True)
+            if _changed(draft) < time.time() - _MAX_DRAFT_SECONDS:
+                with suppress(OSError):
+                    draft.unlink()
         return sorted(path.name for path in self.folder.iterdir() if is_content_hash(path.name))
 
-    def claim(self, name: str) -> "ClaimedRecord | None":
+    def oldest_first(self) -> list[str]:
+        """Return the names of the waiting records in the order in which to store them.
+
+        A record that could not be stored counts as new: see `postpone`.
+        """
+        return sorted(self.names(), key=lambda name: _changed(self.folder / name))
+
+    def postpone(self, name: str) -> None:
+        """Put a record behind all others, which must not wait for it."""
+        with suppress(OSError):
+            os.utime(self.folder / name)
+
+    def claim(self, name: str, cache: str) -> "ClaimedRecord | None":
         """Lock a record, so that no other thread or process stores it at the same time.
+
+        Args:
+            name: name of the record's file.
+            cache: the cache that takes the record.
 
         Returns:
             The locked record; call one of its methods to unlock it. None if another thread or
-            process has locked or removed it.
+            process has locked or removed it, or if it waits for another cache.
+
+        Raises:
+            OSError: the file cannot be read.
         """
         path = self.folder / name
         try:
+            check_is_file(path)
             file = path.open("rb")
         except FileNotFoundError:
             return None
-        if _try_lock(file) and _is_same(file, path):
-            return ClaimedRecord(path, file)
-        file.close()
+        claim = ClaimedRecord(path, file)
+        try:
+            if _try_lock(file) and _is_same(file, path) and claim.belongs_to(cache):
+                return claim
+        except BaseException:
+            claim.release()
+            raise
+        claim.release()
         return None
 
+    def read(self, name: str) -> Record | None:
+        """Read a record; return None if it is gone, damaged or cannot be read."""
+        try:
+            check_is_file(self.folder / name)
+            content = (self.folder / name).read_bytes()
+            return Record.unpacked(content) if content_hash_of(content) == name else None
+        except (OSError, DamagedRecordError):
+            return None
+
     def listed(self) -> Iterator[SpooledRecord]:
-        """Yield the waiting records, then the refused ones; only one is in memory at a time."""
+        """Yield the waiting records, then the refused ones; only one is in memory at a time.
+
+        A record that cannot be read is yielded, too, with the reason.
+        """
         for name in self.names():
             yield from _read(self.folder / name, None)
         for path in sorted((self.folder / _REFUSED).glob("?*")):
             if is_content_hash(path.name):
                 file = path.with_suffix(_REASON)
-                reason = file.read_text(encoding="utf-8") if file.exists() else "unknown"
+                reason = "unknown"
+                with suppress(OSError, UnicodeError):
+                    reason = file.read_text(encoding="utf-8")
                 yield from _read(path, reason)
 
     def _reserve(self, size: int) -> None:
@@ -136,6 +190,15 @@ class ClaimedRecord:
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path = path
         self._file = file
+
+    def belongs_to(self, cache: str) -> bool:
+        """Return whether this cache may take the record; any cache may take a damaged one."""
+        line = self._file.readline(MAX_HEADER_BYTES)
+        self._file.seek(0)
+        try:
+            return Record.unpacked(line).belongs_to(cache)
+        except DamagedRecordError:
+            return True
 
     def read(self) -> Record:
         """Read the record.
@@ -169,45 +232,6 @@ class ClaimedRecord:
         self._file.close()
 
 
-class ReplayResult(NamedTuple):
-    """The result of a replay; the default means that another thread or process replays it.
-
-    Attributes:
-        is_stored: whether the image was stored.
-        refusal: why the record was moved to the folder `refused`; None if it was not.
-    """
-
-    is_stored: bool = False
-    refusal: str | None = None
-
-
-async def replay(
-    spool: Spool, name: str, store: Callable[[Record], Awaitable[object]]
-) -> ReplayResult:
-    """Store one record and remove it; set it aside if it can never be stored.
-
-    Args:
-        spool: the spool that has the record.
-        name: name of the record's file.
-        store: stores a record.
-
-    Raises:
-        ImgCacheError: the cache failed; the record stays in the spool.
-    """
-    claim = await asyncio.to_thread(spool.claim, name)
-    if claim is None:
-        return ReplayResult()
-    try:
-        await store(await asyncio.to_thread(claim.read))
-        await asyncio.to_thread(claim.remove)
-        return ReplayResult(is_stored=True)
-    except (DamagedRecordError, *REFUSALS) as error:
-        await asyncio.to_thread(claim.refuse, str(error))
-        return ReplayResult(refusal=str(error))
-    finally:
-        claim.release()
-
-
 def _create_folder(folder: Path) -> None:
     if not folder.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -235,10 +259,14 @@ def _is_same(file: BinaryIO, path: Path) -> bool:
 
 def _read(path: Path, reason: str | None) -> Iterator[SpooledRecord]:
     try:
+        check_is_file(path)
         with path.open("rb") as file:
             record = Record.unpacked(file.read(MAX_RECORD_BYTES))
     except FileNotFoundError:
         return  # another process has stored it
+    except OSError as error:
+        yield SpooledRecord(path.name, 0, None, f"cannot be read: {error}", is_readable=False)
+        return
     except DamagedRecordError:
         record = None
     yield SpooledRecord(path.name, _size_of(path), record, reason)
@@ -247,12 +275,12 @@ def _read(path: Path, reason: str | None) -> Iterator[SpooledRecord]:
 def _size_of(path: Path) -> int:
     try:
         return path.stat().st_size if path.is_file() else 0
-    except FileNotFoundError:
+    except OSError:
         return 0
 
 
-def _age_of(path: Path) -> float:
+def _changed(path: Path) -> float:
     try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
+        return path.lstat().st_mtime
+    except OSError:
+        return time.time()

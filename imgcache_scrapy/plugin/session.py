@@ -13,6 +13,7 @@ from scrapy import signals
 from scrapy.utils.asyncio import is_asyncio_available
 
 from imgcache_scrapy.client.admission import Admission
+from imgcache_scrapy.client.address import cache_name
 from imgcache_scrapy.client.client import AsyncImgCacheClient
 from imgcache_scrapy.client.resilience import ResilientClient
 from imgcache_scrapy.core.errors import ConfigurationError
@@ -22,6 +23,9 @@ from imgcache_scrapy.plugin.tally import Tally
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
+
+# The reason with which Scrapy closes the spider.
+_REFUSED = "imgcache_unauthorized"
 
 
 def get_client(crawler: "Crawler") -> AsyncImgCacheClient:
@@ -63,7 +67,9 @@ class Session:
         self.log = SpiderLogger(__name__, crawler)
         self._crawler = ref(crawler)
         self._has_frozen = False
+        self._refusal: ConfigurationError | None = None
         crawler.signals.connect(self._open, signals.spider_opened)
+        crawler.signals.connect(self._stop_if_refused, signals.engine_started)
         crawler.signals.connect(self._close, signals.spider_closed)
 
     @classmethod
@@ -94,6 +100,7 @@ class Session:
         return ResilientClient(
             self.client.transport,
             None if settings.strict else Path(settings.spool_dir).absolute(),
+            cache_name=cache_name(settings.url),
             bucket=settings.bucket,
             count=self.tally.inc,
             log=self.log.log,
@@ -128,20 +135,35 @@ class Session:
         finally:
             downloads.discard(download)
 
-    def _open(self) -> None:
-        if "client" in self.__dict__:
-            # A full garbage collection visits all objects that were loaded before the crawl. That
-            # blocks the event loop for 50 ms and more each time.
-            self._has_frozen = not gc.get_freeze_count()
-            if self._has_frozen:
-                gc.freeze()
+    async def _open(self) -> None:
+        if "client" not in self.__dict__:
+            return
+        # A full garbage collection visits all objects that were loaded before the crawl. That
+        # blocks the event loop for 50 ms and more each time.
+        self._has_frozen = not gc.get_freeze_count()
+        if self._has_frozen:
+            gc.freeze()
+        try:
+            await self.resilient_client.check_access()
+        except ConfigurationError as error:
+            self._refusal = error
+        else:
             self.resilient_client.replay_soon()
+
+    async def _stop_if_refused(self) -> None:
+        """Stop the crawl before its first request if the cache refuses the token."""
+        crawler = self._crawler()
+        if self._refusal is not None and crawler is not None:
+            self.log.error("%s", self._refusal)
+            await crawler.engine.close_spider_async(reason=_REFUSED)
+            await crawler.engine.stop_async()
 
     async def _close(self) -> None:
         if self._has_frozen:
             gc.unfreeze()
         if "client" in self.__dict__:
-            await self.resilient_client.aclose()
+            if self._refusal is None:
+                await self.resilient_client.aclose()
             await self.client.aclose()
         if "admission" in self.__dict__:
             await self.admission.aclose()

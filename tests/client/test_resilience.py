@@ -1,15 +1,19 @@
 """The crawl's client in front of a real service, with real faults in between."""
 
 import logging
+import os
+import time
 from uuid import uuid4
 
 import pytest
 
-from imgcache_scrapy import AsyncImgCacheClient, UnavailableError
+from imgcache_scrapy import AsyncImgCacheClient, ConfigurationError, UnavailableError
 from imgcache_scrapy.client import breaker
+from imgcache_scrapy.client.address import cache_name
 from imgcache_scrapy.client.resilience import ResilientClient
 from imgcache_scrapy.client.spool import Spool
 from tests.support.proxy import POISON, Proxy
+from tests.support.records import UNREADABLE, add_unreadable, filled, record_of
 from tests.support.waiting import PATIENCE
 
 URL = "http://h.example/a.gif"
@@ -32,12 +36,17 @@ def _no_probes(monkeypatch):
 class Crawl:
     """A resilient client, and what it counts and logs; to be used as a context."""
 
-    def __init__(self, proxy, spool, timeout=PATIENCE):
+    def __init__(self, proxy, spool, timeout=PATIENCE, cache=None):
         self.client = AsyncImgCacheClient(proxy.url, timeout, bucket=uuid4().hex)
         self.counted = []
         self.logged = []
         self.cache = ResilientClient(
-            self.client.transport, spool, bucket="", count=self.counted.append, log=self._log
+            self.client.transport,
+            spool,
+            cache_name=cache or cache_name(proxy.url),
+            bucket="",
+            count=self.counted.append,
+            log=self._log,
         )
 
     async def fail(self):
@@ -129,3 +138,97 @@ async def test_a_spool_that_cannot_be_read_is_told(proxy, tmp_path):
         "WARNING",
         f"The spool cannot be read: [Errno 20] Not a directory: '{tmp_path / 'spool'}'",
     ) in crawl.logged
+
+
+async def test_records_go_to_no_other_cache(proxy, tmp_path):
+    """Each waits for its own, whichever cache is there first; older records go to the first."""
+    spool = Spool(tmp_path)
+    spool.put(record_of(1, cache="http://other.example"))
+    spool.put(record_of(2, cache=cache_name(proxy.url)))
+    spool.put(record_of(3))
+    async with Crawl(proxy, tmp_path) as crawl:
+        await crawl.cache.replay()
+        assert crawl.counted.count("replayed") == 2
+    (left,) = Spool(tmp_path).listed()
+    assert left.record.cache == "http://other.example"
+    async with Crawl(proxy, tmp_path, cache="http://other.example") as crawl:
+        pass
+    assert (crawl.counted, Spool(tmp_path).names()) == (["replayed"], [])
+
+
+async def test_what_cannot_be_read_is_passed_over(proxy, tmp_path):
+    """One warning names it, however often the spool is replayed; the others are stored."""
+    filled(Spool(tmp_path), 20)
+    names = [add_unreadable(tmp_path, kind) for kind in UNREADABLE]
+    async with Crawl(proxy, tmp_path) as crawl:
+        await crawl.cache.replay()
+        await crawl.cache.replay()
+    assert crawl.counted == ["replayed"] * 20
+    ((level, message),) = [line for line in crawl.logged if "cannot be read" in line[1]]
+    assert level == "WARNING"
+    assert all(name in message for name in names)
+    assert Spool(tmp_path).names() == names
+
+
+async def test_records_that_fail_hold_up_no_others(proxy, tmp_path):
+    """They open the breaker, and then the others come first: in this crawl and in the next."""
+    proxy.fault, proxy.poison = POISON, b"poison"
+    spool = Spool(tmp_path)
+    for number in range(10):
+        spool.put(record_of(number, data=b"poison%d" % number if number < 5 else b"GIF89a"))
+    for name in spool.names():
+        is_poison = spool.read(name).data != b"GIF89a"
+        os.utime(tmp_path / name, (time.time() - 1000 * is_poison,) * 2)
+    async with Crawl(proxy, tmp_path) as crawl:
+        await crawl.cache.replay()
+        assert crawl.counted.count("replayed") <= 1
+    for _ in range(10):  # Each crawl stores some, or puts some of those that fail behind them.
+        async with Crawl(proxy, tmp_path) as crawl:
+            await crawl.cache.replay()
+    assert {waiting.record.data[:6] for waiting in spool.listed()} == {b"poison"}
+
+
+async def test_a_url_that_waits_is_a_hit(proxy, tmp_path):
+    """For later crawls with this spool, whether the cache works or not, until it is stored."""
+    async with Crawl(proxy, tmp_path) as crawl:
+        proxy.fault = "error"
+        await crawl.fail()
+        stored, _ = await crawl.cache.store(URL, b"GIF89a", "me")
+        other = f"{URL}?other"
+        assert await crawl.cache.lookup_many([URL, other]) == {URL: stored}
+    async with Crawl(proxy, tmp_path) as crawl:
+        assert await crawl.cache.lookup_many([URL, other]) == {URL: stored}
+        proxy.fault = None
+        assert await crawl.cache.lookup_many([URL, other]) == {URL: stored}
+        assert await crawl.cache.get_bytes(stored) == b"GIF89a"
+        await crawl.cache.replay()
+        (found,) = (await crawl.cache.lookup_many([URL, other])).values()
+        assert "original_filename" in found
+        assert found["created_at"] != stored["created_at"]
+        assert await crawl.cache.get_bytes(found) == b"GIF89a"
+
+
+async def test_a_damaged_record_is_no_hit(proxy, tmp_path):
+    """Its URL is fetched again."""
+    async with Crawl(proxy, tmp_path) as crawl:
+        proxy.fault = "error"
+        await crawl.fail()
+        await crawl.cache.store(URL, b"GIF89a", "me")
+        (name,) = Spool(tmp_path).names()
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-1])
+        with pytest.raises(UnavailableError):
+            await crawl.cache.lookup_many([URL])
+
+
+async def test_a_refused_token_is_told(service, stopped_service, tmp_path):
+    """The message says what to set; other trouble is no refusal."""
+    service.stop()
+    service.environment = {"IMGCACHE_TOKEN": "secret"}
+    service.start()
+    proxy = Proxy(service.url)
+    async with Crawl(proxy, None) as crawl:
+        with pytest.raises(ConfigurationError, match="set IMGCACHE_TOKEN to the token"):
+            await crawl.cache.check_access()
+        proxy.fault = "refuse"
+        await crawl.cache.check_access()
+    proxy.close()

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from threading import Barrier, Thread
 
@@ -11,10 +12,21 @@ import pytest
 
 from imgcache_scrapy.client.record import MAX_RECORD_BYTES, DamagedRecordError, Record
 from imgcache_scrapy.client.spool import Spool
+from imgcache_scrapy.client.spool_index import SpoolIndex
+from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import TooLargeError, UnavailableError
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES, MAX_URL_BYTES
-from tests.support.records import filled, kept, record_of, replayed
-from tests.support.waiting import PATIENCE
+from tests.support.records import (
+    CACHE,
+    FETCHED,
+    UNREADABLE,
+    add_unreadable,
+    filled,
+    kept,
+    record_of,
+    replayed,
+)
+from tests.support.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -33,6 +45,7 @@ def spool(tmp_path):
         {"url": "http://h.example/" + "\x7f\n ü" * 100, "bucket": "b\n", "client_name": "ü"},
         {"data": b"\n\n\0\n"},
         {"data": b""},
+        {"cache": "/srv/ü\n"},
     ],
 )
 def test_a_record_is_read_as_it_was_written(changes):
@@ -54,6 +67,14 @@ def test_the_largest_record_can_be_read():
     """No image that the cache would take is too large for the spool."""
     longest = record_of(1, url="ü" * (MAX_URL_BYTES // 2), data=b"")
     assert len(longest.packed()) + MAX_IMAGE_BYTES < MAX_RECORD_BYTES
+
+
+def test_a_record_of_the_first_version_is_read():
+    """It names no cache, so that any cache may take it."""
+    line = b'["http://h.example/a.gif", "b", "me", "2026-03-04T05:06:07+00:00"]'
+    record = Record.unpacked(line + b"\nGIF89a")
+    assert (record.cache, record.bucket, record.data) == (None, "b", b"GIF89a")
+    assert record.belongs_to("any")
 
 
 # writing
@@ -193,7 +214,7 @@ def test_a_record_in_use_is_left_to_whoever_has_it(spool):
     """Nobody else stores it meanwhile; released, it can be taken again."""
     filled(spool, 1)
     (name,) = spool.names()
-    claim = spool.claim(name)
+    claim = spool.claim(name, CACHE)
     outcome, stored = replayed(Spool(spool.folder), name)
     assert (outcome.is_stored, outcome.refusal, stored) == (False, None, [])
     claim.release()
@@ -206,9 +227,9 @@ def test_a_record_that_went_meanwhile_is_not_taken(spool, end):
     filled(spool, 1)
     (name,) = spool.names()
     with (spool.folder / name).open("rb"):
-        claim = spool.claim(name)
+        claim = spool.claim(name, CACHE)
         claim.remove() if end == "remove" else claim.refuse("no")
-        assert spool.claim(name) is None
+        assert spool.claim(name, CACHE) is None
 
 
 def test_many_that_take_records_take_each_once(spool):
@@ -220,7 +241,7 @@ def test_many_that_take_records_take_each_once(spool):
     def take():
         start.wait()
         for name in names:
-            if claim := Spool(spool.folder).claim(name):
+            if claim := Spool(spool.folder).claim(name, CACHE):
                 taken.append(name)
                 claim.remove()
 
@@ -230,3 +251,99 @@ def test_many_that_take_records_take_each_once(spool):
     for thread in threads:
         thread.join()
     assert sorted(taken) == names
+
+
+def test_a_record_goes_to_no_other_cache(spool):
+    """It stays, however often another cache asks."""
+    filled(spool, 1, cache="http://other.example")
+    (name,) = spool.names()
+    outcome, stored = replayed(spool, name)
+    assert (outcome.is_stored, outcome.refusal, stored) == (False, None, [])
+    assert spool.names() == [name]
+    spool.claim(name, "http://other.example").remove()
+
+
+# records that cannot be read
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_what_cannot_be_read_is_told(spool, kind):
+    """It is listed with the reason, and the others are listed, too."""
+    filled(spool, 2)
+    name = add_unreadable(spool.folder, kind)
+    with pytest.raises(OSError, match=r"\w"):
+        replayed(spool, name)
+    listed = {waiting.name: waiting for waiting in spool.listed()}
+    assert len(listed) == 3
+    assert "cannot be read" in listed.pop(name).reason
+    assert all(waiting.record for waiting in listed.values())
+
+
+def test_a_draft_that_cannot_be_removed_stops_nothing(spool):
+    """A folder in its place."""
+    filled(spool, 1)
+    (spool.folder / "#old").mkdir()
+    os.utime(spool.folder / "#old", (time.time() - 7200,) * 2)
+    assert len(spool.names()) == 1
+
+
+# the index
+
+
+def found(spool, *numbers, cache=CACHE, bucket=""):
+    """Scan, and return which of the records with these numbers the index finds."""
+    spool.index.scan()
+    urls = {record_of(number).url: number for number in numbers}
+    return {urls[url] for url in spool.index.find(urls, bucket, cache)}
+
+
+def test_the_index_finds_the_urls_of_a_cache(spool):
+    """And those of records that any cache may take; not those of another cache or bucket."""
+    spool.put(record_of(1, cache=CACHE))
+    spool.put(record_of(2, cache="http://other.example"))
+    spool.put(record_of(3, cache=CACHE, bucket="b"))
+    spool.put(record_of(4))
+    assert found(spool, 1, 2, 3, 4, 5) == {1, 4}
+    assert found(spool, 1, 2, 3, 4, bucket="b") == {3}
+
+
+def test_the_index_finds_what_was_there_before(spool, tmp_path):
+    """Damaged records and those that cannot be read are passed over."""
+    filled(spool, 3)
+    (spool.folder / spool.names()[0]).write_bytes(b"no record")
+    for kind in UNREADABLE:
+        add_unreadable(spool.folder, kind)
+    spool.folder.rename(tmp_path / "moved")
+    assert len(found(Spool(tmp_path / "moved"), 0, 1, 2)) == 2
+
+
+def test_the_index_finds_what_another_process_wrote(spool):
+    """Within a second or so; and forgets what another process removed."""
+    assert found(spool, 1) == set()
+    content = record_of(1).packed()
+    spool.folder.mkdir(parents=True)
+    path = spool.folder / content_hash_of(content)
+    path.write_bytes(content)
+    wait_until(lambda: found(spool, 1) == {1})
+    path.unlink()
+    wait_until(lambda: found(spool, 1) == set())
+
+
+def test_the_newest_record_of_a_url_is_found(spool):
+    """In whatever order they were written."""
+    newest = FETCHED + timedelta(days=2)
+    for days in (1, 2, 0):
+        spool.put(record_of(1, data=b"GIF89a%d" % days, lookup_time=FETCHED + timedelta(days)))
+    (name,) = spool.index.find([record_of(1).url], "", CACHE).values()
+    assert spool.read(name).lookup_time == newest
+
+
+def test_the_index_is_bounded(spool):
+    """What is too much for it is not found, and costs no memory."""
+    filled(spool, 5)
+    index = SpoolIndex(spool.folder, max_records=3)
+    index.scan()
+    urls = [record_of(number).url for number in range(5)]
+    assert len(index.find(urls, "", CACHE)) == 3
+    assert spool.read(spool.names()[0]) is not None
+    assert spool.read("0" * 64) is None

@@ -290,16 +290,23 @@ def test_a_strict_crawl_fetches_nothing_that_cannot_be_read(world, road):
     assert world.site.images_asked() == asked
 
 
-def test_a_wrong_token_is_told_once(world, stopped_service):
-    """It is trouble as any other: the images are fetched, and wait for the right one."""
-    stopped_service.environment = {"IMGCACHE_TOKEN": "right"}
-    stopped_service.start()
-    world.settings |= {"IMGCACHE_URL": stopped_service.url, "IMGCACHE_TOKEN": "wrong"}
+def test_a_wrong_token_is_told_once(world, service):
+    """In mid-crawl it is trouble as any other: the images are fetched, and wait for the right."""
+
+    def page(handler):
+        service.stop()
+        service.environment = {"IMGCACHE_TOKEN": "right"}
+        service.start()
+        respond(handler, b"<title>page</title>", content_type="text/html")
+
+    world.site.answers["/"] = page
+    world.settings |= {"IMGCACHE_URL": service.url, "IMGCACHE_TOKEN": "wrong"}
     done = world.run(world.items(50), "drop-in")
     assert sum(len(item["images"]) for item in done.items) == 50
     assert done.fates == {"spooled": 50}
     (warning,) = done.warnings
     assert "token" in warning
+    del world.site.answers["/"]
     after = world.run([], "drop-in", IMGCACHE_TOKEN="right")
     assert after.stats["imgcache/replayed"] == 50
 

@@ -4,8 +4,9 @@ import asyncio
 from datetime import UTC, datetime
 
 from imgcache_scrapy.client.record import Record
-from imgcache_scrapy.client.spool import replay
+from imgcache_scrapy.client.replay import replay
 
+CACHE = "http://cache.example"
 FETCHED = datetime(2026, 3, 4, 5, 6, 7, 89, UTC)
 
 
@@ -37,4 +38,19 @@ def replayed(spool, name, error=None):
         if error is not None:
             raise error
 
-    return asyncio.run(replay(spool, name, store)), stored
+    return asyncio.run(replay(spool, name, CACHE, store)), stored
+
+
+# Named like a record: what cannot be opened, or is opened and cannot be read (EIO).
+UNREADABLE = ("folder", "loop", "io error")
+
+
+def add_unreadable(folder, kind):
+    """Add a record that cannot be read; return its name."""
+    name = f"{UNREADABLE.index(kind)}" * 64
+    path = folder / name
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path if kind == "loop" else "/proc/self/mem")
+    return name
