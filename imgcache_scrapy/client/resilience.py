@@ -12,6 +12,7 @@ from imgcache_scrapy.client.record import Record
 from imgcache_scrapy.client.replay import Replayer
 from imgcache_scrapy.client.spool import Spool
 from imgcache_scrapy.client.transport import Transport
+from imgcache_scrapy.core.deadline import timeout
 from imgcache_scrapy.core.entry import Entry, content_hash_of
 from imgcache_scrapy.core.errors import (
     REFUSALS,
@@ -78,7 +79,7 @@ class ResilientClient:
             ConfigurationError: the cache refuses the token; the message says what to do.
         """
         try:
-            async with asyncio.timeout(_ACCESS_SECONDS):
+            async with timeout(_ACCESS_SECONDS):
                 await self._cache.lookup(_PROBED_URL, self._bucket)
         except UnauthorizedError as error:
             raise ConfigurationError(

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from itertools import chain, islice
 from typing import Generic, TypeVar
 
+from imgcache_scrapy.core.deadline import timeout
 from imgcache_scrapy.core.errors import ImgCacheError, UnavailableError
 
 K = TypeVar("K", bound=Hashable)
@@ -96,12 +97,13 @@ class Limiter:
 
     Args:
         max_calls: maximum number of running calls; further calls wait without a time limit.
-        timeout: seconds for one call from the moment it has a slot; None for no limit.
+        seconds: time for one call from the moment it has a slot, without the time in which the
+            event loop stands still; None for no limit.
     """
 
-    def __init__(self, max_calls: int, timeout: float | None) -> None:
+    def __init__(self, max_calls: int, seconds: float | None) -> None:
         self._max_calls = max_calls
-        self._timeout = timeout
+        self._seconds = seconds
         self._slots = asyncio.Semaphore(max_calls)
         self._is_closed = False
 
@@ -117,13 +119,13 @@ class Limiter:
             raise UnavailableError("the client is closed")
         async with self._slots:
             try:
-                async with asyncio.timeout(self._timeout):
+                async with timeout(self._seconds):
                     return await call()
             except ImgCacheError:
                 raise
             except TimeoutError as error:
                 raise UnavailableError(
-                    f"the cache did not answer within {self._timeout} s"
+                    f"the cache did not answer within {self._seconds} s"
                 ) from error
             except Exception as error:
                 logger.exception("The cache failed: %s", type(error).__name__)

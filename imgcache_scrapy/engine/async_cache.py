@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from imgcache_scrapy.core.concurrency import Batcher, Limiter
+from imgcache_scrapy.core.deadline import timeout
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import UnavailableError
 from imgcache_scrapy.engine.cache import ImageCache, StoreRequest
@@ -140,7 +141,7 @@ class AsyncImageCache:
 
     async def _health(self) -> dict[str, Any]:
         try:
-            async with asyncio.timeout(_HEALTH_SECONDS):
+            async with timeout(_HEALTH_SECONDS):
                 await self._run(self._blob_readers, ImageCache.check)
         except TimeoutError as error:
             raise UnavailableError(

@@ -3,6 +3,7 @@
 import gc
 import logging
 import sys
+import time
 from base64 import b64decode
 from pathlib import Path
 from weakref import ref
@@ -51,6 +52,14 @@ class NamedImages(ImgCacheImagesPipeline):
 
     def file_path(self, request, response=None, info=None, *, item=None):
         return f"{ItemAdapter(item)['name']}/{request.url.rsplit('/', 1)[-1]}.jpg"
+
+
+class SlowImages(ImgCacheImagesPipeline):
+    """Blocks the event loop with each picture."""
+
+    def convert_image(self, image, size=None, *, response_body):
+        time.sleep(4)
+        return super().convert_image(image, size, response_body=response_body)
 
 
 class NamedFiles(ImgCacheFilesPipeline):
