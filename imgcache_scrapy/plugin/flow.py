@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from scrapy import Request
 from scrapy.http import Response
 
+from imgcache_scrapy.client.address import cache_name
 from imgcache_scrapy.core.admission import is_picture
 from imgcache_scrapy.core.concurrency import Batcher
 from imgcache_scrapy.core.entry import Entry
@@ -40,7 +41,6 @@ class Flow:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self._locks = KeyLocks()
         self._budget = MemoryBudget()
 
     @classmethod
@@ -62,7 +62,7 @@ class Flow:
             counts_as_download: whether its slot counts as a download, which delays further pages.
         """
         slot_context = self.session.counted_as_download if counts_as_download else None
-        return Reservation(self._locks, self._budget, slot_context)
+        return Reservation(self._locks, self._budget, self.session.settings.timeout, slot_context)
 
     async def find(
         self,
@@ -155,6 +155,11 @@ class Flow:
                 session.tally.inc("bytes_stored", len(body))
             return Outcome.stored(response, stored.entry, is_spooled=stored.is_spooled)
         return Outcome.not_stored(response)
+
+    @cached_property
+    def _locks(self) -> KeyLocks:
+        settings = self.session.settings
+        return KeyLocks.of(cache_name(settings.url), settings.bucket)
 
     @cached_property
     def _lookup_batcher(self) -> Batcher[str, Entry]:

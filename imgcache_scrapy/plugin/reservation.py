@@ -5,8 +5,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, suppress
 from contextvars import ContextVar
 from typing import Self
-from weakref import WeakValueDictionary, finalize
+from weakref import WeakKeyDictionary, WeakValueDictionary, finalize
 
+from imgcache_scrapy.core.deadline import timeout
 from imgcache_scrapy.plugin.memory import MemoryBudget, Slot
 
 _never_waits: ContextVar[bool] = ContextVar("imgcache_never_waits", default=False)
@@ -24,10 +25,17 @@ class KeyLocks:
     """One lock per cache key; a lock is deleted when no task holds it or waits for it.
 
     A task holds the lock from the lookup to the end of the store, so that the next one gets a hit.
+    All crawls in an event loop that use the same bucket of the same cache share the locks.
     """
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @classmethod
+    def of(cls, cache: str, bucket: str) -> Self:
+        """Return the locks for a bucket of a cache, in the running event loop."""
+        loop = asyncio.get_running_loop()
+        return _shared.setdefault(loop, WeakValueDictionary()).setdefault((cache, bucket), cls())  # type: ignore[return-value]
 
     def lock(self, key: str) -> asyncio.Lock:
         """Return the lock of a key."""
@@ -43,6 +51,7 @@ class Reservation:
     Args:
         locks: the key locks of the crawl.
         budget: the memory budget of the crawl.
+        max_wait: seconds to wait for the lock of a key; None for no limit.
         slot_context: creates a context that is entered with the slot and left with it.
     """
 
@@ -50,21 +59,25 @@ class Reservation:
         self,
         locks: KeyLocks,
         budget: MemoryBudget,
+        max_wait: float | None = None,
         slot_context: Callable[[], AbstractContextManager[object]] | None = None,
     ) -> None:
         self._locks = locks
         self._budget = budget
+        self._max_wait = max_wait
         self._slot_context = slot_context
         self._held_lock = ExitStack()
         self._held_slot = ExitStack()
         self._slot: Slot | None = None
 
     async def acquire_lock(self, key: str) -> None:
-        """Wait for the lock of this key."""
+        """Wait for the lock of this key; continue without it if that takes too long."""
         if not _never_waits.get():
             lock = self._locks.lock(key)
-            await lock.acquire()
-            self._held_lock.callback(lock.release)
+            with suppress(TimeoutError):
+                async with timeout(self._max_wait):
+                    await lock.acquire()
+                    self._held_lock.callback(lock.release)
 
     def release_lock(self) -> None:
         """Release the lock; the next request for this key continues."""
@@ -109,3 +122,8 @@ def _release_in(loop: asyncio.AbstractEventLoop, reservation: Reservation) -> No
     # Garbage collection can happen in any thread, and after the loop has closed.
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(reservation.release)
+
+
+_shared: WeakKeyDictionary[
+    asyncio.AbstractEventLoop, WeakValueDictionary[tuple[str, str], KeyLocks]
+] = WeakKeyDictionary()

@@ -179,3 +179,11 @@ class PillowWatch:
 
     def closed(self):
         logging.getLogger("watch").info("Pillow was loaded: %s", "PIL" in sys.modules)
+
+
+class FirstFiles(ImgCacheFilesPipeline):
+    """A pipeline of a project."""
+
+
+class SecondFiles(ImgCacheFilesPipeline):
+    """Another one of the same project."""
