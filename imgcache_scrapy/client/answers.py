@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self, cast
 
 from imgcache_scrapy.core.entry import Entry, is_content_hash
 from imgcache_scrapy.core.errors import NotFoundError, ProtocolError, error_for_status
+from imgcache_scrapy.core.urls import without_fragment
 
 _CREATED = 201
 
@@ -109,7 +110,7 @@ def newest_of_urls(entries: Iterable[Entry]) -> list[Entry]:
     """Return one entry per URL, newest first; not every service sorts and filters like this."""
     newest: dict[str, Entry] = {}
     for entry in sorted(entries, key=_lookup_time, reverse=True):
-        newest.setdefault(entry["url"], entry)
+        newest.setdefault(without_fragment(entry["url"]), entry)
     return list(newest.values())
 
 

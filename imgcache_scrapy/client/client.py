@@ -22,7 +22,7 @@ from imgcache_scrapy.core.checks import (
 )
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import InvalidRequestError
-from imgcache_scrapy.core.urls import cache_key
+from imgcache_scrapy.core.urls import cache_key, keys_of
 
 if TYPE_CHECKING:
     import httpx
@@ -39,8 +39,8 @@ class AsyncImgCacheClient:
             that is embedded in this process.
         timeout: seconds for one call from the moment it has a connection; None for no limit.
         token: the service's bearer token.
-        bucket: the bucket for calls that name none; if it is "", then `lookup`, `lookup_many`,
-            `search` and `similar` look in all buckets.
+        bucket: the bucket for calls that name none. If it is "", then calls that read look in all
+            buckets, and `store` and `delete` use the bucket "".
         transport: an httpx transport to use instead.
 
     Attributes:
@@ -115,17 +115,15 @@ class AsyncImgCacheClient:
         """Read the bytes of an image and verify them against its hash.
 
         Raises:
-            NotFoundError: the image is not in this bucket, or its bytes are missing or damaged.
+            NotFoundError: the image is not in the bucket, or its bytes are missing or damaged.
         """
-        return await self.transport.get_bytes(
-            checked_hash(content_hash), self._bucket_or_own(bucket)
-        )
+        its_hash = checked_hash(content_hash)
+        return await self.transport.get_bytes(its_hash, self._bucket_or_all(bucket))
 
     async def get_meta(self, content_hash: str, *, bucket: str | None = None) -> Entry | None:
-        """Return the newest capture of an image in this bucket; None if there is none."""
-        return await self.transport.get_meta(
-            checked_hash(content_hash), self._bucket_or_own(bucket)
-        )
+        """Return the newest capture of an image in the bucket; None if there is none."""
+        its_hash = checked_hash(content_hash)
+        return await self.transport.get_meta(its_hash, self._bucket_or_all(bucket))
 
     async def lookup(self, url: str, *, bucket: str | None = None) -> Entry | None:
         """Return the newest capture of a URL; None if there is none."""
@@ -137,19 +135,19 @@ class AsyncImgCacheClient:
         """Find the newest captures of many URLs, up to 1,000 URLs per request.
 
         Args:
-            urls: the URLs, in any spelling.
+            urls: the URLs, in any spelling, as a page has them; one that is empty, relative or
+                broken is not found.
             bucket: the bucket to look in.
 
         Returns:
             The entry of each URL that has a capture; the keys are the URLs as given.
+
+        Raises:
+            InvalidRequestError: `urls` is a string instead of a list of strings.
         """
-        keys = {url: cache_key(url) for url in urls}
+        keys, where = keys_of(urls), self._bucket_or_all(bucket)
         distinct = list(dict.fromkeys(keys.values()))
-        found = (
-            await self.transport.lookup_many(distinct, self._bucket_or_all(bucket))
-            if distinct
-            else {}
-        )
+        found = await self.transport.lookup_many(distinct, where) if distinct else {}
         return {url: found[key] for url, key in keys.items() if key in found}
 
     async def search(
@@ -205,8 +203,8 @@ class AsyncImgCacheClient:
 
         For an embedded cache, it works while `imgcache serve` runs at its default address.
         """
-        name = self._bucket_or_own(bucket)
-        query = f"?bucket={quote(name, safe='')}" if name else ""
+        name = self._bucket_or_all(bucket)
+        query = "" if name is None else f"?bucket={quote(name, safe='')}"
         return f"{self._base}/serve/{checked_hash(content_hash)}{query}"
 
     async def health(self) -> dict[str, Any]:

@@ -75,15 +75,16 @@ class HttpTransport:
         file = (filename or filename_of(key) or "image", data, "application/octet-stream")
         return (await self._send("POST", "/images", data=form, files={"file": file})).stored_entry()
 
-    async def get_bytes(self, content_hash: str, bucket: str) -> bytes:
-        answer = await self._send("GET", f"/images/{content_hash}", params={"bucket": bucket})
+    async def get_bytes(self, content_hash: str, bucket: str | None) -> bytes:
+        query = _without_none(bucket=bucket)
+        answer = await self._send("GET", f"/images/{content_hash}", params=query)
         # The network can damage bytes; an embedded cache has already checked them.
         if await asyncio.to_thread(content_hash_of, answer.body) != content_hash:
             raise NotFoundError(f"the bytes of image {content_hash} are damaged")
         return answer.body
 
-    async def get_meta(self, content_hash: str, bucket: str) -> Entry | None:
-        return await self._entry(f"/images/meta/{content_hash}", {"bucket": bucket})
+    async def get_meta(self, content_hash: str, bucket: str | None) -> Entry | None:
+        return await self._entry(f"/images/meta/{content_hash}", _without_none(bucket=bucket))
 
     async def lookup(self, key: str, bucket: str | None) -> Entry | None:
         if len(key) > _MAX_KEY_IN_QUERY and self._supports_batches:

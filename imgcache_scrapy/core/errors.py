@@ -80,6 +80,12 @@ class ProtocolError(ImgCacheError):
     status = 502
 
 
+def not_found(content_hash: str, bucket: str | None) -> NotFoundError:
+    """Return the error for an image that is not in a bucket, or in no bucket if it is None."""
+    where = "the cache" if bucket is None else "this bucket"
+    return NotFoundError(f"{where} has no image {content_hash}")
+
+
 REFUSALS = (InvalidRequestError, TooLargeError)
 """The errors for an image that the cache will never accept."""
 

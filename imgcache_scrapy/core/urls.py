@@ -1,5 +1,8 @@
 """Compute the cache key of a URL, and check whether a URL can be fetched."""
 
+import re
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from posixpath import basename
 from urllib.parse import unquote, urlsplit
@@ -11,12 +14,16 @@ from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.limits import MAX_FILENAME
 
+_DATA_KEY = re.compile(r"data:,blake2b-[0-9a-f]{64}")
+
 
 def cache_key(url: str) -> str:
     """Compute the cache key of a URL: the URL as a browser or Scrapy would request it.
 
     `lookup` compares these keys. The spelling in an item and the spelling in a request have the
-    same key. The key is only for comparing: the URL that is fetched is never changed.
+    same key, and so have URLs that differ in their fragment, which no request contains. The key
+    of a `data:` URL is `data_key`. The key is only for comparing: the URL that is fetched is never
+    changed.
 
     Args:
         url: any spelling of the URL.
@@ -29,6 +36,8 @@ def cache_key(url: str) -> str:
     """
     if not isinstance(url, str):
         raise InvalidRequestError(f"a URL must be a string, got {type(url).__name__}")
+    if is_data_url(url):
+        return url if _DATA_KEY.fullmatch(url) else data_key(url)
     return _cache_key(url)
 
 
@@ -36,9 +45,40 @@ def cache_key(url: str) -> str:
 @lru_cache(maxsize=256)
 def _cache_key(url: str) -> str:
     try:
-        return checked_url(safe_url_string(checked_url(url)))
+        return checked_url(without_fragment(safe_url_string(checked_url(url))))
     except ValueError as error:
         raise InvalidRequestError(f"{url!r:.80} is not a URL: {error}") from error
+
+
+def keys_of(urls: Iterable[str]) -> dict[str, str]:
+    """Compute the cache keys of the URLs of a page.
+
+    Args:
+        urls: the URLs.
+
+    Returns:
+        The key of each URL that has one; the others, such as empty ones, are left out.
+
+    Raises:
+        InvalidRequestError: the value is a single string, or no iterable.
+    """
+    if isinstance(urls, (str, bytes)) or not isinstance(urls, Iterable):
+        raise InvalidRequestError(f"URLs must be a list of strings, got {type(urls).__name__}")
+    keys = {}
+    for url in urls:
+        with suppress(InvalidRequestError):
+            keys[url] = cache_key(url)
+    return keys
+
+
+def without_fragment(url: str) -> str:
+    """Return a URL without its fragment; a `data:` URL has none."""
+    return url if is_data_url(url) else url.partition("#")[0]
+
+
+def is_data_url(url: str) -> bool:
+    """Return whether the bytes of the image are in the URL itself."""
+    return url[:5].lower() == "data:"
 
 
 def filename_of(url: str) -> str | None:
@@ -79,9 +119,9 @@ def fetchable(url: object) -> str:
     stripped = url.strip()
     if stripped.startswith("//"):
         stripped = f"https:{stripped}"
-    if stripped[:5].lower() == "data:":
+    if is_data_url(stripped):
         return stripped
-    parts = urlsplit(cache_key(stripped))
+    parts = urlsplit("" if stripped.startswith("#") else cache_key(stripped))
     if not parts.scheme and not parts.netloc:
         raise InvalidRequestError(
             f"{url!r:.200} is relative: make it absolute in the spider with response.urljoin(url)"

@@ -113,11 +113,11 @@ class AsyncImageCache:
         assert entry is not None  # noqa: S101 - every store has an entry
         return entry
 
-    async def get_bytes(self, content_hash: str, bucket: str = "") -> bytes:
+    async def get_bytes(self, content_hash: str, bucket: str | None = None) -> bytes:
         """Return the bytes of an image; see `ImageCache.get_image`."""
         return (await self.get_image(content_hash, bucket))[0]
 
-    async def get_image(self, content_hash: str, bucket: str = "") -> tuple[bytes, str]:
+    async def get_image(self, content_hash: str, bucket: str | None = None) -> tuple[bytes, str]:
         """Return the bytes and the content type of an image; see `ImageCache.get_image`."""
         return await self._limited(
             lambda: self._run(

@@ -17,6 +17,7 @@ from imgcache_scrapy.core.errors import (
     NotFoundError,
     TooLargeError,
     UnavailableError,
+    not_found,
 )
 from imgcache_scrapy.core.formats import sniff
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
@@ -182,18 +183,18 @@ class ImageCache:
                 [(images[name], store.capture) for name, store in zip(hashes, stores, strict=True)]
             )
 
-    def get_image(self, content_hash: str, bucket: str = "") -> tuple[bytes, str]:
+    def get_image(self, content_hash: str, bucket: str | None = None) -> tuple[bytes, str]:
         """Read an image and check its hash; mark the image as damaged if the hash is wrong.
 
         Returns:
-            The bytes and their content type.
+            The bytes and their content type. A bucket of None means all buckets.
 
         Raises:
-            NotFoundError: the image is not in this bucket, or its bytes are missing or damaged.
+            NotFoundError: the image is not in the bucket, or its bytes are missing or damaged.
         """
         content_type = self.catalog.content_type(content_hash, bucket)
         if content_type is None:
-            raise NotFoundError(f"this bucket has no image {content_hash}")
+            raise not_found(content_hash, bucket)
         data = self._verified_bytes(content_hash)
         if data is None:
             data = self._read_under_lock(content_hash)
@@ -221,9 +222,8 @@ class ImageCache:
             NotFoundError: the bucket has no capture of the image.
         """
         if not self._delete_captures(content_hash, bucket):
-            raise NotFoundError(f"this bucket has no image {content_hash}")
-        # A new transaction: the row must be deleted durably before the blob. It checks for a row
-        # again, because the image may have been stored again in between.
+            raise not_found(content_hash, bucket)
+        # A new transaction: the row must be gone durably before the blob. It checks for one again.
         self.delete_orphan(content_hash)
 
     @database_call

@@ -19,6 +19,7 @@ from imgcache_scrapy.core.errors import (
     TooLargeError,
     UnauthorizedError,
     UnavailableError,
+    not_found,
 )
 from imgcache_scrapy.core.limits import (
     HASH_PATTERN,
@@ -27,6 +28,7 @@ from imgcache_scrapy.core.limits import (
     PERCEPTUAL_HASH_BITS,
     PERCEPTUAL_HASH_PATTERN,
 )
+from imgcache_scrapy.core.urls import without_fragment
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.engine.cache import DEFAULT_FOLDER, ImageCache
 from imgcache_scrapy.server.guard import BodyLimitMiddleware, TokenMiddleware
@@ -34,7 +36,7 @@ from imgcache_scrapy.server.metrics import Metrics, TimingMiddleware
 from imgcache_scrapy.server.problems import PROBLEM, TOO_SLOW, answer_with_problems, documented
 from imgcache_scrapy.server.ranges import etag_matches, requested_range
 from imgcache_scrapy.server.schemas import Entry
-from imgcache_scrapy.server.uploads import UPLOAD_SCHEMA, Text, Url, read_upload
+from imgcache_scrapy.server.uploads import UPLOAD_SCHEMA, GivenUrl, Text, Url, read_upload
 
 # Errors that every route may answer, except for `/health`.
 _TOKEN_ERRORS = (UnauthorizedError,)
@@ -147,10 +149,12 @@ def _add_lookups(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> Non
         responses={**documented(TooLargeError, *failing), **TOO_SLOW},
     )
     async def lookup_many(
-        urls: Annotated[list[Url], Body(max_length=MAX_BATCH_URLS)],
+        urls: Annotated[list[GivenUrl], Body(max_length=MAX_BATCH_URLS)],
         bucket: Annotated[Text | None, Body()] = None,
     ) -> Response:
-        entries = await images.lookup_many(urls, bucket)
+        keys = {url: without_fragment(url) for url in urls}
+        found = await images.lookup_many(list(dict.fromkeys(keys.values())), bucket)
+        entries = {url: found[key] for url, key in keys.items() if key in found}
         metrics.count_lookups(len(entries), len(urls) - len(entries))
         return JSONResponse({"entries": entries})
 
@@ -174,10 +178,10 @@ def _add_lookups(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> Non
         response_model=Entry,
         responses=documented(NotFoundError, *failing),
     )
-    async def meta(content_hash: ContentHash, bucket: Text = "") -> Response:
+    async def meta(content_hash: ContentHash, bucket: AnyBucket = None) -> Response:
         entry = await images.get_meta(content_hash, bucket)
         if entry is None:
-            raise NotFoundError(f"this bucket has no image {content_hash}")
+            raise not_found(content_hash, bucket)
         return JSONResponse(entry)
 
 
@@ -228,7 +232,7 @@ def _add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None
 
     async def get_bytes(
         content_hash: ContentHash,
-        bucket: Text = "",
+        bucket: AnyBucket = None,
         if_none_match: Annotated[str | None, Header()] = None,
         if_range: Annotated[str | None, Header()] = None,
         range_header: Annotated[str | None, Header(alias="Range")] = None,

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from imgcache_scrapy.core.checks import checked_text, checked_url
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.limits import MAX_TEXT
+from imgcache_scrapy.core.urls import without_fragment
 from imgcache_scrapy.server.guard import MAX_BODY_BYTES
 from imgcache_scrapy.server.problems import validation_detail
 
@@ -63,11 +64,13 @@ Text = Annotated[
     Field(max_length=MAX_TEXT, json_schema_extra=_pattern_schema(_TEXT_PATTERN)),
     AfterValidator(_check_text),
 ]
-Url = Annotated[
+GivenUrl = Annotated[
     str,
     WithJsonSchema({"type": "string", **_pattern_schema(_URL_PATTERN)}),
     AfterValidator(_check_url),
 ]
+# A fragment is never sent to a site, so that it cannot select another image.
+Url = Annotated[GivenUrl, AfterValidator(without_fragment), AfterValidator(_check_url)]
 
 
 class Upload(BaseModel):

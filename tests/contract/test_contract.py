@@ -1,5 +1,6 @@
 """What every cache must do: one suite that runs with every transport, storage and client."""
 
+import base64
 import hashlib
 import re
 from datetime import UTC, datetime, timedelta, timezone
@@ -216,7 +217,6 @@ def test_an_invalid_url_is_refused(client, picture, url):
     for call in (
         lambda: client.store(url, picture(), "me"),
         lambda: client.lookup(url),
-        lambda: client.lookup_many(["http://h.example/fine", url]),
     ):
         with pytest.raises(InvalidRequestError):
             call()
@@ -366,6 +366,52 @@ def test_lookup_many_answers_in_the_callers_spellings(client, site, picture):
     found = client.lookup_many(url for url in [*spellings, f"{site}/miss", spellings[0]])
     assert list(found) == spellings
     assert {entry["content_hash"] for entry in found.values()} == {stored["content_hash"]}
+
+
+@bad_urls
+def test_lookup_many_does_not_find_what_is_no_url(client, site, picture, url):
+    """It costs the others of the page nothing."""
+    client.store(f"{site}/a.png", picture(), "me")
+    assert list(client.lookup_many([url, f"{site}/a.png", None])) == [f"{site}/a.png"]
+
+
+@pytest.mark.parametrize("urls", ["http://h.example/a.png", b"http://h.example/", 5, None])
+def test_lookup_many_takes_a_list(client, urls):
+    """A single URL in its place is a mistake of the caller."""
+    with pytest.raises(InvalidRequestError, match="list"):
+        client.lookup_many(urls)
+
+
+def test_lookup_many_takes_what_a_page_has(client, site, picture):
+    """Relative and broken URLs and long pictures in the page are not found, the others are."""
+    stored = f"{site}/a.png"
+    client.store(stored, picture(), "me")
+    page = ["", "#", "/a.png", "a.png", "//h/a.png", "http://[::1", "javascript:void(0)",
+            "data:image/png;base64,AAA", f"data:;base64,{'A' * 300_000}", stored]  # fmt: skip
+    assert list(client.lookup_many(page)) == [stored]
+
+
+def test_a_fragment_makes_no_other_url(client, site, picture):
+    """No request contains it: all spellings are one URL, whose entry has none."""
+    spellings = [f"{site}/a.png", f"{site}/a.png#1", f"{site}/a.png#2", f"{site}/a.png#"]
+    data = picture()
+    for spelling in spellings:
+        assert client.store(spelling, data, "me")["url"] == spellings[0]
+        assert client.lookup(spelling)["url"] == spellings[0]
+    assert list(client.lookup_many(spellings)) == spellings
+    assert [entry["url"] for entry in client.search(site)] == spellings[:1]
+
+
+def test_a_data_url_is_found_again(client, picture):
+    """By its bytes, in any spelling and of any length."""
+    data = picture() * 60
+    encoded = base64.b64encode(data).decode()
+    assert len(encoded) > 64 * 1024
+    spellings = [f"data:image/png;base64,{encoded}", f"DATA:;base64,{encoded}"]
+    stored = client.store(spellings[0], data, "me")
+    for spelling in (*spellings, stored["url"]):
+        assert client.lookup(spelling)["content_hash"] == name_of(data)
+        assert list(client.lookup_many([spelling])) == [spelling]
 
 
 def test_lookup_many_of_an_empty_list_is_empty(client):
@@ -553,17 +599,19 @@ def test_a_bucket_is_a_name_space_of_captures(client, site, bucket, picture):
     assert client.store(url, data, "me", bucket=f"{bucket}-other")["created"] is False
 
 
-def test_without_a_bucket_lookup_and_search_use_all_buckets(client, site, bucket, picture):
-    """Lookup, search and similar use all buckets by default, bytes and metadata only "" ."""
-    url = f"{site}/a.png"
-    entry = client.store(url, picture(), "me", bucket=bucket)
+def test_without_a_bucket_reading_looks_in_all(client, site, bucket, picture):
+    """A client without a bucket finds URLs, images and look-alikes anywhere; it deletes in ""."""
+    url, data = f"{site}/a.png", picture()
+    entry = client.store(url, data, "me", bucket=bucket)
     assert client.lookup(url)["bucket"] == bucket
     assert client.lookup_many([url])[url]["bucket"] == bucket
     assert [e["bucket"] for e in client.search(site)] == [bucket]
     assert [e["bucket"] for e in client.similar(entry["perceptual_hash"], 0)] == [bucket]
-    assert client.get_meta(entry["content_hash"]) is None
+    assert client.get_meta(entry["content_hash"])["bucket"] == bucket
+    assert client.get_bytes(entry["content_hash"]) == data
+    assert client.get_meta(entry["content_hash"], bucket="") is None
     with pytest.raises(NotFoundError):
-        client.get_bytes(entry["content_hash"])
+        client.get_bytes(entry["content_hash"], bucket="")
     with pytest.raises(NotFoundError):
         client.delete(entry["content_hash"])
 

@@ -28,12 +28,11 @@ _find_images = sa.select(*(_image.c[name] for name in Image._fields)).where(
 _find_content_type = (
     sa.select(_image.c.content_type)
     .join(_capture)
-    .where(
-        _image.c.content_hash == sa.bindparam("its_hash"),
-        _capture.c.bucket == sa.bindparam("its_bucket"),
-        ~_image.c.damaged,
-    )
+    .where(_image.c.content_hash == sa.bindparam("its_hash"), ~_image.c.damaged)
     .limit(1)
+)
+_find_content_type_in_bucket = _find_content_type.where(
+    _capture.c.bucket == sa.bindparam("its_bucket")
 )
 _find_known = sa.select(_image.c.content_hash).where(
     _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True))
@@ -146,14 +145,18 @@ class Catalog:
         return {url: entry_of(row) for url, row in newest.items() if not row["damaged"]}
 
     @database_call
-    def content_type(self, content_hash: str, bucket: str) -> str | None:
-        """Return the content type of an image; None if it is damaged or not in the bucket."""
+    def content_type(self, content_hash: str, bucket: str | None) -> str | None:
+        """Return the content type of an image; None if it is damaged or not in the bucket.
+
+        A bucket of None means all buckets.
+        """
+        query = _find_content_type if bucket is None else _find_content_type_in_bucket
         values = {"its_hash": content_hash, "its_bucket": bucket}
         with database.connect_for_reading(self._engine) as connection:
-            return connection.scalar(_find_content_type, values)
+            return connection.scalar(query, values)
 
     @database_call
-    def get_meta(self, content_hash: str, bucket: str | None = "") -> Entry | None:
+    def get_meta(self, content_hash: str, bucket: str | None = None) -> Entry | None:
         """Return the newest capture of an image.
 
         Args:
