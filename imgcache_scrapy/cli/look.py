@@ -11,6 +11,7 @@ from imgcache_scrapy.cli.location import CacheArgument, open_client, use_cache
 from imgcache_scrapy.cli.output import print_table
 from imgcache_scrapy.core.entry import is_content_hash
 from imgcache_scrapy.core.errors import ConfigurationError, NotFoundError
+from imgcache_scrapy.core.text import printable
 
 
 def stats(cache: CacheArgument = None) -> None:
@@ -40,7 +41,7 @@ def get(
         else:
             entry = client.lookup(url_or_hash)
             if entry is None:
-                raise NotFoundError(f"the cache has no image of the URL {url_or_hash}")
+                raise NotFoundError(f"the cache has no image of the URL {printable(url_or_hash)}")
             data = client.get_bytes(entry["content_hash"], bucket=entry.get("bucket"))
     if output is not None:
         output.write_bytes(data)

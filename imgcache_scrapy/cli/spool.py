@@ -25,6 +25,7 @@ from imgcache_scrapy.client.resilience import ResilientClient
 from imgcache_scrapy.client.spool import Spool
 from imgcache_scrapy.client.spool_index import read_header
 from imgcache_scrapy.core.errors import UnavailableError
+from imgcache_scrapy.core.text import printable
 
 
 def list_spool(folder: SpoolOption = None) -> None:
@@ -37,8 +38,8 @@ def list_spool(folder: SpoolOption = None) -> None:
         record, state = waiting.record, waiting.reason or "waiting"
         if record is not None:
             fetched, size = f"{record.lookup_time:%Y-%m-%d %H:%M:%S}", f"{len(record.data):,}"
-            texts = (record.cache or "any", record.bucket, state)
-            table.add_row(Text(record.url), size, fetched, *map(Text, texts))
+            url, *texts = map(printable, (record.url, record.cache or "any", record.bucket, state))
+            table.add_row(Text(url), size, fetched, *map(Text, texts))
         else:
             damage = f"damaged; {state}" if waiting.is_readable else state
             table.add_row(waiting.name, f"{waiting.size:,}", "", "", "", Text(damage))
@@ -76,7 +77,7 @@ async def _replay(location: Location, folder: Path) -> int:
 
     def log(level: int, message: str, *args: object) -> None:
         if level >= logging.WARNING:
-            typer.echo(message % args, err=True)
+            typer.echo(printable(message % args), err=True)
 
     async with AsyncImgCacheClient(location.address, token=location.token) as client:
         resilient = ResilientClient(

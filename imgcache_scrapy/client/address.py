@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.core.text import printable, quoted
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Names of parameters in the URL of a database or an object store.
@@ -28,18 +29,21 @@ def folder_of(address: str) -> Path | None:
         parts = urlsplit(address)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise ConfigurationError(f"{address!r} is not an address: {error}") from error
+        raise ConfigurationError(
+            f"{quoted(address)} is not an address: {printable(error)}"
+        ) from error
     if parts.scheme in {"http", "https"}:
         if not host:
-            raise ConfigurationError(f"{address!r} has no host: use http://host:port")
+            raise ConfigurationError(f"{quoted(address)} has no host: use http://host:port")
         return None
     if parts.scheme == "file":
         if host not in {None, "localhost"}:
-            raise ConfigurationError(f"{address!r} has a host: use file:///folder")
+            raise ConfigurationError(f"{quoted(address)} has a host: use file:///folder")
         address = unquote(parts.path)
     if "://" in address or not address.strip():
         raise ConfigurationError(
-            f"{address!r} is not a cache's address: use http(s)://host, file:///folder or a path"
+            f"{quoted(address)} is not a cache's address: use http(s)://host, file:///folder or a "
+            "path"
         )
     return Path(address).expanduser().resolve()
 

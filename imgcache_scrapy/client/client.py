@@ -204,7 +204,7 @@ class AsyncImgCacheClient:
         For an embedded cache, it works while `imgcache serve` runs at its default address.
         """
         name = self._bucket_or_all(bucket)
-        query = "" if name is None else f"?bucket={quote(name, safe='')}"
+        query = f"?bucket={quote(name, safe='')}" if name else ""
         return f"{self._base}/serve/{checked_hash(content_hash)}{query}"
 
     async def health(self) -> dict[str, Any]:

@@ -82,6 +82,7 @@ class ResilientClient:
             async with timeout(_ACCESS_SECONDS):
                 await self._cache.lookup(_PROBED_URL, self._bucket)
         except UnauthorizedError as error:
+            self._count(f"error/{error.code}")
             raise ConfigurationError(
                 f"the image cache {self._cache_name} refuses the token: set IMGCACHE_TOKEN to the "
                 f"token of its service ({error})"

@@ -12,6 +12,7 @@ from imgcache_scrapy.core.limits import (
     PERCEPTUAL_HASH_BITS,
     PERCEPTUAL_HASH_PATTERN,
 )
+from imgcache_scrapy.core.text import quoted
 
 
 def checked_text(what: str, text: object) -> str:
@@ -47,9 +48,9 @@ def checked_url(url: str) -> str:
     if not url.strip():
         raise InvalidRequestError("a URL must not be empty")
     if "\0" in url:
-        raise InvalidRequestError(f"a URL must not contain a NUL character: {url!r:.80}")
+        raise InvalidRequestError(f"a URL must not contain a NUL character: {quoted(url)}")
     if len(url.encode()) > MAX_URL_BYTES:
-        raise InvalidRequestError(f"a URL must not be longer than 64 KiB: {url!r:.80}")
+        raise InvalidRequestError(f"a URL must not be longer than 64 KiB: {quoted(url)}")
     return url
 
 

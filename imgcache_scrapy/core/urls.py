@@ -13,6 +13,7 @@ from imgcache_scrapy.core.checks import checked_url
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.limits import MAX_FILENAME
+from imgcache_scrapy.core.text import printable, quoted
 
 _DATA_KEY = re.compile(r"data:,blake2b-[0-9a-f]{64}")
 
@@ -47,7 +48,7 @@ def _cache_key(url: str) -> str:
     try:
         return checked_url(without_fragment(safe_url_string(checked_url(url))))
     except ValueError as error:
-        raise InvalidRequestError(f"{url!r:.80} is not a URL: {error}") from error
+        raise InvalidRequestError(f"{quoted(url)} is not a URL: {printable(error)}") from error
 
 
 def keys_of(urls: Iterable[str]) -> dict[str, str]:
@@ -99,7 +100,7 @@ def data_key(url: str) -> str:
     try:
         return f"data:,blake2b-{content_hash_of(parse_data_uri(url).data)}"
     except ValueError as error:
-        raise InvalidRequestError(f"{url!r:.80} cannot be decoded: {error}") from error
+        raise InvalidRequestError(f"{quoted(url)} cannot be decoded: {printable(error)}") from error
 
 
 def fetchable(url: object) -> str:
@@ -124,8 +125,9 @@ def fetchable(url: object) -> str:
     parts = urlsplit("" if stripped.startswith("#") else cache_key(stripped))
     if not parts.scheme and not parts.netloc:
         raise InvalidRequestError(
-            f"{url!r:.200} is relative: make it absolute in the spider with response.urljoin(url)"
+            f"{quoted(url, 200)} is relative: make it absolute in the spider with "
+            "response.urljoin(url)"
         )
     if not parts.netloc and parts.scheme != "file":
-        raise InvalidRequestError(f"{url!r:.200} has no host name")
+        raise InvalidRequestError(f"{quoted(url, 200)} has no host name")
     return stripped

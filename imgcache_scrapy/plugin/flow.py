@@ -71,6 +71,7 @@ class Flow:
         reservation: Reservation | None = None,
         *,
         reads: bool = True,
+        asked: str | None = None,
     ) -> Outcome | None:
         """Look up an image and read its bytes.
 
@@ -80,6 +81,7 @@ class Flow:
             reservation: the image's; it gets a slot before the bytes are read. None to read them
                 without a slot.
             reads: whether to read the bytes.
+            asked: the key of the URL that was asked for, if a redirect led from it to this one.
 
         Returns:
             The hit; None for a miss. An error of the cache is a miss, and so are bytes that a
@@ -88,7 +90,7 @@ class Flow:
         Raises:
             ImgCacheError: the cache failed, and `IMGCACHE_STRICT` is set.
         """
-        self.session.tally.inc("lookup")
+        self.session.tally.count_lookup(asked or key)
         entry = body = None
         with self._tolerating_errors():
             entry = await self._lookup_batcher.ask(key)

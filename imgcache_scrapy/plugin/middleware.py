@@ -23,6 +23,8 @@ from imgcache_scrapy.plugin.responses import is_from_cache
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
+_DROPPED = Outcome.failed(ImageFailed("filtered", "the request or its response was dropped"))
+
 
 class ImgCacheMiddleware:
     """Puts the cache in front of all image requests, also those of Scrapy's ImagesPipeline.
@@ -31,7 +33,8 @@ class ImgCacheMiddleware:
     `request.meta["imgcache"]` overrides this: True forces the cache, False forbids it;
     `dont_cache` forbids it too. A hit has the flags `cached` and `imgcache`. After a hit or a
     store, `response.meta["imgcache_entry"]` is the entry. Use the order 585: there, responses are
-    already decompressed and redirects already followed.
+    already decompressed and redirects already followed. Each URL of an image request has one fate
+    in the stats; if it is answered with a page, for example, it is `rejected/html`.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -63,7 +66,11 @@ class ImgCacheMiddleware:
         if key is None:
             return None
         request.meta.pop(meta.ENTRY, None)
-        request.meta[meta.CHAIN] = [_first_key(request, key), request.url]
+        first_key = _first_key(request, key)
+        request.meta[meta.CHAIN] = [first_key, request.url]
+        if not _is_from_pipeline(request):
+            # Other components may drop the request, or its response, and no hook is called.
+            self._tally.count_later(first_key, _DROPPED)
         if _is_from_pipeline(request) or request.meta.get(meta.RESERVATION) in self._reservations:
             # A redirect or a retry still has the reservation of its first request. It must not
             # wait for a second one, because the first is released only at the end.
@@ -88,7 +95,7 @@ class ImgCacheMiddleware:
             if not is_from_cache(response) or key != own_key:
                 await self._keep(key, request, response)
         except ImgCacheError as error:  # in strict mode
-            self._count_failure(key, request, error)
+            self._tally.count(key, Outcome.failed(ImageFailed.of(error)))
             raise
         except Exception:
             self._log.exception("The image cache could not process %s", response)
@@ -96,16 +103,20 @@ class ImgCacheMiddleware:
             self._release(request)
         return response
 
-    def process_exception(self, request: Request, exception: Exception) -> None:  # noqa: ARG002
+    def process_exception(self, request: Request, exception: Exception) -> None:
         """Release the request's reservation, because there is no response."""
         self._release(request)
+        key = _key_to_look_up(request)
+        if key is not None and not _is_from_pipeline(request):
+            failure = Outcome.failed(ImageFailed.of(exception))
+            self._tally.count_later(_first_key(request, key), failure)
 
     async def _find(self, key: str, request: Request) -> Response | None:
         try:
             # Without a slot: a hit must not wait for downloads.
-            outcome = await self._flow.find(key, request)
-        except ImgCacheError as error:  # in strict mode
-            self._count_failure(key, request, error)
+            asked = request.meta.get(meta.PIPELINE_KEY) or _first_key(request, key)
+            outcome = await self._flow.find(key, request, asked=asked)
+        except ImgCacheError:  # in strict mode
             raise
         except Exception:
             self._log.exception("The image cache could not answer %s", request)
@@ -121,14 +132,8 @@ class ImgCacheMiddleware:
         outcome = await self._flow.keep(key, response, reservation)
         if outcome.entry is not None:
             request.meta[meta.ENTRY] = outcome.entry
-        # A response that is not an image is not counted.
-        if outcome.is_image or (outcome.error and outcome.error.reason == "truncated"):
-            self._tally.count(key, outcome)
-
-    def _count_failure(self, key: str, request: Request, error: ImgCacheError) -> None:
-        if not _is_from_pipeline(request):
-            failure = Outcome.failed(ImageFailed.of(error))
-            self._tally.count(_first_key(request, key), failure)
+        # Scrapy may send the request of a failure again.
+        (self._tally.count if outcome.is_image else self._tally.count_later)(key, outcome)
 
     def _register(self, request: Request, reservation: Reservation) -> None:
         # A number, because meta is copied to other requests and written to disk.

@@ -159,6 +159,7 @@ class Session:
             await crawler.engine.stop_async()
 
     async def _close(self) -> None:
+        self.tally.close()
         if self._has_frozen:
             gc.unfreeze()
         if "client" in self.__dict__:

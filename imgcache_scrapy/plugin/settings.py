@@ -15,6 +15,7 @@ from imgcache_scrapy.client.spool import SPOOL_FOLDER
 from imgcache_scrapy.core.checks import checked_token
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
+from imgcache_scrapy.core.text import printable
 
 T = TypeVar("T")
 
@@ -97,7 +98,7 @@ class _Reader:
             return read(value)
         except (TypeError, ValueError, ConfigurationError) as error:
             reason = f" ({error})" if isinstance(error, ConfigurationError) else ""
-            shown = "" if read is _token else f", not {value!r}"
+            shown = "" if read is _token else f", not {printable(repr(value))}"
             raise ConfigurationError(f"IMGCACHE_{name} must be {wanted}{shown}{reason}") from error
 
 

@@ -1,6 +1,7 @@
 """Tally: the stats of a crawl; counts each image URL once and writes the summary line."""
 
-from collections import Counter
+from collections import Counter, OrderedDict
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 from weakref import ref
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 REMEMBERED_KEYS = 20_000
 """Minimum number of counted URLs to remember, about 65 bytes each."""
+MAX_UNDECIDED = 5_000
+"""Maximum number of URLs whose fate is not final, about 600 bytes each."""
 
 
 class Tally:
@@ -23,6 +26,8 @@ class Tally:
     def __init__(self, crawler: "Crawler") -> None:
         self._crawler = ref(crawler)
         self._counted = RecentKeys(minimum=REMEMBERED_KEYS)
+        self._looked_up = RecentKeys(minimum=REMEMBERED_KEYS)
+        self._undecided: OrderedDict[int, Outcome] = OrderedDict()
         self._fates: Counter[Fate] = Counter()
         self._reasons: Counter[str] = Counter()
         self._fetched = self._fetched_bytes = self._saved_bytes = 0
@@ -42,8 +47,36 @@ class Tally:
             key: the cache key of the URL.
             outcome: the outcome of the URL.
         """
+        self._undecided.pop(hash(key), None)
+        self._count(hash(key), outcome)
+
+    def count_later(self, key: str, outcome: Outcome) -> None:
+        """Count the fate of an image URL when the crawl ends, unless it gets another one before.
+
+        A request that failed may be retried, and only its last attempt counts.
+
+        Args:
+            key: the cache key of the URL.
+            outcome: the outcome of the URL; it is kept without its response.
+        """
+        self._undecided[hash(key)] = outcome._replace(entry=None, response=None)
+        self._undecided.move_to_end(hash(key))
+        if len(self._undecided) > MAX_UNDECIDED:
+            self._count(*self._undecided.popitem(last=False))
+
+    def count_lookup(self, key: str) -> None:
+        """Count one URL that the cache was asked for, however often it is asked."""
+        if self._looked_up.add(hash(key)):
+            self.inc("lookup")
+
+    def close(self) -> None:
+        """Count the fates that were not final, because the crawl has ended."""
+        while self._undecided:
+            self._count(*self._undecided.popitem(last=False))
+
+    def _count(self, digest: int, outcome: Outcome) -> None:
         fate, error, saved = outcome.fate, outcome.error, outcome.saved_bytes
-        if fate is None or not self._counted.add(key):
+        if fate is None or not self._counted.add(digest):
             return
         self._fates[fate] += 1
         self.inc(fate)
@@ -88,7 +121,7 @@ class RecentKeys:
         self._recent: set[int] = set()
         self._older: set[int] = set()
 
-    def add(self, key: str) -> bool:
+    def add(self, key: Hashable) -> bool:
         """Remember a key.
 
         Returns:

@@ -61,12 +61,40 @@ def test_meta_decides(site, crawl, path, meta, asked):
     assert site.images_asked().total() == asked
 
 
-def test_what_is_no_image_counts_nothing(site, crawl):
-    """A page under an image's name is neither stored nor counted."""
-    site.answers["/a.jpg"] = lambda handler: respond(handler, b"<html>", content_type="text/html")
-    done = crawl(settings=MIDDLEWARE, requests=[[f"{site.url}/a.jpg", {}]])
-    assert len(done.items) == 1
-    assert done.fates == {}
+def test_what_is_no_image_is_rejected(site, crawl):
+    """A page under an image's name is delivered and counted, and not stored."""
+    site.answers |= {
+        path: lambda handler: respond(handler, b"<html>", content_type="text/html")
+        for path in ("/a.jpg", "/b")
+    }
+    requests = [[f"{site.url}/a.jpg", {}], [f"{site.url}/b", {"imgcache": True}]]
+    done = crawl(settings=MIDDLEWARE, requests=requests)
+    assert len(done.items) == 2
+    assert (done.fates, done.stats["imgcache/rejected/html"]) == ({"rejected": 2}, 2)
+
+
+def test_attempts_of_one_url_count_once(site, crawl):
+    """Two failures and a success are one stored image and one lookup; two redirects, too."""
+    attempts = iter([503, 503])
+
+    def fail_twice(handler):
+        status = next(attempts, 200)
+        respond(handler, jpeg(1) if status == 200 else b"", status=status)
+
+    site.answers |= {
+        "/flaky.jpg": fail_twice,
+        "/go.jpg": redirect("/on.jpg"),
+        "/on.jpg": redirect("/a.jpg"),
+        "/a.jpg": jpeg(2),
+        "/down.jpg": lambda handler: respond(handler, b"", status=503),
+    }
+    paths = ("flaky", "go", "down")
+    requests = [[f"{site.url}/{path}.jpg", {}] for path in paths]
+    done = crawl(settings=MIDDLEWARE, requests=requests)
+    assert done.fates == {"stored": 2, "failed": 1}
+    assert done.stats["imgcache/failed/http_503"] == 1
+    assert done.stats["imgcache/lookup"] == 3
+    assert site.asked["/down.jpg"] == site.asked["/flaky.jpg"] == 3
 
 
 def test_the_asked_url_is_stored_after_a_redirect(site, crawl):

@@ -102,7 +102,7 @@ def test_outside_a_project_an_address_is_enough(site, crawl, tmp_path):
 
 @pytest.mark.parametrize("way", ["setting", "environment", "neither"])
 def test_the_token_opens_the_service(site, crawl, stopped_service, way):
-    """IMGCACHE_TOKEN is a setting or in the environment; without it, images are spooled."""
+    """IMGCACHE_TOKEN is a setting or in the environment; without it, the crawl stops."""
     stopped_service.environment = {"IMGCACHE_TOKEN": "the-right-one"}
     stopped_service.start()
     site.answers["/a.jpg"] = jpeg(1)
@@ -113,7 +113,7 @@ def test_the_token_opens_the_service(site, crawl, stopped_service, way):
     items = [{"image_urls": [f"{site.url}/a.jpg"]}]
     first, second = (crawl(items, settings, environment=environment) for _ in range(2))
     if way == "neither":
-        assert first.fates == {"spooled": 1}
+        assert first.fates == {}
         assert first.stats["imgcache/error/unauthorized"] >= 1
     else:
         assert (first.fates, second.fates) == ({"stored": 1}, {"hit": 1})

@@ -1,0 +1,38 @@
+"""Texts of strangers in log lines and messages."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgcache_scrapy.core.text import printable, quoted
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://h.example/a.jpg?b=c@d", "http://h.example/a.jpg?b=c@d"),
+        ("http://me:secret@h.example/a.jpg", "http://h.example/a.jpg"),
+        ("<200 https://me@h.example/>: a@b", "<200 https://h.example/>: a@b"),
+        ("http://me:p@ss@h.example/ and ftp://x:y@z", "http://h.example/ and ftp://z"),
+        ("no address: me:secret@h.example", "no address: h.example"),
+        ("http://h/a\r\nWARNING: b", "http://h/a\\r\\nWARNING: b"),
+        ("http://h/\x1b[31mred", "http://h/\\x1b[31mred"),
+        ("http://h/\ud800\u202e", "http://h/\\ud800\\u202e"),
+        ("http://h/ü日", "http://h/ü日"),
+    ],
+)
+def test_a_text_is_shown_in_one_line(text, shown):
+    """Without credentials, and with escapes for what a terminal would obey."""
+    assert printable(text) == shown
+
+
+@given(st.text())
+def test_any_text_is_printable(text):
+    """And can be written to any log."""
+    assert printable(text).isprintable()
+    printable(text).encode()
+
+
+def test_a_quoted_text_is_cut():
+    """A picture in a URL does not fill the log."""
+    assert quoted("data:" + "A" * 10**6, 10) == "'data:AAAAA'"
