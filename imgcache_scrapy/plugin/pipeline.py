@@ -10,12 +10,13 @@ from scrapy.http import Response
 from scrapy.pipelines.media import FileInfo, FileInfoOrError, MediaPipeline
 from twisted.python.failure import Failure
 
-from imgcache_scrapy.core.entry import Entry, blob_key
+from imgcache_scrapy.core.entry import blob_key
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.plugin import meta
 from imgcache_scrapy.plugin.download_limit import exceeds_limit, limit_download
 from imgcache_scrapy.plugin.item_requests import item_request, item_url
 from imgcache_scrapy.plugin.media import CachedMediaPipeline
+from imgcache_scrapy.plugin.minimum_size import size_problem
 from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome, too_large_error
 from imgcache_scrapy.plugin.source import ImageSource, with_entry
 
@@ -37,7 +38,9 @@ class CacheOnlySource(ImageSource):
             raise outcome.error
         entry = outcome.entry
         assert entry is not None  # noqa: S101 - every image is stored
-        self._check_size(entry)
+        problem = await size_problem(self.session, entry, outcome.response)
+        if problem is not None:
+            raise ImageFailed("too_small", problem, fate="rejected")
         request.meta[meta.ENTRY] = entry
         result: FileInfo = {
             "url": request.url,
@@ -55,16 +58,6 @@ class CacheOnlySource(ImageSource):
             if exceeds_limit(error):
                 raise too_large_error(limit) from error
             raise
-
-    def _check_size(self, entry: Entry) -> None:
-        settings, width, height = self.settings, entry["width"], entry["height"]
-        if width is None or height is None:
-            return
-        if width < settings.min_width or height < settings.min_height:
-            problem = (
-                f"{width}x{height} pixels, less than {settings.min_width}x{settings.min_height}"
-            )
-            raise ImageFailed("too_small", problem, fate="rejected")
 
 
 class _KeyFingerprinter:

@@ -56,3 +56,20 @@ def test_a_refused_token_stops_the_crawl(items, crawl, site, stopped_service, ro
     # Nothing is in the spool: it would be replayed.
     done = crawl(items, settings | {"IMGCACHE_TOKEN": "secret"})
     assert (done.fates, done.stats.get("imgcache/replayed")) == ({"stored": 20}, None)
+
+
+def test_the_size_of_what_waits_is_judged(crawl, site):
+    """It is not decoded, but its header tells the size: when it is fetched, and as a hit."""
+    site.answers |= {
+        "/large.jpg": jpeg(1, size=(64, 48)),
+        "/small.jpg": jpeg(2, size=(40, 30)),
+        "/unknown.jpg": b"8BPS\0\1 a picture of a format without a known header",
+    }
+    items = [{"image_urls": [site.url + path for path in site.answers]}]
+    limits = {"IMGCACHE_MIN_WIDTH": 50, "IMGCACHE_MIN_HEIGHT": 40}
+    for _ in range(2):
+        done = crawl(items, PIPELINE | {"IMGCACHE_URL": NOWHERE} | limits)
+        urls = [image["url"].rpartition("/")[2] for image in done.items[0]["images"]]
+        assert urls[:1] == ["large.jpg"]
+        assert "small.jpg" not in urls
+        assert done.stats["imgcache/rejected/too_small"] == 1
