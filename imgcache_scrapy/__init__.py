@@ -66,6 +66,7 @@ An outage, the spool, and the replay:
     client/breaker.py:Breaker.call                         three failures open it: no calls
     client/resilience.py:ResilientClient.store             the cache does not take the image
     client/spool.py:Spool.put                              so a file keeps it
+    client/spool_index.py:SpoolIndex.find                  until then, its URL is a hit
     client/breaker.py:Breaker._probe_until_closed          every 5 s: does the cache work again?
     client/resilience.py:ResilientClient.replay            then, and at both ends of each crawl
     client/replay.py:replay                                a record is stored, then removed
@@ -98,7 +99,8 @@ Invariants
    until the next store repairs it.
 3. Known bytes under a new URL record the URL; under the same URL they renew its newest capture.
 4. Bytes come back exactly as they came in.
-5. Trouble with the cache never costs an item an image, and never stops a crawl.
+5. Trouble with the cache never costs an item an image, and never stops a crawl. What is wrong for
+   good and known at the start, such as a refused token, stops it there with one sentence.
 6. What is reported as stored is stored, before the item leaves the pipeline.
 7. Similarity only suggests; bytes decide identity.
 8. The event loop never waits for Pillow, a database or a disk.
@@ -116,7 +118,7 @@ Glossary
     catalog    the tables of images and captures
     bucket     a name space of captures; blobs are shared between buckets
     fate       what became of a URL in a crawl: hit, stored, duplicate, spooled, rejected, failed
-    spool      a folder of images that wait until the cache takes them
+    spool      a folder of images, each of which waits until its cache takes it
     transport  how a client calls a cache: HTTP, or an engine in this process
 """
 
