@@ -57,7 +57,7 @@ def replay_spool(cache: CacheArgument = None, folder: SpoolOption = None) -> Non
     typer.echo(f"{stored} stored")
     left = Counter(each and each.belongs_to(cache_name(location.address)) for each in _left(folder))
     if left[False]:
-        typer.echo(f"{left[False]} images wait for other caches", err=True)
+        typer.echo(f"Waiting for other caches: {left[False]}", err=True)
     if left[True] or left[None]:
         raise UnavailableError(f"{left[True] + left[None]} images still wait in {folder}")
 

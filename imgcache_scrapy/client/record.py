@@ -9,7 +9,7 @@ from imgcache_scrapy.core.entry import UNKNOWN_TYPE, Entry, content_hash_of
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.formats import sniff
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES, MAX_URL_BYTES
-from imgcache_scrapy.core.urls import filename_of
+from imgcache_scrapy.core.urls import filename_of, without_fragment
 
 # One byte of a URL can take six bytes in JSON.
 MAX_HEADER_BYTES = 8 * MAX_URL_BYTES
@@ -53,7 +53,8 @@ class Record(NamedTuple):
         try:
             url, bucket, client_name, fetched, *more = json.loads(line)
             return cls(
-                checked_url(url),
+                # Older versions did not remove the fragment.
+                without_fragment(checked_url(url)),
                 checked_text("a bucket", bucket),
                 checked_text("a client's name", client_name),
                 datetime.fromisoformat(fetched),

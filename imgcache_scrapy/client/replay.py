@@ -77,9 +77,10 @@ class Replayer:
             if new := list(self._unreadable.items())[known:]:
                 self._log(
                     logging.WARNING,
-                    "%d records in the spool %s cannot be read and are passed over: %s (%s)",
-                    len(new),
+                    "The spool %s has records that cannot be read (%d); the others are stored: "
+                    "%s (%s)",
                     self._spool.folder,
+                    len(new),
                     ", ".join(name for name, _ in new[:_MAX_NAMED]),
                     new[0][1],
                 )

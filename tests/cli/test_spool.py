@@ -7,12 +7,21 @@ from uuid import uuid4
 import pytest
 
 from imgcache_scrapy import ImgCacheClient
+from imgcache_scrapy.client.address import cache_name
 from imgcache_scrapy.client.spool import Spool
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import TooLargeError
 from tests.support.commands import IMGCACHE, clean_environment
 from tests.support.proxy import Proxy
-from tests.support.records import FETCHED, filled, kept, record_of, replayed
+from tests.support.records import (
+    FETCHED,
+    UNREADABLE,
+    add_unreadable,
+    filled,
+    kept,
+    record_of,
+    replayed,
+)
 from tests.support.waiting import PATIENCE
 
 
@@ -105,6 +114,38 @@ def test_list_shows_what_waits_and_what_was_refused(spool):
     for shown in ("http://h.example/0.gif", "http://h.example/1.gif", "2026-03-04 05:06:07"):
         assert shown in out
     assert out.count("waiting") == out.count("more than the cache takes") == 1
+
+
+def test_list_shows_the_cache_and_what_cannot_be_read(spool):
+    """A record that cannot be read has a row with the reason, and is named as a warning."""
+    spool.put(record_of(1, cache="http://cache.example"))
+    spool.put(record_of(2))
+    names = [add_unreadable(spool.folder, kind) for kind in UNREADABLE]
+    code, out, errors = ended(command("list", "--folder", spool.folder))
+    assert code == 0
+    assert out.count("http://cache.example") == 1
+    assert out.count("waiting") == 2
+    assert out.count("cannot be read") == len(names)
+    assert errors.splitlines()[-1] == f"Records that cannot be read: {', '.join(names)}"
+
+
+def test_list_shows_odd_texts_in_one_line(spool):
+    """Without credentials, and with escapes for what a terminal would obey."""
+    spool.put(record_of(1, url="http://me:secret@h.example/a\n\x1b[31mb"))
+    _, out, _ = ended(command("list", "--folder", spool.folder))
+    assert "http://h.example/a\\n\\x1b[31mb" in out
+
+
+def test_the_command_leaves_what_waits_for_other_caches(spool, served):
+    """It says how many these are, and that is no failure."""
+    proxy, _ = served
+    spool.put(record_of(1, cache="http://other.example"))
+    spool.put(record_of(2, cache=cache_name(proxy.url)))
+    code, out, errors = ended(command("replay", proxy.url, "--folder", spool.folder))
+    assert (code, out) == (0, "1 stored\n")
+    assert errors.splitlines()[-1] == "Waiting for other caches: 1"
+    (left,) = kept(spool)
+    assert left.cache == "http://other.example"
 
 
 def test_list_does_not_truncate_lines_in_a_file(spool):

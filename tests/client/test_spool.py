@@ -71,9 +71,10 @@ def test_the_largest_record_can_be_read():
 
 def test_a_record_of_the_first_version_is_read():
     """It names no cache, so that any cache may take it."""
-    line = b'["http://h.example/a.gif", "b", "me", "2026-03-04T05:06:07+00:00"]'
+    line = b'["http://h.example/a.gif#1", "b", "me", "2026-03-04T05:06:07+00:00"]'
     record = Record.unpacked(line + b"\nGIF89a")
     assert (record.cache, record.bucket, record.data) == (None, "b", b"GIF89a")
+    assert record.url == "http://h.example/a.gif"
     assert record.belongs_to("any")
 
 

@@ -1,0 +1,44 @@
+"""The name of a cache: the same for every spelling of its address, and without secrets."""
+
+import pytest
+
+from imgcache_scrapy.client.address import cache_name
+from imgcache_scrapy.core.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("spellings", "name"),
+    [
+        (
+            ["http://h.example", "HTTP://me:secret@H.example:80/", "http://h.example/?token=x"],
+            "http://h.example",
+        ),
+        (["https://h.example:443/a/", "https://h.example/a"], "https://h.example/a"),
+        (["http://[::1]:8010", "http://me@[::1]:8010/"], "http://[::1]:8010"),
+        (["/srv/cache", "file:///srv/cache", "/srv/x/../cache/"], "/srv/cache"),
+    ],
+)
+def test_every_spelling_has_the_same_name(monkeypatch, spellings, name):
+    """A service is named by its address, an embedded cache by its folder."""
+    monkeypatch.delenv("IMGCACHE_DATABASE_URL", raising=False)
+    monkeypatch.delenv("IMGCACHE_BLOBS_URL", raising=False)
+    assert {cache_name(spelling) for spelling in spellings} == {name}
+
+
+def test_variables_name_another_cache(monkeypatch):
+    """Its catalog and its blobs are what it is; their passwords are not."""
+    monkeypatch.setenv(
+        "IMGCACHE_DATABASE_URL", "postgresql+psycopg://me:secret@db/c?password=x&a=1"
+    )
+    monkeypatch.delenv("IMGCACHE_BLOBS_URL", raising=False)
+    assert cache_name("/srv/cache") == "postgresql+psycopg://db/c?a=1 /srv/cache"
+    monkeypatch.setenv("IMGCACHE_BLOBS_URL", "s3://key:secret@bucket/prefix")
+    assert cache_name("/srv/cache") == "postgresql+psycopg://db/c?a=1 s3://bucket/prefix"
+    assert cache_name("http://h.example") == "http://h.example"
+
+
+def test_a_wrong_address_shows_no_password():
+    """The message has the rest of it."""
+    with pytest.raises(ConfigurationError, match=r"h\.example") as raised:
+        cache_name("http://me:secret@h.example:port")
+    assert "secret" not in str(raised.value)
