@@ -13,7 +13,7 @@ from scrapy import signals
 from scrapy.utils.asyncio import is_asyncio_available
 
 from imgcache_scrapy.client.admission import Admission
-from imgcache_scrapy.client.address import cache_name
+from imgcache_scrapy.client.address import cache_name, folder_of
 from imgcache_scrapy.client.client import AsyncImgCacheClient
 from imgcache_scrapy.client.resilience import ResilientClient
 from imgcache_scrapy.core.errors import ConfigurationError
@@ -144,7 +144,8 @@ class Session:
         if self._has_frozen:
             gc.freeze()
         try:
-            await self.resilient_client.check_access()
+            if folder_of(self.settings.url) is None:  # An embedded cache has no token.
+                await self.resilient_client.check_access()
         except ConfigurationError as error:
             self._refusal = error
         else:

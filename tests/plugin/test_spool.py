@@ -41,12 +41,13 @@ def test_what_waits_for_another_cache_stays(items, crawl, site, tmp_path):
     assert site.images_asked().total() == 40
 
 
-@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("road", [*ROADS, "no reactor"])
 def test_a_refused_token_stops_the_crawl(items, crawl, site, stopped_service, road):
     """One sentence says what to do; nothing is fetched, and nothing is spooled."""
     stopped_service.environment = {"IMGCACHE_TOKEN": "secret"}
     stopped_service.start()
-    settings = ROADS[road] | {"IMGCACHE_URL": stopped_service.url}
+    no_reactor = PIPELINE | {"TWISTED_REACTOR_ENABLED": False}
+    settings = (ROADS | {"no reactor": no_reactor})[road] | {"IMGCACHE_URL": stopped_service.url}
     for token in ({}, {"IMGCACHE_TOKEN": "wrong"}):
         done = crawl(items, settings | token)
         assert (done.items, site.asked.total()) == ([], 0)
@@ -73,3 +74,9 @@ def test_the_size_of_what_waits_is_judged(crawl, site):
         assert urls[:1] == ["large.jpg"]
         assert "small.jpg" not in urls
         assert done.stats["imgcache/rejected/too_small"] == 1
+
+
+def test_a_crawl_without_images_opens_no_cache(crawl, tmp_path):
+    """Neither the check of the token nor an empty spool needs it."""
+    crawl([], PIPELINE)
+    assert list((tmp_path / "cache").iterdir()) == []
