@@ -38,7 +38,7 @@ class CacheOnlySource(ImageSource):
             raise outcome.error
         entry = outcome.entry
         assert entry is not None  # noqa: S101 - every image is stored
-        problem = await size_problem(self.session, entry, outcome.response)
+        problem = await size_problem(self.flow.session, entry, outcome.response)
         if problem is not None:
             raise ImageFailed("too_small", problem, fate="rejected")
         request.meta[meta.ENTRY] = entry

@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary, ref
 from scrapy import signals
 from scrapy.utils.asyncio import is_asyncio_available
 
-from imgcache_scrapy.client.admission import Admission
 from imgcache_scrapy.client.address import cache_name, folder_of
+from imgcache_scrapy.client.admission import Admission
 from imgcache_scrapy.client.client import AsyncImgCacheClient
 from imgcache_scrapy.client.resilience import ResilientClient
 from imgcache_scrapy.core.errors import ConfigurationError

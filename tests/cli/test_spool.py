@@ -121,7 +121,7 @@ def test_list_shows_the_cache_and_what_cannot_be_read(spool):
     spool.put(record_of(1, cache="http://cache.example"))
     spool.put(record_of(2))
     names = [add_unreadable(spool.folder, kind) for kind in UNREADABLE]
-    code, out, errors = ended(command("list", "--folder", spool.folder))
+    code, out, errors = result_of(start_command("list", "--folder", spool.folder))
     assert code == 0
     assert out.count("http://cache.example") == 1
     assert out.count("waiting") == 2
@@ -132,7 +132,7 @@ def test_list_shows_the_cache_and_what_cannot_be_read(spool):
 def test_list_shows_odd_texts_in_one_line(spool):
     """Without credentials, and with escapes for what a terminal would obey."""
     spool.put(record_of(1, url="http://me:secret@h.example/a\n\x1b[31mb"))
-    _, out, _ = ended(command("list", "--folder", spool.folder))
+    _, out, _ = result_of(start_command("list", "--folder", spool.folder))
     assert "http://h.example/a\\n\\x1b[31mb" in out
 
 
@@ -141,7 +141,7 @@ def test_the_command_leaves_what_waits_for_other_caches(spool, served):
     proxy, _ = served
     spool.put(record_of(1, cache="http://other.example"))
     spool.put(record_of(2, cache=cache_name(proxy.url)))
-    code, out, errors = ended(command("replay", proxy.url, "--folder", spool.folder))
+    code, out, errors = result_of(start_command("replay", proxy.url, "--folder", spool.folder))
     assert (code, out) == (0, "1 stored\n")
     assert errors.splitlines()[-1] == "Waiting for other caches: 1"
     (left,) = kept(spool)

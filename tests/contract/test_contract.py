@@ -410,7 +410,7 @@ def test_a_data_url_is_found_again(client, picture):
     spellings = [f"data:image/png;base64,{encoded}", f"DATA:;base64,{encoded}"]
     stored = client.store(spellings[0], data, "me")
     for spelling in (*spellings, stored["url"]):
-        assert client.lookup(spelling)["content_hash"] == name_of(data)
+        assert client.lookup(spelling)["content_hash"] == hash_of(data)
         assert list(client.lookup_many([spelling])) == [spelling]
 
 

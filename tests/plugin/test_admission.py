@@ -15,7 +15,7 @@ from imgcache_scrapy.plugin.download_limit import exceeds_limit, limit_download
 from tests.support.hostile_structures import HOSTILE
 from tests.support.mutations import cuts, decodes, mutations, pictures
 from tests.support.pictures import picture
-from tests.support.roads import FILES, PIPELINE, STOCK
+from tests.support.pipelines import FILES, PIPELINE, STOCK
 from tests.support.site import respond
 
 ROADS = {"pipeline": PIPELINE, "drop-in": FILES, "middleware": STOCK}

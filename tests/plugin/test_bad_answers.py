@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.pictures import jpeg
-from tests.support.roads import FILES, PIPELINE, STOCK
+from tests.support.pipelines import FILES, PIPELINE, STOCK
 from tests.support.site import redirect, respond
 
 IMAGES = {

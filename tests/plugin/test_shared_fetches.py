@@ -8,7 +8,7 @@ import pytest
 from imgcache_scrapy.plugin.memory import MemoryBudget
 from imgcache_scrapy.plugin.reservation import KeyLocks, Reservation
 from tests.support.pictures import jpeg
-from tests.support.roads import FILES, PIPELINE, STOCK
+from tests.support.pipelines import FILES, PIPELINE, STOCK
 from tests.support.site import respond
 from tests.support.waiting import wait_until
 

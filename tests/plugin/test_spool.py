@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.pictures import jpeg
-from tests.support.roads import FILES, PIPELINE, STOCK
+from tests.support.pipelines import FILES, PIPELINE, STOCK
 
 NOWHERE = "http://127.0.0.1:9"
 ROADS = {"pipeline": PIPELINE, "drop-in": FILES, "middleware": STOCK}
