@@ -217,7 +217,7 @@ def _is_whole_ico(data: bytes) -> bool:
 
 
 def _is_whole_icon(data: bytes, size: int, start: int) -> bool:
-    if start + size > len(data):
+    if not start or start + size > len(data):
         return False
     if data.startswith(_PNG_START, start):
         return _is_whole_png(data, start)

@@ -101,10 +101,10 @@ def _is_icon(data: bytes) -> bool:
     """
     if data[:4] not in {b"\0\0\1\0", b"\0\0\2\0"}:
         return False
-    count = min(int.from_bytes(data[4:6], "little"), _MAX_ICONS)
-    starts = range(18, 18 + 16 * count, 16)
-    pictures = (int.from_bytes(data[start : start + 4], "little") for start in starts)
-    return any(_ICON_PICTURE.match(data, start) for start in pictures if start >= 6 + 16)
+    end = 6 + 16 * min(int.from_bytes(data[4:6], "little"), _MAX_ICONS)
+    starts = (int.from_bytes(data[place : place + 4], "little") for place in range(18, end, 16))
+    # Without an offset, decoders look behind the directory.
+    return any(_ICON_PICTURE.match(data, max(start or end, 6 + 16)) for start in starts)
 
 
 def _sniff_brands(data: bytes) -> str | None:

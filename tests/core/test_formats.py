@@ -223,7 +223,9 @@ def test_what_only_resembles_a_picture_is_none(data):
     assert sniff(data) is None
 
 
-@pytest.mark.parametrize("change", [(9, b"\7"), (10, b"\3\0"), (12, b"\2\0"), (12, b"\xff\xff")])
+@pytest.mark.parametrize(
+    "change", [(4, b"\2"), (9, b"\7"), (10, b"\3\0"), (12, b"\2\0"), (12, b"\xff\xff")]
+)
 @pytest.mark.parametrize("kind", [1, 2])
 def test_the_directory_of_an_icon_may_be_unusual(kind, change):
     """Where a directory leads to a picture, its planes and its depth do not matter."""
@@ -232,6 +234,13 @@ def test_the_directory_of_an_icon_may_be_unusual(kind, change):
     icon[place : place + len(content)] = content
     icon[2] = kind
     assert sniff(bytes(icon)) == "image/x-icon"
+
+
+def test_a_cursor_may_lack_the_place_of_its_picture():
+    """Pillow then looks for it behind the directory."""
+    cursor = bytearray(saved("ICO", sizes=[(8, 8)]))
+    cursor[2], cursor[18] = 2, 0
+    assert sniff(bytes(cursor)) == "image/x-icon"
 
 
 @pytest.mark.parametrize("start", [b"\0\0\1\0", b"\0\0\2\0"])
