@@ -10,6 +10,7 @@ from uuid import uuid4
 import hypothesis
 import pytest
 
+from tests.support.patience import wait_for_small_pictures
 from tests.support.servers import ObjectStore, PostgreSQL
 from tests.support.service import Service, new_storage_environment
 
@@ -23,6 +24,7 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("imgcache")
+wait_for_small_pictures()
 
 
 def pytest_xdist_auto_num_workers() -> int:

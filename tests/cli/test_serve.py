@@ -5,11 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
 from imgcache_scrapy import ImgCacheClient, UnauthorizedError
 from tests.support.commands import assert_failed, clean_environment, run_imgcache
+from tests.support.service import http_client
 from tests.support.waiting import PATIENCE
 
 URL = "http://h.example/a b.png"
@@ -98,9 +98,7 @@ def test_workers_share_the_cache(stopped_service):
     workers = [c for c in children_of(service.process.pid) if b"spawn_main" in c]
     assert len(workers) == 2
     # One connection for each request, so that both processes get requests.
-    with httpx.Client(
-        base_url=service.url, trust_env=False, headers={"Connection": "close"}
-    ) as http:
+    with http_client(service.url, headers={"Connection": "close"}) as http:
         for number in range(30):
             url = f"http://h.example/{number}"
             form = {"url": url, "client_name": "me"}

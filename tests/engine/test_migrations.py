@@ -233,6 +233,7 @@ async def test_images_go_to_the_spool_after_an_upgrade_by_a_newer_version(tmp_pa
             client.transport,
             spool,
             bucket="",
+            cache_name=str(folder),
             count=lambda _: None,
             log=lambda *line: logged.append(str(line)),
         )

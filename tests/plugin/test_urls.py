@@ -1,4 +1,4 @@
-"""URLs of strangers in crawls: fragments, and what a log line shows of them."""
+"""Unusual URLs in crawls: fragments, and what a log line shows of them."""
 
 import pytest
 
@@ -18,7 +18,9 @@ def test_a_fragment_makes_no_other_image(crawl, site, road):
         done = crawl([{"image_urls": urls}], settings)
         assert (done.fates, done.stats["imgcache/lookup"]) == (fates, 1)
         if road != "middleware":
-            assert [image["url"] for image in done.items[0]["images"]] == urls
+            # In Scrapy's pipelines, the results of equal requests are one.
+            expected = urls if road == "pipeline" else urls[:1] * 3
+            assert [image["url"] for image in done.items[0]["images"]] == expected
     assert site.images_asked() == {"/a.jpg": 1}
 
 

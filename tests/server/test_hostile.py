@@ -20,7 +20,6 @@ from PIL import Image
 
 from imgcache_scrapy.engine.decoding.child import info_of
 from tests.support.bombs import BOMBS, SLOW, bombs, damaged
-from tests.support.commands import MAIN
 from tests.support.pictures import encoded
 from tests.support.service import Service, http_client
 from tests.support.waiting import PATIENCE
@@ -29,25 +28,6 @@ AT_A_TIME = 16
 ORDINARY = encoded(Image.effect_noise((400, 300), 50), "JPEG")
 FACTS = ("width", "height", "perceptual_hash")
 endurance = pytest.mark.endurance
-
-
-# The service as it is, but it waits for small pictures as long as a busy machine needs, so that an
-# ordinary picture has its facts on any machine. Processor time is limited all the same.
-SERVE_PATIENTLY = f"""
-from functools import partial
-from imgcache_scrapy.engine import cache
-from imgcache_scrapy.engine.decoding.decoder import Decoders, TimeLimits
-
-cache.Decoders = partial(Decoders, TimeLimits(quick_picture={PATIENCE}, quick_failures={PATIENCE}))
-{MAIN}"""
-
-
-@pytest.fixture
-def service(stopped_service: Service) -> Service:
-    """Serve an empty cache."""
-    stopped_service.script = SERVE_PATIENTLY
-    stopped_service.start()
-    return stopped_service
 
 
 def processes(pid: int) -> Iterator[int]:

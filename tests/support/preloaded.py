@@ -9,6 +9,8 @@ from pathlib import Path
 
 from scrapy.settings import default_settings
 
+from tests.support.patience import wait_for_small_pictures
+
 _NAMES = (
     "alembic.command",
     "imgcache_scrapy.cli.main",
@@ -33,6 +35,7 @@ _COMPONENTS = ("DOWNLOADER_MIDDLEWARES_BASE", "EXTENSIONS_BASE", "SPIDER_MIDDLEW
 
 for _name in _NAMES:
     importlib.import_module(_name)
+wait_for_small_pictures()
 for _setting in _COMPONENTS:
     for _path in getattr(default_settings, _setting):
         importlib.import_module(_path.rpartition(".")[0])
