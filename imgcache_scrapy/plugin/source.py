@@ -1,5 +1,6 @@
 """ImageSource: gets the images of one pipeline from the cache or the site, and counts them."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -31,6 +32,10 @@ from imgcache_scrapy.plugin.session import require_asyncio
 # Number of results and failures to remember, so that a URL in many items is fetched once.
 REMEMBERED_RESULTS = 2_000
 
+# Scrapy's pipelines hash and write files in the event loop. Files of this size get one turn of the
+# loop each, so that other tasks run between them.
+_LARGE_BODY = 2**20
+
 _FILE_EXCEPTION = ImageException.__mro__[1]  # Its module depends on the version of Scrapy.
 
 
@@ -59,6 +64,7 @@ class ImageSource:
         self._outcomes: dict[bytes, Outcome] = {}
         self._missing_fields: set[str] = set()
         self._items = 0
+        self._large_bodies = asyncio.Lock()
         if self.is_enabled:
             require_asyncio()
             _ = self.flow.session.client
@@ -124,6 +130,9 @@ class ImageSource:
                 response.meta[meta.ENTRY] = outcome.entry
         if response.status != 200 and response.status in ACCEPTED_STATUSES:  # noqa: PLR2004
             response = response.replace(status=200)  # Scrapy's pipelines accept only 200.
+        if len(response.body) > _LARGE_BODY:
+            async with self._large_bodies:
+                await asyncio.sleep(0)
         result = await ensure_awaitable(
             self.pipeline.media_downloaded(response, request, info, item=item)
         )
