@@ -129,6 +129,8 @@ class Flow:
         """
         if reservation is not None:
             reservation.resize(len(response.body))
+        if not is_from_cache(response):
+            self._budget.remember_size(len(response.body))
         error = await self._refusal(response)
         if error is not None:
             return Outcome.failed(error, response)
@@ -150,7 +152,6 @@ class Flow:
         session, body = self.session, response.body
         if not is_from_cache(response):
             session.tally.count_fetched(len(body))
-            self._budget.remember_size(len(body))
         with self._tolerating_errors(*REFUSALS):
             stored = await session.resilient_client.store(key, body, session.client_name)
             if stored.entry.get("created"):
