@@ -28,8 +28,8 @@ wait_for_small_pictures()
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Start one worker more than there are processors, because many tests wait for a server."""
-    return (os.cpu_count() or 1) + 1
+    """Start more workers than there are processors, because many tests wait for a server."""
+    return (os.cpu_count() or 1) + 3
 
 
 @pytest.hookimpl(tryfirst=True)
