@@ -10,19 +10,24 @@ from tests.support.waiting import PATIENCE
 HERE = Path(__file__).parent
 
 
-def test_the_crawl_benchmark(tmp_path):
-    """The table has a row for each run, and a warm crawl gets every image from the cache."""
-    figures = tmp_path / "figures.json"
-    chosen = ["ImagesPipeline", "ours, service"]
-    command = [sys.executable, HERE / "crawl.py", "--images", "10", "--rounds", "1"]
-    command += [part for name in chosen for part in ("--only", name)]
-    done = subprocess.run(
-        [*command, "--json", figures],
+def run_benchmark(*words):
+    """Run a benchmark, given as its program and arguments, and return what it printed."""
+    return subprocess.run(
+        [sys.executable, *words],
         capture_output=True,
         text=True,
         check=True,
         timeout=4 * PATIENCE,
     )
+
+
+def test_the_crawl_benchmark(tmp_path):
+    """The table has a row for each run, and a warm crawl gets every image from the cache."""
+    figures = tmp_path / "figures.json"
+    chosen = ["ImagesPipeline", "ours, service"]
+    command = [HERE / "crawl.py", "--images", "10", "--rounds", "1"]
+    command += [part for name in chosen for part in ("--only", name)]
+    done = run_benchmark(*command, "--json", figures)
     results = json.loads(figures.read_text())
     assert list(results) == chosen
     for name in chosen:
@@ -33,17 +38,17 @@ def test_the_crawl_benchmark(tmp_path):
 def test_the_crawl_benchmark_with_a_large_catalog(tmp_path):
     """A crawl with a filled catalog still finds all its images."""
     figures = tmp_path / "figures.json"
-    command = [sys.executable, HERE / "crawl.py", "--images", "10", "--rounds", "1"]
+    command = [HERE / "crawl.py", "--images", "10", "--rounds", "1"]
     command += ["--only", "ours", "--captures", "1500", "--json", figures]
-    subprocess.run(command, capture_output=True, text=True, check=True, timeout=4 * PATIENCE)
+    run_benchmark(*command)
     results = json.loads(figures.read_text())["ours"]
     assert [results[run]["images"] for run in ("cold", "warm")] == [[10], [10]]
 
 
 def test_the_store_benchmark():
     """Each part of a store has its time, and its share of the whole store."""
-    command = [sys.executable, HERE / "store.py", "--rounds", "1", "--size", "50 KB"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=4 * PATIENCE)
+    command = [HERE / "store.py", "--rounds", "1", "--size", "50 KB"]
+    done = run_benchmark(*command)
     lines = done.stdout.splitlines()[1:]
     assert len(lines) == 8
     assert all(" ms " in line and line.endswith("%") for line in lines)
@@ -52,15 +57,9 @@ def test_the_store_benchmark():
 def test_the_service_benchmark(tmp_path):
     """Every kind of work has its rate and its ratios, and every kind of query its times."""
     figures = tmp_path / "figures.json"
-    command = [sys.executable, HERE / "service.py", "--requests", "40", "--rounds", "1"]
+    command = [HERE / "service.py", "--requests", "40", "--rounds", "1"]
     command += ["--workers", "1", "--postgresql", "--captures", "100", "--questions", "2"]
-    done = subprocess.run(
-        [*command, "--json", figures],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=4 * PATIENCE,
-    )
+    done = run_benchmark(*command, "--json", figures)
     results = json.loads(figures.read_text())
     rates = {(row["set-up"], row["work"]): row for row in results["rates"]}
     every = ["store", "lookup", "lookup, 100", "read"]
