@@ -2,6 +2,7 @@
 
 import logging
 from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import WeakKeyDictionary
 
 from itemadapter import ItemAdapter
 from scrapy import Request
@@ -65,10 +66,15 @@ class _KeyFingerprinter:
 
     def __init__(self, source: ImageSource) -> None:
         self._source = source
+        # A request is asked for several times while its image is processed.
+        self._known: WeakKeyDictionary[Request, bytes] = WeakKeyDictionary()
 
     def fingerprint(self, request: Request) -> bytes:
         """Return the cache key of a request."""
-        return self._source.url_key(request).encode(errors="surrogatepass")
+        if request not in self._known:
+            key = self._source.url_key(request)
+            self._known[request] = key.encode(errors="surrogatepass")
+        return self._known[request]
 
 
 class ImgCachePipeline(CachedMediaPipeline):

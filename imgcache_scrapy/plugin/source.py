@@ -18,7 +18,7 @@ from w3lib.url import parse_data_uri
 
 from imgcache_scrapy.core.admission import ACCEPTED_STATUSES
 from imgcache_scrapy.core.errors import InvalidRequestError
-from imgcache_scrapy.core.urls import cache_key, data_key
+from imgcache_scrapy.core.urls import cache_key
 from imgcache_scrapy.plugin import blame, meta
 from imgcache_scrapy.plugin.failures import FailuresField, current_failures
 from imgcache_scrapy.plugin.flow import Flow, bypasses_cache
@@ -185,7 +185,7 @@ class ImageSource:
         """
         if request.method != "GET":
             return self.pipeline.crawler.request_fingerprinter.fingerprint(request).hex()
-        return data_key(request.url) if request.url.startswith("data:") else cache_key(request.url)
+        return cache_key(request.url)
 
     async def _find_or_fetch(self, request: Request, reservation: Reservation) -> Outcome:
         """Find an image in the cache, or fetch and keep it."""
