@@ -18,11 +18,11 @@ PIPELINES = {
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
-@pytest.mark.parametrize("way", ["embedded", "service"])
-def test_the_second_crawl_hits(request, site, crawl, pipeline, way):
-    """Each image is fetched once, and is then there for every crawl."""
+@pytest.mark.parametrize("transport", ["embedded", "service"])
+def test_the_second_crawl_hits(request, site, crawl, pipeline, transport):
+    """The first crawl fetches each image once, and later crawls hit."""
     settings = dict(PIPELINES[pipeline])
-    if way == "service":
+    if transport == "service":
         environment = {}
         settings["IMGCACHE_URL"] = request.getfixturevalue("shared_postgresql_service").url
         settings["IMGCACHE_BUCKET"] = uuid4().hex
@@ -30,7 +30,7 @@ def test_the_second_crawl_hits(request, site, crawl, pipeline, way):
         environment = new_storage_environment(
             request.getfixturevalue("postgresql"), request.getfixturevalue("object_store")
         )
-    # Nobody else's bytes: the service is shared.
+    # The service is shared with other tests, so these images differ from theirs.
     mark = uuid4().bytes
     site.answers |= {f"/{n}.jpg": jpeg(n) + mark for n in range(20)}
     items = [{"image_urls": [f"{site.url}/{n}.jpg" for n in range(20)]}]
