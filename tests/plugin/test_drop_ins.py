@@ -1,4 +1,4 @@
-"""ImgCacheFilesPipeline and ImgCacheImagesPipeline beside Scrapy's own, in real crawls."""
+"""ImgCacheFilesPipeline and ImgCacheImagesPipeline, compared with Scrapy's own in real crawls."""
 
 from pathlib import Path
 from shutil import rmtree
@@ -10,19 +10,20 @@ from tests.support.site import redirect, respond
 
 IMAGES = {"IMAGES_STORE": "files", "IMAGES_THUMBS": {"small": [20, 20]}}
 FILES = {"FILES_STORE": "files"}
-SWAPS = {
+# Scrapy's pipeline, our drop-in for it, and the settings of both.
+DROP_INS = {
     "images": ("scrapy.pipelines.images.ImagesPipeline", "ImgCacheImagesPipeline", IMAGES),
     "files": ("scrapy.pipelines.files.FilesPipeline", "ImgCacheFilesPipeline", FILES),
 }
 
 
 def fields(kind, urls):
-    """An item of the kind that a pipeline looks after."""
+    """Return the fields of an item with these URLs for a pipeline."""
     return {"name": "x", "image_urls" if kind == "images" else "file_urls": urls}
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
+    """Return the contents of all files below a folder, by path."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -32,26 +33,26 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def pictures(site, photos):
-    """A site with photographs and made pictures, and their URLs."""
+    """Put photographs and generated pictures on the site, and return their URLs."""
     site.answers |= {f"/{name}": data for name, data in photos.items()}
-    site.answers |= {"/made.jpg": jpeg(5), "/no-suffix": jpeg(6)}
+    site.answers |= {"/generated.jpg": jpeg(5), "/no-suffix": jpeg(6)}
     return [site.url + path for path in site.answers]
 
 
-@pytest.mark.parametrize("kind", SWAPS)
-def test_swapping_gives_the_same_files_and_results(kind, pictures, crawl, tmp_path, site):
-    """Byte-equal files, the same result keys and values, and no fetch the second time."""
-    stock, ours, settings = SWAPS[kind]
+@pytest.mark.parametrize("kind", DROP_INS)
+def test_a_drop_in_gives_the_same_files_and_results(kind, pictures, crawl, tmp_path, site):
+    """Files, result keys and values are equal, and the second crawl fetches nothing."""
+    stock, ours, settings = DROP_INS[kind]
     items = [fields(kind, pictures)]
-    swapped = settings | {"ITEM_PIPELINES": {f"imgcache_scrapy.{ours}": 1}}
+    with_ours = settings | {"ITEM_PIPELINES": {f"imgcache_scrapy.{ours}": 1}}
     expected = crawl(items, settings | {"ITEM_PIPELINES": {stock: 1}})
     files = files_in(tmp_path / "files")
     rmtree(tmp_path / "files")
-    fetched = crawl(items, swapped)
+    fetched = crawl(items, with_ours)
     assert files_in(tmp_path / "files") == files
     asked = site.images_asked()
     rmtree(tmp_path / "files")
-    cached = crawl(items, swapped)
+    cached = crawl(items, with_ours)
     assert files_in(tmp_path / "files") == files
     assert site.images_asked() == asked
     for done, status in ((fetched, "downloaded"), (cached, "cached")):
@@ -62,16 +63,16 @@ def test_swapping_gives_the_same_files_and_results(kind, pictures, crawl, tmp_pa
 
 
 def results(done):
-    """The results of the only item, whatever its field."""
+    """Return the results of the only item, from either field."""
     (item,) = done.items
     return item.get("images") or item["files"]
 
 
-@pytest.mark.parametrize("kind", SWAPS)
+@pytest.mark.parametrize("kind", DROP_INS)
 def test_an_up_to_date_file_needs_no_lookup(kind, site, crawl):
-    """Scrapy's own check comes first; it counts as a hit."""
+    """Scrapy checks its own files first, and a file that it finds up to date counts as a hit."""
     site.answers["/a.jpg"] = jpeg(1)
-    _, ours, settings = SWAPS[kind]
+    _, ours, settings = DROP_INS[kind]
     settings = settings | {"ITEM_PIPELINES": {f"imgcache_scrapy.{ours}": 1}}
     items = [fields(kind, [f"{site.url}/a.jpg"])]
     crawl(items, settings)
@@ -81,11 +82,11 @@ def test_an_up_to_date_file_needs_no_lookup(kind, site, crawl):
     assert "imgcache/lookup" not in second.stats
 
 
-@pytest.mark.parametrize("kind", SWAPS)
-def test_a_new_naming_scheme_costs_no_download(kind, site, crawl, tmp_path):
-    """After file_path changed, every file is written anew from the cache."""
+@pytest.mark.parametrize("kind", DROP_INS)
+def test_new_file_names_need_no_download(kind, site, crawl, tmp_path):
+    """After file_path has changed, the files are written from the cache under their new names."""
     site.answers |= {"/a.jpg": jpeg(1), "/b.jpg": jpeg(2)}
-    _, ours, settings = SWAPS[kind]
+    _, ours, settings = DROP_INS[kind]
     items = [fields(kind, [f"{site.url}/a.jpg", f"{site.url}/b.jpg"])]
     crawl(items, settings | {"ITEM_PIPELINES": {f"imgcache_scrapy.{ours}": 1}})
     named = "custom.NamedImages" if kind == "images" else "custom.NamedFiles"
@@ -95,8 +96,8 @@ def test_a_new_naming_scheme_costs_no_download(kind, site, crawl, tmp_path):
     assert site.images_asked().total() == 2
 
 
-def test_too_small_images_are_rejected_as_by_scrapy(site, crawl):
-    """IMAGES_MIN_WIDTH holds: the image is stored, and not delivered, both times."""
+def test_too_small_images_are_rejected_as_in_scrapy(site, crawl):
+    """IMAGES_MIN_WIDTH applies in both crawls: a small image is stored, but not delivered."""
     site.answers |= {"/small.jpg": jpeg(1, size=(30, 30)), "/fine.jpg": jpeg(2, size=(60, 60))}
     settings = IMAGES | {
         "IMAGES_MIN_WIDTH": 50,
@@ -110,7 +111,7 @@ def test_too_small_images_are_rejected_as_by_scrapy(site, crawl):
 
 
 def test_a_201_is_delivered(site, crawl):
-    """Scrapy's pipelines take a 200 alone; a 201 with an image is one to them."""
+    """Scrapy's pipelines accept only a 200; the drop-in also accepts a 201 with an image."""
     site.answers["/a.jpg"] = lambda handler: respond(handler, jpeg(1), status=201)
     settings = FILES | {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCacheFilesPipeline": 1}}
     done = crawl([{"file_urls": [f"{site.url}/a.jpg"]}], settings)
@@ -119,7 +120,7 @@ def test_a_201_is_delivered(site, crawl):
 
 @pytest.mark.parametrize(("allowed", "fates"), [(None, {"stored": 1}), (False, {"failed": 1})])
 def test_redirects_are_followed_unless_forbidden(site, crawl, allowed, fates):
-    """MEDIA_ALLOW_REDIRECTS, where the project sets it, is obeyed."""
+    """Redirects are followed by default; MEDIA_ALLOW_REDIRECTS False forbids them."""
     site.answers |= {"/go": redirect("/a.jpg"), "/a.jpg": jpeg(1)}
     settings = FILES | {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCacheFilesPipeline": 1}}
     if allowed is not None:
@@ -127,11 +128,11 @@ def test_redirects_are_followed_unless_forbidden(site, crawl, allowed, fates):
     assert crawl([{"file_urls": [f"{site.url}/go"]}], settings).fates == fates
 
 
-@pytest.mark.parametrize("kind", SWAPS)
-def test_switched_off_they_are_scrapys_own(kind, site, crawl, tmp_path):
-    """IMGCACHE_ENABLED False: no cache is made, no key is added."""
+@pytest.mark.parametrize("kind", DROP_INS)
+def test_a_disabled_drop_in_behaves_as_scrapys_pipeline(kind, site, crawl, tmp_path):
+    """With IMGCACHE_ENABLED False, no cache is created and no key is added to results."""
     site.answers["/a.jpg"] = jpeg(1)
-    stock, ours, settings = SWAPS[kind]
+    stock, ours, settings = DROP_INS[kind]
     items = [fields(kind, [f"{site.url}/a.jpg"])]
     expected = crawl(items, settings | {"ITEM_PIPELINES": {stock: 1}})
     rmtree(tmp_path / "files")
@@ -141,8 +142,8 @@ def test_switched_off_they_are_scrapys_own(kind, site, crawl, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-def test_two_of_them_ask_the_site_once(site, crawl):
-    """An item with files and images under one URL is fetched once, and counted once."""
+def test_two_drop_ins_fetch_a_url_once(site, crawl):
+    """A URL in the files field and in the images field is fetched once and counted once."""
     site.answers["/a.jpg"] = jpeg(1)
     pipelines = ["ImgCacheFilesPipeline", "ImgCacheImagesPipeline"]
     settings = FILES | IMAGES | {"IMAGES_STORE": "images"}
@@ -156,7 +157,7 @@ def test_two_of_them_ask_the_site_once(site, crawl):
 
 
 def test_other_files_are_delivered_and_not_cached(site, crawl, tmp_path):
-    """Whatever Scrapy's FilesPipeline delivers is delivered, with the reason it is not cached."""
+    """Files that are not images are delivered, with the reason why they are not cached."""
     site.answers |= {
         "/a.pdf": b"%PDF-1.7 and so on",
         "/page.html": b"<!doctype html><title>x</title>",
@@ -174,8 +175,8 @@ def test_other_files_are_delivered_and_not_cached(site, crawl, tmp_path):
     assert not list((tmp_path / "cache" / "blobs").glob("*/*"))
 
 
-def test_pillow_decides_what_the_cache_doubts(site, crawl):
-    """What Pillow opens is delivered, uncached; what it cannot open fails with the reason."""
+def test_pillow_decides_about_doubtful_pictures(site, crawl):
+    """A picture that Pillow opens is delivered but not cached; others fail with their reason."""
     cut, page = jpeg(1) + b"\xff\xd8", b"<!doctype html><title>x</title>"
     site.answers |= {"/doubt.jpg": cut[:-4] + b"\0\0", "/page.jpg": page, "/cut.jpg": cut[:200]}
     settings = IMAGES | {
@@ -189,8 +190,8 @@ def test_pillow_decides_what_the_cache_doubts(site, crawl):
     assert done.fates["rejected"] >= 2
 
 
-def test_a_format_that_pillow_alone_knows_is_delivered(site, crawl):
-    """The images drop-in leaves to Scrapy what it does not know."""
+def test_a_format_that_only_pillow_knows_is_delivered(site, crawl):
+    """The images drop-in leaves formats that it does not know to Scrapy."""
     site.answers["/a.ppm"] = b"P6 2 2 255 " + bytes(range(12))
     settings = IMAGES | {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCacheImagesPipeline": 1}}
     done = crawl([{"image_urls": [f"{site.url}/a.ppm"]}], settings)
@@ -198,16 +199,16 @@ def test_a_format_that_pillow_alone_knows_is_delivered(site, crawl):
     assert done.fates == {"rejected": 1}
 
 
-def test_the_hook_decides_of_a_bad_status(site, crawl):
-    """media_downloaded is called with a 404, as it is by Scrapy."""
+def test_a_hook_decides_about_a_bad_status(site, crawl):
+    """media_downloaded is called for a 404, as in Scrapy."""
     settings = FILES | {"ITEM_PIPELINES": {"custom.PlaceholderFiles": 1}}
     done = crawl([{"file_urls": [f"{site.url}/missing.jpg"]}], settings)
     assert done.items[0]["files"][0]["status"] == "none"
     assert done.fates == {"failed": 1}
 
 
-def test_hooks_may_ask_for_more_images(site, crawl):
-    """However many: a hook never waits for what its own image holds."""
+def test_hooks_may_fetch_more_images(site, crawl):
+    """A hook that fetches another image never waits for the memory that its own image uses."""
     site.answers |= {f"/{kind}{n}.jpg": jpeg(n) for kind in "ab" for n in range(150)}
     settings = FILES | {
         "ITEM_PIPELINES": {"custom.NestedFiles": 1},
@@ -220,9 +221,9 @@ def test_hooks_may_ask_for_more_images(site, crawl):
 
 
 def test_a_failure_keeps_no_response_in_memory(site, crawl):
-    """A remembered failure would otherwise keep the body, by the tracebacks of its causes."""
+    """A remembered failure does not keep the response by the tracebacks of its causes."""
     site.answers |= {f"/{n}.jpg": jpeg(n) for n in range(5)}
-    settings = FILES | {"ITEM_PIPELINES": {"custom.ForgottenFiles": 1}}
+    settings = FILES | {"ITEM_PIPELINES": {"custom.FailingFiles": 1}}
     done = crawl([{"file_urls": [site.url + path for path in site.answers]}], settings)
     assert done.items[0]["failed"] == ["FileException"] * 5
     assert done.items[0]["in_memory"] == 0
@@ -233,8 +234,8 @@ def test_a_failure_keeps_no_response_in_memory(site, crawl):
 
 @pytest.mark.parametrize("meta", [{"imgcache": False}, {"dont_cache": True}])
 @pytest.mark.parametrize("is_ours", [True, False])
-def test_a_request_can_keep_the_cache_out(site, crawl, meta, is_ours, tmp_path):
-    """The cache is neither asked nor given what comes, in a drop-in or with the middleware."""
+def test_a_request_can_bypass_the_cache(site, crawl, meta, is_ours, tmp_path):
+    """Nothing is looked up or stored, neither with a drop-in nor with the middleware."""
     site.answers["/a.jpg"] = jpeg(1)
     settings = FILES | {"ITEM_PIPELINES": {f"custom.{'' if is_ours else 'Stock'}MetaFiles": 1}}
     if not is_ours:

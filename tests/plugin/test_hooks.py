@@ -1,4 +1,4 @@
-"""The table hook by (stock, ours): a drop-in's hooks see what they saw in Scrapy's pipeline."""
+"""Hooks of drop-ins, compared with the same hooks of Scrapy's pipelines, in a table of rows."""
 
 import json
 from collections import Counter
@@ -12,7 +12,7 @@ from tests.support.pictures import encoded, jpeg, noise
 from tests.support.site import Site, redirect, respond
 
 SUPPORT = "tests.support"
-# What the results of ours have in addition.
+# The keys that only results of our pipelines have.
 OUR_KEYS = {
     "content_hash",
     "content_type",
@@ -27,13 +27,13 @@ OUR_KEYS = {
     "created_at",
     "reason",
 }
-# Whose classes crawl; in the last crawl, every image is in the cache.
+# The owner of the classes in each crawl. In the last crawl, every image is in the cache.
 CRAWLS = {"stock": "stock", "cold": "ours", "warm": "ours"}
 SITE_FAILURE = ["scrapy.pipelines.media", "ERROR", True]
 
 
 def answers(name):
-    """What the site answers for a file."""
+    """Return the answer of the site for a file."""
     return {
         "/a.jpg": jpeg(1),
         "/b.jpg": jpeg(2),
@@ -51,8 +51,8 @@ def answers(name):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    """What the hooks of all rows saw, in a crawl with Scrapy's classes and in two with ours."""
+def recorded(tmp_path_factory):
+    """Return the events of all rows in a crawl with Scrapy's classes, and in two with ours."""
     site, folder = Site(), tmp_path_factory.mktemp("hooks")
     items = []
     for row, made in ROWS.items():
@@ -62,17 +62,17 @@ def told(tmp_path_factory):
         items.append({"row": row, "urls": None if made.names is None else paths})
     site.answers["/a.jpg"] = jpeg(1)
     site.answers = {path: answer for path, answer in site.answers.items() if answer}
-    heard = {
-        label: events(folder, site, items, label=label, whose=whose)
-        for label, whose in CRAWLS.items()
+    by_crawl = {
+        label: events(folder, site, items, label=label, owner=owner)
+        for label, owner in CRAWLS.items()
     }
     site.close()
-    return heard
+    return by_crawl
 
 
-def events(folder, site, items, *, label, whose):
-    """Crawl, and return what was told of each row."""
-    rows = {f"{SUPPORT}.hook_rows.{whose}_{row}": n for n, row in enumerate(ROWS, 1)}
+def events(folder, site, items, *, label, owner):
+    """Run a crawl, and return the recorded events of each row."""
+    rows = {f"{SUPPORT}.hook_rows.{owner}_{row}": n for n, row in enumerate(ROWS, 1)}
     ends = {f"{SUPPORT}.hook_recorder.First": 0, f"{SUPPORT}.hook_recorder.Last": 999}
     settings = {
         "ITEM_PIPELINES": rows | ends,
@@ -83,7 +83,7 @@ def events(folder, site, items, *, label, whose):
         "IMGCACHE_FAILURES_FIELD": "failures",
     }
     for row, made in ROWS.items():
-        prefix = f"{whose}_{row}".upper()
+        prefix = f"{owner}_{row}".upper()
         settings |= {f"{prefix}_{name}": value for name, value in made.settings.items()}
     path = {"PYTHONPATH": str(Path(__file__).parents[2])}
     done = run_crawl(folder, site, items, settings, environment=path)
@@ -100,7 +100,7 @@ def events(folder, site, items, *, label, whose):
 
 
 def comparable(value, *, is_warm):
-    """Remove what a result of ours has in addition."""
+    """Remove what is different in results of our pipelines."""
     if isinstance(value, dict):
         return {
             key: "downloaded"
@@ -116,10 +116,10 @@ def comparable(value, *, is_warm):
 
 @pytest.mark.parametrize("label", ["cold", "warm"])
 @pytest.mark.parametrize("row", ROWS)
-def test_hooks_see_what_they_saw(told, row, label):
-    """The same calls in the same thread, arguments, errors, results, items and log levels."""
-    stock = comparable(told["stock"][row], is_warm=False)
-    ours = comparable(told[label][row], is_warm=label == "warm")
+def test_hooks_see_the_same_as_in_scrapy(recorded, row, label):
+    """Calls, threads, arguments, errors, results, items and log levels must be the same."""
+    stock = comparable(recorded["stock"][row], is_warm=False)
+    ours = comparable(recorded[label][row], is_warm=label == "warm")
     assert ours["hooks"] == stock["hooks"]
     assert ours["item"] == stock["item"]
     assert (ours["reasons"] or []) == ROWS[row].reasons
@@ -128,5 +128,5 @@ def test_hooks_see_what_they_saw(told, row, label):
 
 
 def test_the_table_is_long_enough():
-    """Rows for both pipelines, with hooks and without."""
+    """The table has at least 40 rows."""
     assert len(ROWS) >= 40

@@ -17,7 +17,7 @@ from tests.support.pictures import picture
 
 
 class RefererPipeline(ImgCachePipeline):
-    """Sends a referer and a cookie."""
+    """A pipeline that sends a referer and a cookie."""
 
     def get_media_requests(self, item, info):
         for request in super().get_media_requests(item, info):
@@ -26,7 +26,7 @@ class RefererPipeline(ImgCachePipeline):
 
 
 class WithMeta:
-    """Copies the item's meta to each request."""
+    """A mixin that copies the meta of an item to each request."""
 
     def get_media_requests(self, item, info):
         requests = super().get_media_requests(item, info)
@@ -48,14 +48,14 @@ class StockMetaFiles(WithMeta, FilesPipeline):
 
 
 class NamedImages(ImgCacheImagesPipeline):
-    """Takes file names from the item."""
+    """A drop-in that takes the folder of a file from the item."""
 
     def file_path(self, request, response=None, info=None, *, item=None):
         return f"{ItemAdapter(item)['name']}/{request.url.rsplit('/', 1)[-1]}.jpg"
 
 
 class SlowImages(ImgCacheImagesPipeline):
-    """Blocks the event loop with each picture."""
+    """A drop-in that blocks the event loop for each picture."""
 
     def convert_image(self, image, size=None, *, response_body):
         time.sleep(4)
@@ -63,14 +63,14 @@ class SlowImages(ImgCacheImagesPipeline):
 
 
 class NamedFiles(ImgCacheFilesPipeline):
-    """Takes file names from the item."""
+    """A drop-in that takes the folder of a file from the item."""
 
     def file_path(self, request, response=None, info=None, *, item=None):
         return f"{ItemAdapter(item)['name']}/{request.url.rsplit('/', 1)[-1]}"
 
 
 class NestedFiles(ImgCacheFilesPipeline):
-    """Fetches a second image for each image, in a hook."""
+    """A drop-in with a hook that fetches a second image for each image."""
 
     async def file_downloaded(self, response, request, info, *, item=None):
         other = Request(request.url.replace("/a", "/b"), meta={"handle_httpstatus_all": True})
@@ -79,7 +79,7 @@ class NestedFiles(ImgCacheFilesPipeline):
 
 
 class ErrbackPipeline(ImgCachePipeline):
-    """Has two errbacks: one raises, the other returns a result."""
+    """A pipeline with two errbacks: one raises, and the other returns a result."""
 
     def get_media_requests(self, item, info):
         for request in super().get_media_requests(item, info):
@@ -94,7 +94,7 @@ class ErrbackPipeline(ImgCachePipeline):
 
 
 class PlaceholderFiles(ImgCacheFilesPipeline):
-    """Returns a result for a 404."""
+    """A drop-in that returns a result for a 404."""
 
     async def media_downloaded(self, response, request, info, *, item=None):
         if response.status == 404:
@@ -102,8 +102,8 @@ class PlaceholderFiles(ImgCacheFilesPipeline):
         return await super().media_downloaded(response, request, info, item=item)
 
 
-class ForgottenFiles(ImgCacheFilesPipeline):
-    """Accepts no response, and tells how many are still in memory when the item has ended."""
+class FailingFiles(ImgCacheFilesPipeline):
+    """A drop-in that fails all responses, and counts those in memory after the item."""
 
     def open_spider(self):
         super().open_spider()
@@ -121,28 +121,28 @@ class ForgottenFiles(ImgCacheFilesPipeline):
 
 
 class BuggyPipeline(ImgCachePipeline):
-    """Has a bug in a hook."""
+    """A pipeline with a bug in a hook."""
 
     def file_path(self, request, response=None, info=None, *, item=None):
         return f"{nmae}.jpg"  # noqa: F821 - the bug
 
 
 class PostPipeline(ImgCachePipeline):
-    """Sends POST requests."""
+    """A pipeline that sends POST requests."""
 
     def get_media_requests(self, item, info):
         return [r.replace(method="POST") for r in super().get_media_requests(item, info)]
 
 
 class ItemNamedPipeline(ImgCachePipeline):
-    """Takes paths from the item."""
+    """A pipeline that takes the folder of a path from the item."""
 
     def file_path(self, request, response=None, info=None, *, item=None):
         return f"{item['name']}/{super().file_path(request, response, info, item=item)}"
 
 
 class SpoolReader:
-    """Adds to each item whether its spooled images are in the spool at this time."""
+    """A pipeline that adds to each item whether its spooled images are in the spool now."""
 
     def process_item(self, item):
         kept = b"".join(path.read_bytes() for path in Path(".scrapy/imgcache-spool").glob("[!#]*"))
@@ -151,7 +151,7 @@ class SpoolReader:
 
 
 class Base64Middleware:
-    """Decodes bodies that an API sends as base64; the headers stay as they were."""
+    """A middleware that decodes base64 bodies of an API and does not change the headers."""
 
     def process_response(self, request, response):
         is_page = request.url.endswith("/")
@@ -159,7 +159,7 @@ class Base64Middleware:
 
 
 class ShrinkingMiddleware:
-    """Replaces each picture by a smaller one; the headers stay as they were."""
+    """A middleware that makes each picture smaller and does not change the headers."""
 
     def process_response(self, request, response):
         is_page = request.url.endswith("/")
@@ -167,13 +167,13 @@ class ShrinkingMiddleware:
 
 
 class PillowWatch:
-    """Says at the end of a crawl whether something imported Pillow meanwhile."""
+    """An extension that logs at the end of a crawl whether Pillow was imported during it."""
 
     @classmethod
     def from_crawler(cls, crawler):
         watch = cls()
         for name in [name for name in sys.modules if name.partition(".")[0] == "PIL"]:
-            del sys.modules[name]  # the test's own pictures
+            del sys.modules[name]  # imported for the pictures of the test
         crawler.signals.connect(watch.closed, signals.spider_closed)
         return watch
 
@@ -186,4 +186,4 @@ class FirstFiles(ImgCacheFilesPipeline):
 
 
 class SecondFiles(ImgCacheFilesPipeline):
-    """Another one of the same project."""
+    """Another pipeline of the same project."""

@@ -1,4 +1,4 @@
-"""Hooks as users write them, each a row of the table: bugs, errbacks, results of all kinds."""
+"""Hooks as users write them, each one a row of the table in `hook_table`."""
 
 from io import BytesIO
 
@@ -7,7 +7,7 @@ from scrapy.exceptions import IgnoreRequest
 from scrapy.pipelines.images import ImageException
 from scrapy.utils.request import fingerprint
 
-from tests.support.hook_recorder import told
+from tests.support.hook_recorder import record_event
 from tests.support.hook_table import ROWS, THUMBS, hook_row, row
 
 FileException = ImageException.__mro__[1]
@@ -80,7 +80,7 @@ async def bug__image_downloaded(self, response, request, info, *, item=None):
 
 
 def errback_row(**more):
-    """Add a row whose requests have an errback, for files that are missing."""
+    """Add a row for missing files, whose requests have an errback."""
 
     def add(errback):
         @row("files", ["404.jpg", "404.jpg"], quiet=True, **more)
@@ -98,13 +98,13 @@ def errback_row(**more):
 
 
 @errback_row(reasons=["http_404"] * 2)
-def errback_returns_it(failure):
-    told("errback", None, failure)
+def errback_returns_the_failure(failure):
+    record_event("errback", None, failure)
     return failure
 
 
 @errback_row(reasons=["http_404"] * 2)
-def errback_raises_it(failure):
+def errback_raises_the_failure(failure):
     failure.raiseException()
 
 
@@ -114,7 +114,7 @@ def errback_has_a_bug(failure):
 
 
 @errback_row()
-def errback_makes_do(failure):
+def errback_returns_a_result(failure):
     return {"path": "none.jpg", "url": "none", "status": "none"}
 
 
@@ -123,7 +123,7 @@ def errback_returns_none(failure):
     return None
 
 
-# What media_failed makes of a failure.
+# What media_failed does with a failure.
 
 
 @hook_row("files", ["404.jpg"])
@@ -151,7 +151,7 @@ def own__media_failed(self, failure, request, info):
     raise LookupError("mine")
 
 
-# Results of other kinds, and results that a hook makes.
+# Results of hooks.
 
 
 @hook_row("files")
@@ -218,27 +218,27 @@ def refused__get_images(self, response, request, info, *, item=None):
 
 @hook_row("images")
 def own__convert_image(self, image, size=None, *, response_body):
-    told("convert_image", None, size)
+    record_event("convert_image", None, size)
     return image, BytesIO(b"not a JPEG")
 
 
 @hook_row("images", settings={"IMAGES_THUMBS": THUMBS})
 def super__convert_image(self, image, size=None, *, response_body):
-    told("convert_image", None, size)
+    record_event("convert_image", None, size)
     return self.base.convert_image(self, image, size, response_body=response_body)
 
 
 @hook_row("images")
 def own__get_images(self, response, request, info, *, item=None):
     for path, image, content in self.base.get_images(self, response, request, info, item=item):
-        told("get_images", request, path, image)
+        record_event("get_images", request, path, image)
         yield f"own/{path}", image, content
 
 
 @hook_row("images")
 async def super__image_downloaded(self, response, request, info, *, item=None):
     checksum = await self.base.image_downloaded(self, response, request, info, item=item)
-    told("image_downloaded", request, checksum)
+    record_event("image_downloaded", request, checksum)
     return checksum.upper()
 
 
@@ -251,8 +251,8 @@ def json__item_completed(self, results, item, info):
 @hook_row("files")
 def known__item_completed(self, results, item, info):
     prints = [fingerprint(Request(url)) for url in item["urls"]]
-    told("info", None, [each in info.downloaded for each in prints])
-    told("info", None, len(info.downloading), sum(map(len, info.waiting.values())))
+    record_event("info", None, [each in info.downloaded for each in prints])
+    record_event("info", None, len(info.downloading), sum(map(len, info.waiting.values())))
     return item
 
 
@@ -288,5 +288,5 @@ def uncached__get_media_requests(self, item, info):
 @hook_row("images")
 def meta__file_path(self, request, response=None, info=None, *, item=None):
     request.meta["seen"] = request.meta.get("seen", 0) + 1
-    told("seen", request, request.meta["seen"])
+    record_event("seen", request, request.meta["seen"])
     return f"{item['row']}/{request.meta['seen']}.jpg"

@@ -1,6 +1,6 @@
-"""One pipeline class for each row of the table stock and ours.
+"""The pipeline classes of each row of the table in `hook_table`.
 
-`stock_NAME` and `ours_NAME` are the classes of the row NAME.
+For the row NAME, `stock_NAME` extends Scrapy's pipeline, and `ours_NAME` extends our drop-in.
 """
 
 import sqlite3
@@ -10,13 +10,13 @@ from scrapy.pipelines.images import ImagesPipeline
 
 from imgcache_scrapy import ImgCacheFilesPipeline, ImgCacheImagesPipeline
 from tests.support import hook_functions
-from tests.support.hook_recorder import recorded, recorded_images, told
+from tests.support.hook_recorder import record_event, recorded, recorded_images
 from tests.support.hook_table import ROWS, THUMBS, row
 
 __all__ = ["ROWS", "hook_functions"]
 
 
-# Classes with more than a hook.
+# Classes that are more than a single hook.
 
 
 @row("images", settings={"IMAGES_THUMBS": THUMBS})
@@ -83,7 +83,7 @@ def redirect_forbidden(base):
 
 
 @row("images", ["a.jpg", "404.jpg"], reasons=["http_404"], quiet=True)
-def names_of_its_own(base):
+def attributes_with_our_names(base):
     class Pipeline(base):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
@@ -116,7 +116,7 @@ def order_of_files(base):
             raise RuntimeError("unknown")
 
         async def persist_file(self, path, buf, info, meta=None, headers=None):
-            told("persist_file", None, path, meta, headers)
+            record_event("persist_file", None, path, meta, headers)
 
     class Pipeline(base):
         def open_spider(self):
@@ -134,7 +134,7 @@ RECORDED = {"files": recorded, "images": recorded_images}
 
 
 def make_class(name, made, base):
-    """Make the class of a row."""
+    """Create the class of a row."""
     fields = {
         f"{kind.upper()}_{field}_FIELD": value
         for kind in BASES["stock"]
@@ -143,8 +143,8 @@ def make_class(name, made, base):
     return type(name, (made.make(RECORDED[made.kind](base)),), fields)
 
 
-for _whose, _bases in BASES.items():
+for _owner, _bases in BASES.items():
     for _name, _row in ROWS.items():
-        _class = make_class(f"{_whose}_{_name}", _row, _bases[_row.kind])
+        _class = make_class(f"{_owner}_{_name}", _row, _bases[_row.kind])
         _class.row = _name
         globals()[_class.__name__] = _class

@@ -1,4 +1,4 @@
-"""The rows of the table stock and ours: what each asks of the site, and what is expected."""
+"""The table that compares Scrapy's pipelines with ours: files and expectations of each row."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,11 +11,11 @@ class Row:
 
     Attributes:
         kind: files or images.
-        names: what the item asks for: names of files on the site, or URLs.
-        make: makes the row's class from the class that it extends.
-        reasons: the reasons of the failures that ours tells.
-        quiet: whether ours leaves out the traceback with which Scrapy logs a site's failure.
-        settings: by their names without the prefix of the class.
+        names: names of files on the site, or URLs, that the item contains.
+        make: function that gets the pipeline to extend, and returns the class of the row.
+        reasons: reasons of the failures that our pipeline reports.
+        quiet: True if Scrapy logs a failure of the site with a traceback and ours does not.
+        settings: settings of the row, by name without the prefix of the class.
     """
 
     kind: str
@@ -27,7 +27,7 @@ class Row:
 
 
 def site_fails(kind, name, reason, **settings):
-    """Return a row of which the site, not a hook, is the cause of a failure."""
+    """Return a row with a failure that the site causes, and not a hook."""
     return Row(kind, [name], reasons=[reason], quiet=True, settings=settings)
 
 
@@ -45,7 +45,9 @@ ROWS = {
     "file_with_failures": Row("files", ["404.jpg", "a.jpg"], reasons=["http_404"], quiet=True),
     "file_twice": Row("files", ["a.jpg", "a.jpg"]),
     "file_failing_twice": Row("files", ["404.jpg"] * 2, reasons=["http_404"] * 2, quiet=True),
-    "file_spelled_otherwise": Row("files", ["a.jpg?a=1&b=2", "a.jpg?b=2&a=1", "a.jpg?a=1&b=2#x"]),
+    "file_with_several_spellings": Row(
+        "files", ["a.jpg?a=1&b=2", "a.jpg?b=2&a=1", "a.jpg?a=1&b=2#x"]
+    ),
     "file_without_field": Row("files"),
     "file_urls_none": Row("files", None),
     "file_urls_tuple": Row("files"),
@@ -68,7 +70,7 @@ ROWS = {
 
 
 def row(kind, names=("a.jpg",), **more):
-    """Add a row for a function that makes a class."""
+    """Add a row for a function that creates a class."""
 
     def add(make):
         ROWS[make.__name__] = Row(kind, names, make, **more)
@@ -78,7 +80,7 @@ def row(kind, names=("a.jpg",), **more):
 
 
 def hook_row(kind, names=("a.jpg",), **more):
-    """Add a row for a function that is the only hook of a class."""
+    """Add a row for a function that is the only hook of its class."""
 
     def add(hook):
         name = hook.__name__
