@@ -1,4 +1,4 @@
-"""The memory of a long crawl, which has to stay as it is however many images come."""
+"""The memory of a long crawl: it must not grow with the number of images."""
 
 import json
 import os
@@ -17,7 +17,7 @@ DROP_IN = "imgcache_scrapy.plugin.pipeline.ImgCacheImagesPipeline"
 
 @pytest.fixture
 def many_images_origin() -> Iterator[str]:
-    """Serve tiny pictures in a process of its own, every other one missing."""
+    """Serve tiny pictures from a separate process; half of them are missing."""
     with subprocess.Popen(
         [sys.executable, SUPPORT / "many_images_origin.py"], stdout=subprocess.PIPE, text=True
     ) as origin:
@@ -27,18 +27,18 @@ def many_images_origin() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("pipeline", "many", "allowed"),
+    ("pipeline", "count", "allowed"),
     [
-        # So few only warm a crawl up.
+        # A crawl of this size is still warming up, so more growth is allowed.
         (PLAIN, 8_000, 20e6),
         pytest.param(PLAIN, 200_000, 1e6, marks=pytest.mark.endurance),
         pytest.param(DROP_IN, 200_000, 1e6, marks=pytest.mark.endurance),
     ],
 )
 def test_memory_does_not_grow_with_the_images(
-    many_images_origin: str, tmp_path: Path, pipeline: str, many: int, allowed: float
+    many_images_origin: str, tmp_path: Path, pipeline: str, count: int, allowed: float
 ) -> None:
-    """Once a crawl has warmed up, 10,000 images more cost no megabyte more."""
+    """After the warm-up, 10,000 more images use at most the allowed bytes more."""
     settings = {
         "IMGCACHE_URL": str(tmp_path / "cache"),
         "IMAGES_STORE": str(tmp_path / "images"),
@@ -46,18 +46,18 @@ def test_memory_does_not_grow_with_the_images(
     }
     done = subprocess.run(
         [sys.executable, SUPPORT / "many_images.py"],
-        input=json.dumps({"settings": settings, "origin": many_images_origin, "many": many}),
+        input=json.dumps({"settings": settings, "origin": many_images_origin, "many": count}),
         capture_output=True,
         text=True,
         check=True,
         timeout=1_800,
         cwd=tmp_path,
-        # Otherwise glibc keeps what each of some 20 threads has needed at its most for that thread
-        # alone, and it takes hundreds of thousands of images until all of them have.
+        # Without this, glibc keeps the peak memory of each of about 20 threads for that thread, and
+        # only after hundreds of thousands of images every thread has reached its peak.
         env=os.environ | {"MALLOC_ARENA_MAX": "1"},
     )
-    told = json.loads(done.stdout)
-    assert told["stats"]["imgcache/stored"] == told["stats"]["imgcache/failed"] == many // 2
-    warm = [(images, memory) for images, memory in told["samples"] if images > many // 4]
+    result = json.loads(done.stdout)
+    assert result["stats"]["imgcache/stored"] == result["stats"]["imgcache/failed"] == count // 2
+    warm = [(images, memory) for images, memory in result["samples"] if images > count // 4]
     slope = linear_regression(*zip(*warm, strict=True)).slope
     assert slope * 10_000 < allowed

@@ -1,4 +1,4 @@
-"""MemoryBudget: how many bodies are in memory at the same time."""
+"""MemoryBudget: limits how many image bodies are in memory at the same time."""
 
 import asyncio
 from itertools import pairwise
@@ -11,31 +11,31 @@ from imgcache_scrapy.plugin.memory import MemoryBudget
 from tests.support.waiting import PATIENCE, settled
 
 
-class Guests:
-    """Whoever enters a room, in order; each task stays until its place is left from outside."""
+class NamedSlots:
+    """Slots of a budget, by name; a task acquires each slot, and the test releases it."""
 
     def __init__(self, **limits):
         self.budget = MemoryBudget(**limits)
-        self.inside = {}
+        self.held = {}
 
-    async def arrive(self, name, size):
-        task = asyncio.create_task(self._enter(name, size))
+    async def acquire(self, name, size):
+        task = asyncio.create_task(self._hold(name, size))
         await settled()
         return task
 
-    async def _enter(self, name, size):
-        self.inside[name] = await self.budget.acquire(size)
+    async def _hold(self, name, size):
+        self.held[name] = await self.budget.acquire(size)
 
-    async def leave(self, name):
-        self.inside.pop(name).release()
+    async def release(self, name):
+        self.held.pop(name).release()
         await settled()
 
     def names(self):
-        return "".join(self.inside)
+        return "".join(self.held)
 
 
-async def test_who_enters_at_once_finds_no_budget_full():
-    """Who holds a place must not wait for another; what it brings counts all the same."""
+async def test_a_slot_without_waiting_is_granted_at_once():
+    """A caller that holds a slot must not wait for another one, but the second slot counts too."""
     budget = MemoryBudget(max_images=1, max_bytes=10)
     first = await budget.acquire(10)
     second = await budget.acquire(10, waits=False)
@@ -47,150 +47,150 @@ async def test_who_enters_at_once_finds_no_budget_full():
     (await waiting).release()
 
 
-async def test_a_budget_holds_so_many():
-    """One more than the count waits until somebody leaves."""
-    guests = Guests(max_images=2, max_bytes=100)
+async def test_the_number_of_images_is_limited():
+    """One more image than the limit waits for the release of a slot."""
+    slots = NamedSlots(max_images=2, max_bytes=100)
     for name in "abc":
-        await guests.arrive(name, 1)
-    assert guests.names() == "ab"
-    await guests.leave("a")
-    assert guests.names() == "bc"
+        await slots.acquire(name, 1)
+    assert slots.names() == "ab"
+    await slots.release("a")
+    assert slots.names() == "bc"
 
 
-async def test_a_budget_holds_so_many_bytes():
-    """It may be filled to the last byte, and one byte more waits."""
-    guests = Guests(max_images=9, max_bytes=100)
-    await guests.arrive("a", 60)
-    await guests.arrive("b", 40)
-    await guests.arrive("c", 1)
-    assert guests.names() == "ab"
-    await guests.leave("b")
-    assert guests.names() == "ac"
+async def test_the_number_of_bytes_is_limited():
+    """The budget can be used to the last byte, and one more byte waits."""
+    slots = NamedSlots(max_images=9, max_bytes=100)
+    await slots.acquire("a", 60)
+    await slots.acquire("b", 40)
+    await slots.acquire("c", 1)
+    assert slots.names() == "ab"
+    await slots.release("b")
+    assert slots.names() == "ac"
 
 
-async def test_those_who_wait_enter_in_the_order_they_came():
-    """A small one does not overtake a large one, however much budget there is for it."""
-    guests = Guests(max_images=9, max_bytes=100)
+async def test_slots_are_granted_in_order():
+    """A small image does not overtake a large one, even if the budget has space for it."""
+    slots = NamedSlots(max_images=9, max_bytes=100)
     for name, size in [("a", 60), ("b", 80), ("c", 1), ("d", 1)]:
-        await guests.arrive(name, size)
-    assert guests.names() == "a"
-    await guests.leave("a")
-    assert guests.names() == "bcd"
+        await slots.acquire(name, size)
+    assert slots.names() == "a"
+    await slots.release("a")
+    assert slots.names() == "bcd"
 
 
-async def test_one_larger_than_the_budget_enters_alone():
-    """It waits until the budget is empty, and all others wait until it is released."""
-    guests = Guests(max_images=9, max_bytes=100)
+async def test_an_image_larger_than_the_budget_gets_it_alone():
+    """It waits until the budget is unused, and all others wait until its slot is released."""
+    slots = NamedSlots(max_images=9, max_bytes=100)
     for name, size in [("a", 1), ("giant", 1000), ("b", 1)]:
-        await guests.arrive(name, size)
-    assert guests.names() == "a"
-    await guests.leave("a")
-    assert guests.names() == "giant"
-    await guests.leave("giant")
-    assert guests.names() == "b"
+        await slots.acquire(name, size)
+    assert slots.names() == "a"
+    await slots.release("a")
+    assert slots.names() == "giant"
+    await slots.release("giant")
+    assert slots.names() == "b"
 
 
 async def test_a_corrected_size_counts():
-    """Fewer bytes than expected let others in, more keep them out."""
-    guests = Guests(max_images=9, max_bytes=100)
+    """If an image is smaller than expected, others get a slot; if it is larger, they wait."""
+    slots = NamedSlots(max_images=9, max_bytes=100)
     for name, size in [("a", 90), ("b", 50)]:
-        await guests.arrive(name, size)
-    guests.inside["a"].resize(50)
+        await slots.acquire(name, size)
+    slots.held["a"].resize(50)
     await settled()
-    assert guests.names() == "ab"
-    guests.inside["b"].resize(60)
-    await guests.leave("a")
-    await guests.arrive("c", 41)
-    assert guests.names() == "b"
+    assert slots.names() == "ab"
+    slots.held["b"].resize(60)
+    await slots.release("a")
+    await slots.acquire("c", 41)
+    assert slots.names() == "b"
 
 
-async def test_a_place_is_left_once():
-    """Leaving again, or correcting the size of a place already left, changes nothing."""
-    guests = Guests(max_images=1, max_bytes=100)
-    await guests.arrive("a", 1)
-    place = guests.inside["a"]
-    await guests.leave("a")
-    await guests.arrive("b", 1)
-    await guests.arrive("c", 1)
-    place.release()
-    place.resize(0)
+async def test_a_slot_is_released_once():
+    """Releasing or resizing a slot after its release changes nothing."""
+    slots = NamedSlots(max_images=1, max_bytes=100)
+    await slots.acquire("a", 1)
+    slot = slots.held["a"]
+    await slots.release("a")
+    await slots.acquire("b", 1)
+    await slots.acquire("c", 1)
+    slot.release()
+    slot.resize(0)
     await settled()
-    assert guests.names() == "b"
+    assert slots.names() == "b"
 
 
-async def test_a_block_leaves_its_place():
-    """A place used in a `with` block is left at its end, even by an error."""
-    guests = Guests(max_images=1, max_bytes=100)
-    await guests.arrive("a", 1)
-    await guests.arrive("b", 1)
-    with pytest.raises(RuntimeError), guests.inside.pop("a"):
+async def test_the_end_of_a_block_releases_its_slot():
+    """A slot in a `with` block is released at its end, even after an error."""
+    slots = NamedSlots(max_images=1, max_bytes=100)
+    await slots.acquire("a", 1)
+    await slots.acquire("b", 1)
+    with pytest.raises(RuntimeError), slots.held.pop("a"):
         raise RuntimeError
     await settled()
-    assert guests.names() == "b"
+    assert slots.names() == "b"
 
 
-async def test_who_gives_up_in_line_is_passed_over():
-    """A cancelled waiter never enters, and the turn goes to the next."""
-    guests = Guests(max_images=1, max_bytes=100)
-    await guests.arrive("a", 1)
-    waiting = await guests.arrive("b", 1)
-    await guests.arrive("c", 1)
+async def test_a_cancelled_waiter_is_skipped():
+    """A cancelled waiter gets no slot, and the next waiter gets it."""
+    slots = NamedSlots(max_images=1, max_bytes=100)
+    await slots.acquire("a", 1)
+    waiting = await slots.acquire("b", 1)
+    await slots.acquire("c", 1)
     waiting.cancel()
     await settled()
-    await guests.leave("a")
-    assert guests.names() == "c"
+    await slots.release("a")
+    assert slots.names() == "c"
 
 
-async def test_who_gives_up_at_the_head_of_the_line_lets_the_others_in():
-    """Those who only waited behind a large one enter when it gives up, not when somebody leaves."""
-    guests = Guests(max_images=9, max_bytes=100)
-    await guests.arrive("a", 60)
-    waiting = await guests.arrive("large", 80)
-    await guests.arrive("b", 40)
+async def test_a_cancelled_first_waiter_lets_others_continue():
+    """Waiters behind a large image get their slots when it is cancelled, without a release."""
+    slots = NamedSlots(max_images=9, max_bytes=100)
+    await slots.acquire("a", 60)
+    waiting = await slots.acquire("large", 80)
+    await slots.acquire("b", 40)
     waiting.cancel()
     await settled()
-    assert guests.names() == "ab"
+    assert slots.names() == "ab"
 
 
-async def test_who_gives_up_with_the_turn_in_hand_gives_it_on():
-    """A waiter that is let in and cancelled in the same moment does not keep its place."""
-    guests = Guests(max_images=1, max_bytes=100)
-    await guests.arrive("a", 1)
-    waiting = await guests.arrive("b", 1)
-    await guests.arrive("c", 1)
-    guests.inside.pop("a").release()
+async def test_a_waiter_cancelled_when_it_gets_a_slot_releases_it():
+    """A waiter that is cancelled just after a slot was granted to it does not keep the slot."""
+    slots = NamedSlots(max_images=1, max_bytes=100)
+    await slots.acquire("a", 1)
+    waiting = await slots.acquire("b", 1)
+    await slots.acquire("c", 1)
+    slots.held.pop("a").release()
     waiting.cancel()
     await settled()
-    assert guests.names() == "c"
+    assert slots.names() == "c"
 
 
-visits = st.lists(st.tuples(st.integers(0, 120), st.integers(0, 3)), max_size=30)
+images = st.lists(st.tuples(st.integers(0, 120), st.integers(0, 3)), max_size=30)
 
 
-@given(visits=visits, gone=st.sets(st.integers(0, 29)))
-def test_everybody_gets_in_within_the_bounds_and_in_order(visits, gone):
-    """Whatever the sizes and cancellations: bounds hold, nobody overtakes or is forgotten."""
+@given(images=images, cancelled=st.sets(st.integers(0, 29)))
+def test_all_waiters_get_a_slot_in_order_and_within_the_limits(images, cancelled):
+    """For any sizes and cancellations, limits hold, and no waiter is overtaken or forgotten."""
 
-    async def crowd():
-        budget, inside, entered = MemoryBudget(max_images=3, max_bytes=100), {}, []
+    async def acquire_all():
+        budget, held, granted = MemoryBudget(max_images=3, max_bytes=100), {}, []
 
-        async def visit(number, size, stay):
+        async def hold(number, size, turns):
             with await budget.acquire(size):
-                entered.append(number)
-                inside[number] = size
-                assert len(inside) == 1 or (len(inside) <= 3 and sum(inside.values()) <= 100)
-                for _ in range(stay):
+                granted.append(number)
+                held[number] = size
+                assert len(held) == 1 or (len(held) <= 3 and sum(held.values()) <= 100)
+                for _ in range(turns):
                     await asyncio.sleep(0)
-                del inside[number]
+                del held[number]
 
-        tasks = [asyncio.create_task(visit(i, *visits[i])) for i in range(len(visits))]
+        tasks = [asyncio.create_task(hold(i, *images[i])) for i in range(len(images))]
         await asyncio.sleep(0)
-        leaving = [i for i in gone if i < len(tasks) and i not in entered]
-        for number in leaving:
+        waiting = [i for i in cancelled if i < len(tasks) and i not in granted]
+        for number in waiting:
             tasks[number].cancel()
         async with asyncio.timeout(PATIENCE):
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        assert {i for i, outcome in enumerate(outcomes) if outcome is not None} == set(leaving)
-        assert all(earlier < later for earlier, later in pairwise(entered))
+        assert {i for i, outcome in enumerate(outcomes) if outcome is not None} == set(waiting)
+        assert all(earlier < later for earlier, later in pairwise(granted))
 
-    asyncio.run(crowd())
+    asyncio.run(acquire_all())

@@ -1,4 +1,4 @@
-"""RecentKeys: which keys were seen last, in bounded memory."""
+"""RecentKeys: the keys that were added last, in bounded memory."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,8 +7,8 @@ from imgcache_scrapy.plugin.tally import RecentKeys
 
 
 @given(keys=st.lists(st.integers(0, 30).map(str), max_size=200))
-def test_seen_keys_are_remembered_within_bounds(keys):
-    """None of the last five different keys is new, and no more than ten are remembered."""
+def test_recent_keys_are_remembered(keys):
+    """The last five different keys are known, and at most ten keys are remembered."""
     seen, last = RecentKeys(minimum=5), {}
     for key in keys:
         is_new = seen.add(key)
