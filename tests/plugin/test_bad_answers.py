@@ -1,4 +1,4 @@
-"""Every bad answer there is: each URL of a crawl has one fate, whichever component fetches it."""
+"""Crawls with bad answers of every kind: each URL gets one fate, with every component."""
 
 import pytest
 
@@ -10,7 +10,7 @@ IMAGES = {
     "ITEM_PIPELINES": {"imgcache_scrapy.ImgCacheImagesPipeline": 1},
     "IMAGES_STORE": "images",
 }
-ROADS = {"pipeline": PIPELINE, "files": FILES, "images": IMAGES, "middleware": STOCK}
+COMPONENTS = {"pipeline": PIPELINE, "files": FILES, "images": IMAGES, "middleware": STOCK}
 SETTINGS = {
     "ROBOTSTXT_OBEY": True,
     "RETRY_TIMES": 1,
@@ -19,12 +19,12 @@ SETTINGS = {
     "MEDIA_ALLOW_REDIRECTS": True,
     "CONCURRENT_REQUESTS_PER_DOMAIN": 100,
 }
-# Of these, Scrapy's HTTP client makes something else than a response.
+# Scrapy's HTTP client does not return a response for these statuses.
 NO_RESPONSES = {204, 205, 304}
 
 
 def answers(site):
-    """Return the bad answers of a site, by path."""
+    """Return the bad answers of the site, by path."""
 
     def status(code):
         return lambda handler: respond(handler, b"oops", status=code, content_type="text/plain")
@@ -42,7 +42,7 @@ def answers(site):
         handler.close_connection = True
 
     def hang(handler):
-        handler.rfile.read(1)  # Nothing comes: this ends when the client gives up.
+        handler.rfile.read(1)  # Nothing arrives: this ends when the client disconnects.
         handler.close_connection = True
 
     codes = [*range(201, 208), *range(300, 309), *range(400, 419), 451, *range(500, 512), 599]
@@ -69,13 +69,15 @@ def answers(site):
     }
 
 
-@pytest.mark.parametrize("road", ROADS)
-def test_each_url_has_one_fate(crawl, site, road):
-    """The fates add up to the URLs, the reasons to the failures, and lookups count URLs."""
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_each_url_has_one_fate(crawl, site, component):
+    """The fates add up to the URLs, and the reasons add up to the rejections and failures."""
     site.answers |= answers(site)
     urls = [site.url + path for path in site.answers if path != "/robots.txt"]
     urls += ["http://127.0.0.1:9/refused.jpg", "http://nothing.invalid/a.jpg"]
-    done = crawl([{"image_urls": urls}, {"image_urls": urls[::-1]}], SETTINGS | ROADS[road])
+    done = crawl(
+        [{"image_urls": urls}, {"image_urls": urls[::-1]}], SETTINGS | COMPONENTS[component]
+    )
     assert sum(done.fates.values()) == len(urls)
     for fate in ("rejected", "failed"):
         reasons = [n for name, n in done.stats.items() if name.startswith(f"imgcache/{fate}/")]

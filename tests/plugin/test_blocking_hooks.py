@@ -1,4 +1,4 @@
-"""Crawls with a hook that blocks the event loop: the cache is not blamed for it."""
+"""Crawls with a hook that blocks the event loop: this is not counted as a fault of the cache."""
 
 import pytest
 
@@ -12,8 +12,8 @@ SLOW = {
 
 
 @pytest.mark.parametrize("is_served", [False, True])
-def test_a_hook_that_blocks_makes_no_timeout(crawl, site, shared_service, is_served):
-    """It stands still for longer than a call may take, while other images are being stored."""
+def test_a_blocking_hook_causes_no_timeout(crawl, site, shared_service, is_served):
+    """The hook blocks the loop for longer than a call may take, while other images are stored."""
     site.answers |= {f"/{n}.jpg": jpeg(n) for n in range(5)}
     items = [{"image_urls": [f"{site.url}/{n}.jpg" for n in range(5)]}]
     settings = SLOW | ({"IMGCACHE_URL": shared_service.url} if is_served else {})

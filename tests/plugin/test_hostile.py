@@ -1,4 +1,4 @@
-"""A crawl of pictures that are made to hurt, or were damaged on the way."""
+"""A crawl of hostile and damaged pictures."""
 
 from tests.support.bombs import BOMBS, SLOW, bombs, damaged
 
@@ -6,8 +6,8 @@ PIPELINE = "imgcache_scrapy.plugin.pipeline.ImgCachePipeline"
 REASONS = ("empty", "html", "not_image", "truncated")
 
 
-def test_damaged_pictures_and_bombs_cost_a_crawl_nothing(crawl, site):
-    """Each has one fate, each item leaves, and the log has no error to tell of."""
+def test_damaged_pictures_and_bombs_do_not_harm_a_crawl(crawl, site):
+    """Each picture gets one fate, each item is delivered, and the log contains no error."""
     pictures = [*damaged(100), *bombs(len(BOMBS)), *bombs(len(SLOW), SLOW)]
     site.answers = {f"/{number}.png": data for number, data in enumerate(pictures)}
     items = [{"image_urls": [site.url + path]} for path in site.answers]

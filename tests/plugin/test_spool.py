@@ -1,4 +1,4 @@
-"""Crawls that share a spool, and crawls whose token the cache refuses."""
+"""Crawls that share a spool, and crawls with a refused token."""
 
 import pytest
 
@@ -6,32 +6,32 @@ from tests.support.pictures import jpeg
 from tests.support.pipelines import FILES, PIPELINE, STOCK
 
 NOWHERE = "http://127.0.0.1:9"
-ROADS = {"pipeline": PIPELINE, "drop-in": FILES, "middleware": STOCK}
+COMPONENTS = {"pipeline": PIPELINE, "drop-in": FILES, "middleware": STOCK}
 
 
 @pytest.fixture
 def items(site):
-    """Four items with five images each, all of them on the site."""
+    """Put 20 images on the site, and return four items with five of them each."""
     site.answers |= {f"/{n}.jpg": jpeg(n) for n in range(20)}
     urls = [f"{site.url}/{n}.jpg" for n in range(20)]
     return [{"image_urls": urls[first : first + 5]} for first in range(0, 20, 5)]
 
 
-@pytest.mark.parametrize("road", ROADS)
-def test_what_waits_is_not_fetched_again(items, crawl, site, road):
-    """While the cache is down, the second crawl has its images from the spool."""
-    settings = ROADS[road] | {"IMGCACHE_URL": NOWHERE, "FILES_EXPIRES": -1}
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_spooled_images_are_not_fetched_again(items, crawl, site, component):
+    """While the cache is down, the second crawl gets its images from the spool."""
+    settings = COMPONENTS[component] | {"IMGCACHE_URL": NOWHERE, "FILES_EXPIRES": -1}
     assert crawl(items, settings).fates == {"spooled": 20}
     again = crawl(items, settings)
     assert (again.fates, site.images_asked().total()) == ({"hit": 20}, 20)
     assert [len(item["images"]) for item in again.items] == [5] * 4
-    if road != "middleware":
+    if component != "middleware":
         assert {image["status"] for item in again.items for image in item["images"]} == {"cached"}
     assert len(again.warnings) == 1
 
 
-def test_what_waits_for_another_cache_stays(items, crawl, site, tmp_path):
-    """A crawl with another cache neither takes it nor has it for a hit."""
+def test_spooled_images_belong_to_one_cache(items, crawl, site, tmp_path):
+    """A crawl with another cache neither stores these images nor counts them as hits."""
     down = PIPELINE | {"IMGCACHE_URL": NOWHERE}
     crawl(items, down)
     other = crawl(items, PIPELINE | {"IMGCACHE_URL": str(tmp_path / "other")})
@@ -41,26 +41,28 @@ def test_what_waits_for_another_cache_stays(items, crawl, site, tmp_path):
     assert site.images_asked().total() == 40
 
 
-@pytest.mark.parametrize("road", [*ROADS, "no reactor"])
-def test_a_refused_token_stops_the_crawl(items, crawl, site, stopped_service, road):
-    """One sentence says what to do; nothing is fetched, and nothing is spooled."""
+@pytest.mark.parametrize("component", [*COMPONENTS, "no reactor"])
+def test_a_refused_token_stops_the_crawl(items, crawl, site, stopped_service, component):
+    """The log says once what to do, and nothing is fetched or spooled."""
     stopped_service.environment = {"IMGCACHE_TOKEN": "secret"}
     stopped_service.start()
     no_reactor = PIPELINE | {"TWISTED_REACTOR_ENABLED": False}
-    settings = (ROADS | {"no reactor": no_reactor})[road] | {"IMGCACHE_URL": stopped_service.url}
+    settings = (COMPONENTS | {"no reactor": no_reactor})[component] | {
+        "IMGCACHE_URL": stopped_service.url
+    }
     for token in ({}, {"IMGCACHE_TOKEN": "wrong"}):
         done = crawl(items, settings | token)
         assert (done.items, site.asked.total()) == ([], 0)
         assert done.log.count("set IMGCACHE_TOKEN to the token of its service") == 1
         assert done.stats["finish_reason"] == "imgcache_unauthorized"
         assert "Traceback" not in done.log
-    # Nothing is in the spool: it would be replayed.
+    # The spool is empty: a record in it would be replayed.
     done = crawl(items, settings | {"IMGCACHE_TOKEN": "secret"})
     assert (done.fates, done.stats.get("imgcache/replayed")) == ({"stored": 20}, None)
 
 
-def test_the_size_of_what_waits_is_judged(crawl, site):
-    """It is not decoded, but its header tells the size: when it is fetched, and as a hit."""
+def test_small_spooled_images_are_rejected(crawl, site):
+    """A spooled image is not decoded: its header gives the size, after a fetch and for a hit."""
     site.answers |= {
         "/large.jpg": jpeg(1, size=(64, 48)),
         "/small.jpg": jpeg(2, size=(40, 30)),
@@ -77,6 +79,6 @@ def test_the_size_of_what_waits_is_judged(crawl, site):
 
 
 def test_a_crawl_without_images_opens_no_cache(crawl, tmp_path):
-    """Neither the check of the token nor an empty spool needs it."""
+    """Neither the check of the token nor an empty spool opens the cache."""
     crawl([], PIPELINE)
     assert list((tmp_path / "cache").iterdir()) == []

@@ -1,4 +1,4 @@
-"""Crawls while the cache is in trouble, and crawls that would bring it into some."""
+"""Crawls with a killed service, bad answers, damaged blobs, and stores that are too slow."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.support.site import respond
 
 @pytest.fixture
 def items(site):
-    """Forty items with five images each, all of them on the site."""
+    """Put 200 images on the site, and return 40 items with five of them each."""
     site.answers |= {f"/{n}.jpg": jpeg(n) for n in range(200)}
     return [
         {"image_urls": [f"{site.url}/{n}.jpg" for n in range(first, first + 5)]}
@@ -17,8 +17,8 @@ def items(site):
     ]
 
 
-def test_a_service_that_is_killed_costs_no_image(items, crawl, service, site):
-    """In mid-crawl: what was stored is stored, and the next crawl stores the rest."""
+def test_a_killed_service_loses_no_image(items, crawl, service, site):
+    """Stored images stay stored, and the next crawl stores the others."""
 
     pictures = {path: body for path, body in site.answers.items() if path.endswith(".jpg")}
 
@@ -38,8 +38,8 @@ def test_a_service_that_is_killed_costs_no_image(items, crawl, service, site):
     assert crawl(items, settings).fates == {"hit": 200}
 
 
-def test_an_answer_that_is_no_entry_is_a_miss(items, crawl, site):
-    """Another service under the address costs no image, and never raises into Scrapy."""
+def test_an_answer_that_is_not_an_entry_is_a_miss(items, crawl, site):
+    """If the address belongs to another service, images are delivered without a traceback."""
 
     def answer(handler):
         body = b'{"entries": {"%b": {"content_hash": 1}}}' % items[0]["image_urls"][0].encode()
@@ -52,7 +52,7 @@ def test_an_answer_that_is_no_entry_is_a_miss(items, crawl, site):
 
 
 def test_a_damaged_image_is_fetched_again(items, crawl, tmp_path, site):
-    """A reader that meets a bad blob takes it for a miss; the store that follows heals it."""
+    """A damaged blob is a miss, and the next store repairs it."""
     crawl(items, FILES)
     blobs = list((tmp_path / "cache" / "blobs").glob("*/*"))
     for path in blobs[:50]:
@@ -67,10 +67,8 @@ def test_a_damaged_image_is_fetched_again(items, crawl, tmp_path, site):
 @pytest.mark.parametrize(
     ("settings", "count", "bound"), [(PIPELINE, 1000, 500), (STOCK, 1000, 900)]
 )
-def test_memory_is_bounded_where_stores_are_slower_than_downloads(
-    site, crawl, settings, count, bound
-):
-    """Misses of 1 MB each: bodies do not pile up behind the stores, and no store times out."""
+def test_memory_is_bounded_if_stores_are_slower_than_downloads(site, crawl, settings, count, bound):
+    """With images of 1 MB, few bodies wait for their store, and no store times out."""
     padding = bytes(2**20)
 
     def large(handler):
