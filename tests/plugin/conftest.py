@@ -1,4 +1,4 @@
-"""A small site, and real crawls of it."""
+"""Fixtures: a small site, and real crawls of it."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,7 +12,7 @@ from tests.support.site import Site
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    """A site that answers nothing yet."""
+    """Return a site without answers."""
     site = Site()
     yield site
     site.close()
@@ -20,5 +20,5 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture
 def crawl(tmp_path: Path, site: Site) -> Callable[..., CrawlResult]:
-    """Run a crawl: `crawl(items, settings, **spider)`; the cache is in `tmp_path`."""
+    """Return `crawl(items, settings, **spider)`, which runs a crawl with a cache in `tmp_path`."""
     return partial(run_crawl, tmp_path, site)

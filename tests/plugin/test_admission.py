@@ -1,4 +1,4 @@
-"""Crawls of pictures whose framing, end, size or entry is unusual, on every road."""
+"""Crawls of pictures with unusual framing, endings, sizes or cache entries."""
 
 import gzip
 import io
@@ -18,13 +18,14 @@ from tests.support.pictures import picture
 from tests.support.pipelines import FILES, PIPELINE, STOCK
 from tests.support.site import respond
 
-ROADS = {"pipeline": PIPELINE, "drop-in": FILES, "middleware": STOCK}
-every_road = pytest.mark.parametrize("road", ROADS.values(), ids=ROADS)
+# The settings of a crawl with each component.
+COMPONENTS = {"pipeline": PIPELINE, "drop-in": FILES, "middleware": STOCK}
+every_component = pytest.mark.parametrize("component", COMPONENTS.values(), ids=COMPONENTS)
 BODY = picture(1, 64)
 
 
 def old_http(body):
-    """Answer with HTTP/1.0, whose end is that of the connection."""
+    """Answer with HTTP/1.0 and no length: the body ends when the connection closes."""
 
     def answer(handler):
         handler.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Type: image/png\r\n\r\n" + body)
@@ -53,7 +54,7 @@ def flushed(handler):
 
 
 def chunked(handler, body=BODY):
-    """Answer without a length; an endless answer ends when the client has gone."""
+    """Answer without a length; an endless answer ends when the client disconnects."""
     handler.send_response(200)
     handler.send_header("Transfer-Encoding", "chunked")
     handler.end_headers()
@@ -81,16 +82,16 @@ def shorter_than_announced(body):
     return answer
 
 
-def run(crawl, site, road, **settings):
-    """Crawl all that the site has, in one item."""
+def run(crawl, site, component, **settings):
+    """Crawl all images of the site, in one item."""
     items = [{"image_urls": [site.url + path for path in site.answers]}]
     settings = {"IMGCACHE_FAILURES_FIELD": "failures", "RETRY_ENABLED": False, **settings}
-    return crawl(items, road | settings)
+    return crawl(items, component | settings)
 
 
-@every_road
-def test_framing_decides_nothing(crawl, site, road):
-    """Old HTTP, several encodings and missing lengths bring whole pictures, which are stored."""
+@every_component
+def test_unusual_framing_does_not_matter(crawl, site, component):
+    """Pictures in HTTP/1.0, with several encodings or without a length are whole, and stored."""
     site.answers = {
         "/old.png": old_http(BODY),
         "/twice.png": encoded_twice,
@@ -99,39 +100,39 @@ def test_framing_decides_nothing(crawl, site, road):
         "/chunked.png": chunked,
         "/cut.png": old_http(BODY[:-80]),
     }
-    done = run(crawl, site, road)
+    done = run(crawl, site, component)
     assert done.fates == {"stored": 1, "duplicate": 4, "rejected": 1}
     assert done.stats["imgcache/rejected/truncated"] == 1
-    assert run(crawl, site, road, FILES_EXPIRES=-1).fates["hit"] == 5
+    assert run(crawl, site, component, FILES_EXPIRES=-1).fates["hit"] == 5
 
 
-@every_road
-def test_data_loss_that_the_user_allows_is_no_cut(crawl, site, road):
-    """What came is judged as a picture, and only what is cut off is refused."""
+@every_component
+def test_allowed_data_loss_is_not_a_truncation(crawl, site, component):
+    """With DOWNLOAD_FAIL_ON_DATALOSS False, only a picture whose end is missing is rejected."""
     site.answers = {
         "/whole.png": shorter_than_announced(BODY),
         "/cut.png": shorter_than_announced(BODY[:-80]),
     }
-    done = run(crawl, site, road, DOWNLOAD_FAIL_ON_DATALOSS=False)
+    done = run(crawl, site, component, DOWNLOAD_FAIL_ON_DATALOSS=False)
     assert done.fates == {"stored": 1, "rejected": 1}
     assert done.stats["imgcache/rejected/truncated"] == 1
 
 
-@every_road
+@every_component
 @pytest.mark.parametrize(
     ("middleware", "body"),
     [("Base64Middleware", b64encode(BODY)), ("ShrinkingMiddleware", BODY)],
 )
-def test_a_body_may_be_changed_on_its_way(crawl, site, road, middleware, body):
-    """The length that the site announced is not that of a body that a middleware changed."""
+def test_a_downloader_middleware_may_change_a_body(crawl, site, component, middleware, body):
+    """Content-Length does not have to match a body that a middleware has changed."""
     site.answers["/a.png"] = body
     own = {f"tests.support.custom.{middleware}": 600}
-    middlewares = road.get("DOWNLOADER_MIDDLEWARES", {}) | own
-    assert run(crawl, site, road, DOWNLOADER_MIDDLEWARES=middlewares).fates == {"stored": 1}
+    middlewares = component.get("DOWNLOADER_MIDDLEWARES", {}) | own
+    assert run(crawl, site, component, DOWNLOADER_MIDDLEWARES=middlewares).fates == {"stored": 1}
 
 
-def test_unusual_ends_of_pictures(crawl, site):
-    """In a crawl, too, just those pictures are stored that Pillow decodes."""
+def test_pictures_with_unusual_endings(crawl, site):
+    """A crawl stores exactly those pictures that Pillow can decode."""
     kinds = {"as it is", "2 bytes less", "text behind", "zero for the trailer", "no IEND"}
     bodies = [
         changed
@@ -149,8 +150,8 @@ def test_unusual_ends_of_pictures(crawl, site):
     assert done.fates == {"stored": len(whole), "rejected": len(site.answers) - len(whole)}
 
 
-def test_over_a_service_a_crawl_loads_no_decoder(crawl, site, service):
-    """Also if a picture is in doubt, only the child process imports Pillow."""
+def test_a_crawl_over_a_service_does_not_import_pillow(crawl, site, service):
+    """Even for a doubtful picture, only the child process imports Pillow."""
     site.answers = {"/a.gif": pictures()["GIF"][:-1], "/b.gif": pictures()["GIF"][:-200]}
     done = run(
         crawl,
@@ -163,14 +164,14 @@ def test_over_a_service_a_crawl_loads_no_decoder(crawl, site, service):
     assert "Pillow was loaded: False" in done.log
 
 
-@every_road
-def test_what_a_client_stored_that_is_no_picture_is_a_miss(crawl, site, road, tmp_path):
-    """The entry alone says so; the picture is fetched, stored, and a hit from then on."""
+@every_component
+def test_a_cached_file_that_is_not_a_picture_is_a_miss(crawl, site, component, tmp_path):
+    """The entry shows it: the picture is fetched and stored, and later crawls hit."""
     site.answers["/a.png"] = BODY
     with ImgCacheClient(str(tmp_path / "cache")) as client:
         client.store(f"{site.url}/a.png", b"<html>Access denied", "a script")
-    assert run(crawl, site, road).fates == {"stored": 1}
-    assert run(crawl, site, road, FILES_EXPIRES=-1).fates == {"hit": 1}
+    assert run(crawl, site, component).fates == {"stored": 1}
+    assert run(crawl, site, component, FILES_EXPIRES=-1).fates == {"hit": 1}
     assert site.asked["/a.png"] == 1
 
 
@@ -184,10 +185,10 @@ def test_what_a_client_stored_that_is_no_picture_is_a_miss(crawl, site, road, tm
             handler, gzip.compress(BODY + bytes(10**6)), headers={"Content-Encoding": "gzip"}
         ),
     ],
-    ids=["announced", "not announced", "endless", "compressed"],
+    ids=["with length", "without length", "endless", "compressed"],
 )
-def test_a_download_is_given_up_at_the_limit(crawl, site, answer):
-    """An image that only the cache receives is not read beyond the cache's limit."""
+def test_a_download_stops_at_the_limit(crawl, site, answer):
+    """If only the cache receives an image, no bytes beyond the cache's limit are downloaded."""
     site.answers = {"/large.png": answer, "/small.png": picture(2, 8)}
     done = run(crawl, site, PIPELINE, IMGCACHE_MAX_IMAGE_BYTES=4_000)
     assert done.fates == {"stored": 1, "failed": 1}
@@ -196,12 +197,12 @@ def test_a_download_is_given_up_at_the_limit(crawl, site, answer):
     assert "the image is larger than the limit of 4000 bytes" in done.log
 
 
-@pytest.mark.parametrize("road", [FILES, STOCK], ids=["drop-in", "middleware"])
-def test_where_others_receive_an_image_it_is_delivered(crawl, site, road):
-    """A file above the limit is delivered as Scrapy does, and not cached."""
+@pytest.mark.parametrize("component", [FILES, STOCK], ids=["drop-in", "middleware"])
+def test_a_large_file_is_still_delivered(crawl, site, component):
+    """The drop-in and the middleware deliver a file above the limit, and do not cache it."""
     site.answers = {"/large.png": BODY}
     for _ in range(2):
-        done = run(crawl, site, road, IMGCACHE_MAX_IMAGE_BYTES=4_000, FILES_EXPIRES=-1)
+        done = run(crawl, site, component, IMGCACHE_MAX_IMAGE_BYTES=4_000, FILES_EXPIRES=-1)
         assert len(done.items[0]["images"]) == 1
         assert done.fates == {"failed": 1}
         assert done.stats["imgcache/failed/too_large"] == 1
@@ -210,13 +211,13 @@ def test_where_others_receive_an_image_it_is_delivered(crawl, site, road):
 
 @pytest.mark.parametrize("limit", [0, 2**30, 104857601, "much", -1])
 def test_a_wrong_limit_stops_the_crawl(crawl, site, limit):
-    """The limit is a number that the cache can keep."""
+    """The limit must be a number of bytes that the cache can keep."""
     done = run(crawl, site, PIPELINE, IMGCACHE_MAX_IMAGE_BYTES=limit)
     assert "IMGCACHE_MAX_IMAGE_BYTES must be a number of bytes, 1 to 104857600" in done.log
 
 
 @pytest.mark.parametrize(
-    ("setting", "own", "expected"),
+    ("setting", "of_request", "expected"),
     [
         (1_000, None, 1_000),
         (0, None, 5_000),
@@ -226,16 +227,18 @@ def test_a_wrong_limit_stops_the_crawl(crawl, site, limit):
         (100, 0, 5_000),
     ],
 )
-def test_a_smaller_limit_of_the_user_stays(setting, own, expected):
-    """DOWNLOAD_MAXSIZE and the request's own limit count, and 0 is no limit."""
+def test_a_smaller_limit_of_the_user_holds(setting, of_request, expected):
+    """DOWNLOAD_MAXSIZE and the request's own limit hold if they are smaller; 0 means no limit."""
     crawler = get_crawler(settings_dict={"DOWNLOAD_MAXSIZE": setting})
-    request = Request("http://a/", meta={} if own is None else {"download_maxsize": own})
+    request = Request(
+        "http://a/", meta={} if of_request is None else {"download_maxsize": of_request}
+    )
     assert limit_download(request, crawler, 5_000) == expected
     assert request.meta["download_maxsize"] == expected
 
 
-def test_other_cancellations_are_told_apart():
-    """A download that something else cancelled or filtered was not too large."""
+def test_other_cancellations_do_not_mean_too_large():
+    """A download that something else has cancelled or filtered does not count as too large."""
     assert exceeds_limit(DownloadCancelledError("Received 9 bytes … larger than download max size"))
     assert exceeds_limit(DownloadCancelledError())
     assert not exceeds_limit(DownloadCancelledError("by an extension"))
@@ -243,8 +246,8 @@ def test_other_cancellations_are_told_apart():
     assert not exceeds_limit(ValueError())
 
 
-def test_large_hostile_pictures_cost_the_good_ones_nothing(crawl, site):
-    """Beside pictures of 24 MB that take long to read, the good ones are stored."""
+def test_large_hostile_pictures_do_not_harm_good_ones(crawl, site):
+    """Good pictures are stored, even beside pictures of 24 MB that take long to read."""
     hostile = ["JPEG of fill", "GIF of small blocks", "AVIF of boxes", "TIFF with huge tables"]
     site.answers = {f"/{number}.png": HOSTILE[name]() for number, name in enumerate(hostile)}
     site.answers |= {f"/good{number}.png": picture(number) for number in range(20)}

@@ -1,4 +1,4 @@
-"""The example project, crawled as its users would."""
+"""The example project, crawled as a user crawls it."""
 
 import json
 import re
@@ -17,7 +17,7 @@ EXAMPLE = Path(__file__).parents[2] / "example_project"
 
 @pytest.fixture
 def project(tmp_path):
-    """A copy of the example project, and a crawl of one of its spiders."""
+    """Return a function that runs a spider in a copy of the example project."""
     folder = shutil.copytree(EXAMPLE, tmp_path / "project", ignore=shutil.ignore_patterns(".*"))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -37,36 +37,36 @@ def project(tmp_path):
     return crawl
 
 
-def asked(log):
-    """What the site counted, by the kind of URL."""
+def requests_by_kind(log):
+    """Return the number of requests that the site counted, by the kind of URL."""
     (line,) = re.findall(r"Picture site: \d+ requests: (.*)", log)
     return {kind: int(count) for kind, count in re.findall(r"(\S+) (\d+)", line)}
 
 
 def test_the_second_crawl_fetches_only_what_changes(project):
-    """Signed URLs, the missing picture and the HTML page: nothing else is asked for again."""
+    """Only signed URLs, the missing picture and the HTML page are requested again."""
     first, second = project("shop"), project("shop")
     assert first.returncode == second.returncode == 0
-    assert asked(first.stderr)["signed"] == 14
-    assert asked(second.stderr) == {"blocked": 1, "page": 1, "photos": 1, "signed": 14}
+    assert requests_by_kind(first.stderr)["signed"] == 14
+    assert requests_by_kind(second.stderr) == {"blocked": 1, "page": 1, "photos": 1, "signed": 14}
     assert "70 hit" in second.stderr
     assert "0 stored, 14 duplicate, 1 rejected, 1 failed" in second.stderr
     items = json.loads((project.folder / "items.json").read_text())
     assert sum(len(item["images"]) for item in items) == 84
 
 
-def test_scrapys_own_pipeline_is_served_by_the_middleware(project):
-    """Its second crawl asks the site for what changes alone, and has all its files."""
+def test_the_middleware_serves_scrapys_own_pipeline(project):
+    """The second crawl also requests only what changes."""
     project("middleware")
     second = project("middleware")
-    assert asked(second.stderr) == {"blocked": 1, "page": 1, "photos": 1, "signed": 14}
+    assert requests_by_kind(second.stderr) == {"blocked": 1, "page": 1, "photos": 1, "signed": 14}
 
 
-def test_the_client_is_called_directly(project):
-    """Look-alikes of each photograph, found without fetching one."""
+def test_a_spider_can_call_the_client(project):
+    """The spider finds look-alikes of each photograph without fetching an image."""
     project("shop")
     done = project("client")
-    assert asked(done.stderr) == {"page": 2}
+    assert requests_by_kind(done.stderr) == {"page": 2}
     items = json.loads((project.folder / "items.json").read_text())
     photos = [item for item in items if "photo" in item]
     assert len(photos) == 14
@@ -74,8 +74,8 @@ def test_the_client_is_called_directly(project):
     assert len([item for item in items if item.get("resized")]) == 3
 
 
-def test_a_taken_port_is_told_in_one_sentence(project):
-    """It says what to do."""
+def test_a_port_in_use_is_reported_in_one_sentence(project):
+    """The sentence says what to do, and there is no traceback."""
     with socket.create_server(("127.0.0.1", project.port)):
         done = project("shop")
     assert done.returncode != 0

@@ -1,4 +1,4 @@
-"""ImgCacheMiddleware in real crawls: under Scrapy's own pipelines, and for spiders' requests."""
+"""ImgCacheMiddleware in real crawls, with Scrapy's own pipelines and with requests of spiders."""
 
 import gzip
 import time
@@ -16,8 +16,8 @@ STOCK = MIDDLEWARE | {
 }
 
 
-def test_a_stock_images_pipeline_asks_the_site_once(site, crawl):
-    """With only our middleware, the second crawl makes no image request, and gives the same."""
+def test_scrapys_images_pipeline_fetches_each_image_once(site, crawl):
+    """With only our middleware, the second crawl fetches no image and gives the same results."""
     site.answers |= {f"/{n}.jpg": jpeg(n) for n in range(5)} | {"/no-suffix": jpeg(9)}
     items = [{"image_urls": [site.url + path for path in site.answers]}]
     first = crawl(items, STOCK)
@@ -31,8 +31,8 @@ def test_a_stock_images_pipeline_asks_the_site_once(site, crawl):
     assert [image["checksum"] for image in after] == [image["checksum"] for image in before]
 
 
-def test_a_spiders_request_is_answered(site, crawl):
-    """By its suffix a request is an image's; a hit has our flags, and the entry is in the meta."""
+def test_a_spiders_request_can_hit(site, crawl):
+    """A URL with an image suffix uses the cache; a hit has our flags, and its entry in the meta."""
     site.answers["/a.jpg"] = jpeg(1)
     first = crawl(settings=MIDDLEWARE, requests=[[f"{site.url}/a.jpg", {}]])
     second = crawl(settings=MIDDLEWARE, requests=[[f"{site.url}/a.jpg", {}]])
@@ -53,16 +53,16 @@ def test_a_spiders_request_is_answered(site, crawl):
         ("/a.JPG?x=1", {}, 1),
     ],
 )
-def test_meta_decides(site, crawl, path, meta, asked):
-    """A request can force the cache or keep it out; `dont_cache` is obeyed."""
+def test_meta_can_force_or_bypass_the_cache(site, crawl, path, meta, asked):
+    """The meta key `imgcache` forces or bypasses the cache, and `dont_cache` bypasses it."""
     site.answers |= {path: jpeg(1)}
     for _ in range(2):
         crawl(settings=MIDDLEWARE, requests=[[site.url + path, meta]])
     assert site.images_asked().total() == asked
 
 
-def test_what_is_no_image_is_rejected(site, crawl):
-    """A page under an image's name is delivered and counted, and not stored."""
+def test_a_page_is_rejected(site, crawl):
+    """A page under the URL of an image is delivered and counted, but not stored."""
     site.answers |= {
         path: lambda handler: respond(handler, b"<html>", content_type="text/html")
         for path in ("/a.jpg", "/b")
@@ -74,7 +74,7 @@ def test_what_is_no_image_is_rejected(site, crawl):
 
 
 def test_attempts_of_one_url_count_once(site, crawl):
-    """Two failures and a success are one stored image and one lookup; two redirects, too."""
+    """Retries and redirects of a URL count as one image and one lookup."""
     attempts = iter([503, 503])
 
     def fail_twice(handler):
@@ -97,8 +97,8 @@ def test_attempts_of_one_url_count_once(site, crawl):
     assert site.asked["/down.jpg"] == site.asked["/flaky.jpg"] == 3
 
 
-def test_the_asked_url_is_stored_after_a_redirect(site, crawl):
-    """Next time neither the redirect nor its target is asked for."""
+def test_the_requested_url_is_stored_after_a_redirect(site, crawl):
+    """The next crawl requests neither the redirect nor its target."""
     site.answers |= {"/go.jpg": redirect("/a.jpg"), "/a.jpg": jpeg(1)}
     for fates in ({"stored": 1}, {"hit": 1}):
         done = crawl(settings=MIDDLEWARE, requests=[[f"{site.url}/go.jpg", {}]])
@@ -107,7 +107,7 @@ def test_the_asked_url_is_stored_after_a_redirect(site, crawl):
 
 
 def test_a_redirect_to_a_known_image_counts_once(site, crawl):
-    """Its target comes from the cache, and the URL that was asked for has the fate."""
+    """The target comes from the cache, and only the requested URL gets a fate."""
     site.answers |= {"/go.jpg": redirect("/a.jpg"), "/a.jpg": jpeg(1)}
     crawl(settings=MIDDLEWARE, requests=[[f"{site.url}/a.jpg", {}]])
     for _ in range(2):
@@ -117,8 +117,8 @@ def test_a_redirect_to_a_known_image_counts_once(site, crawl):
     assert site.images_asked() == {"/go.jpg": 1, "/a.jpg": 1}
 
 
-def test_a_compressed_picture_is_stored_as_it_is(site, crawl, tmp_path):
-    """Content-Encoding is undone before; a Content-Length that was the encoded one's is no cut."""
+def test_a_compressed_picture_is_stored_decoded(site, crawl, tmp_path):
+    """Content-Length is the length of the encoded body, so the decoded picture is not truncated."""
     body = jpeg(1)
     packed = gzip.compress(body, compresslevel=0)
     assert len(packed) > len(body)
@@ -130,8 +130,8 @@ def test_a_compressed_picture_is_stored_as_it_is(site, crawl, tmp_path):
         assert (done.fates, done.items[0]["size"]) == (fates, len(body))
 
 
-def test_pipeline_and_middleware_ask_once_and_store_once(site, crawl, tmp_path):
-    """With the add-on both are on, and each URL is looked up and stored by one of them."""
+def test_pipeline_and_middleware_look_up_each_url_once(site, crawl, tmp_path):
+    """With the add-on both are on, and only one of them looks up and stores each URL."""
     site.answers |= {f"/{n}.jpg": jpeg(n) for n in range(4)}
     items = [{"image_urls": [site.url + path for path in site.answers]}]
     done = crawl(items, {"ADDONS": {"imgcache_scrapy.Addon": 500}})
@@ -139,8 +139,8 @@ def test_pipeline_and_middleware_ask_once_and_store_once(site, crawl, tmp_path):
     assert done.stats["imgcache/lookup"] == 4
 
 
-def test_the_add_on_leaves_other_media_pipelines_alone(site, crawl):
-    """Where the project has one, only the middleware is added; what is set to None stays off."""
+def test_the_add_on_keeps_other_media_pipelines(site, crawl):
+    """The add-on then adds only the middleware; a component that is set to None stays off."""
     site.answers["/a.jpg"] = jpeg(1)
     settings = {
         "ADDONS": {"imgcache_scrapy.Addon": 500},
@@ -155,8 +155,8 @@ def test_the_add_on_leaves_other_media_pipelines_alone(site, crawl):
     assert crawl(items, off).fates == {}
 
 
-def test_another_httpcache_is_no_hit_of_ours(site, crawl):
-    """What HttpCache answers is stored with us all the same."""
+def test_a_response_of_httpcache_is_not_a_hit(site, crawl):
+    """An image that HttpCache returns is stored in our cache."""
     site.answers["/a.jpg"] = jpeg(1)
     http_cache = {"HTTPCACHE_ENABLED": True}
     requests = [[f"{site.url}/a.jpg", {}]]
@@ -166,8 +166,8 @@ def test_another_httpcache_is_no_hit_of_ours(site, crawl):
     assert site.images_asked().total() == 1
 
 
-def test_switched_off_it_is_gone(site, crawl):
-    """IMGCACHE_ENABLED False: the images come from the site, and nothing is counted."""
+def test_a_disabled_middleware_does_nothing(site, crawl):
+    """With IMGCACHE_ENABLED False, images come from the site and nothing is counted."""
     site.answers["/a.jpg"] = jpeg(1)
     off = STOCK | {"IMGCACHE_ENABLED": False}
     done = crawl([{"image_urls": [f"{site.url}/a.jpg"]}], off)
@@ -176,7 +176,7 @@ def test_switched_off_it_is_gone(site, crawl):
 
 
 def test_many_redirects_at_once_do_not_wait_for_each_other(site, crawl):
-    """A redirected request goes on with the place of the one that it came from."""
+    """A redirected request keeps the slot of the request that it came from."""
     site.answers |= {f"/{n}.jpg": jpeg(n) for n in range(150)}
     site.answers |= {f"/go{n}.jpg": redirect(f"/{n}.jpg") for n in range(150)}
     urls = [f"{site.url}/go{n}.jpg" for n in range(150)]
@@ -188,8 +188,8 @@ def test_many_redirects_at_once_do_not_wait_for_each_other(site, crawl):
     assert site.images_asked().total() == 300
 
 
-def test_a_redirect_from_another_url_hits_at_its_target(site, crawl):
-    """What was never asked of the cache is no name for the image."""
+def test_a_redirect_from_a_url_that_is_not_looked_up(site, crawl):
+    """The image is stored only under the target, which hits in the next crawl."""
     site.answers |= {"/download": redirect("/a.jpg"), "/a.jpg": jpeg(1)}
     for fates in ({"stored": 1}, {"hit": 1}):
         done = crawl(settings=MIDDLEWARE, requests=[[f"{site.url}/download", {}]])
@@ -198,7 +198,7 @@ def test_a_redirect_from_another_url_hits_at_its_target(site, crawl):
 
 
 def test_meta_copied_from_another_response_is_harmless(site, crawl, tmp_path):
-    """An image is stored under its own URL, whatever the meta says of another one."""
+    """An image is stored under its own URL, even if its meta is copied from another response."""
     from imgcache_scrapy import ImgCacheClient
 
     site.answers |= {"/go.jpg": redirect("/a.jpg"), "/a.jpg": jpeg(1), "/b.jpg": jpeg(2)}
@@ -208,8 +208,8 @@ def test_meta_copied_from_another_response_is_harmless(site, crawl, tmp_path):
     assert sizes == {f"{site.url}/go.jpg": len(jpeg(1)), f"{site.url}/b.jpg": len(jpeg(2))}
 
 
-def test_a_part_of_an_image_is_not_answered(site, crawl):
-    """A request with a Range wants what the site gives."""
+def test_a_request_with_a_range_bypasses_the_cache(site, crawl):
+    """A request with a Range header gets the answer of the site."""
     site.answers["/a.jpg"] = jpeg(1)
     crawl(settings=MIDDLEWARE, requests=[[f"{site.url}/a.jpg", {}]])
     headers = {"DEFAULT_REQUEST_HEADERS": {"Range": "bytes=0-9"}}
@@ -217,20 +217,19 @@ def test_a_part_of_an_image_is_not_answered(site, crawl):
     assert site.images_asked().total() == 2
 
 
-@pytest.mark.parametrize("ours", [False, True], ids=["stock", "with our pipeline"])
-def test_who_asks_at_the_same_time_fetches_once(site, crawl, ours):
-    """Two stock pipelines, or one and ours, and a spider want one picture before it is there."""
+@pytest.mark.parametrize("with_ours", [False, True], ids=["stock", "with our pipeline"])
+def test_simultaneous_requests_fetch_once(site, crawl, with_ours):
+    """Two pipelines and a spider request the same pictures, and each picture is fetched once."""
 
     def slowly(handler):
-        time.sleep(0.3)  # The others ask meanwhile.
+        time.sleep(0.3)  # Meanwhile the others request it too.
         respond(handler, jpeg(int(handler.path[1])))
 
     site.answers |= {f"/{n}.jpg": slowly for n in range(5)}
     urls = [f"{site.url}/{n}.jpg" for n in range(5)]
-    pipelines = {
-        "scrapy.pipelines.images.ImagesPipeline": 1,
-        "imgcache_scrapy.ImgCachePipeline" if ours else "scrapy.pipelines.files.FilesPipeline": 1,
-    }
+    stock = "scrapy.pipelines.files.FilesPipeline"
+    other = "imgcache_scrapy.ImgCachePipeline" if with_ours else stock
+    pipelines = {"scrapy.pipelines.images.ImagesPipeline": 1, other: 1}
     done = crawl(
         [{"image_urls": urls, "file_urls": urls}, {"image_urls": urls[::-1]}],
         STOCK | {"ITEM_PIPELINES": pipelines, "FILES_STORE": "files"},

@@ -1,4 +1,4 @@
-"""Pipelines outside of an ordinary crawl: in `scrapy parse`, and in a test of a project."""
+"""Pipelines without an ordinary crawl: in `scrapy parse`, and in the tests of a project."""
 
 import os
 
@@ -32,8 +32,8 @@ class Shop(scrapy.Spider):
 """
 
 
-def test_parse_gives_images(site, tmp_path):
-    """`scrapy parse --pipelines` does not wait for items, so the spider stays open for them."""
+def test_scrapy_parse_gives_images(site, tmp_path):
+    """The spider stays open for the images, although `scrapy parse` does not wait for items."""
     site.answers |= {f"/{number}.jpg": jpeg(number) for number in range(4)}
     (tmp_path / "project.py").write_text(PROJECT)
     (tmp_path / "scrapy.cfg").write_text("[settings]\ndefault = project\n")
@@ -55,12 +55,12 @@ def test_parse_gives_images(site, tmp_path):
 @pytest.mark.parametrize(
     "pipeline", [ImgCachePipeline, ImgCacheFilesPipeline, ImgCacheImagesPipeline]
 )
-def test_a_pipeline_needs_no_event_loop_to_be_made(pipeline, tmp_path):
-    """A plain test can make it, and call hooks that need no loop."""
+def test_a_pipeline_is_created_without_an_event_loop(pipeline, tmp_path):
+    """A plain test can create a pipeline, and call hooks that need no loop."""
     settings = {name: str(tmp_path) for name in ("IMGCACHE_URL", "FILES_STORE", "IMAGES_STORE")}
-    made = build_from_crawler(pipeline, get_crawler(None, settings))
+    created = build_from_crawler(pipeline, get_crawler(None, settings))
     item = {"image_urls": ["http://a/1.jpg"], "file_urls": ["http://a/1.jpg"]}
-    (request,) = made.get_media_requests(item, None)
+    (request,) = created.get_media_requests(item, None)
     assert request.url == "http://a/1.jpg"
     with pytest.raises(ConfigurationError, match="IMGCACHE_TIMEOUT must be"):
         build_from_crawler(pipeline, get_crawler(None, settings | {"IMGCACHE_TIMEOUT": 0}))

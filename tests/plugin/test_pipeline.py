@@ -12,7 +12,7 @@ PIPELINE = {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCachePipeline": 1}}
 
 @pytest.mark.parametrize("kind", ["dict", "item", "dataclass", "attrs"])
 def test_items_of_every_kind_get_their_images(site, crawl, kind):
-    """Whatever Scrapy takes for an item, its images come in the order of its URLs."""
+    """Every type of item works, and its images come in the order of its URLs."""
     site.answers |= {"/a.jpg": jpeg(1), "/b.jpg": jpeg(2)}
     urls = [f"{site.url}/b.jpg", f"{site.url}/missing.jpg", f"{site.url}/a.jpg"]
     done = crawl([{"name": "x", "image_urls": urls}], PIPELINE, kind=kind)
@@ -22,7 +22,7 @@ def test_items_of_every_kind_get_their_images(site, crawl, kind):
 
 
 def test_the_second_crawl_fetches_nothing(site, crawl):
-    """What one crawl stored, the next one finds: the item is the same but for its status."""
+    """It finds what the first crawl stored; its item is equal, except for the status."""
     site.answers |= {"/a.jpg": jpeg(1)}
     items = [{"image_urls": [f"{site.url}/a.jpg"]}]
     first, second = crawl(items, PIPELINE), crawl(items, PIPELINE)
@@ -36,8 +36,8 @@ def test_the_second_crawl_fetches_nothing(site, crawl):
     assert "1 images: 1 hit (0.0 MB saved)" in second.log
 
 
-def test_a_result_tells_all_about_the_image(site, crawl):
-    """Scrapy's keys come first, then the entry's."""
+def test_a_result_describes_the_image(site, crawl):
+    """Scrapy's keys come first, and the keys of the entry follow."""
     site.answers |= {"/a%20b.jpg": jpeg(1, size=(80, 60))}
     done = crawl([{"image_urls": [f"{site.url}/a b.jpg"]}], PIPELINE)
     (image,) = done.items[0]["images"]
@@ -53,7 +53,7 @@ def test_a_result_tells_all_about_the_image(site, crawl):
 
 
 def test_one_picture_under_three_urls_is_one_blob(site, crawl, tmp_path):
-    """Two spiders in one process fetch it three times in all; from then on each URL hits."""
+    """Two spiders in one process fetch each of the three URLs once; later each URL hits."""
     urls = [f"{site.url}/{name}.jpg" for name in "abc"]
     site.answers |= {f"/{name}.jpg": jpeg(1) for name in "abc"}
     spiders = [
@@ -71,8 +71,8 @@ def test_one_picture_under_three_urls_is_one_blob(site, crawl, tmp_path):
     assert site.images_asked().total() == 3
 
 
-def test_each_item_gets_a_record_of_its_own(site, crawl):
-    """One URL in two items, in two spellings, is asked for once, and told to each in its words."""
+def test_results_have_the_spelling_of_their_item(site, crawl):
+    """A URL with two spellings in two items is fetched once; results keep their own spelling."""
     site.answers |= {"/a%20b.jpg": jpeg(1)}
     spellings = [f"{site.url}/a b.jpg", f"{site.url}/a%20b.jpg"]
     done = crawl([{"image_urls": [url, url]} for url in spellings], PIPELINE)
@@ -83,8 +83,8 @@ def test_each_item_gets_a_record_of_its_own(site, crawl):
     assert done.fates == {"stored": 1}
 
 
-def test_what_is_no_image_is_rejected_and_never_cached(site, crawl):
-    """HTML, an empty body, a truncated picture and a text are told apart, and asked for again."""
+def test_bodies_that_are_not_images_are_never_cached(site, crawl):
+    """HTML, text, empty and truncated bodies have different reasons, and are requested again."""
     site.answers |= {
         "/html.jpg": b"<!DOCTYPE html><title>Are you a robot?</title>",
         "/empty.jpg": lambda handler: respond(handler, b""),
@@ -105,13 +105,13 @@ def test_what_is_no_image_is_rejected_and_never_cached(site, crawl):
 
 
 def short(handler, body):
-    """Announce more than comes."""
+    """Announce more bytes than are sent."""
     handler.close_connection = True
     respond(handler, body, headers={"Content-Length": str(len(body) + 500), "Connection": "close"})
 
 
-def test_failures_are_told_with_their_reason_and_status(site, crawl):
-    """Each URL without image is in the failures field, in order, in the item's spelling."""
+def test_failures_have_a_reason_and_a_status(site, crawl):
+    """The failures field lists each URL without an image, in the order and spelling of the item."""
     site.answers |= {
         "/gone.jpg": lambda handler: respond(handler, jpeg(1), status=410),
         "/fine.jpg": jpeg(1),
@@ -130,25 +130,25 @@ def test_failures_are_told_with_their_reason_and_status(site, crawl):
 
 @pytest.mark.parametrize("status", [201, 203])
 def test_other_good_statuses_are_accepted(site, crawl, status):
-    """A 201 or 203 with an image is as good as a 200."""
+    """A 201 or 203 with an image is accepted like a 200."""
     site.answers["/a.jpg"] = lambda handler: respond(handler, jpeg(1), status=status)
     assert crawl([{"image_urls": [f"{site.url}/a.jpg"]}], PIPELINE).fates == {"stored": 1}
 
 
-def test_bad_urls_fail_alone(site, crawl):
-    """What cannot be requested fails its URL, and the item keeps its other images."""
+def test_a_bad_url_fails_alone(site, crawl):
+    """A URL that cannot be requested fails, and the item keeps its other images."""
     site.answers["/a.jpg"] = jpeg(1)
     bad = ["", "x.jpg", "/x.jpg", "javascript:void(0)", "http://", None, 7, "http://[::1/x.jpg"]
     settings = PIPELINE | {"IMGCACHE_FAILURES_FIELD": "failures"}
     done = crawl([{"image_urls": [*bad, f"{site.url}/a.jpg"]}], settings)
     assert len(done.items[0]["images"]) == 1
-    told = [failure["url"] for failure in done.items[0]["failures"]]
-    assert told == [url if isinstance(url, str) else repr(url) for url in bad]
+    failed = [failure["url"] for failure in done.items[0]["failures"]]
+    assert failed == [url if isinstance(url, str) else repr(url) for url in bad]
     assert done.fates == {"stored": 1, "failed": len(bad)}
 
 
-def test_redirects_are_followed_and_the_asked_url_hits(site, crawl):
-    """Next time neither the redirect nor its target is asked for; a known target is not fetched."""
+def test_redirects_are_followed_and_the_requested_url_hits(site, crawl):
+    """The next crawl requests neither the redirect nor its target."""
     site.answers |= {"/go": redirect("/a.jpg"), "/go2": redirect("/a.jpg"), "/a.jpg": jpeg(1)}
     first = crawl([{"image_urls": [f"{site.url}/go"]}], PIPELINE)
     assert first.fates == {"stored": 1}
@@ -158,7 +158,7 @@ def test_redirects_are_followed_and_the_asked_url_hits(site, crawl):
 
 
 def test_a_redirect_to_a_known_image_is_recorded(site, crawl):
-    """With the middleware beside it, the target is not fetched, and the URL hits from then on."""
+    """With the middleware, the target is not fetched, and later the redirecting URL hits."""
     site.answers |= {"/go": redirect("/a.jpg"), "/a.jpg": jpeg(1)}
     settings = {"ADDONS": {"imgcache_scrapy.Addon": 500}}
     crawl([{"image_urls": [f"{site.url}/a.jpg"]}], settings)
@@ -170,7 +170,7 @@ def test_a_redirect_to_a_known_image_is_recorded(site, crawl):
 
 
 def test_data_urls_need_no_request(site, crawl):
-    """They are decoded, stored under their picture's hash, and told in the item's spelling."""
+    """They are decoded and stored, and their results have the spelling of the item."""
     import base64
 
     url = "data:image/jpeg;base64," + base64.b64encode(jpeg(1)).decode()
@@ -187,8 +187,8 @@ def test_data_urls_need_no_request(site, crawl):
     assert site.images_asked().total() == 0
 
 
-def test_data_urls_are_recorded_by_their_picture(site, crawl, tmp_path):
-    """The catalog holds `data:,blake2b-<hash>`, not the data again."""
+def test_data_urls_are_stored_as_the_hash_of_their_picture(site, crawl, tmp_path):
+    """The catalog contains `data:,blake2b-<hash>`, and not the data."""
     import base64
 
     from imgcache_scrapy import ImgCacheClient
@@ -201,7 +201,7 @@ def test_data_urls_are_recorded_by_their_picture(site, crawl, tmp_path):
 
 
 def test_images_on_other_hosts_are_fetched(site, crawl):
-    """`allowed_domains` is about pages."""
+    """`allowed_domains` applies only to pages."""
     site.answers["/a.jpg"] = jpeg(1)
     other = site.url.replace("127.0.0.1", "localhost")
     done = crawl([{"image_urls": [f"{other}/a.jpg"]}], PIPELINE, allowed_domains=["127.0.0.1"])
@@ -209,7 +209,7 @@ def test_images_on_other_hosts_are_fetched(site, crawl):
 
 
 def test_small_images_are_stored_but_rejected(site, crawl):
-    """The minimum is judged from the entry, the second time without a fetch."""
+    """The entry contains the size, so the second crawl rejects a small image without a fetch."""
     site.answers |= {"/small.jpg": jpeg(1, size=(40, 90)), "/fine.jpg": jpeg(2, size=(50, 50))}
     settings = PIPELINE | {"IMGCACHE_MIN_WIDTH": 50, "IMGCACHE_MIN_HEIGHT": 50}
     items = [{"image_urls": [f"{site.url}/small.jpg", f"{site.url}/fine.jpg"]}]
@@ -220,8 +220,8 @@ def test_small_images_are_stored_but_rejected(site, crawl):
     assert site.images_asked().total() == 2
 
 
-def test_fields_can_be_named_otherwise(site, crawl):
-    """IMGCACHE_URLS_FIELD and IMGCACHE_RESULT_FIELD count, Scrapy's own do not leak in."""
+def test_fields_can_have_other_names(site, crawl):
+    """Our settings of the field names apply, and the settings of Scrapy's pipelines do not."""
     site.answers["/a.jpg"] = jpeg(1)
     settings = PIPELINE | {
         "IMGCACHE_URLS_FIELD": "pictures",
@@ -235,8 +235,8 @@ def test_fields_can_be_named_otherwise(site, crawl):
     assert without == {"other": 2}
 
 
-def test_an_item_without_the_result_field_is_told(site, crawl):
-    """An undeclared field costs the results, so the log says what to do; the item still leaves."""
+def test_an_item_without_the_result_field_is_reported(site, crawl):
+    """The item is delivered without results, and the log says what to do, once."""
     site.answers["/a.jpg"] = jpeg(1)
     settings = PIPELINE | {"IMGCACHE_RESULT_FIELD": "undeclared"}
     items = [{"name": str(n), "image_urls": [f"{site.url}/a.jpg"]} for n in range(3)]
@@ -246,7 +246,7 @@ def test_an_item_without_the_result_field_is_told(site, crawl):
 
 
 def test_a_bucket_is_a_name_space(site, crawl):
-    """Another bucket does not hit, but shares the blob."""
+    """An image of one bucket is a miss in another bucket, but its blob is shared."""
     site.answers["/a.jpg"] = jpeg(1)
     items = [{"image_urls": [f"{site.url}/a.jpg"]}]
     assert crawl(items, PIPELINE | {"IMGCACHE_BUCKET": "one"}).fates == {"stored": 1}
@@ -255,8 +255,8 @@ def test_a_bucket_is_a_name_space(site, crawl):
     assert crawl(items, PIPELINE | {"IMGCACHE_BUCKET": "one"}).fates == {"hit": 1}
 
 
-def test_the_request_hook_stays(site, crawl):
-    """A subclass sets a referer and cookies on what get_media_requests returns."""
+def test_get_media_requests_can_change_the_requests(site, crawl):
+    """A subclass adds a referer and cookies to the requests of get_media_requests."""
     site.answers["/a.jpg"] = jpeg(1)
     settings = {"ITEM_PIPELINES": {"custom.RefererPipeline": 1}}
     done = crawl([{"image_urls": [f"{site.url}/a.jpg", "x.jpg"], "page": "http://p/"}], settings)
@@ -267,8 +267,8 @@ def test_the_request_hook_stays(site, crawl):
 
 
 @pytest.mark.parametrize("meta", [{"imgcache": False}, {"dont_cache": True}])
-def test_a_request_can_keep_the_cache_out(site, crawl, meta):
-    """It is fetched anew although the cache has it."""
+def test_a_request_can_bypass_the_cache(site, crawl, meta):
+    """The image is fetched again, although the cache contains it."""
     site.answers["/a.jpg"] = jpeg(1)
     settings = {"ITEM_PIPELINES": {"custom.MetaPipeline": 1}}
     items = [{"image_urls": [f"{site.url}/a.jpg"], "meta": meta}]
@@ -277,16 +277,16 @@ def test_a_request_can_keep_the_cache_out(site, crawl, meta):
     assert site.images_asked()["/a.jpg"] == 2
 
 
-def test_results_are_json_ready(site, crawl):
-    """An item's images can be written as JSON as they are."""
+def test_results_can_be_written_as_json(site, crawl):
+    """A result contains only JSON types."""
     site.answers["/a.svg"] = b"<svg xmlns='http://www.w3.org/2000/svg'></svg>"
     (image,) = crawl([{"image_urls": [f"{site.url}/a.svg"]}], PIPELINE).items[0]["images"]
     assert (image["width"], image["perceptual_hash"]) == (None, None)
     assert json.loads(json.dumps(image)) == image
 
 
-def test_an_errback_is_called_as_by_scrapy(site, crawl):
-    """One that raises costs its own image alone, one that makes do gives a result."""
+def test_errbacks_are_called_as_in_scrapy(site, crawl):
+    """An errback that raises fails only its own image; an errback that returns gives a result."""
     site.answers["/a.jpg"] = jpeg(1)
     urls = [f"{site.url}/{name}.jpg" for name in ("a", "missing", "spare")]
     settings = {"ITEM_PIPELINES": {"custom.ErrbackPipeline": 1}}
@@ -294,8 +294,8 @@ def test_an_errback_is_called_as_by_scrapy(site, crawl):
     assert [image["status"] for image in item["images"]] == ["downloaded", "spare"]
 
 
-def test_a_bug_in_a_hook_is_told_with_its_traceback(site, crawl):
-    """Its type and place are in the log as an error; a missing picture is one warning."""
+def test_a_bug_in_a_hook_is_logged_with_its_traceback(site, crawl):
+    """The log has one error with its type and place; a missing picture is only one warning."""
     site.answers["/a.jpg"] = jpeg(1)
     settings = {"IMGCACHE_FAILURES_FIELD": "failures"}
     items = [{"image_urls": [f"{site.url}/a.jpg"]}]
@@ -310,16 +310,16 @@ def test_a_bug_in_a_hook_is_told_with_its_traceback(site, crawl):
     assert "log_count/ERROR" not in missing.stats
 
 
-def test_file_path_is_given_the_item(site, crawl):
-    """As Scrapy gives it."""
+def test_file_path_gets_the_item(site, crawl):
+    """The hook gets the item as an argument, as in Scrapy."""
     site.answers["/a.jpg"] = jpeg(1)
     settings = {"ITEM_PIPELINES": {"custom.ItemNamedPipeline": 1}}
     (item,) = crawl([{"name": "x", "image_urls": [f"{site.url}/a.jpg"]}], settings).items
     assert item["images"][0]["path"].startswith("x/")
 
 
-def test_what_no_get_request_gives_is_not_cached(site, crawl):
-    """ImgCachePipeline says so before it fetches."""
+def test_only_get_requests_are_allowed(site, crawl):
+    """ImgCachePipeline fails a POST request with a reason, before it fetches anything."""
     settings = {"ITEM_PIPELINES": {"custom.PostPipeline": 1}, "IMGCACHE_FAILURES_FIELD": "failures"}
     done = crawl([{"image_urls": [f"{site.url}/a.jpg"]}], settings)
     assert done.items[0]["failures"][0]["reason"] == "not_get"

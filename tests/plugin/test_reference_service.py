@@ -1,4 +1,4 @@
-"""Crawls with the service that the reference client was made for, in place of our own."""
+"""Crawls with the service for which the reference client was written, instead of our own."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.support.reference_service import serving
     "settings", [PIPELINE, FILES, STOCK], ids=["plain", "drop-in", "middleware"]
 )
 def test_a_crawl_works_with_the_reference_service(site, crawl, settings):
-    """Warm, the first URLs are hits; the second URL of an image, which it forgets, is a miss."""
+    """In later crawls the first URL of an image hits; the service forgets its second URL."""
     site.answers |= {f"/{number}.jpg": jpeg(number) for number in range(20)}
     site.answers["/again.jpg"] = site.answers["/0.jpg"]
     urls = [f"{site.url}/{number}.jpg" for number in range(20)]

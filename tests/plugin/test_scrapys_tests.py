@@ -1,4 +1,4 @@
-"""Scrapy's own tests of its media pipelines, with ours in the place of Scrapy's."""
+"""Scrapy's own tests of its media pipelines, run with our pipelines instead."""
 
 import json
 import os
@@ -14,10 +14,10 @@ from platformdirs import user_cache_path
 
 SUPPORT = Path(__file__).parents[1] / "support"
 FILES = [f"tests/test_pipeline_{name}.py" for name in ("media", "files", "images", "crawl")]
-# The only ones that do not pass, with the reason of each.
+# The only tests that do not pass, with the reason of each.
 REASONS = {
     "test_wait_if_request_is_downloading": (
-        "the engine is a mock whose download gives None; an engine gives a Response"
+        "the engine is a mock whose download returns None; a real one returns a Response"
     ),
     "test_files_pipeline_raises_notconfigured_when_files_store_invalid": (
         "a pipeline that cannot work stops the crawl with a ConfigurationError: Scrapy would "
@@ -31,7 +31,7 @@ REASONS = {
 
 @pytest.fixture
 def source(tmp_path):
-    """Scrapy's tests of the installed version, from its source distribution."""
+    """Return the folder of the installed version's tests, from its source distribution."""
     cache = user_cache_path("imgcache-scrapy-tests", ensure_exists=True)
     name = f"scrapy-{scrapy.__version__}"
     archive = cache / f"{name}.tar.gz"
@@ -46,7 +46,7 @@ def source(tmp_path):
             )
         shutil.move(tmp_path / archive.name, archive)
     with tarfile.open(archive) as tar:
-        # Not Scrapy itself: the installed one is tested.
+        # Scrapy itself is left out, because the installed version is tested.
         wanted = [
             member
             for member in tar.getmembers()
@@ -57,20 +57,20 @@ def source(tmp_path):
 
 
 def test_scrapys_own_tests_pass(source, tmp_path):
-    """All but those above; the tests of Google's storage need its library and are skipped."""
-    told = tmp_path / "outcomes.json"
-    # pytest's own variables would tell Scrapy's conftest that it is a worker of another pytest.
+    """Only the tests in REASONS fail; tests of Google's storage need a library and are skipped."""
+    report = tmp_path / "outcomes.json"
+    # With pytest's own variables, Scrapy's conftest would run as a worker of this pytest.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     paths = [str(source), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
-        [sys.executable, str(SUPPORT / "swapped_scrapy.py"), str(source), str(told), *FILES],
+        [sys.executable, str(SUPPORT / "swapped_scrapy.py"), str(source), str(report), *FILES],
         capture_output=True,
         text=True,
         check=False,
         cwd=source,
         env=clean | {"PYTHONPATH": os.pathsep.join(paths)},
     )
-    outcomes = json.loads(told.read_text())
+    outcomes = json.loads(report.read_text())
     failed = {test for test, outcome in outcomes.items() if outcome == "failed"}
     expected = {test for test in outcomes if name_of(test) in REASONS}
     assert len(outcomes) > 100, done.stdout
@@ -80,5 +80,5 @@ def test_scrapys_own_tests_pass(source, tmp_path):
 
 
 def name_of(test):
-    """The name of a test's function."""
+    """Return the name of a test's function."""
     return test.rpartition("::")[2].partition("[")[0]

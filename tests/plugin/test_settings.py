@@ -1,4 +1,4 @@
-"""What cannot work says so in one sentence, and no item leaves without its images."""
+"""Settings: the ones that work, and the sentence with which a wrong one stops the crawl."""
 
 import pytest
 
@@ -30,8 +30,8 @@ IMAGES = {
         ({"IMGCACHE_BUCKET": 7}, "IMGCACHE_BUCKET must be a string"),
     ],
 )
-def test_a_setting_that_cannot_be_stops_the_crawl(site, crawl, settings, sentence):
-    """The last line of the log names the setting and what it must be."""
+def test_a_wrong_setting_stops_the_crawl(site, crawl, settings, sentence):
+    """The last line of the log names the setting and says what it must be."""
     done = crawl([{"image_urls": [f"{site.url}/a.jpg"]}], PIPELINE | settings)
     assert sentence in done.log.strip().splitlines()[-1]
     assert done.items == []
@@ -39,22 +39,22 @@ def test_a_setting_that_cannot_be_stops_the_crawl(site, crawl, settings, sentenc
 
 
 def test_a_drop_in_without_a_store_stops_the_crawl(site, crawl):
-    """Scrapy would only switch it off, and items would leave without their files."""
+    """Scrapy would only disable the drop-in and deliver items without their files."""
     settings = {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCacheFilesPipeline": 1}}
     done = crawl([{"file_urls": [f"{site.url}/a.jpg"]}], settings)
     assert "FILES_STORE setting must be set" in done.log.strip().splitlines()[-1]
     assert done.items == []
 
 
-def test_another_reactor_stops_the_pipeline(site, crawl):
-    """The sentence says which reactor to use."""
+def test_another_reactor_stops_a_crawl_with_the_pipeline(site, crawl):
+    """The last line of the log says which reactor to use."""
     done = crawl([{"image_urls": [f"{site.url}/a.jpg"]}], PIPELINE | SELECT)
     assert "imgcache-scrapy needs asyncio" in done.log.strip().splitlines()[-1]
     assert done.items == []
 
 
-def test_another_reactor_switches_the_middleware_off(site, crawl):
-    """A crawl that it only makes faster goes on without it."""
+def test_another_reactor_disables_the_middleware(site, crawl):
+    """The crawl goes on without the middleware, which would only make it faster."""
     site.answers["/a.jpg"] = jpeg(1)
     items = [{"image_urls": [f"{site.url}/a.jpg"]}]
     done = crawl(items, MIDDLEWARE | IMAGES | SELECT)
@@ -63,8 +63,8 @@ def test_another_reactor_switches_the_middleware_off(site, crawl):
 
 
 @pytest.mark.parametrize("settings", [PIPELINE, {"ADDONS": {"imgcache_scrapy.Addon": 500}}])
-def test_it_works_without_a_reactor(site, crawl, settings):
-    """TWISTED_REACTOR_ENABLED False: stored, then hit."""
+def test_crawls_work_without_a_reactor(site, crawl, settings):
+    """With TWISTED_REACTOR_ENABLED False, one crawl stores the image and the next one hits."""
     site.answers["/a.jpg"] = jpeg(1)
     items = [{"image_urls": [f"{site.url}/a.jpg"]}]
     reactorless = settings | {"TWISTED_REACTOR_ENABLED": False}
@@ -72,8 +72,8 @@ def test_it_works_without_a_reactor(site, crawl, settings):
     assert crawl(items, reactorless).fates == {"hit": 1}
 
 
-def test_the_environment_names_the_cache(site, crawl, tmp_path):
-    """IMGCACHE_URL in the environment counts where the setting is not there."""
+def test_the_environment_can_set_the_address(site, crawl, tmp_path):
+    """IMGCACHE_URL in the environment is used if the setting is missing."""
     site.answers["/a.jpg"] = jpeg(1)
     items = [{"image_urls": [f"{site.url}/a.jpg"]}]
     elsewhere = {"IMGCACHE_URL": str(tmp_path / "elsewhere")}
@@ -82,15 +82,15 @@ def test_the_environment_names_the_cache(site, crawl, tmp_path):
 
 
 def test_the_default_is_in_the_projects_data_folder(site, crawl, tmp_path):
-    """Without any address, the cache is in `.scrapy/imgcache`."""
+    """Without an address, the cache is in `.scrapy/imgcache`."""
     site.answers["/a.jpg"] = jpeg(1)
     items = [{"image_urls": [f"{site.url}/a.jpg"]}]
     crawl(items, PIPELINE | {"IMGCACHE_URL": None})
     assert (tmp_path / ".scrapy" / "imgcache" / "catalog.sqlite3").exists()
 
 
-def test_outside_a_project_an_address_is_enough(site, crawl, tmp_path):
-    """With a settings module but no scrapy.cfg, as in containers, the address decides."""
+def test_a_crawl_without_a_project_needs_an_address(site, crawl, tmp_path):
+    """Without scrapy.cfg, as in a container, a crawl with an address works; another one stops."""
     site.answers["/a.jpg"] = jpeg(1)
     (tmp_path / "bare.py").write_text("")
     bare = {"SCRAPY_SETTINGS_MODULE": "bare", "PYTHONPATH": str(tmp_path)}
@@ -100,19 +100,19 @@ def test_outside_a_project_an_address_is_enough(site, crawl, tmp_path):
     assert "set IMGCACHE_URL" in done.log.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize("way", ["setting", "environment", "neither"])
-def test_the_token_opens_the_service(site, crawl, stopped_service, way):
-    """IMGCACHE_TOKEN is a setting or in the environment; without it, the crawl stops."""
+@pytest.mark.parametrize("source", ["setting", "environment", "neither"])
+def test_the_token_is_sent_to_the_service(site, crawl, stopped_service, source):
+    """IMGCACHE_TOKEN is a setting or in the environment; without it the crawl stops."""
     stopped_service.environment = {"IMGCACHE_TOKEN": "the-right-one"}
     stopped_service.start()
     site.answers["/a.jpg"] = jpeg(1)
     settings = PIPELINE | {"IMGCACHE_URL": stopped_service.url}
-    environment = {"IMGCACHE_TOKEN": "the-right-one" if way == "environment" else ""}
-    if way == "setting":
+    environment = {"IMGCACHE_TOKEN": "the-right-one" if source == "environment" else ""}
+    if source == "setting":
         settings["IMGCACHE_TOKEN"] = "the-right-one"
     items = [{"image_urls": [f"{site.url}/a.jpg"]}]
     first, second = (crawl(items, settings, environment=environment) for _ in range(2))
-    if way == "neither":
+    if source == "neither":
         assert first.fates == {}
         assert first.stats["imgcache/error/unauthorized"] >= 1
     else:

@@ -1,4 +1,4 @@
-"""`get_client`, how the crawl's client ends, and what a crawl gives back, in real crawls."""
+"""`get_client`, the end of the crawl's client, and what a crawl releases, in real crawls."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.support.waiting import PATIENCE, wait_until
 
 @pytest.fixture
 def script(tmp_path, site):
-    """Run a script with the site's address and a cache folder as its arguments."""
+    """Return a function that runs a script; its arguments are the site and a cache folder."""
 
     def run(source, *, interrupt_when=None):
         path, out, log = (tmp_path / name for name in ("script.py", "out", "log"))
@@ -63,18 +63,18 @@ def run(*spiders):
 """
 
 
-def test_the_client_is_there_from_start_to_closed(site, script):
-    """In start(), in awaited and plain callbacks, and in an item pipeline's close_spider."""
+def test_the_client_works_from_start_to_close_spider(site, script):
+    """It works in start(), in async and plain callbacks, and in an item pipeline's close_spider."""
     site.answers["/a.jpg"] = jpeg(1)
     out, log = script(
         PRELUDE
         + """
-class Keeper:
+class Reader:
     @classmethod
     def from_crawler(cls, crawler):
-        keeper = cls()
-        keeper.crawler = crawler
-        return keeper
+        reader = cls()
+        reader.crawler = crawler
+        return reader
     async def process_item(self, item):
         return item
     async def close_spider(self):
@@ -82,7 +82,7 @@ class Keeper:
 
 class S(scrapy.Spider):
     name = "s"
-    custom_settings = {"ITEM_PIPELINES": {Keeper: 5}}
+    custom_settings = {"ITEM_PIPELINES": {Reader: 5}}
     async def start(self):
         client = get_client(self.crawler)
         assert client is get_client(self.crawler)
@@ -110,8 +110,8 @@ run(S)
     assert "Traceback" not in log
 
 
-def test_each_crawler_has_its_own(site, script):
-    """Two crawlers in one process share one embedded cache, and each counts its own images."""
+def test_each_crawler_has_its_own_session(site, script):
+    """Two crawlers in one process share an embedded cache, and each counts its own images."""
     site.answers |= {"/a.jpg": jpeg(1), "/b.jpg": jpeg(2)}
     out, log = script(
         PRELUDE
@@ -137,7 +137,7 @@ print(json.dumps(Flow.of(crawlers[0]).session is not Flow.of(crawlers[1]).sessio
     assert log.count("Image cache: 1 images") == 2
 
 
-ENDING = (
+EARLY_END = (
     PRELUDE
     + """
 from scrapy.exceptions import CloseSpider
@@ -159,8 +159,8 @@ print(json.dumps({k: v for k, v in stats.items() if isinstance(v, (int, str))}))
 
 
 @pytest.mark.parametrize("how", ["raise CloseSpider('enough')", "pass"])
-def test_it_closes_however_the_crawl_ends(site, script, how):
-    """CloseSpider and an interrupt: the crawl ends, every item that leaves has stored images."""
+def test_a_crawl_that_ends_early_counts_each_image(site, script, how):
+    """After CloseSpider or an interrupt, the crawl ends, and each image has a fate."""
     site.answers |= {f"/{n}.jpg": jpeg(n) for n in range(400)}
 
     def slow(handler):
@@ -169,7 +169,7 @@ def test_it_closes_however_the_crawl_ends(site, script, how):
 
     site.answers |= dict.fromkeys(site.answers, slow)
     interrupt = None if "raise" in how else lambda: site.asked.total() > 50
-    out, log = script(ENDING.replace("HOW", how), interrupt_when=interrupt)
+    out, log = script(EARLY_END.replace("HOW", how), interrupt_when=interrupt)
     stats = json.loads(out)
     assert stats["finish_reason"] == ("enough" if "raise" in how else "shutdown"), log
     counted = sum(stats.get(f"imgcache/{fate}", 0) for fate in FATES)
@@ -183,12 +183,12 @@ ONE_IMAGE = (
     + """
 import gc
 
-told = []
+counts = []
 
 class S(scrapy.Spider):
     name = "s"
     async def start(self):
-        told.append(gc.get_freeze_count())
+        counts.append(gc.get_freeze_count())
         yield scrapy.Request(SITE + "/")
     def parse(self, response):
         yield {"image_urls": [SITE + "/a.jpg"]}
@@ -196,8 +196,8 @@ class S(scrapy.Spider):
 )
 
 
-def test_a_crawler_is_not_kept_alive(site, script):
-    """After a crawl, nothing of ours holds its crawler."""
+def test_a_crawler_is_released(site, script):
+    """After a crawl, no object of ours holds its crawler."""
     site.answers["/a.jpg"] = jpeg(1)
     out, log = script(
         ONE_IMAGE
@@ -214,28 +214,29 @@ print(len(_flows) + len(_sessions))
 
 
 @pytest.mark.parametrize("spiders", ["S", "S, S"])
-def test_what_was_loaded_before_a_crawl_is_not_collected_while_it_runs(site, script, spiders):
-    """Full collections make the event loop stall; afterwards the process is as it was."""
+def test_objects_are_frozen_while_a_crawl_runs(site, script, spiders):
+    """A full garbage collection would block the event loop; after the crawl nothing is frozen."""
     site.answers["/a.jpg"] = jpeg(1)
-    out, log = script(ONE_IMAGE + f"run({spiders})\nprint(*told, gc.get_freeze_count())\n")
+    out, log = script(ONE_IMAGE + f"run({spiders})\nprint(*counts, gc.get_freeze_count())\n")
     *during, afterwards = (int(number) for number in out.split())
     assert len(during) == len(spiders.split()), log
     assert min(during) > 10_000
     assert afterwards == 0
 
 
-def test_what_the_user_froze_stays_frozen(site, script):
+def test_objects_that_the_user_froze_stay_frozen(site, script):
+    """Crawls neither unfreeze these objects nor freeze more of them."""
     site.answers["/a.jpg"] = jpeg(1)
     out, log = script(
         ONE_IMAGE
         + """
 gc.freeze()
-told.append(gc.get_freeze_count())
+counts.append(gc.get_freeze_count())
 run(S, S)
-print(*told, gc.get_freeze_count())
+print(*counts, gc.get_freeze_count())
 """
     )
     before, *during, afterwards = (int(number) for number in out.split())
     assert len(during) == 2, log
-    # What was freed since no longer counts.
+    # Objects that were freed meanwhile are no longer counted.
     assert all(0.9 * before < each <= before for each in [*during, afterwards])

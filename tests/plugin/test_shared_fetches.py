@@ -1,4 +1,4 @@
-"""Crawls and pipelines that want the same images at the same time fetch each of them once."""
+"""Crawls and pipelines that request the same images at the same time fetch each image once."""
 
 import asyncio
 import gc
@@ -12,12 +12,12 @@ from tests.support.pipelines import FILES, PIPELINE, STOCK
 from tests.support.site import respond
 from tests.support.waiting import wait_until
 
-ROADS = {"pipeline": PIPELINE, "drop-in": FILES, "middleware": STOCK}
+COMPONENTS = {"pipeline": PIPELINE, "drop-in": FILES, "middleware": STOCK}
 
 
-@pytest.mark.parametrize("road", ROADS)
-def test_spiders_of_one_process_fetch_each_image_once(crawl, site, road):
-    """Three spiders that want the same eight: one fetches it, the others get a hit."""
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_spiders_of_one_process_fetch_each_image_once(crawl, site, component):
+    """Three spiders request the same eight images: one fetches each image, and the others hit."""
 
     def wait_for_all(handler):
         wait_until(lambda: site.asked["/"] == 3)
@@ -26,14 +26,14 @@ def test_spiders_of_one_process_fetch_each_image_once(crawl, site, road):
     site.answers |= {f"/{n}.jpg": wait_for_all for n in range(8)}
     items = [{"image_urls": [f"{site.url}/{n}.jpg" for n in range(8)]}]
     spiders = [{"name": name, "items": items} for name in ("a", "b", "c")]
-    done = crawl(None, ROADS[road] | {"IMGCACHE_TIMEOUT": 300}, spiders=spiders)
+    done = crawl(None, COMPONENTS[component] | {"IMGCACHE_TIMEOUT": 300}, spiders=spiders)
     assert site.images_asked().total() == 8
     assert sum(stats.get("imgcache/stored", 0) for stats in done.all_stats) == 8
     assert sum(stats.get("imgcache/hit", 0) for stats in done.all_stats) == 16
 
 
 def test_pipelines_of_a_crawl_fetch_each_image_once(crawl, site):
-    """Two subclasses of one pipeline, and another one with the same fields."""
+    """Two subclasses of a pipeline and another pipeline use the same fields."""
     site.answers |= {f"/{n}.jpg": jpeg(n) for n in range(8)}
     pipelines = {
         "tests.support.custom.FirstFiles": 1,
@@ -45,8 +45,8 @@ def test_pipelines_of_a_crawl_fetch_each_image_once(crawl, site):
     assert site.images_asked().total() == 8
 
 
-async def test_who_waits_for_a_lock_goes_on_without_it():
-    """After the time that a call to the cache may take; and nothing else is changed."""
+async def test_waiting_for_a_lock_has_a_time_limit():
+    """After the time limit a waiter goes on without the lock, and does not release it."""
     locks, budget = KeyLocks.of("cache", "bucket"), MemoryBudget()
     first, second = Reservation(locks, budget), Reservation(locks, budget, 0.05)
     await first.acquire_lock("key")
@@ -58,8 +58,8 @@ async def test_who_waits_for_a_lock_goes_on_without_it():
     assert not locks.lock("key").locked()
 
 
-async def test_locks_are_shared_while_somebody_has_them():
-    """By cache and bucket; then they are gone."""
+async def test_locks_are_shared_while_they_are_used():
+    """Callers with the same cache and bucket share locks, which are deleted after the last use."""
     locks = KeyLocks.of("cache", "bucket")
     assert KeyLocks.of("cache", "bucket") is locks
     assert KeyLocks.of("cache", "other") is not locks
@@ -71,7 +71,7 @@ async def test_locks_are_shared_while_somebody_has_them():
 
 
 def test_locks_belong_to_one_event_loop():
-    """An asyncio lock cannot be shared between loops."""
+    """Each event loop has its own locks, because loops cannot share an asyncio lock."""
 
     async def locks():
         return KeyLocks.of("cache", "bucket")
