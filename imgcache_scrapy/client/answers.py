@@ -1,12 +1,24 @@
 """Read the answers of a service: pure functions of HTTP status and body."""
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self, cast
 
-from imgcache_scrapy.core.entry import Entry, is_content_hash
-from imgcache_scrapy.core.errors import NotFoundError, ProtocolError, error_for_status
+from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.errors import (
+    REFUSALS,
+    NotFoundError,
+    ProtocolError,
+    error_for_status,
+)
+from imgcache_scrapy.core.limits import (
+    HASH_PATTERN,
+    MAX_TEXT,
+    MAX_URL_BYTES,
+    PERCEPTUAL_HASH_PATTERN,
+)
 from imgcache_scrapy.core.urls import without_fragment
 
 _CREATED = 201
@@ -32,9 +44,13 @@ class Answer(NamedTuple):
         if 200 <= self.status < 300:  # noqa: PLR2004
             return self
         error, detail = error_for_status(self.status), self._detail()
-        if error is NotFoundError and detail is None and self.body:
-            # This 404 does not come from a cache: as a miss it would hide a wrong address.
-            error = ProtocolError
+        # A proxy that refuses a request must not cost an image, and its 404 is no miss.
+        is_foreign = issubclass(error, REFUSALS) or (error is NotFoundError and self.body)
+        if detail is None and is_foreign:
+            raise ProtocolError(
+                f"the answer {self.status} does not come from a cache: is this the address of a"
+                " cache, and does a proxy before it refuse large requests?"
+            )
         raise error(detail or f"the cache answered {self.status}")
 
     def object(self) -> dict[str, Any]:
@@ -45,17 +61,31 @@ class Answer(NamedTuple):
         """
         return _object(self._json())
 
-    def entry(self) -> Entry:
+    def entry(self, **asked: str) -> Entry:
         """Read an entry.
 
-        Raises:
-            ProtocolError: the body is not an entry.
-        """
-        return _entry(self._json())
+        Args:
+            asked: the keys of the entry whose values were asked for, as `url=…`.
 
-    def stored_entry(self) -> Entry:
-        """Read the answer to a store: the entry, and from the status whether the image is new."""
-        return {**self.entry(), "created": self.status == _CREATED}
+        Raises:
+            ProtocolError: the body is not an entry, or it is an entry of something else.
+        """
+        return _entry(self._json(), **asked)
+
+    def stored_entry(self, key: str, content_hash: str) -> Entry:
+        """Read the answer to a store: the entry, and from the status whether the image is new.
+
+        Args:
+            key: the cache key that was stored.
+            content_hash: the hash of the bytes that were stored.
+
+        Raises:
+            ProtocolError: the body is not the entry of this image.
+        """
+        created = self.status == _CREATED
+        # For a known image, the reference service returns the URL of its first store.
+        entry = self.entry(content_hash=content_hash, **({"url": key} if created else {}))
+        return {**entry, "created": created}
 
     def entries(self) -> list[Entry]:
         """Read a list of entries.
@@ -68,41 +98,37 @@ class Answer(NamedTuple):
             raise ProtocolError(f"the answer should be a list, not {type(body).__name__}")
         return [_entry(entry) for entry in body]
 
-    def entries_by_url(self) -> dict[str, Entry]:
-        """Read the answer to a batch of lookups: the entry of each URL that is in the cache.
+    def entries_by_url(self, keys: Iterable[str]) -> dict[str, Entry]:
+        """Read the answer to a batch of lookups: the entry of each key that is in the cache.
+
+        Args:
+            keys: the keys that were asked for.
 
         Raises:
             ProtocolError: the body is not such an answer.
         """
         found = _object(self.object().get("entries"))
-        return {url: _entry(entry) for url, entry in found.items()}
+        return {key: _entry(found[key], url=key) for key in keys if key in found}
 
     def _detail(self) -> str | None:
         try:
-            body = json.loads(self.body)
-        except ValueError:
+            body = self._json()
+        except ProtocolError:
             return None
-        return str(body.get("detail", "")) if isinstance(body, dict) else None
+        return str(body["detail"]) if isinstance(body, dict) and "detail" in body else None
 
     def _json(self) -> Any:
         try:
             return json.loads(self.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ProtocolError(
                 "the answer is not JSON: is this the address of a cache?"
             ) from error
 
 
 def with_distance(entry: Entry, perceptual_hash: str) -> Entry:
-    """Add the distance to a perceptual hash, because not every service sends it.
-
-    Raises:
-        ProtocolError: the perceptual hash of the entry is not hexadecimal.
-    """
-    try:
-        other = int(entry["perceptual_hash"] or "0", 16)
-    except ValueError as error:
-        raise ProtocolError(f"the answer is not an entry: {error}") from error
+    """Add the distance to a perceptual hash, because not every service sends it."""
+    other = int(entry["perceptual_hash"] or "0", 16)
     return {**entry, "distance": (other ^ int(perceptual_hash, 16)).bit_count()}
 
 
@@ -124,35 +150,56 @@ def _object(body: Any) -> dict[str, Any]:
     return body
 
 
-_OPTIONAL_TEXT, _OPTIONAL_NUMBER = (str, type(None)), (int, type(None))
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "url": str,
-    "content_hash": str,
-    "content_type": str,
-    "file_size_bytes": int,
-    "original_filename": _OPTIONAL_TEXT,
-    "width": _OPTIONAL_NUMBER,
-    "height": _OPTIONAL_NUMBER,
-    "perceptual_hash": _OPTIONAL_TEXT,
-    "client_name": str,
-    "lookup_time": str,
-    "created_at": str,
+def _is_text(value: Any, max_length: int = MAX_TEXT) -> bool:
+    # A text with half of a surrogate pair, which JSON allows, cannot be encoded in any feed.
+    return isinstance(value, str) and len(value) <= max_length and not _SURROGATE.search(value)
+
+
+def _is_number(value: Any, lowest: int) -> bool:
+    return type(value) is int and lowest <= value <= _MAX_NUMBER
+
+
+def _is_match(value: Any, pattern: str) -> bool:
+    return isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_MAX_NUMBER = 2**63 - 1
+_CONTENT_TYPE_PATTERN = r"[!-~]+/[ -~]{1,200}"
+_REQUIRED: dict[str, Callable[[Any], bool]] = {
+    "url": lambda value: _is_text(value, MAX_URL_BYTES),
+    "content_hash": lambda value: _is_match(value, HASH_PATTERN),
+    "content_type": lambda value: _is_match(value, _CONTENT_TYPE_PATTERN),
+    "file_size_bytes": lambda value: _is_number(value, 0),
+    "original_filename": lambda value: value is None or _is_text(value),
+    "width": lambda value: value is None or _is_number(value, 1),
+    "height": lambda value: value is None or _is_number(value, 1),
+    "perceptual_hash": lambda value: value is None or _is_match(value, PERCEPTUAL_HASH_PATTERN),
+    "client_name": _is_text,
+    "lookup_time": _is_text,
+    "created_at": _is_text,
 }
+_OPTIONAL: dict[str, Callable[[Any], bool]] = {"bucket": _is_text}
 
 
-def _entry(body: Any) -> Entry:
+def _entry(body: Any, **asked: str) -> Entry:
+    """Check an entry and keep the keys that this version knows."""
     entry = _object(body)
-    wrong = [name for name, kind in _TYPES.items() if not isinstance(entry.get(name, ...), kind)]
-    if wrong or not is_content_hash(entry["content_hash"]):
+    known = {name: entry[name] for name in (*_REQUIRED, *_OPTIONAL) if name in entry}
+    wrong = [name for name, is_right in _REQUIRED.items() if not is_right(entry.get(name, ...))]
+    wrong += [name for name, is_right in _OPTIONAL.items() if not is_right(known.get(name, ""))]
+    if wrong:
         raise ProtocolError(
-            f"the answer is not an entry ({', '.join(wrong) or 'content_hash'}): "
-            "is this the address of a cache?"
+            f"the answer is not an entry ({', '.join(wrong)}): is this the address of a cache?"
         )
+    for name, value in asked.items():
+        if entry[name] != value:
+            raise ProtocolError(f"the answer is an entry of something else: its {name} is another")
     try:
         times = {name: _with_offset(entry[name]) for name in ("lookup_time", "created_at")}
     except ValueError as error:
         raise ProtocolError(f"the answer is not an entry: {error}") from error
-    return cast("Entry", entry | times)
+    return cast("Entry", known | times)
 
 
 def _with_offset(time: str) -> str:

@@ -18,7 +18,13 @@ from imgcache_scrapy.core.errors import (
     ProtocolError,
     UnavailableError,
 )
-from imgcache_scrapy.core.limits import MAX_BATCH_BYTES, MAX_BATCH_URLS
+from imgcache_scrapy.core.limits import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_URLS,
+    MAX_IMAGE_BYTES,
+    MAX_TEXT,
+    MAX_URL_BYTES,
+)
 from imgcache_scrapy.core.urls import filename_of
 
 _CONNECTIONS = 16
@@ -27,6 +33,12 @@ _BATCH_CHARACTERS = MAX_BATCH_BYTES // 2
 _BATCHES_UNSUPPORTED = (404, 405)
 # Some servers and proxies accept only 8 KB in a request line, so longer keys are sent in a body.
 _MAX_KEY_IN_QUERY = 4000
+# The most bytes of an answer, so that no service can fill the memory. JSON writes a character in
+# at most six bytes.
+_MAX_ESCAPE = 6
+_MAX_ENTRY = 2 * _MAX_ESCAPE * MAX_TEXT + 2**14
+_MAX_ANSWER = _MAX_ENTRY + _MAX_ESCAPE * MAX_URL_BYTES
+_MAX_LIST = 2**26
 
 
 class HttpTransport:
@@ -73,23 +85,34 @@ class HttpTransport:
         if lookup_time is not None:
             form["lookup_time"] = lookup_time.isoformat()
         file = (filename or filename_of(key) or "image", data, "application/octet-stream")
-        return (await self._send("POST", "/images", data=form, files={"file": file})).stored_entry()
+        answer = await self._send("POST", "/images", data=form, files={"file": file})
+        return answer.stored_entry(key, await asyncio.to_thread(content_hash_of, data))
 
-    async def get_bytes(self, content_hash: str, bucket: str | None) -> bytes:
-        query = _without_none(bucket=bucket)
-        answer = await self._send("GET", f"/images/{content_hash}", params=query)
+    async def get_bytes(
+        self, content_hash: str, bucket: str | None, size: int | None = None
+    ) -> bytes:
+        # At least the size of an error answer.
+        max_bytes = max(_MAX_ANSWER, MAX_IMAGE_BYTES if size is None else size)
+        answer = await self._send(
+            "GET",
+            f"/images/{content_hash}",
+            max_bytes=min(max_bytes, MAX_IMAGE_BYTES),
+            params=_without_none(bucket=bucket),
+        )
         # The network can damage bytes; an embedded cache has already checked them.
         if await asyncio.to_thread(content_hash_of, answer.body) != content_hash:
             raise NotFoundError(f"the bytes of image {content_hash} are damaged")
         return answer.body
 
     async def get_meta(self, content_hash: str, bucket: str | None) -> Entry | None:
-        return await self._entry(f"/images/meta/{content_hash}", _without_none(bucket=bucket))
+        route, query = f"/images/meta/{content_hash}", _without_none(bucket=bucket)
+        return await self._entry(route, query, content_hash=content_hash)
 
     async def lookup(self, key: str, bucket: str | None) -> Entry | None:
         if len(key) > _MAX_KEY_IN_QUERY and self._supports_batches:
             return (await self.lookup_many([key], bucket)).get(key)
-        return await self._entry("/images/lookup", {"url": key, **_without_none(bucket=bucket)})
+        query = {"url": key, **_without_none(bucket=bucket)}
+        return await self._entry("/images/lookup", query, url=key)
 
     async def lookup_many(self, keys: list[str], bucket: str | None) -> dict[str, Entry]:
         found: dict[str, Entry] = {}
@@ -99,7 +122,9 @@ class HttpTransport:
 
     async def search(self, url_contains: str, bucket: str | None, limit: int | None) -> list[Entry]:
         query = {"url_contains": url_contains, **_without_none(bucket=bucket, limit=limit)}
-        entries = (await self._send("GET", "/images/search", params=query)).entries()
+        answer = await self._send("GET", "/images/search", max_bytes=_MAX_LIST, params=query)
+        # Some services find other texts as well, for example in other letter case.
+        entries = (entry for entry in answer.entries() if url_contains in entry["url"])
         return newest_of_urls(entries)[:limit]
 
     async def similar(
@@ -114,9 +139,10 @@ class HttpTransport:
             "max_hamming_distance": max_hamming_distance,
             **_without_none(bucket=bucket, limit=limit),
         }
-        found = (await self._send("GET", "/images/similar", params=query)).entries()
-        entries = [with_distance(entry, perceptual_hash) for entry in found]
-        return sorted(entries, key=lambda entry: entry["distance"])[:limit]
+        answer = await self._send("GET", "/images/similar", max_bytes=_MAX_LIST, params=query)
+        entries = (with_distance(entry, perceptual_hash) for entry in answer.entries())
+        near = [entry for entry in entries if entry["distance"] <= max_hamming_distance]
+        return sorted(near, key=lambda entry: entry["distance"])[:limit]
 
     async def delete(self, content_hash: str, bucket: str) -> None:
         await self._send("DELETE", f"/images/{content_hash}", params={"bucket": bucket})
@@ -137,9 +163,11 @@ class HttpTransport:
     async def _lookup_batch(self, keys: list[str], bucket: str | None) -> dict[str, Entry]:
         if self._supports_batches:
             body = {"urls": keys, **_without_none(bucket=bucket)}
-            answer = await self._answer("POST", "/images/lookup", json=body)
+            # An entry contains its URL, as does the answer, and the form of JSON takes its part.
+            max_bytes = len(keys) * _MAX_ENTRY + 2 * _MAX_ESCAPE * sum(map(len, keys))
+            answer = await self._answer("POST", "/images/lookup", max_bytes=max_bytes, json=body)
             if answer.status not in _BATCHES_UNSUPPORTED:
-                return answer.checked().entries_by_url()
+                return answer.checked().entries_by_url(keys)
             self._supports_batches = False
         entries = await asyncio.gather(*(self.lookup(key, bucket) for key in keys))
         return {key: entry for key, entry in zip(keys, entries, strict=True) if entry is not None}
@@ -152,32 +180,54 @@ class HttpTransport:
                 f"this service has no {route}: it is another implementation or an older version"
             ) from error
 
-    async def _entry(self, route: str, query: dict[str, Any]) -> Entry | None:
+    async def _entry(self, route: str, query: dict[str, Any], **asked: str) -> Entry | None:
         try:
-            return (await self._send("GET", route, params=query)).entry()
+            return (await self._send("GET", route, params=query)).entry(**asked)
         except NotFoundError:
             return None
 
-    async def _send(self, method: str, route: str, **content: Any) -> Answer:
-        return (await self._answer(method, route, **content)).checked()
+    async def _send(
+        self, method: str, route: str, *, max_bytes: int = _MAX_ANSWER, **content: Any
+    ) -> Answer:
+        return (await self._answer(method, route, max_bytes=max_bytes, **content)).checked()
 
-    async def _answer(self, method: str, route: str, **content: Any) -> Answer:
+    async def _answer(self, method: str, route: str, *, max_bytes: int, **content: Any) -> Answer:
         try:
             request = httpx.Request(method, self._base + route, headers=self._headers, **content)
         except (UnicodeError, httpx.InvalidURL) as error:
             raise InvalidRequestError(f"the request cannot be sent: {error}") from error
-        return await self._limiter.run(lambda: self._exchange(request))
+        return await self._limiter.run(lambda: self._exchange(request, max_bytes))
 
-    async def _exchange(self, request: httpx.Request) -> Answer:
+    async def _exchange(self, request: httpx.Request, max_bytes: int) -> Answer:
         try:
             response = await self._transport.handle_async_request(request)
             try:
-                return Answer(response.status_code, await response.aread())
+                return Answer(response.status_code, await _body(response, max_bytes))
             finally:
                 await response.aclose()
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             raise UnavailableError(f"the cache cannot be reached: {reason}") from error
+
+
+async def _body(response: httpx.Response, max_bytes: int) -> bytes:
+    """Read the body of a response, and stop if it is too large.
+
+    Raises:
+        ProtocolError: it has more than `max_bytes`, or it is compressed.
+    """
+    # A few compressed bytes can become gigabytes. No request asks for them.
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise ProtocolError("the answer is compressed: is this the address of a cache?")
+    parts, size = [], 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > max_bytes:
+            raise ProtocolError(
+                f"the answer has more than {max_bytes:,} bytes: is this the address of a cache?"
+            )
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _batches(keys: list[str]) -> Iterator[list[str]]:

@@ -126,7 +126,8 @@ class ResilientClient:
             if data is not None:
                 return data
         async with self._breaker.call("read"):
-            return await self._cache.get_bytes(entry["content_hash"], bucket)
+            size = entry["file_size_bytes"]
+            return await self._cache.get_bytes(entry["content_hash"], bucket, size)
 
     async def store(self, key: str, data: bytes, client_name: str) -> Stored:
         """Store an image; put it into the spool if the cache fails.

@@ -113,7 +113,12 @@ class AsyncImageCache:
         assert entry is not None  # noqa: S101 - every store has an entry
         return entry
 
-    async def get_bytes(self, content_hash: str, bucket: str | None = None) -> bytes:
+    async def get_bytes(
+        self,
+        content_hash: str,
+        bucket: str | None = None,
+        size: int | None = None,  # noqa: ARG002 - only a network needs it
+    ) -> bytes:
         """Return the bytes of an image; see `ImageCache.get_image`."""
         return (await self.get_image(content_hash, bucket))[0]
 
