@@ -8,7 +8,7 @@ from imgcache_scrapy.core.admission import Reason, is_in_doubt, refusal
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 
 if TYPE_CHECKING:
-    from imgcache_scrapy.engine.decoding.decoder import FrameDecoder
+    from imgcache_scrapy.engine.decoding.frames import FrameDecoder
 
 # The structure of larger bodies is read in a thread, that of smaller ones in a few milliseconds.
 _MAX_BYTES_IN_LOOP = 256 * 2**10
@@ -62,7 +62,7 @@ class Admission:
 
     def _is_cut(self, body: bytes) -> bool:
         # Imported here, because most crawls have no image in doubt.
-        from imgcache_scrapy.engine.decoding.decoder import FrameDecoder  # noqa: PLC0415
+        from imgcache_scrapy.engine.decoding.frames import FrameDecoder  # noqa: PLC0415
 
         if self._decoder is None:
             self._decoder = FrameDecoder()

@@ -2,11 +2,13 @@
 
 import asyncio
 import functools
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from imgcache_scrapy.core.errors import UnavailableError
+from imgcache_scrapy.core.forks import FORKED
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -15,20 +17,36 @@ T = TypeVar("T")
 class BlockingClient:
     """Runs the methods of an async client and waits for the results; usable from any thread.
 
+    A process that was forked after a call gets a new async client.
+
     Args:
-        client: the async client; no other code may use it.
+        open_client: returns an async client that no other code uses.
+        reopens: whether `open_client` may be called in a forked process.
     """
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, open_client: Callable[[], Any], *, reopens: bool = True) -> None:
+        self._open_client = open_client
+        self._reopens = reopens
+        self._client = open_client()
         self._loop = _LoopThread()
         self._is_closed = False
+        self._inherited: list[object] = []
 
     def close(self) -> None:
         """Close the client; a second call does nothing."""
         if not self._is_closed:
             self._is_closed = True
-            self._loop.end(self._client.aclose)
+            if not self._loop.is_inherited:
+                self._loop.end(self._client.aclose)
+
+    def _follow_fork(self) -> None:
+        """Open a new async client if this process was forked after a call."""
+        if self._loop.is_inherited:
+            if not self._reopens:
+                raise UnavailableError(FORKED)
+            # Kept, because the parent still uses the connections that closing them would end.
+            self._inherited += [self._client, self._loop]
+            self._client, self._loop = self._open_client(), _LoopThread()
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if self._is_closed:
@@ -48,6 +66,7 @@ def blocking(
 
     @functools.wraps(method)
     def call(self: BlockingClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        self._follow_fork()
         return self._run(method(self._client, *args, **kwargs))
 
     return call
@@ -63,10 +82,17 @@ class _LoopThread:
         self._start_lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._process = 0
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether the thread runs in the parent process, and not in this one."""
+        return self._loop is not None and self._process != os.getpid()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         with self._start_lock:
             if self._loop is None:
+                self._process = os.getpid()
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
                     target=self._loop.run_forever, name="imgcache-client", daemon=True

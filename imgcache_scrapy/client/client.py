@@ -265,7 +265,10 @@ class ImgCacheClient(BlockingClient):
         transport: "httpx.AsyncBaseTransport | None" = None,
     ) -> None:
         super().__init__(
-            AsyncImgCacheClient(base_url, timeout, token=token, bucket=bucket, transport=transport)
+            lambda: AsyncImgCacheClient(
+                base_url, timeout, token=token, bucket=bucket, transport=transport
+            ),
+            reopens=transport is None,
         )
 
     store = blocking(AsyncImgCacheClient.store)

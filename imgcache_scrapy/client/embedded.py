@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from imgcache_scrapy.core.concurrency import Limiter
 from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.core.forks import ForkObserver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,12 +44,18 @@ def embedded_transport(folder: Path, timeout: float | None) -> "Transport":
     )
 
 
-class _SharedCaches:
+class _SharedCaches(ForkObserver):
     """Opens one thread-safe cache per folder and process; closes it after its last user."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: dict[Path, tuple[ImageCache, int]] = {}
+        self.observe_forks()
+
+    def after_fork(self) -> None:
+        """Forget the caches of the parent, so that the new process opens its own."""
+        self._lock = threading.Lock()
+        self._open = {}
 
     def acquire(self, folder: Path, open_cache: "Callable[[Path], ImageCache]") -> "ImageCache":
         with self._lock:

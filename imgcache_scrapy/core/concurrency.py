@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from itertools import chain, islice
 from typing import Generic, TypeVar
 
 from imgcache_scrapy.core.deadline import timeout
 from imgcache_scrapy.core.errors import ImgCacheError, UnavailableError
+from imgcache_scrapy.core.forks import FORKED
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -106,17 +108,21 @@ class Limiter:
         self._seconds = seconds
         self._slots = asyncio.Semaphore(max_calls)
         self._is_closed = False
+        self._process: int | None = None
 
     async def run(self, call: Callable[[], Awaitable[T]]) -> T:
         """Run a call as soon as a slot is free.
 
         Raises:
             UnavailableError: the call exceeded the timeout or raised an unexpected exception, or
-                the limiter is closed.
+                the limiter is closed, or was used before this process was forked.
             ImgCacheError: the error that the call raised.
         """
         if self._is_closed:
             raise UnavailableError("the client is closed")
+        self._process = self._process or os.getpid()
+        if self._process != os.getpid():
+            raise UnavailableError(FORKED)
         async with self._slots:
             try:
                 async with timeout(self._seconds):

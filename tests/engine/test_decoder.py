@@ -22,7 +22,8 @@ import pytest
 from PIL import Image
 
 from imgcache_scrapy.engine.decoding.child import info_of
-from imgcache_scrapy.engine.decoding.decoder import Decoder, Decoders, FrameDecoder, TimeLimits
+from imgcache_scrapy.engine.decoding.decoder import Decoder, Decoders, TimeLimits
+from imgcache_scrapy.engine.decoding.frames import FrameDecoder
 from imgcache_scrapy.engine.decoding.messages import (
     NOT_DECODED,
     DecodeError,

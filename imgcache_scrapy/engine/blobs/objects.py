@@ -1,10 +1,11 @@
 """ObjectBlobs: the blobs in an object store, by the library obstore."""
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import obstore
 from obstore.exceptions import BaseError
@@ -13,6 +14,7 @@ from typing_extensions import override
 
 from imgcache_scrapy.core.entry import blob_key
 from imgcache_scrapy.core.errors import ConfigurationError, UnavailableError
+from imgcache_scrapy.core.forks import FORKED
 from imgcache_scrapy.engine.blobs.store import OWNER_KEY, BlobStore, Found
 
 if TYPE_CHECKING:
@@ -37,10 +39,16 @@ class ObjectBlobs(BlobStore):
         url: any URL that obstore supports.
 
     Raises:
-        ConfigurationError: obstore does not support the URL.
+        ConfigurationError: obstore does not support the URL; or this process was forked from one
+            that used obstore, whose threads are missing here.
     """
 
+    _process: ClassVar[int | None] = None
+
     def __init__(self, url: str) -> None:
+        ObjectBlobs._process = ObjectBlobs._process or os.getpid()
+        if ObjectBlobs._process != os.getpid():
+            raise ConfigurationError(FORKED)
         try:
             self._store = from_url(url, client_options=_CLIENT_OPTIONS, retry_config=_RETRY_OPTIONS)
         except (BaseError, ValueError) as error:

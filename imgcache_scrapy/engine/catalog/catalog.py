@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.engine.catalog import database
 from imgcache_scrapy.engine.catalog.database import database_call
+from imgcache_scrapy.engine.catalog.forks import ForkGuard
 from imgcache_scrapy.engine.catalog.functions import json_rows
 from imgcache_scrapy.engine.catalog.rows import Image, digest, entry_of
 from imgcache_scrapy.engine.catalog.schema import check_unchanged, end_adoption, open_schema
@@ -86,6 +87,7 @@ class Catalog:
         before_upgrade: Callable[[list[str]], None] = lambda _: None,
     ) -> None:
         self._engine = database.create_engine(database_url)
+        self._fork_guard = ForkGuard(self._engine)
         self._write_lock = database.write_lock(self._engine)
         try:
             identity = open_schema(self._engine, upgrade=upgrade, before_upgrade=before_upgrade)

@@ -9,10 +9,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from threading import TIMEOUT_MAX, Event, Lock, Thread
 from typing import IO, NamedTuple, cast
 
-from imgcache_scrapy.engine.decoding.limits import MEMORY_LIMIT
+from typing_extensions import override
+
+from imgcache_scrapy.core.forks import ForkObserver
 from imgcache_scrapy.engine.decoding.messages import (
     EVERY_FRAME,
     NOT_DECODED,
@@ -47,7 +50,6 @@ class TimeLimits(NamedTuple):
 
 
 _TIME_LIMITS = TimeLimits()
-_EVERY_FRAME_SECONDS = 10.0
 _WATCH_INTERVAL = 0.1
 _START_SECONDS = 20
 
@@ -116,11 +118,11 @@ class Decoders:
         self._full.close()
 
 
-class Decoder:
+class Decoder(ForkObserver):
     """One child process that decodes one picture at a time; any number of threads may use it.
 
     The first picture starts the child, and the next picture restarts a child that died. The child
-    always ends with this process, even if this process is killed.
+    always ends with this process, even if this process is killed or has been forked.
 
     Args:
         time_limit: seconds of wall time for one picture, from sending it to receiving the answer.
@@ -143,6 +145,18 @@ class Decoder:
         self._deadline = math.inf
         self._child_ended = Event()
         self._watcher = Thread()
+        self.observe_forks()
+
+    @override
+    def after_fork(self) -> None:
+        """Leave the pipes to the parent: its child ends when nobody has the other end of them."""
+        child = self._child
+        if child is None:
+            return
+        with Path(os.devnull).open("r+b", buffering=0) as nowhere:
+            # Not closed, because that would write what is in the buffer.
+            for pipe in filter(None, (child.stdin, child.stdout)):
+                os.dup2(nowhere.fileno(), pipe.fileno(), inheritable=False)
 
     def start(self) -> float:
         """Start the child if there is none, so that its start does not use up a picture's time.
@@ -257,32 +271,6 @@ class Decoder:
         self._child_ended.set()
         self._watcher.join()
         return child.returncode
-
-
-class FrameDecoder:
-    """A child process that decodes every frame of a picture, to find out if the picture is cut."""
-
-    def __init__(self) -> None:
-        self._decoder = Decoder(_EVERY_FRAME_SECONDS, every_frame=True)
-
-    def is_cut(self, data: bytes) -> bool:
-        """Return whether a frame of a picture is cut off or broken.
-
-        Args:
-            data: the whole picture; it may be of any format, broken or hostile.
-
-        Returns:
-            False if every frame was decoded, and if nobody can tell: the picture exceeds the
-            limits of the child, or its format is not decoded.
-        """
-        if len(data) > MEMORY_LIMIT // 2:  # The child would have no memory left for the pixels.
-            return False
-        info = self._decoder.decode(data)
-        return info is not None and info.decode_error is DecodeError.BROKEN
-
-    def close(self) -> None:
-        """Stop the child process; a later picture would start a new one."""
-        self._decoder.close()
 
 
 def _start_child(options: list[str]) -> subprocess.Popen[bytes]:

@@ -1,0 +1,42 @@
+"""Forks: what belongs to one process, such as a connection or a pipe, must not outlive a fork."""
+
+import os
+from weakref import WeakSet
+
+FORKED = (
+    "this client was used before the process was forked: create a client in each process, or start"
+    " processes with the method spawn or forkserver"
+)
+"""The message for a caller in a forked process who uses what belongs to the parent process."""
+
+
+class ForkObserver:
+    """Owns something that belongs to one process; its methods are called at each fork.
+
+    A subclass calls `observe_forks`, and overrides one method or both.
+    """
+
+    def observe_forks(self) -> None:
+        """Have the methods below called for as long as this object exists."""
+        _observers.add(self)
+
+    def before_fork(self) -> None:
+        """Prepare for a fork, in the process that forks."""
+
+    def after_fork(self) -> None:
+        """Let go of what belongs to the parent process, in the new process."""
+
+
+def _before_fork() -> None:
+    for observer in list(_observers):
+        observer.before_fork()
+
+
+def _after_fork() -> None:
+    for observer in list(_observers):
+        observer.after_fork()
+
+
+_observers: WeakSet[ForkObserver] = WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

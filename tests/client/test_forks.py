@@ -1,0 +1,204 @@
+"""Forked processes: a client works in a child or says so at once, and nothing is lost."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from imgcache_scrapy import ImgCacheClient
+from tests.support.service import new_storage_environment
+from tests.support.waiting import PATIENCE
+
+CHILDREN = 4
+STORES = 80
+# A program of its own, because the test's process has threads. It forks as multiprocessing's fork
+# and the servers gunicorn and uwsgi do.
+PROGRAM = """
+import asyncio, os, sys
+from imgcache_scrapy import AsyncImgCacheClient, ImgCacheClient, ImgCacheError
+
+address, url = sys.argv[1], "http://parent.example/a"
+
+def fork(work):
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except ImgCacheError as error:
+            print(type(error).__name__, error, flush=True)
+        finally:
+            sys.stdout.flush()
+        LEAVE
+    return child
+
+def wait(*children):
+    for child in children:
+        print("exit", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+BODY
+"""
+PYTHON = [sys.executable, "-W", "ignore::DeprecationWarning", "-c"]
+ROOT = Path(__file__).parents[2]
+WAYS_TO_LEAVE = ["os._exit(0)", "sys.exit(0)"]
+
+
+def run(body, address, leave="os._exit(0)", **environment):
+    """Run a program that forks, and return its lines; it must end."""
+    done = subprocess.run(
+        [*PYTHON, PROGRAM.replace("BODY", body).replace("LEAVE", leave), str(address)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE,
+        cwd=ROOT,
+        env=os.environ | environment,
+    )
+    return done.stdout.splitlines()
+
+
+CHILDREN_STORE = f"""
+parent = ImgCacheClient(address)
+parent.store(url, b"from the parent", "me")
+go, ready = os.pipe(), os.pipe()
+
+def work(number):
+    with ImgCacheClient(address) as client:
+        client.store(f"http://child.example/{{number}}", b"first %d" % number, "me")
+        os.write(ready[1], b"x")
+        os.read(go[0], 1)
+        for turn in range({STORES}):
+            data = b"%d %d" % (number, turn)
+            client.store(f"http://child.example/{{number}}/{{turn}}", data, "me")
+        print("stored", flush=True)
+
+children = [fork(lambda number=number: work(number)) for number in range({CHILDREN})]
+for _ in children:
+    os.read(ready[0], 1)
+parent.close()
+os.write(go[1], b"x" * len(children))
+wait(*children)
+"""
+
+
+@pytest.mark.parametrize("leave", WAYS_TO_LEAVE)
+def test_stores_of_children_outlive_their_parent(tmp_path, leave):
+    """Children store while their parent, which used the cache before, closes it first."""
+    lines = run(CHILDREN_STORE, tmp_path / "cache", leave)
+    assert sorted(lines) == ["exit 0"] * CHILDREN + ["stored"] * CHILDREN
+    urls = [f"http://child.example/{n}/{turn}" for n in range(CHILDREN) for turn in range(STORES)]
+    with ImgCacheClient(str(tmp_path / "cache")) as client:
+        assert len(client.lookup_many([*urls, "http://parent.example/a"])) == len(urls) + 1
+
+
+USED_CLIENT = """
+client = ImgCacheClient(address)
+client.store(url, b"from the parent", "me")
+
+def work():
+    print(client.get_bytes(client.lookup(url)["content_hash"]).decode())
+    client.store(url + "/child", b"from the child", "me")
+    client.close()
+
+wait(fork(work))
+print(client.get_bytes(client.lookup(url + "/child")["content_hash"]).decode())
+client.close()
+"""
+
+
+@pytest.mark.parametrize("leave", WAYS_TO_LEAVE)
+@pytest.mark.parametrize("transport", ["embedded", "http"])
+def test_a_used_client_works_in_a_child(tmp_path, shared_service, site, transport, leave):
+    """A blocking client that made calls before the fork makes calls after it, in both processes."""
+    address = tmp_path / "cache" if transport == "embedded" else shared_service.url
+    body = USED_CLIENT.replace("url + ", f"{site!r} + ").replace("(url", f"({site!r}")
+    assert run(body, address, leave) == ["from the parent", "exit 0", "from the child"]
+
+
+USED_AWAITED_CLIENT = """
+client = AsyncImgCacheClient(address)
+asyncio.run(client.lookup(url))
+wait(fork(lambda: asyncio.run(client.lookup(url))))
+"""
+
+
+@pytest.mark.parametrize("transport", ["embedded", "http"])
+def test_a_used_awaited_client_says_that_it_cannot_work(tmp_path, shared_service, transport):
+    """An awaited client belongs to one event loop, so a call in a child raises at once."""
+    address = tmp_path / "cache" if transport == "embedded" else shared_service.url
+    said, left = run(USED_AWAITED_CLIENT, address)
+    assert said.startswith("UnavailableError this client was used before the process was forked")
+    assert left == "exit 0"
+
+
+UNUSED_CLIENT = """
+client = ImgCacheClient(address)
+wait(*[fork(lambda n=n: client.store(f"{url}/{n}", b"%d" % n, "me")) for n in range(3)])
+print(len(client.lookup_many([f"{url}/{n}" for n in range(3)])))
+"""
+
+
+def test_a_client_that_is_opened_before_the_fork_works(tmp_path):
+    """A server that forks its workers may open the client first."""
+    assert run(UNUSED_CLIENT, tmp_path / "cache") == ["exit 0"] * 3 + ["3"]
+
+
+BUSY_PARENT = """
+client = ImgCacheClient(address)
+client.store(url, b"x", "me")
+from imgcache_scrapy.client.embedded import _shared
+(cache, _), = _shared._open.values()
+connection = cache.catalog._engine.connect()
+wait(fork(lambda: ImgCacheClient(address).lookup(url)))
+connection.close()
+client.close()
+"""
+
+
+def test_a_child_of_a_busy_parent_says_that_it_cannot_work(tmp_path):
+    """A connection that stays in use during the fork would corrupt the child's locks."""
+    said, left = run(BUSY_PARENT, tmp_path / "cache")
+    assert said.startswith("ConfigurationError this client was used before the process was forked")
+    assert left == "exit 0"
+
+
+DECODER = """
+import time
+from pathlib import Path
+from tests.support.pictures import jpeg
+
+client = ImgCacheClient(address)
+client.store(url, jpeg(1), "me")
+tasks = Path("/proc/self/task").glob("*/children")
+decoders = [Path("/proc", pid) for task in tasks for pid in task.read_text().split()]
+print(len(decoders), flush=True)
+
+def work():
+    while any(decoder.exists() for decoder in decoders):
+        time.sleep(0.02)
+    print("ended")
+
+if fork(work):
+    os._exit(0)
+"""
+
+
+def test_a_child_does_not_keep_the_decoder_of_its_parent(tmp_path):
+    """A decoder ends with the process that started it, although a forked process goes on."""
+    assert run(DECODER, tmp_path / "cache") == ["1", "ended"]
+
+
+USED_OBJECT_STORE = """
+client = ImgCacheClient(address)
+client.store(url, b"x", "me")
+wait(fork(lambda: client.lookup(url)))
+"""
+
+
+def test_an_object_store_in_a_child_says_that_it_cannot_work(tmp_path, postgresql, object_store):
+    """The threads of the object store's library are missing in a child."""
+    environment = new_storage_environment(postgresql, object_store)
+    said, left = run(USED_OBJECT_STORE, tmp_path / "cache", **environment)
+    assert said.startswith("ConfigurationError this client was used before the process was forked")
+    assert left == "exit 0"
