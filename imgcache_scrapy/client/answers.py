@@ -43,7 +43,8 @@ class Answer(NamedTuple):
         """
         if 200 <= self.status < 300:  # noqa: PLR2004
             return self
-        error, detail = error_for_status(self.status), self._detail()
+        problem = self._problem()
+        error, detail = error_for_status(self.status, problem.get("code")), problem.get("detail")
         # A proxy that refuses a request must not cost an image, and its 404 is no miss.
         is_foreign = issubclass(error, REFUSALS) or (error is NotFoundError and self.body)
         if detail is None and is_foreign:
@@ -51,7 +52,7 @@ class Answer(NamedTuple):
                 f"the answer {self.status} does not come from a cache: is this the address of a"
                 " cache, and does a proxy before it refuse large requests?"
             )
-        raise error(detail or f"the cache answered {self.status}")
+        raise error(str(detail or f"the cache answered {self.status}"))
 
     def object(self) -> dict[str, Any]:
         """Read a JSON object.
@@ -110,12 +111,12 @@ class Answer(NamedTuple):
         found = _object(self.object().get("entries"))
         return {key: _entry(found[key], url=key) for key in keys if key in found}
 
-    def _detail(self) -> str | None:
+    def _problem(self) -> dict[str, Any]:
+        """Read the body of an error; empty if it is not a JSON object."""
         try:
-            body = self._json()
+            return self.object()
         except ProtocolError:
-            return None
-        return str(body["detail"]) if isinstance(body, dict) and "detail" in body else None
+            return {}
 
     def _json(self) -> Any:
         try:

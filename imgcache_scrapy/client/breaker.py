@@ -5,7 +5,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-from imgcache_scrapy.core.errors import REFUSALS, NotFoundError, UnavailableError
+from imgcache_scrapy.core.errors import (
+    REFUSALS,
+    NotFoundError,
+    StoreFailedError,
+    UnavailableError,
+)
 
 FAILURES = 3
 """Number of failures in a row that open the breaker."""
@@ -48,8 +53,9 @@ class Breaker:
         self._running: set[asyncio.Timeout] = set()
         # Failures in a row, for each kind of call.
         self._streak: Counter[str] = Counter()
-        self._has_warned = self._has_warned_of_streak = False
+        self._has_warned = self._has_warned_of_streak = self._has_warned_of_store = False
         self._total_failures = 0
+        self._last_failure: BaseException | None = None
         self._probing: asyncio.Task[None] | None = None
 
     @asynccontextmanager
@@ -77,10 +83,15 @@ class Breaker:
         except _ANSWERS as error:
             self._on_failure(error, False)
             raise
+        except StoreFailedError as error:
+            # The trouble of one image: the cache works for the others.
+            self._on_failure(error, not self._has_warned_of_store)
+            self._has_warned_of_store = True
+            raise
         except Exception as error:
             if timeout.expired():
                 raise _blocked() from error
-            self._failed(kind, error)
+            self._failed(kind, error, began_at=failures_before)
             raise
         # A call that started before the last failure does not prove that the trouble is over.
         self._succeeded(kind, is_over=failures_before == self._total_failures)
@@ -96,10 +107,14 @@ class Breaker:
         if is_over and not self._streak:
             self._has_warned_of_streak = False
 
-    def _failed(self, kind: str, error: Exception) -> None:
-        self._total_failures += 1
-        # A timeout counts twice, because each further one costs the full time again.
-        self._streak[kind] += 2 if isinstance(error.__cause__, TimeoutError) else 1
+    def _failed(self, kind: str, error: Exception, *, began_at: int) -> None:
+        failure = error.__cause__ or error
+        # All calls of a batch get the same error: it is one failure.
+        if failure is not self._last_failure or began_at == self._total_failures:
+            self._total_failures += 1
+            # A timeout counts twice, because each further one costs the full time again.
+            self._streak[kind] += 2 if isinstance(failure, TimeoutError) else 1
+        self._last_failure = failure
         opens = not self.is_open and self._streak.total() >= FAILURES
         should_warn = not self._has_warned or (opens and not self._has_warned_of_streak)
         self._has_warned = True

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from itertools import chain, islice
+from itertools import islice
 from typing import Generic, TypeVar
 
 from imgcache_scrapy.core.deadline import timeout
@@ -30,20 +30,27 @@ class Batcher(Generic[Question, Reply]):
     again while a call with the same question is running, it waits for the next call, because the
     reply may have changed.
 
+    If a call fails because of some of its questions, its halves are asked separately, so that only
+    these questions fail.
+
     Args:
-        call: answers a list of questions; a question that is missing from its result has no reply.
+        call: answers a list of questions; a question that is missing from its result has no reply,
+            and one whose result is an exception fails with it.
         max_batch: maximum number of questions in one call.
         max_calls: maximum number of calls that run at the same time.
+        is_common: whether an error of a call concerns all its questions.
     """
 
     def __init__(
         self,
-        call: Callable[[list[Question]], Awaitable[Mapping[Question, Reply]]],
+        call: Callable[[list[Question]], Awaitable[Mapping[Question, Reply | Exception]]],
         *,
         max_batch: int,
         max_calls: int = 1,
+        is_common: Callable[[Exception], bool] = lambda error: isinstance(error, ImgCacheError),
     ) -> None:
         self._call = call
+        self._is_common = is_common
         self._max_batch = max_batch
         self._max_calls = max_calls
         self._waiting: dict[Question, list[asyncio.Future[Reply | None]]] = {}
@@ -57,7 +64,7 @@ class Batcher(Generic[Question, Reply]):
             The reply; None if the question has no reply.
 
         Raises:
-            Exception: the error of the call; every question in the call gets it.
+            Exception: the error of this question, or of the whole call.
         """
         reply: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(question, []).append(reply)
@@ -79,19 +86,27 @@ class Batcher(Generic[Question, Reply]):
             self._running -= 1
 
     async def _answer(self, waiting: dict[Question, list["asyncio.Future[Reply | None]"]]) -> None:
+        found = await self._found(list(waiting))
+        for number, (question, replies) in enumerate(waiting.items(), 1):
+            answer = found.get(question)
+            for reply in replies:
+                if reply.done():  # The caller may have been cancelled.
+                    continue
+                if isinstance(answer, Exception):
+                    reply.set_exception(answer)
+                else:
+                    reply.set_result(answer)
+            if number % _RESUMED_TOGETHER == 0:
+                await asyncio.sleep(0)
+
+    async def _found(self, questions: list[Question]) -> Mapping[Question, Reply | Exception]:
         try:
-            found = await self._call(list(waiting))
+            return await self._call(questions)
         except Exception as error:
-            for reply in chain.from_iterable(waiting.values()):
-                if not reply.done():  # The caller may have been cancelled.
-                    reply.set_exception(error)
-        else:
-            for number, (question, replies) in enumerate(waiting.items(), 1):
-                for reply in replies:
-                    if not reply.done():
-                        reply.set_result(found.get(question))
-                if number % _RESUMED_TOGETHER == 0:
-                    await asyncio.sleep(0)
+            if len(questions) == 1 or self._is_common(error):
+                return dict.fromkeys(questions, error)
+        half = len(questions) // 2
+        return {**await self._found(questions[:half]), **await self._found(questions[half:])}
 
 
 class Limiter:

@@ -7,6 +7,7 @@ ImgCacheError
 ├── TooLargeError          the data is larger than the cache accepts
 ├── UnauthorizedError      the token is missing or wrong
 ├── UnavailableError       the cache does not answer, is too slow, or fails
+│   └── StoreFailedError   the cache works, but cannot store this one image now
 └── ProtocolError          the answer does not follow this API
 
 The server builds its error answers from these classes, and the client raises the same classes:
@@ -73,6 +74,12 @@ class UnavailableError(ImgCacheError):
     status = 503
 
 
+class StoreFailedError(UnavailableError):
+    """The cache works, but it cannot store this one image now: other images can be stored."""
+
+    code = "store_failed"
+
+
 class ProtocolError(ImgCacheError):
     """The answer does not follow this API."""
 
@@ -90,15 +97,18 @@ REFUSALS = (InvalidRequestError, TooLargeError)
 """The errors for an image that the cache will never accept."""
 
 
-def error_for_status(status: int) -> type[ImgCacheError]:
+def error_for_status(status: int, code: object = None) -> type[ImgCacheError]:
     """Return the error class for an HTTP status.
 
     Args:
         status: the status of an answer, 300 or more.
+        code: the `code` in the body of the answer; None if there is none.
 
     Returns:
         The class to raise.
     """
+    if (status, code) == (StoreFailedError.status, StoreFailedError.code):
+        return StoreFailedError
     if status >= 500 or status in {408, 425, 429}:  # noqa: PLR2004
         return UnavailableError
     return {

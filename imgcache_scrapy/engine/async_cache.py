@@ -11,9 +11,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from imgcache_scrapy.core.concurrency import Batcher, Limiter
 from imgcache_scrapy.core.deadline import timeout
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.errors import UnavailableError
-from imgcache_scrapy.engine.cache import ImageCache, StoreRequest
+from imgcache_scrapy.core.errors import StoreFailedError, UnavailableError
+from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.catalog import Catalog
+from imgcache_scrapy.engine.catalog.database import is_common
+from imgcache_scrapy.engine.store_request import StoreRequest
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -76,10 +78,13 @@ class AsyncImageCache:
         self._blob_readers = ThreadPoolExecutor(_BLOB_READER_THREADS, "imgcache-read-blob")
         self._writers = ThreadPoolExecutor(_WRITER_THREADS, "imgcache-write")
         self._lookup_batcher: Batcher[_LookupKey, Entry] = Batcher(
-            self._lookup_batch, max_batch=_MAX_LOOKUPS
+            self._lookup_batch, max_batch=_MAX_LOOKUPS, is_common=is_common
         )
         self._store_batcher: Batcher[StoreRequest, Entry] = Batcher(
-            self._store_batch, max_batch=_MAX_STORES, max_calls=_WRITER_THREADS
+            self._store_batch,
+            max_batch=_MAX_STORES,
+            max_calls=_WRITER_THREADS,
+            is_common=is_common,
         )
 
     content_type = _awaited_query(Catalog.content_type)
@@ -177,7 +182,9 @@ class AsyncImageCache:
             found |= {(bucket, key): entry for key, entry in entries.items()}
         return found
 
-    async def _store_batch(self, stores: list[StoreRequest]) -> dict[StoreRequest, Entry]:
+    async def _store_batch(
+        self, stores: list[StoreRequest]
+    ) -> dict[StoreRequest, Entry | StoreFailedError]:
         entries = await self._run(self._writers, lambda cache: cache.store_many(stores))
         return dict(zip(stores, entries, strict=True))
 

@@ -3,8 +3,6 @@
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -13,68 +11,26 @@ from sqlalchemy.engine import URL
 
 from imgcache_scrapy.core.entry import UNKNOWN_TYPE, Entry, content_hash_of
 from imgcache_scrapy.core.errors import (
-    InvalidRequestError,
     NotFoundError,
-    TooLargeError,
+    StoreFailedError,
     UnavailableError,
     not_found,
 )
 from imgcache_scrapy.core.formats import sniff
-from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
-from imgcache_scrapy.core.urls import filename_of
 from imgcache_scrapy.engine.blobs.opening import open_blobs
 from imgcache_scrapy.engine.blobs.store import BlobStore
 from imgcache_scrapy.engine.catalog import migrations
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import database_call
-from imgcache_scrapy.engine.catalog.rows import Capture, Image
+from imgcache_scrapy.engine.catalog.rows import Image
 from imgcache_scrapy.engine.decoding.decoder import Decoders
 from imgcache_scrapy.engine.decoding.messages import ImageInfo
 from imgcache_scrapy.engine.pairing import check_adoption, pair
+from imgcache_scrapy.engine.store_request import StoreRequest
 
 _CATALOG = "catalog.sqlite3"
 # The folder of the cache if `imgcache serve` gets no other.
 DEFAULT_FOLDER = Path("imgcache")
-
-
-@dataclass(frozen=True, eq=False)
-class StoreRequest:
-    """An image to store and its capture; create it with `StoreRequest.of`."""
-
-    capture: Capture
-    data: bytes
-
-    @classmethod
-    def of(
-        cls,
-        url: str,
-        data: bytes,
-        client_name: str,
-        *,
-        bucket: str = "",
-        lookup_time: datetime | None = None,
-        filename: str | None = None,
-    ) -> Self:
-        """Check the arguments of a store.
-
-        Args:
-            url: the cache key of the URL.
-            data: the original bytes.
-            client_name: the name of the client that stores the image.
-            bucket: the name space of the capture.
-            lookup_time: when the image was fetched; by default now. A naive time is UTC.
-            filename: the original file name; by default the last part of the URL's path.
-
-        Raises:
-            InvalidRequestError: `data` is empty, or `lookup_time` cannot be converted to UTC.
-            TooLargeError: `data` has more than `MAX_IMAGE_BYTES`.
-        """
-        if not data:
-            raise InvalidRequestError("an image must not be empty")
-        if len(data) > MAX_IMAGE_BYTES:
-            raise TooLargeError(f"an image must not be larger than {MAX_IMAGE_BYTES} bytes")
-        name = filename or filename_of(url)
-        return cls(Capture(url, bucket, client_name, name, _utc(lookup_time)), data)
 
 
 class ImageCache:
@@ -146,17 +102,26 @@ class ImageCache:
             migrations.import_alembic()
 
     def store(self, url: str, data: bytes, client_name: str, **options: Any) -> Entry:
-        """Store one image, given as the arguments of `StoreRequest.of`; see `store_many`."""
-        return self.store_many([StoreRequest.of(url, data, client_name, **options)])[0]
+        """Store one image, given as the arguments of `StoreRequest.of`; see `store_many`.
+
+        Raises:
+            StoreFailedError: the cache works, but cannot store this image.
+        """
+        (stored,) = self.store_many([StoreRequest.of(url, data, client_name, **options)])
+        if isinstance(stored, StoreFailedError):
+            raise stored
+        return stored
 
     @database_call
-    def store_many(self, stores: Sequence[StoreRequest]) -> list[Entry]:
+    def store_many(self, stores: Sequence[StoreRequest]) -> list[Entry | StoreFailedError]:
         """Store images and their captures; they are durable when this returns.
 
-        If the catalog or the storage fails, none of them is stored.
-
         Returns:
-            The entry of each store, with `created`: whether the image is new.
+            The entry of each store, with `created`: whether the image is new. If only the bytes of
+            some images cannot be written, the error of these, and the others are stored.
+
+        Raises:
+            UnavailableError: the catalog or the storage fails; none of the images is stored.
         """
         hashes = [content_hash_of(store.data) for store in stores]
         blobs = {name: store.data for name, store in zip(hashes, stores, strict=True)}
@@ -168,20 +133,27 @@ class ImageCache:
             for (name, data), info in zip(new.items(), decoded, strict=True)
         }
         # Written before the transaction, so that other writers wait less.
-        self.blobs.put_many(new)
+        failed = self.blobs.put_many(new)
+        blobs = {name: data for name, data in blobs.items() if name not in failed}
+        if not blobs:
+            return [failed[name] for name in hashes]
         with self.catalog.exclusive(blobs) as transaction:
             # Meanwhile the blob may have been deleted, or found damaged.
             sizes = self.blobs.sizes(blobs)
-            self.blobs.put_many(
+            failed |= self.blobs.put_many(
                 {
                     name: data
                     for name, data in blobs.items()
                     if transaction.is_damaged(name) or sizes[name] != len(data)
                 }
             )
-            return transaction.record(
-                [(images[name], store.capture) for name, store in zip(hashes, stores, strict=True)]
+            captures = zip(hashes, (store.capture for store in stores), strict=True)
+            entries = iter(
+                transaction.record(
+                    [(images[name], capture) for name, capture in captures if name not in failed]
+                )
             )
+        return [failed.get(name) or next(entries) for name in hashes]
 
     def get_image(self, content_hash: str, bucket: str | None = None) -> tuple[bytes, str]:
         """Read an image and check its hash; mark the image as damaged if the hash is wrong.
@@ -289,12 +261,3 @@ def _image_of(content_hash: str, data: bytes, info: ImageInfo) -> Image:
         None if info.perceptual_hash is None else f"{info.perceptual_hash:016x}",
         info.decode_error,
     )
-
-
-def _utc(time: datetime | None) -> datetime:
-    if time is None:
-        return datetime.now(UTC)
-    try:
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except OverflowError as error:
-        raise InvalidRequestError(f"the lookup time {time} cannot be converted to UTC") from error

@@ -9,6 +9,7 @@ from imgcache_scrapy.core.errors import (
     InvalidRequestError,
     NotFoundError,
     ProtocolError,
+    StoreFailedError,
     TooLargeError,
     UnauthorizedError,
     UnavailableError,
@@ -121,6 +122,35 @@ async def test_refusals_never_open_the_breaker(recorded, error):
     await recorded.calls(*[error] * 10)
     assert not recorded.breaker.is_open
     assert (len(recorded.errors), recorded.warnings) == (10, [])
+
+
+async def test_a_failure_of_a_batch_counts_once(recorded):
+    """Sixteen calls that fail together with one error are one failure; three of these open it."""
+    for number in range(3):
+        assert not recorded.breaker.is_open
+        go_on, error = asyncio.Event(), UnavailableError(f"batch {number}")
+
+        async def fail(go_on=go_on, error=error):
+            async with recorded.breaker.call("store"):
+                await go_on.wait()
+                raise error
+
+        calls = [asyncio.create_task(fail()) for _ in range(16)]
+        await asyncio.sleep(0)
+        go_on.set()
+        assert set(await asyncio.gather(*calls, return_exceptions=True)) == {error}
+        assert len(recorded.errors) == 16 * (number + 1)
+    assert recorded.breaker.is_open
+
+
+async def test_the_trouble_of_single_images_never_opens_the_breaker(recorded):
+    """Images that a working cache cannot store cause one warning, and end no streak of failures."""
+    errors = [StoreFailedError(f"image {number}") for number in range(10)]
+    await recorded.calls(*errors)
+    assert not recorded.breaker.is_open
+    assert (recorded.errors, recorded.warnings) == (errors, errors[:1])
+    await recorded.calls(FAILED, FAILED, errors[0], FAILED)
+    assert recorded.breaker.is_open
 
 
 async def test_a_success_resets_the_count(recorded):

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from imgcache_scrapy.core.concurrency import Batcher
+from imgcache_scrapy.core.errors import UnavailableError
 from tests.support.waiting import PATIENCE, settled
 
 
@@ -137,6 +138,49 @@ async def test_an_error_reaches_every_asker_and_no_later_one():
     assert outcomes == [service.error] * 3
     service.error = None
     assert await batcher.ask("a") == "A"
+
+
+async def test_a_question_that_fails_costs_no_other_its_answer():
+    """A failed call is taken apart until only the guilty fail, by few further calls."""
+    calls = []
+
+    async def answer(questions):
+        calls.append(questions)
+        if "bad" in questions:
+            raise ValueError
+        return {question: question.upper() for question in questions}
+
+    batcher = Batcher(answer, max_batch=32)
+    questions = [*map(str, range(20)), "bad", *map(str, range(20, 31))]
+    outcomes = await asyncio.gather(*asking(batcher, questions), return_exceptions=True)
+    assert type(outcomes.pop(20)) is ValueError
+    assert outcomes == [question for question in questions if question != "bad"]
+    assert len(calls) == 11
+
+
+async def test_an_error_of_all_is_not_asked_again():
+    """If a call fails for all its questions, there is no second call."""
+    service = Service()
+    service.error = UnavailableError("down")
+    service.open.set()
+    outcomes = await asyncio.gather(
+        *asking(Batcher(service, max_batch=10), "abc"), return_exceptions=True
+    )
+    assert outcomes == [service.error] * 3
+    assert len(service.calls) == 1
+
+
+async def test_a_question_may_have_an_error_for_an_answer():
+    """An exception in the result of a call is raised for its question only."""
+    error = ValueError("b")
+
+    async def answer(questions):
+        return {question: error if question == "b" else question for question in questions}
+
+    outcomes = await asyncio.gather(
+        *asking(Batcher(answer, max_batch=10), "abc"), return_exceptions=True
+    )
+    assert outcomes == ["a", error, "c"]
 
 
 @pytest.mark.parametrize("gone", [0, 1, 2])

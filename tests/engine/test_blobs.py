@@ -1,5 +1,6 @@
 """Blob stores, in a folder and in an object store: a blob is stored completely and durably."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,17 @@ from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import UnavailableError
 from imgcache_scrapy.engine.blobs.opening import open_blobs
 
+PUT = """
+import sys
+from imgcache_scrapy.core.errors import UnavailableError
+from imgcache_scrapy.engine.blobs.opening import open_blobs
+
+try:
+    open_blobs(sys.argv[1]).put(sys.argv[2], b"the bytes of an image")
+except UnavailableError as error:
+    print(type(error).__name__, error)
+"""
+with_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 DATA = b"the bytes of an image"
 HASH = content_hash_of(DATA)
 
@@ -118,13 +130,58 @@ def test_a_put_into_an_impossible_folder_is_unavailable(folder):
     assert files(folder) == {Path(HASH[:2])}
 
 
+@with_strace
 def test_a_put_that_cannot_be_renamed_leaves_no_draft(folder):
-    """A put that fails at the rename removes its draft."""
-    blobs = open_blobs(folder.as_uri())
-    blob_path(folder).mkdir(parents=True)
-    with pytest.raises(UnavailableError):
-        blobs.put(HASH, DATA)
+    """A put that fails at the rename removes its draft, and says that only this blob fails."""
+    done = subprocess.run(
+        [
+            "strace",
+            "-f",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=/^rename",
+            "-e",
+            "inject=/^rename:error=EIO",
+            sys.executable,
+            "-c",
+            PUT,
+            folder.as_uri(),
+            HASH,
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.startswith(
+        "StoreFailedError the image storage failed for this image: [Errno 5]"
+    )
     assert files(folder) == set()
+
+
+def in_the_way(path, kind):
+    """Put something that is no file in the place of a blob."""
+    if kind == "loop":
+        path.symlink_to(path)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+        if kind == "filled folder":
+            (path / "file").write_bytes(b"somebody may miss this")
+
+
+@pytest.mark.parametrize("kind", ["folder", "filled folder", "loop", "pipe"])
+def test_a_put_replaces_what_is_no_file(folder, kind):
+    """A folder, a loop or a pipe in the place of a blob has no size, and a put replaces it."""
+    blobs = open_blobs(folder.as_uri())
+    blob_path(folder).parent.mkdir()
+    in_the_way(blob_path(folder), kind)
+    assert blobs.sizes([HASH]) == {HASH: None}
+    blobs.put(HASH, DATA)
+    assert blobs.get(HASH) == DATA
+    kept = [path.read_bytes() for path in folder.rglob("file")]
+    assert kept == ([b"somebody may miss this"] if kind == "filled folder" else [])
 
 
 def test_an_impossible_delete_is_unavailable(folder):
@@ -185,9 +242,6 @@ def steps(trace, start, end):
         for pattern, step in STEPS.items()
         if re.match(rf"\d+ +{pattern}", line)
     ]
-
-
-with_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 
 
 @with_strace

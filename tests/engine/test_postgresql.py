@@ -60,7 +60,8 @@ def test_no_file_is_written_locally(cache, tmp_path):
 STORE_MANY = """
 import sys
 from pathlib import Path
-from imgcache_scrapy.engine.cache import ImageCache, StoreRequest
+from imgcache_scrapy.engine.cache import ImageCache
+from imgcache_scrapy.engine.store_request import StoreRequest
 folder, count, number = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 sys.stdin.readline()
 cache, created = ImageCache.in_folder(folder), 0

@@ -1,7 +1,8 @@
 """FileBlobs: the blobs in a folder, one file for each image."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
@@ -10,7 +11,7 @@ from uuid import uuid4
 from typing_extensions import override
 
 from imgcache_scrapy.core.entry import blob_key
-from imgcache_scrapy.core.errors import UnavailableError
+from imgcache_scrapy.core.errors import StoreFailedError, UnavailableError
 from imgcache_scrapy.core.files import sync_folder, write_synced
 from imgcache_scrapy.engine.blobs.store import OWNER_KEY, BlobStore, Found
 
@@ -29,31 +30,36 @@ class FileBlobs(BlobStore):
             folder.mkdir(parents=True, exist_ok=True)
             sync_folder(folder.parent)
         self._folder = folder
+        self._has_owner = False
 
     @override
-    def put(self, content_hash: str, data: bytes) -> None:
-        self.put_many({content_hash: data})
-
-    @override
-    def put_many(self, blobs: Mapping[str, bytes]) -> None:
+    def put_many(self, blobs: Mapping[str, bytes]) -> dict[str, StoreFailedError]:
         # Write, sync, rename, sync the folders: after a power failure a blob is complete or absent.
-        temporaries: dict[Path, Path] = {}
-        with _storage_errors():
-            try:
-                for content_hash, data in blobs.items():
-                    path = self._path(content_hash)
+        failed: dict[str, StoreFailedError] = {}
+        temporaries: dict[str, Path] = {}
+        try:
+            for name, data in blobs.items():
+                # Obstore may read this folder, and it hides files with `#` in their name.
+                path = self._path(name)
+                temporaries[name] = path.with_name(f"{path.name}#{uuid4().hex}")
+                with self._errors_of([name], failed):
                     self._make_folder(path.parent)
-                    # Obstore may read this folder, and it hides files with `#` in their name.
-                    temporaries[path] = path.with_name(f"{path.name}#{uuid4().hex}")
-                    write_synced(temporaries[path], data)
-                for path, temporary in temporaries.items():
-                    temporary.replace(path)
-            except BaseException:
-                for temporary in temporaries.values():
-                    temporary.unlink(missing_ok=True)
-                raise
-            for folder in {path.parent for path in temporaries}:
+                    write_synced(temporaries[name], data)
+            for name in blobs.keys() - failed.keys():
+                with self._errors_of([name], failed):
+                    _replace(temporaries[name], self._path(name))
+                    del temporaries[name]
+        finally:
+            for temporary in temporaries.values():
+                with suppress(OSError):
+                    temporary.unlink()
+        folders = defaultdict(list)
+        for name in blobs.keys() - failed.keys():
+            folders[self._path(name).parent].append(name)
+        for folder, names in folders.items():
+            with self._errors_of(names, failed):
                 sync_folder(folder)
+        return failed
 
     @override
     def get(self, content_hash: str) -> bytes | None:
@@ -88,9 +94,11 @@ class FileBlobs(BlobStore):
     def owner(self) -> str | None:
         with _storage_errors():
             try:
-                return (self._folder / OWNER_KEY).read_bytes().decode(errors="replace").strip()
+                owner = (self._folder / OWNER_KEY).read_bytes()
             except FileNotFoundError:
                 return None
+        self._has_owner = True
+        return owner.decode(errors="replace").strip()
 
     @override
     def set_owner(self, cache_id: str) -> None:
@@ -99,6 +107,7 @@ class FileBlobs(BlobStore):
             write_synced(temporary, cache_id.encode())
             temporary.replace(self._folder / OWNER_KEY)
             sync_folder(self._folder)
+        self._has_owner = True
 
     @override
     def check(self) -> None:
@@ -116,17 +125,50 @@ class FileBlobs(BlobStore):
     def _path(self, content_hash: str) -> Path:
         return self._folder / blob_key(content_hash)
 
+    @contextmanager
+    def _errors_of(
+        self, content_hashes: Iterable[str], failed: dict[str, StoreFailedError]
+    ) -> Iterator[None]:
+        """Note the error of these blobs, if the storage works for others; else raise it."""
+        try:
+            yield
+        except OSError as error:
+            self.check()
+            reason = f"the image storage failed for this image: {error}"
+            for content_hash in content_hashes:
+                failed[content_hash] = StoreFailedError(reason)
+                failed[content_hash].__cause__ = error
+
     def _make_folder(self, folder: Path) -> None:
         if not folder.exists():
-            folder.mkdir(parents=True, exist_ok=True)
+            if self._has_owner and not (self._folder / OWNER_KEY).exists():
+                # Somebody removed the folder, or its disk is not mounted.
+                raise UnavailableError(
+                    f"the image storage failed: {self._folder} is not the folder that was opened"
+                )
+            folder.mkdir(exist_ok=True)
             sync_folder(self._folder)
 
 
 def _size(path: Path) -> int | None:
     try:
-        return path.stat().st_size
-    except FileNotFoundError:
+        stat = path.stat()
+    except OSError:
         return None
+    return stat.st_size if S_ISREG(stat.st_mode) else None
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename a file; replace what is in its place, also a folder."""
+    try:
+        temporary.replace(path)
+    except IsADirectoryError:
+        try:
+            path.rmdir()
+        except OSError:
+            # Moved aside, because somebody may miss the files in it.
+            path.rename(path.with_name(f"{path.name}#{uuid4().hex}"))
+        temporary.replace(path)
 
 
 def _files(folder: Path, prefix: str) -> Iterator[Found]:

@@ -13,7 +13,11 @@ from obstore.store import from_url
 from typing_extensions import override
 
 from imgcache_scrapy.core.entry import blob_key
-from imgcache_scrapy.core.errors import ConfigurationError, UnavailableError
+from imgcache_scrapy.core.errors import (
+    ConfigurationError,
+    StoreFailedError,
+    UnavailableError,
+)
 from imgcache_scrapy.core.forks import FORKED
 from imgcache_scrapy.engine.blobs.store import OWNER_KEY, BlobStore, Found
 
@@ -60,14 +64,13 @@ class ObjectBlobs(BlobStore):
         self._threads = ThreadPoolExecutor(_MAX_REQUESTS, "imgcache-objects")
 
     @override
-    def put(self, content_hash: str, data: bytes) -> None:
-        with _storage_errors():
-            # Overwriting is harmless, and much faster than creating only if the object is absent.
-            obstore.put(self._store, blob_key(content_hash), data, use_multipart=False)
-
-    @override
-    def put_many(self, blobs: Mapping[str, bytes]) -> None:
-        list(self._threads.map(self.put, blobs.keys(), blobs.values()))
+    def put_many(self, blobs: Mapping[str, bytes]) -> dict[str, StoreFailedError]:
+        errors = self._threads.map(self._put, blobs.keys(), blobs.values())
+        found = zip(blobs, errors, strict=True)
+        failed = {name: error for name, error in found if error is not None}
+        if len(failed) == len(blobs) > 0:
+            self.check()
+        return failed
 
     @override
     def get(self, content_hash: str) -> bytes | None:
@@ -75,8 +78,11 @@ class ObjectBlobs(BlobStore):
 
     @override
     def sizes(self, content_hashes: Collection[str]) -> dict[str, int | None]:
-        sizes = self._threads.map(self._size, content_hashes)
-        return dict(zip(content_hashes, sizes, strict=True))
+        sizes = list(self._threads.map(self._size, content_hashes))
+        if sizes and all(isinstance(size, UnavailableError) for size in sizes):
+            self.check()
+        found = zip(content_hashes, sizes, strict=True)
+        return {name: None if isinstance(size, UnavailableError) else size for name, size in found}
 
     @override
     def delete(self, content_hash: str) -> None:
@@ -117,6 +123,17 @@ class ObjectBlobs(BlobStore):
     def close(self) -> None:
         self._threads.shutdown()
 
+    def _put(self, content_hash: str, data: bytes) -> StoreFailedError | None:
+        try:
+            with _storage_errors():
+                # Overwriting is harmless, and much faster than creating only an absent object.
+                obstore.put(self._store, blob_key(content_hash), data, use_multipart=False)
+        except UnavailableError as error:
+            failed = StoreFailedError(str(error))
+            failed.__cause__ = error
+            return failed
+        return None
+
     def _read(self, key: str) -> bytes | None:
         with _storage_errors():
             try:
@@ -124,12 +141,12 @@ class ObjectBlobs(BlobStore):
             except FileNotFoundError:
                 return None
 
-    def _size(self, content_hash: str) -> int | None:
-        with _storage_errors():
-            try:
+    def _size(self, content_hash: str) -> int | UnavailableError | None:
+        try:
+            with _storage_errors():
                 return obstore.head(self._store, blob_key(content_hash))["size"]
-            except FileNotFoundError:
-                return None
+        except UnavailableError as error:
+            return None if isinstance(error.__cause__, FileNotFoundError) else error
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from imgcache_scrapy.core.entry import hash_of_key
+from imgcache_scrapy.core.errors import StoreFailedError
 
 OWNER_KEY = "cache_id"
 """The name of the small file or object that contains the id of the cache."""
@@ -35,16 +36,32 @@ class BlobStore(Protocol):
     """
 
     def put(self, content_hash: str, data: bytes) -> None:
-        """Write a blob; it is durable when this returns. Writing it again is harmless."""
+        """Write a blob; it is durable when this returns. Writing it again is harmless.
 
-    def put_many(self, blobs: Mapping[str, bytes]) -> None:
-        """Write many blobs, given by their content hash, as `put` does."""
+        A folder or a link in its place is replaced.
+
+        Raises:
+            StoreFailedError: the storage works, but this blob cannot be written.
+        """
+        for error in self.put_many({content_hash: data}).values():
+            raise error
+
+    def put_many(self, blobs: Mapping[str, bytes]) -> dict[str, StoreFailedError]:
+        """Write many blobs, given by their content hash, as `put` does.
+
+        Returns:
+            The errors of those blobs that cannot be written; the others are durable.
+
+        Raises:
+            UnavailableError: the storage fails for all blobs.
+        """
+        ...
 
     def get(self, content_hash: str) -> bytes | None:
         """Read a blob without checking its hash; None if there is no blob."""
 
     def sizes(self, content_hashes: Collection[str]) -> dict[str, int | None]:
-        """Return the size of each blob in bytes; None if there is no blob."""
+        """Return the size of each blob in bytes; None if there is none, or none to be read."""
 
     def delete(self, content_hash: str) -> None:
         """Delete a blob; do nothing if there is none."""

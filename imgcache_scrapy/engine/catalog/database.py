@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
-from imgcache_scrapy.core.errors import ConfigurationError, UnavailableError
+from imgcache_scrapy.core.errors import ConfigurationError, ImgCacheError, UnavailableError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -143,6 +143,19 @@ def database_call(call: Callable[P, T]) -> Callable[P, T]:
             raise UnavailableError(f"the catalog failed: {reason}") from error
 
     return guarded
+
+
+def is_common(error: Exception) -> bool:
+    """Return whether an error concerns all images of a call, not only some of them.
+
+    A value that the database refuses, and a damaged page, concern only some rows. A database that
+    is down, full or locked fails for all, and each further call would wait as long.
+    """
+    if not isinstance(error, ImgCacheError):
+        return False
+    cause = error.__cause__
+    shared = (sa.exc.OperationalError, sa.exc.InterfaceError)
+    return not isinstance(cause, sa.exc.DBAPIError) or isinstance(cause, shared)
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -1,0 +1,59 @@
+"""StoreRequest: an image to store, with checked arguments."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self
+
+from imgcache_scrapy.core.errors import InvalidRequestError, TooLargeError
+from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
+from imgcache_scrapy.core.urls import filename_of
+from imgcache_scrapy.engine.catalog.rows import Capture
+
+
+@dataclass(frozen=True, eq=False)
+class StoreRequest:
+    """An image to store and its capture; create it with `StoreRequest.of`."""
+
+    capture: Capture
+    data: bytes
+
+    @classmethod
+    def of(
+        cls,
+        url: str,
+        data: bytes,
+        client_name: str,
+        *,
+        bucket: str = "",
+        lookup_time: datetime | None = None,
+        filename: str | None = None,
+    ) -> Self:
+        """Check the arguments of a store.
+
+        Args:
+            url: the cache key of the URL.
+            data: the original bytes.
+            client_name: the name of the client that stores the image.
+            bucket: the name space of the capture.
+            lookup_time: when the image was fetched; by default now. A naive time is UTC.
+            filename: the original file name; by default the last part of the URL's path.
+
+        Raises:
+            InvalidRequestError: `data` is empty, or `lookup_time` cannot be converted to UTC.
+            TooLargeError: `data` has more than `MAX_IMAGE_BYTES`.
+        """
+        if not data:
+            raise InvalidRequestError("an image must not be empty")
+        if len(data) > MAX_IMAGE_BYTES:
+            raise TooLargeError(f"an image must not be larger than {MAX_IMAGE_BYTES} bytes")
+        name = filename or filename_of(url)
+        return cls(Capture(url, bucket, client_name, name, _utc(lookup_time)), data)
+
+
+def _utc(time: datetime | None) -> datetime:
+    if time is None:
+        return datetime.now(UTC)
+    try:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidRequestError(f"the lookup time {time} cannot be converted to UTC") from error

@@ -1,0 +1,78 @@
+"""A crawl's client and a cache that cannot store some of its images."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from imgcache_scrapy import AsyncImgCacheClient, ImgCacheClient, StoreFailedError
+from imgcache_scrapy.client import breaker
+from imgcache_scrapy.client.resilience import ResilientClient
+from imgcache_scrapy.client.spool import Spool
+from tests.support.bad_folders import block, images_of_folder, one_image_per_folder, unblock
+from tests.support.waiting import PATIENCE
+
+CACHE = "the cache"
+
+
+@pytest.fixture(autouse=True)
+def _no_probes(monkeypatch):
+    monkeypatch.setattr(breaker, "PROBE_SECONDS", 3600)
+
+
+@asynccontextmanager
+async def crawl_of(folder, counted):
+    """Open the client of a crawl with an embedded cache."""
+    client = AsyncImgCacheClient(str(folder / "cache"), PATIENCE)
+    crawl = ResilientClient(
+        client.transport,
+        folder / "spool",
+        cache_name=CACHE,
+        count=counted.append,
+        log=lambda *_: None,
+    )
+    yield crawl
+    await crawl.aclose()
+    await client.aclose()
+
+
+@pytest.mark.parametrize("bad", [1, 8])
+async def test_a_spool_gets_past_images_that_cannot_be_stored(tmp_path, bad):
+    """Of 256 images some cannot be stored: they wait, and the others are stored, also by replay."""
+    found = one_image_per_folder()
+    bad_folders = sorted(found)[5::32][:bad]
+    (tmp_path / "cache" / "blobs").mkdir(parents=True)
+    block(tmp_path / "cache", bad_folders)
+    counted = []
+    async with crawl_of(tmp_path, counted) as crawl:
+        stores = (crawl.store(f"http://a.test/{n}", data, "me") for n, data in found.items())
+        stored = await asyncio.gather(*stores)
+        assert sum(each.is_spooled for each in stored) == bad
+    waiting = {each.record.data for each in Spool(tmp_path / "spool").listed()}
+    assert waiting == {found[name] for name in bad_folders}
+    assert counted == ["error/unavailable"] * 2 * bad
+
+    for data in images_of_folder("00", 30):  # They wait behind those that cannot be stored.
+        record = next(Spool(tmp_path / "spool").listed()).record
+        Spool(tmp_path / "spool").put(record._replace(url=f"http://a.test/{data!r}", data=data))
+    counted.clear()
+    async with crawl_of(tmp_path, counted) as crawl:
+        await crawl.replay()
+        assert counted.count("replayed") == 30
+        keys = [f"http://a.test/{name}" for name in found]
+        assert len(await crawl.lookup_many(keys)) == 256
+        unblock(tmp_path / "cache", bad_folders)
+    assert list(Spool(tmp_path / "spool").listed()) == []
+    with ImgCacheClient(str(tmp_path / "cache")) as client:
+        assert len(client.lookup_many(keys)) == 256
+
+
+def test_a_service_says_that_only_one_image_fails(service):
+    """A client of a service gets the error of the one image, and stores another one."""
+    bad, good = images_of_folder("00", 1)[0], images_of_folder("01", 1)[0]
+    with ImgCacheClient(service.url) as client:
+        client.health()
+        block(service.folder, ["00"])
+        with pytest.raises(StoreFailedError, match="for this image"):
+            client.store("http://a.test/bad", bad, "me")
+        assert client.store("http://a.test/good", good, "me")["created"]
