@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from imgcache_scrapy.engine.blobs.store import Found
     from imgcache_scrapy.engine.upkeep import Upkeep, VerifyResult
 
-_WRONG_KINDS = ("missing", "truncated", "altered", "orphaned")
+_WRONG_KINDS = ("missing", "truncated", "altered", "unreadable", "orphaned")
 _KINDS = (*_WRONG_KINDS, "healed", "removed")
 
 

@@ -18,6 +18,7 @@ from imgcache_scrapy.core.errors import (
 )
 from imgcache_scrapy.core.formats import sniff
 from imgcache_scrapy.engine.blobs.opening import open_blobs
+from imgcache_scrapy.engine.blobs.states import examine
 from imgcache_scrapy.engine.blobs.store import BlobStore
 from imgcache_scrapy.engine.catalog import migrations
 from imgcache_scrapy.engine.catalog.catalog import Catalog
@@ -156,25 +157,28 @@ class ImageCache:
         return [failed.get(name) or next(entries) for name in hashes]
 
     def get_image(self, content_hash: str, bucket: str | None = None) -> tuple[bytes, str]:
-        """Read an image and check its hash; mark the image as damaged if the hash is wrong.
+        """Read an image and check its hash; mark it as damaged if its bytes cannot be used.
 
         Returns:
             The bytes and their content type. A bucket of None means all buckets.
 
         Raises:
-            NotFoundError: the image is not in the bucket, or its bytes are missing or damaged.
+            NotFoundError: the image is not in the bucket, or its bytes are missing or damaged, or
+                cannot be read.
+            UnavailableError: the catalog or the whole storage fails; then nothing is marked.
         """
         content_type = self.catalog.content_type(content_hash, bucket)
         if content_type is None:
             raise not_found(content_hash, bucket)
         data = self._verified_bytes(content_hash)
         if data is None:
+            self.check_blobs()
             data = self._read_under_lock(content_hash)
         return data, content_type
 
     def _verified_bytes(self, content_hash: str) -> bytes | None:
-        data = self.blobs.get(content_hash)
-        return data if data is not None and content_hash_of(data) == content_hash else None
+        state, data = examine(self.blobs, content_hash)
+        return data if state == "sound" else None
 
     @database_call
     def _read_under_lock(self, content_hash: str) -> bytes:
@@ -182,10 +186,26 @@ class ImageCache:
         with self.catalog.exclusive([content_hash]) as transaction:
             data = self._verified_bytes(content_hash)
             if data is None:
+                self.check_blobs()
                 transaction.mark_damaged(content_hash)
         if data is None:
             raise NotFoundError(f"the bytes of image {content_hash} are missing or damaged")
         return data
+
+    def check_blobs(self) -> None:
+        """Check that the blobs can be read; call it before the verdict on a bad blob.
+
+        In an outage, or if a folder is not mounted, all blobs seem bad, and so does the small
+        object that has the id of the cache.
+
+        Raises:
+            UnavailableError: the storage fails for all blobs.
+        """
+        if self.blobs.owner() != self.catalog.cache_id:
+            raise UnavailableError(
+                "the image storage failed: it does not have the id of this cache: check that its"
+                " folder is mounted, or that its bucket is the right one"
+            )
 
     def delete(self, content_hash: str, bucket: str = "") -> None:
         """Delete the captures of an image in a bucket; with its last capture, delete the image.

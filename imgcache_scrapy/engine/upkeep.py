@@ -8,12 +8,12 @@ from datetime import timedelta
 from itertools import islice
 from typing import Literal, NamedTuple
 
-from imgcache_scrapy.core.entry import content_hash_of
+from imgcache_scrapy.engine.blobs.states import BlobState, examine
 from imgcache_scrapy.engine.blobs.store import Found
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.database import database_call
 
-ImageState = Literal["sound", "healed", "missing", "truncated", "altered"]
+ImageState = BlobState | Literal["healed"]
 """The result of a check. `healed`: the image was marked as damaged, but its bytes are right."""
 
 MIN_ORPHAN_AGE = timedelta(minutes=1)
@@ -54,11 +54,14 @@ class Upkeep:
     def verify(self) -> Iterator[VerifyResult]:
         """Read every image and compare its bytes with its hash.
 
-        An image is marked as damaged if its bytes are missing or wrong. The mark is removed from
-        an image whose bytes are right.
+        An image is marked as damaged if its bytes are missing or wrong, or cannot be read. The
+        mark is removed from an image whose bytes are right.
 
         Yields:
             One result per image, in the order of the hashes.
+
+        Raises:
+            UnavailableError: the catalog or the whole storage fails; then nothing is marked.
         """
         with ThreadPoolExecutor(_READER_THREADS) as readers:
             page = self.cache.catalog.rows_after("", _BATCH_SIZE)
@@ -97,7 +100,9 @@ class Upkeep:
 
     def _verify_row(self, row: tuple[str, int, bool]) -> VerifyResult:
         content_hash, size, is_damaged = row
-        state = state_of(content_hash, size, self.cache.blobs.get(content_hash))
+        state: ImageState = examine(self.cache.blobs, content_hash, size)[0]
+        if state != "sound":
+            self.cache.check_blobs()
         if is_damaged == (state == "sound"):  # The mark in the catalog may be wrong.
             state = self._recheck_and_mark(content_hash, size)
         return VerifyResult(content_hash, state)
@@ -108,28 +113,14 @@ class Upkeep:
         with self.cache.catalog.exclusive([content_hash]) as transaction:
             if not transaction.has_image(content_hash):
                 return "sound"
-            state = state_of(content_hash, size, self.cache.blobs.get(content_hash))
+            state = examine(self.cache.blobs, content_hash, size)[0]
             if state != "sound":
+                self.cache.check_blobs()
                 transaction.mark_damaged(content_hash)
             elif transaction.is_damaged(content_hash):
                 transaction.mark_sound(content_hash)
                 return "healed"
             return state
-
-
-def state_of(content_hash: str, size: int, data: bytes | None) -> ImageState:
-    """Return the state of an image with these bytes.
-
-    Args:
-        content_hash: the expected hash.
-        size: the expected number of bytes.
-        data: the bytes; None if there is no blob.
-    """
-    if data is None:
-        return "missing"
-    if content_hash_of(data) == content_hash:
-        return "sound"
-    return "truncated" if len(data) < size else "altered"
 
 
 def _may_be_orphan(found: Found, now: float, older_than: timedelta) -> bool:

@@ -74,6 +74,7 @@ def test_verify_writes_json(run, damaged_cache, photos):
         "missing": [],
         "truncated": [],
         "altered": [content_hash_of(photos["cat.png"])],
+        "unreadable": [],
         "orphaned": [blob_key(content_hash_of(b"orphan"))],
         "healed": [],
         "removed": [],

@@ -133,22 +133,10 @@ def test_a_put_into_an_impossible_folder_is_unavailable(folder):
 @with_strace
 def test_a_put_that_cannot_be_renamed_leaves_no_draft(folder):
     """A put that fails at the rename removes its draft, and says that only this blob fails."""
+    faults = ["-e", "trace=/^rename", "-e", "inject=/^rename:error=EIO"]
+    program = [sys.executable, "-c", PUT, folder.as_uri(), HASH]
     done = subprocess.run(
-        [
-            "strace",
-            "-f",
-            "-o",
-            "/dev/null",
-            "-e",
-            "trace=/^rename",
-            "-e",
-            "inject=/^rename:error=EIO",
-            sys.executable,
-            "-c",
-            PUT,
-            folder.as_uri(),
-            HASH,
-        ],
+        ["strace", "-f", "-o", "/dev/null", *faults, *program],
         check=True,
         capture_output=True,
         text=True,

@@ -81,3 +81,17 @@ def test_memory_is_bounded_if_stores_are_slower_than_downloads(site, crawl, sett
     assert done.fates == {"stored": count}
     assert not [key for key in done.stats if key.startswith("imgcache/error")]
     assert done.max_rss < bound * 2**20
+
+
+@pytest.mark.parametrize("road", [FILES, STOCK])
+def test_images_that_cannot_be_read_cost_no_other(items, crawl, tmp_path, site, road):
+    """Twenty blobs cannot be read: these images alone are fetched again, and once."""
+    settings = road | {"FILES_EXPIRES": -1, "IMAGES_EXPIRES": -1}
+    crawl(items, settings)
+    for path in list((tmp_path / "cache" / "blobs").glob("*/*"))[:20]:
+        path.unlink()
+        path.symlink_to("/proc/self/mem")  # The first read of it fails with EIO.
+    asked = site.images_asked().total()
+    assert crawl(items, settings).fates == {"hit": 180, "duplicate": 20}
+    assert site.images_asked().total() == asked + 20
+    assert crawl(items, settings).fates == {"hit": 200}

@@ -1,5 +1,6 @@
 """FileBlobs: the blobs in a folder, one file for each image."""
 
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -14,6 +15,8 @@ from imgcache_scrapy.core.entry import blob_key
 from imgcache_scrapy.core.errors import StoreFailedError, UnavailableError
 from imgcache_scrapy.core.files import sync_folder, write_synced
 from imgcache_scrapy.engine.blobs.store import OWNER_KEY, BlobStore, Found
+
+logger = logging.getLogger(__name__)
 
 
 class FileBlobs(BlobStore):
@@ -63,9 +66,12 @@ class FileBlobs(BlobStore):
 
     @override
     def get(self, content_hash: str) -> bytes | None:
+        path = self._path(content_hash)
         with _storage_errors():
             try:
-                return self._path(content_hash).read_bytes()
+                if not S_ISREG(path.stat().st_mode):  # Reading a pipe would wait forever.
+                    raise UnavailableError(f"the image storage failed: {path} is not a file")
+                return path.read_bytes()
             except FileNotFoundError:
                 return None
 
@@ -88,7 +94,10 @@ class FileBlobs(BlobStore):
         with _storage_errors():
             yield from (each for each in _files(self._folder, "") if each.key != OWNER_KEY)
             for folder in filter(Path.is_dir, self._folder.iterdir()):
-                yield from _files(folder, f"{folder.name}/")
+                try:
+                    yield from _files(folder, f"{folder.name}/")
+                except OSError as error:
+                    logger.warning("The folder %s cannot be read: %s", folder, error)
 
     @override
     def owner(self) -> str | None:
@@ -174,7 +183,7 @@ def _replace(temporary: Path, path: Path) -> None:
 def _files(folder: Path, prefix: str) -> Iterator[Found]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # It is gone, or cannot be read.
                 stat = entry.stat(follow_symlinks=False)
                 if S_ISREG(stat.st_mode):
                     yield Found(f"{prefix}{entry.name}", stat.st_size, stat.st_mtime)

@@ -58,7 +58,11 @@ class BlobStore(Protocol):
         ...
 
     def get(self, content_hash: str) -> bytes | None:
-        """Read a blob without checking its hash; None if there is no blob."""
+        """Read a blob without checking its hash; None if there is no blob.
+
+        Raises:
+            UnavailableError: the blob cannot be read, or the whole storage fails.
+        """
 
     def sizes(self, content_hashes: Collection[str]) -> dict[str, int | None]:
         """Return the size of each blob in bytes; None if there is none, or none to be read."""

@@ -1,0 +1,208 @@
+"""Blobs that cannot be read: the trouble of one blob is its own, that of all is an outage."""
+
+import errno
+import shutil
+from collections import Counter
+from contextlib import closing
+
+import pytest
+
+from imgcache_scrapy.core.entry import blob_key, content_hash_of
+from imgcache_scrapy.core.errors import NotFoundError, UnavailableError
+from imgcache_scrapy.engine.blobs.files import FileBlobs
+from imgcache_scrapy.engine.blobs.opening import open_blobs
+from imgcache_scrapy.engine.cache import ImageCache
+from imgcache_scrapy.engine.upkeep import Upkeep
+from tests.support.programs import blobs
+
+URL = "http://a.test"
+PICTURES = {content_hash_of(data): data for data in (b"image %d" % n for n in range(100))}
+NAMES = list(PICTURES)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def cache(folder):
+    with closing(ImageCache.in_folder(folder)) as cache:
+        yield cache
+
+
+def store(cache, name):
+    return cache.store(f"{URL}/{name}", PICTURES[name], "test")
+
+
+def found(cache):
+    """Return the hashes of the images that lookups find."""
+    entries = cache.catalog.lookup_many(f"{URL}/{name}" for name in NAMES)
+    return {entry["content_hash"] for entry in entries.values()}
+
+
+def states(cache):
+    return {verdict.content_hash: verdict.state for verdict in Upkeep(cache).verify()}
+
+
+def readable(cache):
+    """Return the hashes of the images that can be read; the others are not found."""
+    names = set()
+    for name in NAMES:
+        try:
+            assert cache.get_image(name)[0] == PICTURES[name]
+            names.add(name)
+        except NotFoundError:
+            continue
+    return names
+
+
+class FaultyBlobs(FileBlobs):
+    """Blobs in a folder, of which some cannot be read until they are written again.
+
+    Attributes:
+        denied: the content hashes of blobs that must not be read.
+        left: how many reads of a blob still fail, whichever it is.
+    """
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.denied = set()
+        self.left = 0
+
+    def get(self, content_hash):
+        self.left -= 1
+        if content_hash in self.denied or self.left >= 0:
+            error = PermissionError(errno.EACCES, "Permission denied")
+            raise UnavailableError("the image storage failed") from error
+        return super().get(content_hash)
+
+    def put_many(self, found):
+        self.denied -= found.keys()
+        return super().put_many(found)
+
+
+def to_folder(path):
+    path.unlink()
+    path.mkdir()
+    (path / "file").write_bytes(b"a file")
+
+
+def to_loop(path):
+    path.unlink()
+    path.symlink_to(path)
+
+
+def to_io_error(path):
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
+
+
+@pytest.mark.parametrize("is_read_first", [False, True])
+def test_each_unreadable_blob_is_found_and_repaired(cache, folder, is_read_first):
+    """Seventy blobs of four kinds: all are listed, misses, and repaired by the next store."""
+    faulty = cache._unchecked_blobs = FaultyBlobs(folder / "blobs")
+    for name in NAMES:
+        store(cache, name)
+    bad, sound = NAMES[:70], set(NAMES[70:])
+    for number, name in enumerate(bad):
+        damage = (faulty.denied.add, to_folder, to_loop, to_io_error)[number % 4]
+        damage(name if number % 4 == 0 else folder / "blobs" / blob_key(name))
+
+    for step in ("read", "verify") if is_read_first else ("verify", "read"):
+        if step == "read":
+            assert readable(cache) == sound
+        else:
+            expected = {name: "sound" if name in sound else "unreadable" for name in NAMES}
+            assert states(cache) == expected
+        assert found(cache) == sound
+        assert cache.catalog.stats()["damaged"] == 70
+
+    for name in NAMES:
+        assert not store(cache, name)["created"]
+    assert set(states(cache).values()) == {"sound"}
+    assert found(cache) == readable(cache) == set(NAMES)
+
+
+def lose_folder(cache, folder):
+    (folder / "blobs").rename(folder / "elsewhere")
+
+
+def unmount(cache, folder):
+    lose_folder(cache, folder)
+    (folder / "blobs").mkdir()
+
+
+def replace_all(cache, folder):
+    """Answer each read with a page, as a broken proxy in front of an object store does."""
+    shutil.copytree(folder / "blobs", folder / "elsewhere")
+    for path in (*(folder / "blobs").glob("*/*"), folder / "blobs" / "cache_id"):
+        path.write_bytes(b"<h1>Service unavailable</h1>")
+
+
+@pytest.mark.parametrize("outage", [lose_folder, unmount, replace_all])
+@pytest.mark.parametrize("work", [readable, states, lambda cache: store(cache, NAMES[0])])
+def test_an_outage_marks_nothing(cache, folder, outage, work):
+    """If the whole storage is gone, reads, stores and verify fail, and lookups still work."""
+    for name in NAMES[:30]:
+        store(cache, name)
+    outage(cache, folder)
+    if outage is not replace_all or work in {readable, states}:
+        with pytest.raises(UnavailableError, match="image storage failed"):
+            work(cache)
+    assert found(cache) == set(NAMES[:30])
+    assert cache.catalog.stats()["damaged"] == 0
+    if (folder / "blobs").exists():
+        assert outage is replace_all or blobs(folder) == {}
+        shutil.rmtree(folder / "blobs")
+    (folder / "elsewhere").rename(folder / "blobs")
+    assert Counter(states(cache).values()) == {"sound": 30}
+    assert readable(cache) == set(NAMES[:30])
+
+
+@pytest.mark.parametrize("outage", ["down", "another bucket"])
+def test_an_outage_of_an_object_store_marks_nothing(
+    object_store, database_url, monkeypatch, outage
+):
+    """Thirty images are sound and found after an object store was away for a while."""
+    for name, value in object_store.environment.items():
+        monkeypatch.setenv(name, value)
+    with closing(ImageCache(database_url, object_store.new_bucket())) as cache:
+        for name in NAMES[:30]:
+            store(cache, name)
+        sound = cache._unchecked_blobs
+        if outage == "down":
+            monkeypatch.setenv("AWS_ENDPOINT", "http://127.0.0.1:9")
+        away = cache._unchecked_blobs = open_blobs(object_store.new_bucket())
+        for work in (states, lambda cache: cache.get_image(NAMES[0])):
+            with pytest.raises(UnavailableError, match="image storage failed"):
+                work(cache)
+        cache._unchecked_blobs = sound
+        away.close()
+        assert cache.catalog.stats()["damaged"] == 0
+        assert found(cache) == set(NAMES[:30])
+        assert Counter(states(cache).values()) == {"sound": 30}
+
+
+def test_a_blob_is_read_again_before_the_verdict(cache, folder):
+    """A read that fails only once marks nothing, because an outage may be over by the check."""
+    faulty = cache._unchecked_blobs = FaultyBlobs(folder / "blobs")
+    for name in NAMES[:2]:
+        store(cache, name)
+    faulty.left = 1
+    assert cache.get_image(NAMES[0])[0] == PICTURES[NAMES[0]]
+    faulty.left = 1
+    assert set(states(cache).values()) == {"sound"}
+    assert cache.catalog.stats()["damaged"] == 0
+
+
+def test_a_scan_continues_if_a_folder_disappears(cache, folder):
+    """A folder that cannot be read hides its own files only."""
+    for name in NAMES:
+        store(cache, name)
+    scan = cache.blobs.scan()
+    listed = {next(scan).content_hash}
+    gone = next(name[:2] for name in NAMES if {name[:2]} != {each[:2] for each in listed})
+    shutil.rmtree(folder / "blobs" / gone)
+    listed |= {each.content_hash for each in scan}
+    assert listed == {name for name in NAMES if name[:2] != gone}
