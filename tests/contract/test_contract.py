@@ -305,6 +305,17 @@ def test_a_lost_blob_is_a_miss_until_it_is_stored_again(client_setup, client, si
     assert client.get_bytes(content_hash) == data
 
 
+def test_a_time_in_the_future_pins_no_image_to_a_url(client, site, picture):
+    """A lookup time ahead of the cache's clock becomes the present; the next store is newer."""
+    url, first, second = f"{site}/a.png", picture(), picture()
+    stored = client.store(url, first, "me", lookup_time="9999-12-31T23:59:59Z")
+    assert datetime.fromisoformat(stored["lookup_time"]) <= datetime.now(UTC)
+    assert client.lookup(url)["lookup_time"] == stored["lookup_time"]
+    content_hash = client.store(url, second, "me")["content_hash"]
+    assert client.lookup(url)["content_hash"] == content_hash
+    assert [entry["content_hash"] for entry in client.search(url)] == [content_hash]
+
+
 def test_get_meta_gives_the_newest_capture(client, site, picture):
     """`get_meta` returns the capture of the image with the latest lookup time."""
     data = picture()

@@ -57,9 +57,9 @@ class Model:
         )
 
     def newest(self, **wanted):
-        """Return a list of the newest of these captures, empty if its image is damaged."""
-        newest = self.by_age(**wanted)[-1:]
-        return [capture for capture in newest if capture.image not in self.marked]
+        """Return a list of the newest of these captures whose image is not damaged."""
+        found = self.by_age(**wanted)
+        return [capture for capture in found if capture.image not in self.marked][-1:]
 
     def store(self, image, url, bucket, time):
         is_new = image not in self.images()

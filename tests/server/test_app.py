@@ -352,7 +352,7 @@ def test_an_unexpected_failure_is_a_500(service):
         with catalog:
             # A time that no datetime can represent, as another version might write it.
             changed = catalog.execute(
-                "UPDATE capture SET lookup_time = ? WHERE url LIKE '%/bad'", (2**62,)
+                "UPDATE capture SET lookup_time = ? WHERE url LIKE '%/bad'", (-(2**62),)
             )
             assert changed.rowcount == 1
         catalog.close()

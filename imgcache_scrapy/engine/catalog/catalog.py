@@ -11,13 +11,14 @@ from imgcache_scrapy.engine.catalog import database
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.forks import ForkGuard
 from imgcache_scrapy.engine.catalog.functions import json_rows
-from imgcache_scrapy.engine.catalog.rows import Image, digest, entry_of
+from imgcache_scrapy.engine.catalog.rows import Image, digest, entry_of, now, seen_at
 from imgcache_scrapy.engine.catalog.schema import check_unchanged, end_adoption, open_schema
 from imgcache_scrapy.engine.catalog.search import search
 from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT, band_candidates
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
-from imgcache_scrapy.engine.catalog.tables import entries, in_bucket, newest_last
+from imgcache_scrapy.engine.catalog.tables import entries, in_bucket
 from imgcache_scrapy.engine.catalog.tables import image as _image
+from imgcache_scrapy.engine.catalog.tables import seen_at as _seen_at
 from imgcache_scrapy.engine.catalog.transaction import WriteTransaction
 
 _bands = [_image.c[f"band{i}"] for i in range(BAND_COUNT)]
@@ -126,25 +127,28 @@ class Catalog:
             return {row.content_hash: Image(*row) for row in rows}
 
     @database_call
-    def lookup_many(self, keys: Iterable[str], bucket: str | None = None) -> dict[str, Entry]:
+    def lookup_many(
+        self, keys: Iterable[str], bucket: str | None = None, without: Collection[str] = ()
+    ) -> dict[str, Entry]:
         """Return the newest capture of each URL: the latest lookup time, then the latest insertion.
 
         Args:
             keys: the cache keys of the URLs.
             bucket: the bucket to look in; None for all buckets.
+            without: the hashes of images to leave out, as damaged images are.
 
         Returns:
-            The entries by key. URLs without a capture are missing, and so are URLs whose newest
-            image is damaged.
+            The entries by key. URLs without a capture of a sound image are missing.
         """
         query = _newest if bucket is None else _newest_in_bucket
         values = {"digests": [digest(key) for key in keys], "its_bucket": bucket}
         with database.connect_for_reading(self._engine) as connection:
             found = json.loads(connection.scalar(query, values) or "[]")
         rows = [dict(zip(_LOOKED_UP, row, strict=True)) for row in found]
-        rows.sort(key=lambda row: (row["lookup_time"], row["id"]))
-        newest = {row["url"]: row for row in rows}
-        return {url: entry_of(row) for url, row in newest.items() if not row["damaged"]}
+        at = now()
+        rows.sort(key=lambda row: (seen_at(row, at), row["id"]))
+        sound = (r for r in rows if not r["damaged"] and r["content_hash"] not in without)
+        return {url: entry_of(row) for url, row in {row["url"]: row for row in sound}.items()}
 
     @database_call
     def content_type(self, content_hash: str, bucket: str | None) -> str | None:
@@ -291,7 +295,7 @@ class Catalog:
                 batch = content_hashes[start : start + 500]
                 query = in_bucket(entries.where(_capture.c.content_hash.in_(batch)), bucket)
                 rows = connection.execute(
-                    query.where(~_image.c.damaged).order_by(*newest_last)
+                    query.where(~_image.c.damaged).order_by(_seen_at(now()), _capture.c.id)
                 ).mappings()
                 found.update((row["content_hash"], entry_of(row)) for row in rows)
         return found

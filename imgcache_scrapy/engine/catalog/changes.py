@@ -1,11 +1,10 @@
 """Compute which rows a batch of stores inserts and updates, without any I/O."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.engine.catalog.rows import Capture, Image, entry_of, microseconds
+from imgcache_scrapy.engine.catalog.rows import Capture, Image, entry_of
 
 Row = dict[str, Any]
 
@@ -16,7 +15,8 @@ class Changes:
     Args:
         images: the existing rows of the images in the batch, by content hash.
         newest: the row of the newest capture of each URL digest and bucket in the batch.
-        now: the creation time of new captures.
+        now: the creation time of new captures; a later lookup time is that of a wrong clock, and
+            becomes this time.
 
     Attributes:
         new_images: rows to insert.
@@ -29,11 +29,11 @@ class Changes:
         self,
         images: Mapping[str, Mapping[Any, Any]],
         newest: Mapping[tuple[bytes, str], Mapping[Any, Any]],
-        now: datetime,
+        now: int,
     ) -> None:
         self._images = dict(images)
         self._newest = {key: dict(row) for key, row in newest.items()}
-        self._now = microseconds(now)
+        self._now = now
         self.new_images: list[Row] = []
         self.healed_images: list[Row] = []
         self.new_captures: list[Row] = []
@@ -59,6 +59,7 @@ class Changes:
 
     def _capture_row(self, row: Row, content_hash: str) -> Row:
         """Renew the newest capture of the URL if it has the same image, else add a new capture."""
+        row["lookup_time"] = min(row["lookup_time"], self._now)
         key = row["url_digest"], row["bucket"]
         newest = self._newest.get(key)
         if newest is not None and newest["content_hash"] == content_hash:

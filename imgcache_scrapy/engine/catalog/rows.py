@@ -74,6 +74,25 @@ def microseconds(time: datetime) -> int:
     return (time - _EPOCH) // timedelta(microseconds=1)
 
 
+def now() -> int:
+    """Return the time of the cache's clock, as rows store times."""
+    return microseconds(datetime.now(UTC))
+
+
+def seen_at(row: Mapping[Any, Any], at: int) -> int:
+    """Return when a capture was made, which orders captures; see `tables.seen_at`.
+
+    A lookup time ahead of the cache's clock is that of a wrong clock: the creation time replaces
+    it if it is earlier.
+
+    Args:
+        row: the row of a capture.
+        at: the time of the cache's clock.
+    """
+    seen: int = row["lookup_time"]
+    return seen if seen <= at else min(seen, row["created_at"])
+
+
 def entry_of(row: Mapping[Any, Any]) -> Entry:
     """Return the entry of a row that joins a capture with its image."""
     return {
@@ -86,7 +105,7 @@ def entry_of(row: Mapping[Any, Any]) -> Entry:
         "height": row["height"],
         "perceptual_hash": row["perceptual_hash"],
         "client_name": row["client_name"],
-        "lookup_time": _iso(row["lookup_time"]),
+        "lookup_time": _iso(seen_at(row, now())),
         "created_at": _iso(row["created_at"]),
         "bucket": row["bucket"],
     }

@@ -11,10 +11,17 @@ from sqlalchemy.engine import Connection, RowMapping
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.engine.catalog import url_index
 from imgcache_scrapy.engine.catalog.functions import contains
-from imgcache_scrapy.engine.catalog.rows import entry_of
-from imgcache_scrapy.engine.catalog.tables import capture, entries, in_bucket, newest_first
+from imgcache_scrapy.engine.catalog.rows import entry_of, now
+from imgcache_scrapy.engine.catalog.tables import (
+    capture,
+    entries,
+    in_bucket,
+    newest_first,
+    seen_at,
+)
 
 _MAX_FETCHED_ROWS = 1000
+_has_times_after = sa.select(sa.exists().where(capture.c.lookup_time > sa.bindparam("at")))
 
 
 def search(
@@ -22,16 +29,25 @@ def search(
 ) -> list[Entry]:
     """Return the newest capture of each URL that contains a text; see `Catalog.search`."""
     matching = contains(capture.c.url, url_contains)
-    query = in_bucket(entries.where(matching), bucket).order_by(*newest_first)
+    order = _newest_first(connection)
+    query = in_bucket(entries.where(matching), bucket).order_by(*order)
     candidates = url_index.candidates(connection, url_contains)
     ids = None
     if candidates is not None:
         # Sorted before the images are joined: joining first takes three times as long.
         found = sa.select(capture.c.id).where(capture.c.id.in_(candidates), matching)
-        ids = connection.scalars(in_bucket(found, bucket).order_by(*newest_first)).all()
+        ids = connection.scalars(in_bucket(found, bucket).order_by(*order)).all()
     count = min(limit or _MAX_FETCHED_ROWS, _MAX_FETCHED_ROWS)
     with closing(_rows_in_batches(connection, query, ids, count)) as rows:
         return list(islice(_newest_of_urls(rows), limit))
+
+
+def _newest_first(connection: Connection) -> Sequence[sa.ColumnElement[Any]]:
+    at = now()
+    # Only the order of the column itself has an index. Times after `at` are very rare.
+    if not connection.scalar(_has_times_after, {"at": at}):
+        return newest_first
+    return seen_at(at).desc(), capture.c.id.desc()
 
 
 def _rows_in_batches(
@@ -48,10 +64,9 @@ def _rows_in_batches(
 
 
 def _newest_of_urls(rows: Iterable[RowMapping]) -> Iterator[Entry]:
-    """Yield the first entry of each URL, unless its image is damaged."""
+    """Yield the first entry of each URL whose image is not damaged."""
     seen = set()
     for row in rows:
-        if row["url"] not in seen:
+        if not row["damaged"] and row["url"] not in seen:
             seen.add(row["url"])
-            if not row["damaged"]:
-                yield entry_of(row)
+            yield entry_of(row)

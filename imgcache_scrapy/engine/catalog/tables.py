@@ -56,11 +56,20 @@ capture = sa.Table(
 )
 newest_first = (capture.c.lookup_time.desc(), capture.c.id.desc())
 sa.Index("ix_capture_newest_first", *newest_first)
-newest_last = (capture.c.lookup_time, capture.c.id)
 entries = sa.select(capture, *(column for column in image.c if column.name != "content_hash")).join(
     image
 )
 """Selects captures joined with their images: one row for each entry."""
+
+
+def seen_at(at: int) -> sa.ColumnElement[int]:
+    """Return the SQL for `rows.seen_at`.
+
+    Args:
+        at: the time of the cache's clock.
+    """
+    seen, created = capture.c.lookup_time, capture.c.created_at
+    return sa.case((sa.or_(seen <= at, seen <= created), seen), else_=created)
 
 
 def in_bucket(query: sa.Select[Any], bucket: str | None) -> sa.Select[Any]:

@@ -1,7 +1,6 @@
 """WriteTransaction: changes a few images of the catalog, which are locked against others."""
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +10,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.engine.catalog import url_index
 from imgcache_scrapy.engine.catalog.changes import Changes
-from imgcache_scrapy.engine.catalog.rows import Capture, Image, digest
+from imgcache_scrapy.engine.catalog.rows import Capture, Image, digest, now
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import image as _image
 
@@ -33,6 +32,22 @@ _ranked = (
     .subquery()
 )
 _newest_captures = sa.select(_ranked).where(_ranked.c.rank == 1)
+# A row from the future must be older than a store that begins now and is written later.
+_MAX_STORE_TIME = 60_000_000
+# Corrects the lookup times that a wrong clock gave: see `rows.seen_at`.
+_correct_times = (
+    _capture.update()
+    .where(
+        _capture.c.url_digest.in_(sa.bindparam("digests", expanding=True)),
+        _capture.c.lookup_time > sa.bindparam("at"),
+    )
+    .values(
+        lookup_time=sa.case(
+            (_capture.c.created_at < sa.bindparam("at"), _capture.c.created_at),
+            else_=sa.bindparam("at") - _MAX_STORE_TIME,
+        )
+    )
+)
 _insert_image = _image.insert()
 _update_image = _image.update().where(_image.c.content_hash == sa.bindparam("its_hash"))
 _insert_capture = _capture.insert()
@@ -74,7 +89,8 @@ class WriteTransaction:
         Returns:
             The entries, with `created`: whether the image is new.
         """
-        changes = Changes(self._images, self._newest(observed), datetime.now(UTC))
+        at = now()
+        changes = Changes(self._images, self._newest(observed, at), at)
         entries = [changes.add(image, capture) for image, capture in observed]
         self._execute(_insert_image, changes.new_images)
         healed = [row | {"its_hash": row["content_hash"]} for row in changes.healed_images]
@@ -109,9 +125,10 @@ class WriteTransaction:
         return deleted
 
     def _newest(
-        self, observed: Sequence[tuple[Image, Capture]]
+        self, observed: Sequence[tuple[Image, Capture]], at: int
     ) -> dict[tuple[bytes, str], RowMapping]:
         digests = [digest(capture.url) for _, capture in observed]
+        self._connection.execute(_correct_times, {"digests": digests, "at": at})
         found = self._connection.execute(_newest_captures, {"digests": digests}).mappings()
         return {(row["url_digest"], row["bucket"]): row for row in found}
 
