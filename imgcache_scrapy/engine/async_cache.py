@@ -3,8 +3,9 @@
 import asyncio
 import functools
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -15,6 +16,7 @@ from imgcache_scrapy.core.errors import StoreFailedError, UnavailableError
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import is_common
+from imgcache_scrapy.engine.lookup import lookup_many, mark_lost
 from imgcache_scrapy.engine.store_request import StoreRequest
 
 P = ParamSpec("P")
@@ -89,7 +91,6 @@ class AsyncImageCache:
 
     content_type = _awaited_query(Catalog.content_type)
     get_meta = _awaited_query(Catalog.get_meta)
-    lookup_many = _awaited_query(Catalog.lookup_many)
     search = _awaited_query(Catalog.search)
     similar = _awaited_query(Catalog.similar)
     stats = _awaited_query(Catalog.stats)
@@ -99,6 +100,10 @@ class AsyncImageCache:
         """Return the entry of the newest capture of a URL; None if there is none."""
         entry = await self._limited(lambda: self._lookup_batcher.ask((bucket, key)))
         return None if entry is None else entry.copy()
+
+    async def lookup_many(self, keys: Iterable[str], bucket: str | None = None) -> dict[str, Entry]:
+        """Return the entries of the newest captures of URLs, by key; misses are missing."""
+        return await self._limited(lambda: self._look_up(list(keys), bucket))
 
     async def store(
         self,
@@ -177,10 +182,18 @@ class AsyncImageCache:
             keys[bucket].append(key)
         found: dict[_LookupKey, Entry] = {}
         for bucket, bucket_keys in keys.items():
-            query = functools.partial(_lookup_in_catalog, keys=bucket_keys, bucket=bucket)
-            entries = await self._run(self._readers, query)
+            entries = await self._look_up(bucket_keys, bucket)
             found |= {(bucket, key): entry for key, entry in entries.items()}
         return found
+
+    async def _look_up(self, keys: list[str], bucket: str | None) -> dict[str, Entry]:
+        entries, lost = await self._run(
+            self._readers, lambda cache: lookup_many(cache, keys, bucket)
+        )
+        if lost and self._cache is not None:
+            with suppress(RuntimeError):  # The threads are stopped already.
+                self._writers.submit(mark_lost, self._cache, lost)
+        return entries
 
     async def _store_batch(
         self, stores: list[StoreRequest]
@@ -201,10 +214,6 @@ class AsyncImageCache:
         except Exception:
             self._opening = None
             raise
-
-
-def _lookup_in_catalog(cache: ImageCache, keys: list[str], bucket: str | None) -> dict[str, Entry]:
-    return cache.catalog.lookup_many(keys, bucket)
 
 
 async def _unlimited(call: Callable[[], Awaitable[T]]) -> T:

@@ -26,6 +26,7 @@ from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.rows import Image
 from imgcache_scrapy.engine.decoding.decoder import Decoders
 from imgcache_scrapy.engine.decoding.messages import ImageInfo
+from imgcache_scrapy.engine.lost import warn_of_lost_blobs
 from imgcache_scrapy.engine.pairing import check_adoption, pair
 from imgcache_scrapy.engine.store_request import StoreRequest
 
@@ -265,10 +266,17 @@ class ImageCache:
             self._pair()
         return self._unchecked_blobs
 
+    @property
+    def paired_blobs(self) -> BlobStore | None:
+        """The blobs; None if they could not be checked yet."""
+        return self._unchecked_blobs if self._is_paired else None
+
     @database_call
     def _pair(self) -> None:
         pair(self.catalog, self._unchecked_blobs)
         self._is_paired = True
+        if not self._unchecked_blobs.has_fast_sizes:
+            warn_of_lost_blobs(self.catalog, self._unchecked_blobs)
 
 
 def _image_of(content_hash: str, data: bytes, info: ImageInfo) -> Image:

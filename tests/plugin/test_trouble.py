@@ -95,3 +95,18 @@ def test_images_that_cannot_be_read_cost_no_other(items, crawl, tmp_path, site, 
     assert crawl(items, settings).fates == {"hit": 180, "duplicate": 20}
     assert site.images_asked().total() == asked + 20
     assert crawl(items, settings).fates == {"hit": 200}
+
+
+@pytest.mark.parametrize("road", [PIPELINE, FILES])
+def test_images_whose_blobs_are_lost_are_fetched_again(items, crawl, tmp_path, site, road):
+    """After a backup without the newest blobs was restored, no hit is without bytes."""
+    settings = road | {"FILES_EXPIRES": -1}
+    crawl(items, settings)
+    for path in list((tmp_path / "cache" / "blobs").glob("*/*"))[:50]:
+        path.unlink()
+    asked = site.images_asked().total()
+    again = crawl(items, settings)
+    assert again.fates == {"hit": 150, "duplicate": 50}
+    assert not [key for key in again.stats if key.startswith("imgcache/error")]
+    assert site.images_asked().total() == asked + 50
+    assert crawl(items, settings).fates == {"hit": 200}

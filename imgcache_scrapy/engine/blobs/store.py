@@ -1,7 +1,7 @@
 """BlobStore: the protocol of all blob stores, in a folder or in an object store."""
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from imgcache_scrapy.core.entry import hash_of_key
 from imgcache_scrapy.core.errors import StoreFailedError
@@ -33,7 +33,12 @@ class BlobStore(Protocol):
     """The bytes of images, by content hash. Any number of threads may use it; every method blocks.
 
     Every method raises `UnavailableError` if the storage fails. A missing blob is not an error.
+
+    Attributes:
+        has_fast_sizes: whether `sizes` is fast enough for each lookup.
     """
+
+    has_fast_sizes: ClassVar[bool] = False
 
     def put(self, content_hash: str, data: bytes) -> None:
         """Write a blob; it is durable when this returns. Writing it again is harmless.

@@ -1,0 +1,72 @@
+"""Look up URLs: a hit has bytes, as far as this can be told without reading them."""
+
+import logging
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.errors import ImgCacheError, UnavailableError
+from imgcache_scrapy.engine.cache import ImageCache
+from imgcache_scrapy.engine.catalog.database import database_call
+from imgcache_scrapy.engine.lost import lost_blobs
+
+logger = logging.getLogger(__name__)
+
+
+class LookupResult(NamedTuple):
+    """The result of a lookup.
+
+    Attributes:
+        entries: the entries by key.
+        lost: the images whose blobs are lost, with their sizes in bytes: see `mark_lost`.
+    """
+
+    entries: dict[str, Entry]
+    lost: dict[str, int]
+
+
+def lookup_many(cache: ImageCache, keys: Collection[str], bucket: str | None) -> LookupResult:
+    """Return the newest capture of each URL whose image is sound; see `Catalog.lookup_many`.
+
+    If the blobs are files, an image without its blob is left out. It is not marked, because a
+    reader must not wait for writers.
+    """
+    lost: dict[str, int] = {}
+    while True:
+        entries = cache.catalog.lookup_many(keys, bucket, lost)
+        found = _lost(cache, entries)
+        if not found:
+            return LookupResult(entries, lost)
+        lost |= found
+
+
+@database_call
+def mark_lost(cache: ImageCache, lost: Mapping[str, int]) -> None:
+    """Mark images as damaged whose blobs are lost, so that every query leaves them out."""
+    try:
+        with cache.catalog.exclusive(lost) as transaction:
+            # A delete or a store may have run since the lookup.
+            still_lost = [
+                name for name in lost_blobs(cache.blobs, lost) if transaction.has_image(name)
+            ]
+            if still_lost:
+                cache.check_blobs()
+            for name in still_lost:
+                transaction.mark_damaged(name)
+    except ImgCacheError as error:
+        logger.debug("Lost images could not be marked: %s", error)
+
+
+def _lost(cache: ImageCache, entries: Mapping[str, Entry]) -> dict[str, int]:
+    blobs = cache.paired_blobs
+    if blobs is None or not blobs.has_fast_sizes:
+        return {}
+    sizes = {each["content_hash"]: each["file_size_bytes"] for each in entries.values()}
+    lost = {name: sizes[name] for name in lost_blobs(blobs, sizes)}
+    try:
+        if lost:
+            cache.check_blobs()
+    except UnavailableError:
+        # Lookups must work while the blobs cannot be reached.
+        return {}
+    return lost
