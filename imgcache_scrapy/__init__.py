@@ -33,6 +33,7 @@ A hit, embedded, in `ImgCachePipeline`:
     core/concurrency.py:Batcher.ask                        lookups of one moment go together
     client/resilience.py:ResilientClient.lookup_many       within the circuit breaker
     engine/async_cache.py:AsyncImageCache.lookup_many      in a thread, within the limits
+    engine/lookup.py:lookup_many                           the blob of each hit is there
     engine/catalog/catalog.py:Catalog.lookup_many          one query
     plugin/pipeline.py:CacheOnlySource.deliver             the entry becomes a result
     plugin/tally.py:Tally.count                            the fate is counted
@@ -96,7 +97,7 @@ Invariants
 ----------
 1. A blob is durable before its row, a row before the answer; a row is gone before its blob.
 2. A blob's name is the hash of its bytes, and every reader checks it. A damaged image is a miss
-   until the next store repairs it.
+   until the next store repairs it. In an outage of the storage no image is marked as damaged.
 3. Known bytes under a new URL record the URL; under the same URL they renew its newest capture.
 4. Bytes come back exactly as they came in.
 5. Trouble with the cache never costs an item an image, and never stops a crawl. What is wrong for

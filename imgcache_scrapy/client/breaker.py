@@ -1,12 +1,14 @@
 """A circuit breaker: after failures in a row it blocks all calls until a probe succeeds."""
 
 import asyncio
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from imgcache_scrapy.core.errors import (
     REFUSALS,
+    ImgCacheError,
     NotFoundError,
     StoreFailedError,
     UnavailableError,
@@ -55,7 +57,8 @@ class Breaker:
         self._streak: Counter[str] = Counter()
         self._has_warned = self._has_warned_of_streak = self._has_warned_of_store = False
         self._total_failures = 0
-        self._last_failure: BaseException | None = None
+        # Weak, because the traceback of an error keeps the bytes of its image in memory.
+        self._last_failure: weakref.ref[Exception] | None = None
         self._probing: asyncio.Task[None] | None = None
 
     @asynccontextmanager
@@ -108,13 +111,13 @@ class Breaker:
             self._has_warned_of_streak = False
 
     def _failed(self, kind: str, error: Exception, *, began_at: int) -> None:
-        failure = error.__cause__ or error
         # All calls of a batch get the same error: it is one failure.
-        if failure is not self._last_failure or began_at == self._total_failures:
+        is_known = self._last_failure is not None and self._last_failure() is error
+        if not is_known or began_at == self._total_failures:
             self._total_failures += 1
             # A timeout counts twice, because each further one costs the full time again.
-            self._streak[kind] += 2 if isinstance(failure, TimeoutError) else 1
-        self._last_failure = failure
+            self._streak[kind] += 2 if isinstance(error.__cause__, TimeoutError) else 1
+        self._last_failure = weakref.ref(error) if isinstance(error, ImgCacheError) else None
         opens = not self.is_open and self._streak.total() >= FAILURES
         should_warn = not self._has_warned or (opens and not self._has_warned_of_streak)
         self._has_warned = True

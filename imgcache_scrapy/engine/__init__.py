@@ -2,6 +2,7 @@
 
 `cache.py` has the rules, `async_cache.py` makes them callable from an event loop, `pairing.py`
 checks that the catalog and the blobs belong together, and `upkeep.py` checks and cleans a cache.
+`lookup.py` looks whether the blobs of hits are there, and `lost.py` finds those that are lost.
 The tables are in `catalog/`, the bytes in `blobs/`, and `decoding/` reads the pictures.
 
 These invariants must always hold. The order of the steps in `cache.py` follows from them:
@@ -11,9 +12,10 @@ These invariants must always hold. The order of the steps in `cache.py` follows 
    somebody else deletes it. A crash leaves at most orphans, which `upkeep.py` finds and removes.
 2. The name of a blob is the hash of its bytes, and every reader checks it. A reader that finds a
    bad blob marks the image as damaged. A damaged image is a miss everywhere, and the next store of
-   its bytes repairs it.
+   its bytes repairs it. A reader first checks that the storage works: in an outage every blob
+   seems bad, and none is marked.
 3. A store of known bytes under a new URL records the new URL. A store of known bytes under the
-   same URL renews its newest capture.
+   same URL renews its newest capture. No capture is newer than the cache's clock.
 4. The bytes that are returned are exactly the bytes that were stored.
 5. Look-alikes are only suggestions. Two images are the same only if their bytes are equal.
 6. A catalog works only with the blobs of its own cache. Every later version can open the catalog,

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +13,14 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from imgcache_scrapy.core.concurrency import Batcher, Limiter
 from imgcache_scrapy.core.deadline import timeout
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.errors import StoreFailedError, UnavailableError
+from imgcache_scrapy.core.errors import ImgCacheError, StoreFailedError, UnavailableError
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import is_common
 from imgcache_scrapy.engine.lookup import lookup_many, mark_lost
 from imgcache_scrapy.engine.store_request import StoreRequest
+
+logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -211,9 +214,14 @@ class AsyncImageCache:
             self._opening = asyncio.ensure_future(asyncio.to_thread(self._open_cache))
         try:
             return await asyncio.shield(self._opening)
-        except Exception:
+        except ImgCacheError:
             self._opening = None
             raise
+        except Exception as error:
+            # An error of the package: otherwise a batch would be taken apart, and try again.
+            self._opening = None
+            logger.exception("The cache cannot be opened: %s", type(error).__name__)
+            raise UnavailableError("the cache cannot be opened; its log says why") from error
 
 
 async def _unlimited(call: Callable[[], Awaitable[T]]) -> T:
