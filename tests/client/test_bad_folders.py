@@ -50,7 +50,7 @@ async def test_a_spool_gets_past_images_that_cannot_be_stored(tmp_path, bad):
         assert sum(each.is_spooled for each in stored) == bad
     waiting = {each.record.data for each in Spool(tmp_path / "spool").listed()}
     assert waiting == {found[name] for name in bad_folders}
-    assert counted == ["error/unavailable"] * 2 * bad
+    assert counted == ["error/store_failed"] * 2 * bad
 
     for data in images_of_folder("00", 30):  # They wait behind those that cannot be stored.
         record = next(Spool(tmp_path / "spool").listed()).record

@@ -141,7 +141,11 @@ def replace_all(cache, folder):
 
 
 @pytest.mark.parametrize("outage", [lose_folder, unmount, replace_all])
-@pytest.mark.parametrize("work", [readable, states, lambda cache: store(cache, NAMES[0])])
+@pytest.mark.parametrize(
+    "work",
+    [readable, states, lambda cache: store(cache, NAMES[0])],
+    ids=["read", "verify", "store"],
+)
 def test_an_outage_marks_nothing(cache, folder, outage, work):
     """If the whole storage is gone, reads, stores and verify fail, and lookups still work."""
     for name in NAMES[:30]:

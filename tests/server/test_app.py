@@ -369,7 +369,7 @@ def test_a_failed_blob_write_is_a_503(service):
         content_hash = content_hash_of(data)
         # A file in the place of a folder stops even root.
         (service.folder / "blobs" / content_hash[:2]).write_bytes(b"in the way")
-        assert_problem(store(http, "http://h.example/a", data), 503, "unavailable")
+        assert_problem(store(http, "http://h.example/a", data), 503, "store_failed")
         assert http.get("/images/lookup?url=http://h.example/a").status_code == 404
 
 
