@@ -74,7 +74,7 @@ class _Tiff:
             size = _SIZES[kind] * count
             if size <= inline:
                 offset = start + (index + 1) * self._entry.size - inline  # noqa: PLW2901
-            if offset + size > len(self._data):
+            if offset + size > len(self._data) or tag in tags:
                 return False
             tags[tag] = _Values(kind, count, offset)
         return self._has_pixels(tags)

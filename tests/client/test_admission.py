@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from PIL.PngImagePlugin import PngInfo
 
 from imgcache_scrapy.client.admission import Admission
 from imgcache_scrapy.core.admission import Reason, is_in_doubt
@@ -102,6 +103,17 @@ def test_a_part_that_pillow_cannot_decode_is_refused(
     data = pictures()[name]
     part = data[: draw.draw(st.integers(0, len(data) - 1))]
     assert decodes(part) != bool(admit(part))
+
+
+def test_long_texts_in_a_picture_do_not_matter(admit: Admit) -> None:
+    """The texts of a PNG without its last chunk may be as long as Pillow itself allows."""
+    texts = PngInfo()
+    for number in range(9):
+        texts.add_text(f"text {number}", "a" * 10**6, zip=True)
+    data = encoded(noise(9, 9), "PNG", pnginfo=texts)[:-12]
+    assert decodes(data)
+    assert admit(data) is None
+    assert admit(data[:-50]) == "truncated"
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"not found", b"<!doctype html><svg>"])

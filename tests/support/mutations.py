@@ -213,6 +213,12 @@ def _of_tiff(data: bytes) -> Iterator[tuple[str, bytes]]:
     for place in sorted(set(_tiff_ends(data))):
         yield f"nothing from {place} on, where a table ends", data[:place]
         yield f"cut link at {place}", data[: place + 2]
+    for start, end in _tiff_directories(data):
+        for place in range(start + 2, end, 12):
+            if data[place : place + 2] == struct.pack("<H", 284):
+                changed = data[:place] + struct.pack("<HHII", 256, 3, 1, 1) + data[place + 12 :]
+                for size in _tiff_values(data, 279):
+                    yield f"a second, small width at {place}", _put(changed, size, 100)
     for tag in (273, 279, 278):
         for place in _tiff_values(data, tag):
             yield from ((f"tag {tag}: {name}", lie) for name, lie in _lying(data, place))

@@ -61,7 +61,6 @@ SCANS_PER_PIXEL = 16
 REDUCED_SIDE = 256
 """A JPEG is decoded at a reduced size whose short side has at least this many pixels."""
 
-PngImagePlugin.MAX_TEXT_MEMORY = 8 << 20
 # With one thread per core, the threads of a large machine would use up the address space.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
@@ -69,6 +68,10 @@ AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 # error as for a broken picture.
 _MEMORY_PER_PIXEL = {"WEBP": 24, "AVIF": 24, "JPEG2000": 32, "TIFF": 12}
 _MEMORY_PER_PROGRESSIVE_PIXEL = 8
+
+# Larger texts of a PNG are not read, so the picture has no facts. Whether it is cut off is decided
+# by Pillow's own limit: what Pillow decodes is not cut.
+_MAX_TEXT_MEMORY = 8 << 20
 
 _JPEG_START, _SCAN_MARKER = b"\xff\xd8\xff", b"\xff\xda"
 
@@ -100,6 +103,8 @@ def main() -> None:
     limits = QUICK_LIMITS if QUICK_ONLY in sys.argv else FULL_LIMITS
     if EVERY_FRAME in sys.argv:
         decode, limits = decode_every_frame, FRAME_LIMITS
+    else:
+        PngImagePlugin.MAX_TEXT_MEMORY = _MAX_TEXT_MEMORY
     limit_memory()
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
     replies.write(READY)
