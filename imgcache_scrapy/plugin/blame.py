@@ -48,13 +48,19 @@ def hook_failure(error: BaseException | None) -> ImageFailed:
 def raised_in_hook(error: BaseException, pipeline: type[MediaPipeline]) -> bool:
     """Return whether an error comes from a class of the project, not from Scrapy or the plugin.
 
-    Of all modules with methods of the pipeline, the one that was called last decides.
+    Of all modules with methods of the pipeline, the one that was called last decides. A hook with
+    a wrong signature or a wrong result is not in the traceback: then Scrapy's own code raises a
+    bug's error, which it does not without such hooks.
     """
     methods = [method for each in pipeline.__mro__ for method in vars(each).values()]
     modules = {method.__module__ for method in methods if isinstance(method, FunctionType)}
-    frames = walk_tb(_first_cause(error).__traceback__)
-    called = [name for frame, _ in frames if (name := frame.f_globals.get("__name__")) in modules]
-    return bool(called) and not called[-1].startswith(_OURS)
+    cause = _first_cause(error)
+    names = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(cause.__traceback__)]
+    called = [name for name in names if name in modules]
+    if called and not called[-1].startswith(_OURS):
+        return True
+    has_hooks = any(not module.startswith(_OURS) for module in modules)
+    return has_hooks and is_bug(cause) and bool(names) and names[-1].startswith(_OURS)
 
 
 def is_bug(error: BaseException) -> bool:

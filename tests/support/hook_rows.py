@@ -9,11 +9,11 @@ from scrapy.pipelines.files import FilesPipeline
 from scrapy.pipelines.images import ImagesPipeline
 
 from imgcache_scrapy import ImgCacheFilesPipeline, ImgCacheImagesPipeline
-from tests.support import hook_functions
+from tests.support import hook_bugs, hook_functions
 from tests.support.hook_recorder import record_event, recorded, recorded_images
 from tests.support.hook_table import ROWS, THUMBS, row
 
-__all__ = ["ROWS", "hook_functions"]
+__all__ = ["ROWS", "hook_bugs", "hook_functions"]
 
 
 # Classes that are more than a single hook.
