@@ -51,7 +51,7 @@ def list_spool(folder: SpoolOption = None) -> None:
 
 
 def replay_spool(cache: CacheArgument = None, folder: SpoolOption = None) -> None:
-    """Store the images that wait in the spool for this cache; stop if the cache fails."""
+    """Store the images that wait in the spool for this cache; stop if the cache is down."""
     location, folder = use_cache(cache), use_spool(folder)
     stored = asyncio.run(_replay(location, folder))
     typer.echo(f"{stored} stored")
@@ -87,5 +87,5 @@ async def _replay(location: Location, folder: Path) -> int:
             count=lambda name: counts.update([name]),
             log=log,
         )
-        await resilient.aclose()
+        await resilient.aclose(tries_all=True)
     return counts["replayed"]

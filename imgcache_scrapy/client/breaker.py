@@ -19,6 +19,8 @@ FAILURES = 3
 PROBE_SECONDS = 5.0
 """Seconds between the probes of an open breaker."""
 
+_BLOCKED = "the cache failed and is not called until it works again"
+
 # Errors that only a working cache can return.
 _ANSWERS = (NotFoundError, *REFUSALS)
 
@@ -70,7 +72,7 @@ class Breaker:
                 example, lookups can work while reads hang.
 
         Raises:
-            UnavailableError: the breaker is open.
+            UnavailableError: the breaker is open, or has opened during the call; see `is_blocked`.
         """
         if self.is_open:
             raise _blocked()
@@ -98,6 +100,14 @@ class Breaker:
             raise
         # A call that started before the last failure does not prove that the trouble is over.
         self._succeeded(kind, is_over=failures_before == self._total_failures)
+
+    async def try_to_close(self) -> bool:
+        """Make a probe now, and stop the other probes; return whether it has succeeded."""
+        await self.aclose()
+        with suppress(Exception):
+            await self._probe()
+            self._close()
+        return not self.is_open
 
     async def aclose(self) -> None:
         """Stop the probes."""
@@ -139,10 +149,18 @@ class Breaker:
             await self._sleep(PROBE_SECONDS)
             with suppress(Exception):
                 await self._probe()
-                self.is_open = self._has_warned = self._has_warned_of_streak = False
-        self._streak.clear()
+                self._close()
         self._on_close()
+
+    def _close(self) -> None:
+        self.is_open = self._has_warned = self._has_warned_of_streak = False
+        self._streak.clear()
+
+
+def is_blocked(error: Exception) -> bool:
+    """Return whether a call was not made, or not finished, because other calls failed."""
+    return error.args == (_BLOCKED,)
 
 
 def _blocked() -> UnavailableError:
-    return UnavailableError("the cache failed and is not called until it works again")
+    return UnavailableError(_BLOCKED)

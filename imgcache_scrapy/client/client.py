@@ -41,7 +41,7 @@ class AsyncImgCacheClient:
         token: the service's bearer token.
         bucket: the bucket for calls that name none. If it is "", then calls that read look in all
             buckets, and `store` and `delete` use the bucket "".
-        transport: an httpx transport to use instead.
+        transport: an httpx transport to use instead, also in `sync`.
 
     Attributes:
         transport: the connection to the cache; its methods do not check their arguments.
@@ -61,7 +61,8 @@ class AsyncImgCacheClient:
     ) -> None:
         checked_token(token)
         folder = folder_of(base_url) if transport is None else None
-        self._address = (base_url if folder is None else str(folder), timeout, token, bucket)
+        address = base_url if folder is None else str(folder)
+        self._arguments = (address, timeout, token, bucket, transport)
         self._base = (base_url if folder is None else SERVICE_URL).rstrip("/")
         self._bucket = bucket
         self._is_closed = False
@@ -222,8 +223,8 @@ class AsyncImgCacheClient:
     @cached_property
     def sync(self) -> "ImgCacheClient":
         """The blocking client of the same cache; it is closed together with this client."""
-        address, timeout, token, bucket = self._address
-        return ImgCacheClient(address, timeout, token=token, bucket=bucket)
+        address, timeout, token, bucket, transport = self._arguments
+        return ImgCacheClient(address, timeout, token=token, bucket=bucket, transport=transport)
 
     async def aclose(self) -> None:
         """Close the connections; an embedded cache first finishes the calls that are running."""

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
 
+from imgcache_scrapy.client.breaker import is_blocked
 from imgcache_scrapy.client.record import DamagedRecordError, Record
 from imgcache_scrapy.client.spool import Spool
 from imgcache_scrapy.core.errors import REFUSALS
@@ -108,7 +109,9 @@ class Replayer:
             except OSError as error:
                 self._unreadable.setdefault(name, error)
                 continue
-            except Exception:  # the breaker has logged it
+            except Exception as error:  # the breaker has logged it
+                if is_blocked(error):  # Others failed, so this one has to be tried again.
+                    break
                 self._failed.add(name)
                 if self._is_blocked():
                     break

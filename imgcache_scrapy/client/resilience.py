@@ -163,9 +163,16 @@ class ResilientClient:
         if self._replayer is not None:
             await self._replayer.replay(again=again)
 
-    async def aclose(self) -> None:
-        """Store the images in the spool if the cache works, then end all background tasks."""
+    async def aclose(self, *, tries_all: bool = False) -> None:
+        """Store the images in the spool if the cache works, then end all background tasks.
+
+        Args:
+            tries_all: whether to go on after failures in a row, as long as the cache answers
+                probes. That can take long, because the cache may fail at each image.
+        """
         await self.replay(again=True)
+        while tries_all and self._breaker.is_open and await self._breaker.try_to_close():
+            await self.replay()
         await self._breaker.aclose()
         await asyncio.gather(*self._replays)
 

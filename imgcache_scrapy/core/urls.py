@@ -84,7 +84,7 @@ def is_data_url(url: str) -> bool:
 
 def filename_of(url: str) -> str | None:
     """Return the last part of the URL's path, unquoted; None if it is empty."""
-    if url.startswith("data:"):
+    if is_data_url(url):
         return None
     # Unquoting can reveal slashes and control characters: both must not get into a file name.
     name = basename(unquote(basename(urlsplit(url).path)).replace("\\", "/"))

@@ -12,7 +12,7 @@ from scrapy.http.request import NO_CALLBACK
 
 from imgcache_scrapy.core.errors import ConfigurationError, ImgCacheError, InvalidRequestError
 from imgcache_scrapy.core.formats import has_image_suffix
-from imgcache_scrapy.core.urls import cache_key
+from imgcache_scrapy.core.urls import cache_key, is_data_url
 from imgcache_scrapy.plugin import meta
 from imgcache_scrapy.plugin.flow import Flow, bypasses_cache
 from imgcache_scrapy.plugin.log import SpiderLogger
@@ -155,7 +155,7 @@ def _is_from_pipeline(request: Request) -> bool:
 
 def _key_to_look_up(request: Request) -> str | None:
     """Return the cache key to look up; None if the request does not use the cache."""
-    if bypasses_cache(request) or request.url.startswith("data:") or not _is_image_request(request):
+    if bypasses_cache(request) or is_data_url(request.url) or not _is_image_request(request):
         return None
     try:
         key = cache_key(request.url)

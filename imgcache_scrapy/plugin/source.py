@@ -18,7 +18,7 @@ from w3lib.url import parse_data_uri
 
 from imgcache_scrapy.core.admission import ACCEPTED_STATUSES
 from imgcache_scrapy.core.errors import InvalidRequestError
-from imgcache_scrapy.core.urls import cache_key
+from imgcache_scrapy.core.urls import cache_key, is_data_url
 from imgcache_scrapy.plugin import blame, meta
 from imgcache_scrapy.plugin.failures import FailuresField, current_failures
 from imgcache_scrapy.plugin.flow import Flow, bypasses_cache
@@ -216,7 +216,7 @@ class ImageSource:
         return Outcome.failed(ImageFailed("bad_url", problem, fate="rejected"), response)
 
     async def _fetch(self, key: str, request: Request) -> Response:
-        if request.url.startswith("data:"):
+        if is_data_url(request.url):
             return Response(request.url, body=parse_data_uri(request.url).data, request=request)
         request.meta.setdefault(meta.ALLOW_OFFSITE, True)
         request.meta[meta.PIPELINE_KEY] = key

@@ -1,6 +1,8 @@
 """`imgcache spool …`, and several processes that use one spool."""
 
+import os
 import subprocess
+import time
 from datetime import datetime
 from uuid import uuid4
 
@@ -12,7 +14,7 @@ from imgcache_scrapy.client.spool import Spool
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import TooLargeError
 from tests.support.commands import IMGCACHE, clean_environment
-from tests.support.proxy import Proxy
+from tests.support.proxy import POISON, Proxy
 from tests.support.records import (
     FETCHED,
     UNREADABLE,
@@ -89,6 +91,21 @@ def test_replay_reports_the_images_that_still_wait(spool, served):
     # Three failures open the breaker; up to three more calls may be running by then.
     assert 3 <= len(proxy.asked) <= 6
     assert sorted(kept(spool)) == records
+
+
+def test_replay_passes_over_what_the_cache_cannot_take(spool, served):
+    """However many fail in a row, those behind them are stored, and the others are tried once."""
+    proxy, _ = served
+    proxy.fault, proxy.poison = POISON, b"poison"
+    for number in range(20):
+        spool.put(record_of(number, data=b"poison%d" % number if number < 10 else b"GIF89a"))
+    for name in spool.names():
+        is_poison = spool.read(name).data != b"GIF89a"
+        os.utime(spool.folder / name, (time.time() - 1000 * is_poison,) * 2)
+    code, out, errors = result_of(start_command("replay", proxy.url, "--folder", spool.folder))
+    assert (code, out) == (1, "10 stored\n")
+    assert errors.splitlines()[-1] == f"imgcache: 10 images still wait in {spool.folder}"
+    assert {record.data[:6] for record in kept(spool)} == {b"poison"}
 
 
 def test_replay_sets_refused_records_aside(spool, served):

@@ -444,6 +444,7 @@ async def test_a_transport_can_be_given():
         assert client.health() == {"at": "/health"}
     async with AsyncImgCacheClient("http://cache", transport=transport) as client:
         assert await client.health() == {"at": "/health"}
+        assert await asyncio.to_thread(client.sync.health) == {"at": "/health"}
 
 
 # Addresses
