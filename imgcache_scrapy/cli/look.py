@@ -41,7 +41,10 @@ def get(
         else:
             entry = client.lookup(url_or_hash)
             if entry is None:
-                raise NotFoundError(f"the cache has no image of the URL {printable(url_or_hash)}")
+                raise NotFoundError(
+                    "the cache has no image, or only a damaged one, of the URL"
+                    f" {printable(url_or_hash)}"
+                )
             data = client.get_bytes(entry["content_hash"], bucket=entry.get("bucket"))
     if output is not None:
         output.write_bytes(data)
