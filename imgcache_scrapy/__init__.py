@@ -57,6 +57,7 @@ A miss goes on after `Flow.find`:
 A hit over a service leaves the first journey after `ResilientClient.lookup_many`:
 
     client/http.py:HttpTransport.lookup_many               POST /images/lookup
+    server/origins.py:OriginMiddleware.__call__            no page of another site sent it
     server/guard.py:TokenMiddleware.__call__               token, then bounds on the body
     server/app.py:create_app                               the route
     engine/async_cache.py:AsyncImageCache.lookup_many      as above
@@ -101,7 +102,7 @@ Invariants
 3. Known bytes under a new URL record the URL; under the same URL they renew its newest capture.
 4. Bytes come back exactly as they came in.
 5. Trouble with the cache never costs an item an image, and never stops a crawl. What is wrong for
-   good and known at the start, such as a refused token, stops it there with one sentence.
+   good and known at the start, a refused token or host name, stops it there with one sentence.
 6. What is reported as stored is stored, before the item leaves the pipeline.
 7. Similarity only suggests; bytes decide identity.
 8. The event loop never waits for Pillow, a database or a disk.
@@ -131,6 +132,7 @@ if TYPE_CHECKING:
     from imgcache_scrapy.core.entry import Entry
     from imgcache_scrapy.core.errors import (
         ConfigurationError,
+        HostError,
         ImgCacheError,
         InvalidRequestError,
         NotFoundError,
@@ -151,6 +153,7 @@ __all__ = [
     "AsyncImgCacheClient",
     "ConfigurationError",
     "Entry",
+    "HostError",
     "ImgCacheClient",
     "ImgCacheError",
     "ImgCacheFilesPipeline",

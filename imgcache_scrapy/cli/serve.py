@@ -63,6 +63,14 @@ def serve(
     workers: Annotated[
         int, typer.Option(help="The number of processes that answer requests.", min=1)
     ] = 1,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A host name under which clients call this service without a token. Needed only "
+            "for names with a dot; may be given several times.",
+        ),
+    ] = None,
     upgrade: Annotated[
         bool,
         typer.Option("--upgrade", help="First upgrade the catalog if it has an older version."),
@@ -73,6 +81,7 @@ def serve(
     import uvicorn  # noqa: PLC0415 - only this command needs it
 
     from imgcache_scrapy.engine.cache import ImageCache  # noqa: PLC0415
+    from imgcache_scrapy.server.origins import checked_host_name  # noqa: PLC0415
 
     # The worker processes read these variables.
     os.environ["IMGCACHE_DATABASE_URL"] = database or ""
@@ -82,6 +91,7 @@ def serve(
     folder = _folder_of(location)
     os.environ["IMGCACHE_FOLDER"] = str(folder)
     os.environ["IMGCACHE_TOKEN"] = checked_token(token) or location.token or ""
+    os.environ["IMGCACHE_ALLOWED_HOSTS"] = ",".join(map(checked_host_name, allowed_host or ()))
     ImageCache.in_folder(folder, upgrade=upgrade).close()
     with _shared_metrics() if workers > 1 else nullcontext():
         uvicorn.run(

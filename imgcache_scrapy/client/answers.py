@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self, cast
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import (
     REFUSALS,
+    HostError,
     NotFoundError,
     ProtocolError,
     error_for_status,
@@ -46,7 +47,9 @@ class Answer(NamedTuple):
         problem = self._problem()
         error, detail = error_for_status(self.status, problem.get("code")), problem.get("detail")
         # A proxy that refuses a request must not cost an image, and its 404 is no miss.
-        is_foreign = issubclass(error, REFUSALS) or (error is NotFoundError and self.body)
+        is_foreign = issubclass(error, (*REFUSALS, HostError)) or (
+            error is NotFoundError and self.body
+        )
         if detail is None and is_foreign:
             raise ProtocolError(
                 f"the answer {self.status} does not come from a cache: is this the address of a"

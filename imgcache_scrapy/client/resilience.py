@@ -17,6 +17,7 @@ from imgcache_scrapy.core.entry import Entry, content_hash_of
 from imgcache_scrapy.core.errors import (
     REFUSALS,
     ConfigurationError,
+    HostError,
     UnauthorizedError,
     UnavailableError,
 )
@@ -73,10 +74,12 @@ class ResilientClient:
         self._replays: set[asyncio.Task[None]] = set()
 
     async def check_access(self) -> None:
-        """Check that the cache accepts the token; other trouble is left to the breaker.
+        """Check that the cache accepts the token and its own host name.
+
+        Other trouble is left to the breaker.
 
         Raises:
-            ConfigurationError: the cache refuses the token; the message says what to do.
+            ConfigurationError: the cache refuses one of them; the message says what to do.
         """
         try:
             async with timeout(_ACCESS_SECONDS):
@@ -86,6 +89,11 @@ class ResilientClient:
             raise ConfigurationError(
                 f"the image cache {self._cache_name} refuses the token: set IMGCACHE_TOKEN to the "
                 f"token of its service ({error})"
+            ) from error
+        except HostError as error:
+            self._count(f"error/{error.code}")
+            raise ConfigurationError(
+                f"the image cache {self._cache_name} refuses its host name: {error}"
             ) from error
         except Exception:
             return

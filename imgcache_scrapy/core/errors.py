@@ -6,6 +6,7 @@ ImgCacheError
 ├── InvalidRequestError    the call is wrong; repeating it does not help
 ├── TooLargeError          the data is larger than the cache accepts
 ├── UnauthorizedError      the token is missing or wrong
+├── HostError              the service does not have the host name of its address
 ├── UnavailableError       the cache does not answer, is too slow, or fails
 │   └── StoreFailedError   the cache works, but cannot store this one image now
 └── ProtocolError          the answer does not follow this API
@@ -67,6 +68,13 @@ class UnauthorizedError(ImgCacheError):
     status = 401
 
 
+class HostError(ImgCacheError):
+    """The service does not have the host name under which it was called."""
+
+    code = "host"
+    status = 421
+
+
 class UnavailableError(ImgCacheError):
     """The cache does not answer, does not answer in time, or fails."""
 
@@ -117,5 +125,6 @@ def error_for_status(status: int, code: object = None) -> type[ImgCacheError]:
         403: UnauthorizedError,
         404: NotFoundError,
         413: TooLargeError,
+        421: HostError,
         422: InvalidRequestError,
     }.get(status, ProtocolError)

@@ -24,9 +24,6 @@ from imgcache_scrapy.plugin.tally import Tally
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
-# The reason with which Scrapy closes the spider.
-_REFUSED = "imgcache_unauthorized"
-
 
 def get_client(crawler: "Crawler") -> AsyncImgCacheClient:
     """Return the crawl's client, for direct calls from a spider; call it in `start()` or later.
@@ -152,11 +149,11 @@ class Session:
             self.resilient_client.replay_soon()
 
     async def _stop_if_refused(self) -> None:
-        """Stop the crawl before its first request if the cache refuses the token."""
+        """Stop the crawl before its first request if the cache refuses the token or its name."""
         crawler = self._crawler()
         if self._refusal is not None and crawler is not None:
             self.log.error("%s", self._refusal)
-            await crawler.engine.close_spider_async(reason=_REFUSED)
+            await crawler.engine.close_spider_async(reason=f"imgcache_{_cause(self._refusal)}")
             await crawler.engine.stop_async()
 
     async def _close(self) -> None:
@@ -189,6 +186,11 @@ def require_asyncio() -> None:
             "imgcache-scrapy needs asyncio: leave TWISTED_REACTOR at its default or set it to "
             "'twisted.internet.asyncioreactor.AsyncioSelectorReactor'"
         )
+
+
+def _cause(refusal: ConfigurationError) -> str:
+    """Return the code of the error that was the cause of a refusal."""
+    return getattr(refusal.__cause__, "code", refusal.code)
 
 
 _sessions: WeakKeyDictionary["Crawler", Session] = WeakKeyDictionary()

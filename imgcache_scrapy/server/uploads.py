@@ -5,41 +5,19 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Request
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    Field,
-    ValidationError,
-    WithJsonSchema,
-)
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from imgcache_scrapy.core.checks import checked_text, checked_url
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.limits import MAX_TEXT
-from imgcache_scrapy.core.urls import without_fragment
 from imgcache_scrapy.server.guard import MAX_BODY_BYTES
+from imgcache_scrapy.server.parameters import TEXT_PATTERN, URL_PATTERN, Text, Url
 from imgcache_scrapy.server.problems import validation_detail
 
 # File names that mean that the file has no name: clients send "image" then.
 _NO_NAMES = {None, "", "image"}
-
-
-def _check_url(url: str) -> str:
-    try:
-        return checked_url(url)
-    except InvalidRequestError as error:
-        raise ValueError(str(error)) from error
-
-
-def _check_text(text: str) -> str:
-    try:
-        return checked_text("it", text)
-    except InvalidRequestError as error:
-        raise ValueError(str(error)) from error
 
 
 def _check_iso_8601(value: object) -> object:
@@ -47,30 +25,6 @@ def _check_iso_8601(value: object) -> object:
     if not re.match(r"\d{4}-\d\d-\d\d", str(value)):
         raise ValueError("a time must look like 2026-01-31T12:00:00+00:00")
     return value
-
-
-# The rules of the validators above, for the OpenAPI document.
-_TEXT_PATTERN = r"^[^\x00]*$"
-_URL_PATTERN = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"
-
-
-def _pattern_schema(pattern: str) -> dict[str, Any]:
-    # With a plain pattern, schemathesis treats every text that ends with "*" as invalid.
-    return {"allOf": [{"pattern": pattern}]}
-
-
-Text = Annotated[
-    str,
-    Field(max_length=MAX_TEXT, json_schema_extra=_pattern_schema(_TEXT_PATTERN)),
-    AfterValidator(_check_text),
-]
-GivenUrl = Annotated[
-    str,
-    WithJsonSchema({"type": "string", **_pattern_schema(_URL_PATTERN)}),
-    AfterValidator(_check_url),
-]
-# A fragment is never sent to a site, so that it cannot select another image.
-Url = Annotated[GivenUrl, AfterValidator(without_fragment), AfterValidator(_check_url)]
 
 
 class Upload(BaseModel):
@@ -98,7 +52,7 @@ def _field(**limits: Any) -> dict[str, Any]:
     return {"allOf": [{"type": "string", **limits}]}
 
 
-_TEXT_LIMITS = {"maxLength": MAX_TEXT, "pattern": _TEXT_PATTERN}
+_TEXT_LIMITS = {"maxLength": MAX_TEXT, "pattern": TEXT_PATTERN}
 UPLOAD_SCHEMA: dict[str, Any] = {
     "required": True,
     "content": {
@@ -108,7 +62,7 @@ UPLOAD_SCHEMA: dict[str, Any] = {
                 "required": ["file", "url", "client_name"],
                 "properties": {
                     "file": {"type": "string", "format": "binary", "minLength": 1},
-                    "url": _field(pattern=_URL_PATTERN),
+                    "url": _field(pattern=URL_PATTERN),
                     "client_name": _field(minLength=1, **_TEXT_LIMITS),
                     "bucket": {"default": "", **_field(**_TEXT_LIMITS)},
                     "lookup_time": _field(format="date-time"),

@@ -1,9 +1,10 @@
-"""Crawls that share a spool, and crawls with a refused token."""
+"""Crawls that share a spool, and crawls that the cache refuses."""
 
 import pytest
 
 from tests.support.pictures import jpeg
 from tests.support.pipelines import FILES, PIPELINE, STOCK
+from tests.support.proxy import Proxy
 
 NOWHERE = "http://127.0.0.1:9"
 COMPONENTS = {"pipeline": PIPELINE, "drop-in": FILES, "middleware": STOCK}
@@ -59,6 +60,21 @@ def test_a_refused_token_stops_the_crawl(items, crawl, site, stopped_service, co
     # The spool is empty: a record in it would be replayed.
     done = crawl(items, settings | {"IMGCACHE_TOKEN": "secret"})
     assert (done.fates, done.stats.get("imgcache/replayed")) == ({"stored": 20}, None)
+
+
+def test_an_unknown_host_name_stops_the_crawl(items, crawl, site, service):
+    """One sentence names the option of the service; nothing is fetched, and nothing is spooled."""
+    proxy = Proxy(service.url)
+    settings = PIPELINE | {"IMGCACHE_URL": proxy.url}
+    proxy.host = b"cache.example.com"
+    done = crawl(items, settings)
+    assert (done.items, site.asked.total()) == ([], 0)
+    assert done.log.count("--allowed-host cache.example.com") == 1
+    assert done.stats["finish_reason"] == "imgcache_host"
+    assert "Traceback" not in done.log
+    proxy.host = b"cache"
+    assert crawl(items, settings).fates == {"stored": 20}
+    proxy.close()
 
 
 def test_small_spooled_images_are_rejected(crawl, site):

@@ -20,6 +20,7 @@ class Proxy:
     Attributes:
         url: the proxy's URL.
         poison: bytes in the requests that the fault POISON is about.
+        host: the name that the service finds in the header Host; empty to keep that of the client.
         asked: method and path of each request, also of those that got a fault.
     """
 
@@ -30,6 +31,7 @@ class Proxy:
         self._mode = "pass"
         self._closed = Event()
         self.poison = b""
+        self.host = b""
         self.asked: list[tuple[str, str]] = []
         self._server = self._listening(0)
         self._port = self._server.getsockname()[1]
@@ -99,7 +101,7 @@ class Proxy:
         elif self._mode == "garbage":
             client.sendall(_response(b"200 OK", b"<h1>It works!</h1>"))
         else:
-            service.sendall(request)
+            service.sendall(_renamed(request, self.host) if self.host else request)
             answer = _message(service)
             if self._mode != "reset":
                 client.sendall(answer)
@@ -134,6 +136,12 @@ def _message(sender: socket.socket) -> bytes:
             return b""
         left -= len(part)
     return b"".join(parts)
+
+
+def _renamed(request: bytes, host: bytes) -> bytes:
+    head, _, body = request.partition(b"\r\n\r\n")
+    lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"host:")]
+    return b"\r\n".join([*lines, b"Host: " + host, b"", body])
 
 
 _LENGTH = b"content-length:"

@@ -1,0 +1,122 @@
+"""The routes that store, return and delete the bytes of images."""
+
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Header, Request, Response
+from fastapi.responses import JSONResponse
+
+from imgcache_scrapy.core.entry import UNKNOWN_TYPE
+from imgcache_scrapy.core.errors import (
+    InvalidRequestError,
+    NotFoundError,
+    TooLargeError,
+    UnavailableError,
+)
+from imgcache_scrapy.engine.async_cache import AsyncImageCache
+from imgcache_scrapy.server.metrics import Metrics
+from imgcache_scrapy.server.parameters import REFUSALS, AnyBucket, ContentHash, Text
+from imgcache_scrapy.server.problems import PROBLEM, TOO_SLOW, documented
+from imgcache_scrapy.server.ranges import etag_matches, requested_range
+from imgcache_scrapy.server.schemas import Entry
+from imgcache_scrapy.server.uploads import UPLOAD_SCHEMA, read_upload
+
+# Links of the OpenAPI document: from an entry to the routes of its bytes.
+_LINKS = {
+    name: {
+        "operationRef": f"#/paths/{path.replace('/', '~1')}/get",
+        "parameters": {
+            "content_hash": "$response.body#/content_hash",
+            "bucket": "$response.body#/bucket",
+        },
+    }
+    for name, path in (("bytes", "/images/{content_hash}"), ("page", "/serve/{content_hash}"))
+}
+_ACTIVE_TYPES = frozenset({"image/svg+xml", UNKNOWN_TYPE})
+
+
+def add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
+    """Add the routes that store, return and delete the bytes of images."""
+    failing = (InvalidRequestError, UnavailableError, *REFUSALS)
+    content = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+    image: dict[int | str, dict[str, Any]] = {
+        200: {"description": "The image, as it was stored.", "content": content},
+        206: {"description": "The requested part.", "content": content},
+        304: {"description": "The client already has the image."},
+        416: {"description": "The image has no such bytes.", "content": PROBLEM},
+        **documented(NotFoundError, *failing),
+    }
+
+    @app.post(
+        "/images",
+        status_code=201,
+        response_model=Entry,
+        responses={
+            200: {
+                "model": Entry,
+                "description": "The image is known; the URL is recorded.",
+                "links": _LINKS,
+            },
+            201: {"links": _LINKS},
+            **documented(TooLargeError, *failing),
+            **TOO_SLOW,
+        },
+        openapi_extra={"requestBody": UPLOAD_SCHEMA},
+    )
+    async def store(request: Request) -> Response:
+        upload = await read_upload(request)
+        fields = upload.model_dump(exclude={"file", "url"})
+        entry = await images.store(upload.url, upload.file, **fields)
+        metrics.count_store(entry)
+        return JSONResponse(entry, status_code=201 if entry["created"] else 200)
+
+    async def get_bytes(
+        request: Request,
+        *,
+        content_hash: ContentHash,
+        bucket: AnyBucket = None,
+        if_none_match: Annotated[str | None, Header()] = None,
+        if_range: Annotated[str | None, Header()] = None,
+        range_header: Annotated[str | None, Header(alias="Range")] = None,
+    ) -> Response:
+        etag = f'"{content_hash}"'
+        # Pages of any site may show what is made for browsers.
+        sharing = "cross-origin" if request.scope["path"].startswith("/serve/") else "same-site"
+        if etag_matches(if_none_match, etag):
+            content_type = await images.content_type(content_hash, bucket)
+            if content_type is not None:
+                return Response(status_code=304, headers=_headers(content_type, etag, sharing))
+        data, content_type = await images.get_image(content_hash, bucket)
+        headers = _headers(content_type, etag, sharing)
+        part = requested_range(range_header, if_range, etag, len(data))
+        if part is None:
+            return Response(data, media_type=content_type, headers=headers)
+        # Cut after reading, because the hash is that of the whole image.
+        headers["Content-Range"] = f"bytes {part[0]}-{part[-1]}/{len(data)}"
+        return Response(data[part.start : part.stop], 206, headers, content_type)
+
+    for path in ("/images/{content_hash}", "/serve/{content_hash}"):
+        for add in (app.get, app.head):
+            add(path, response_class=Response, responses=image)(get_bytes)
+
+    @app.delete(
+        "/images/{content_hash}",
+        status_code=204,
+        response_class=Response,
+        responses=documented(NotFoundError, *failing),
+    )
+    async def delete(content_hash: ContentHash, bucket: Text = "") -> Response:
+        await images.delete(content_hash, bucket)
+        return Response(status_code=204)
+
+
+def _headers(content_type: str, etag: str, sharing: str) -> dict[str, str]:
+    """Return headers that let clients cache an image forever and stop browsers running scripts."""
+    return {
+        "ETag": etag,
+        "Cache-Control": "private, max-age=31536000, immutable",
+        "Accept-Ranges": "bytes",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Content-Disposition": "attachment" if content_type in _ACTIVE_TYPES else "inline",
+        "Cross-Origin-Resource-Policy": sharing,
+    }

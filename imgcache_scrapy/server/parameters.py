@@ -1,0 +1,56 @@
+"""The types of the parameters of routes: their rules, and how the OpenAPI document shows them."""
+
+from typing import Annotated, Any
+
+from fastapi import Path, Query
+from pydantic import AfterValidator, Field, WithJsonSchema
+
+from imgcache_scrapy.core.checks import checked_text, checked_url
+from imgcache_scrapy.core.errors import HostError, InvalidRequestError, UnauthorizedError
+from imgcache_scrapy.core.limits import HASH_PATTERN, MAX_LIMIT, MAX_TEXT
+from imgcache_scrapy.core.urls import without_fragment
+
+REFUSALS = (UnauthorizedError, HostError)
+"""Errors that every route may answer, except for `/health`."""
+
+
+def _check_url(url: str) -> str:
+    try:
+        return checked_url(url)
+    except InvalidRequestError as error:
+        raise ValueError(str(error)) from error
+
+
+def _check_text(text: str) -> str:
+    try:
+        return checked_text("it", text)
+    except InvalidRequestError as error:
+        raise ValueError(str(error)) from error
+
+
+# The rules of the validators above, for the OpenAPI document.
+TEXT_PATTERN = r"^[^\x00]*$"
+URL_PATTERN = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"
+
+
+def _pattern_schema(pattern: str) -> dict[str, Any]:
+    # With a plain pattern, schemathesis treats every text that ends with "*" as invalid.
+    return {"allOf": [{"pattern": pattern}]}
+
+
+Text = Annotated[
+    str,
+    Field(max_length=MAX_TEXT, json_schema_extra=_pattern_schema(TEXT_PATTERN)),
+    AfterValidator(_check_text),
+]
+GivenUrl = Annotated[
+    str,
+    WithJsonSchema({"type": "string", **_pattern_schema(URL_PATTERN)}),
+    AfterValidator(_check_url),
+]
+# A fragment is never sent to a site, so that it cannot select another image.
+Url = Annotated[GivenUrl, AfterValidator(without_fragment), AfterValidator(_check_url)]
+
+ContentHash = Annotated[str, Path(pattern=HASH_PATTERN)]
+AnyBucket = Annotated[Text | None, Query()]
+Limit = Annotated[int | None, Query(ge=1, le=MAX_LIMIT)]
