@@ -6,16 +6,21 @@ from typing import Annotated, Any
 
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.limits import MAX_TEXT
+from imgcache_scrapy.core.text import quoted
 from imgcache_scrapy.server.guard import MAX_BODY_BYTES
 from imgcache_scrapy.server.parameters import TEXT_PATTERN, URL_PATTERN, Text, Url
 from imgcache_scrapy.server.problems import validation_detail
 
+# The time to parse the header grows with the square of its length.
+_MAX_CONTENT_TYPE = 1000
+_CHARSETS = {b"utf-8", b"utf8"}
 # File names that mean that the file has no name: clients send "image" then.
 _NO_NAMES = {None, "", "image"}
 
@@ -78,6 +83,13 @@ class _InMemoryParser(MultiPartParser):
     spool_max_size = MAX_BODY_BYTES
     is_complete = False
 
+    def on_part_end(self) -> None:
+        # Starlette would decode it as Latin-1.
+        part = self._current_part
+        if part.file is None and not _is_utf_8(part.data):
+            raise MultiPartException(f"the field {quoted(part.field_name)} is not UTF-8")
+        super().on_part_end()
+
     def on_end(self) -> None:
         self.is_complete = True
 
@@ -89,8 +101,7 @@ async def read_upload(request: Request) -> Upload:
         InvalidRequestError: a field is missing or wrong, or the body is not a multipart form.
         HTTPException: the body is too large, or arrives too slowly.
     """
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise InvalidRequestError("a store needs a multipart/form-data body")
+    _check_content_type(request.headers.get("content-type", ""))
     parser = _InMemoryParser(request.headers, request.stream(), max_files=1, max_fields=16)
     try:
         form = await parser.parse()
@@ -101,6 +112,30 @@ async def read_upload(request: Request) -> Upload:
     if not parser.is_complete:
         raise InvalidRequestError("the body is not a multipart form: it ends too early")
     return _upload_of(form)
+
+
+def _check_content_type(content_type: str) -> None:
+    """Check that a body is a form in UTF-8.
+
+    A client must not choose another codec: some of them take minutes for a megabyte.
+    """
+    if not content_type.lower().startswith("multipart/form-data"):
+        raise InvalidRequestError("a store needs a multipart/form-data body")
+    if len(content_type) > _MAX_CONTENT_TYPE:
+        raise InvalidRequestError(
+            f"the header Content-Type must not have more than {_MAX_CONTENT_TYPE} characters"
+        )
+    charset = parse_options_header(content_type)[1].get(b"charset", b"utf-8")
+    if charset.lower() not in _CHARSETS:
+        raise InvalidRequestError(f"a form must be UTF-8, not {quoted(charset.decode('latin-1'))}")
+
+
+def _is_utf_8(data: bytearray) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _upload_of(form: FormData) -> Upload:

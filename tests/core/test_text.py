@@ -1,5 +1,7 @@
 """Texts of strangers in log lines and messages."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,8 @@ from imgcache_scrapy.core.text import printable, quoted
         ("<200 https://me@h.example/>: a@b", "<200 https://h.example/>: a@b"),
         ("http://me:p@ss@h.example/ and ftp://x:y@z", "http://h.example/ and ftp://z"),
         ("no address: me:secret@h.example", "no address: h.example"),
+        ("/:me:secret@h.example/::b", "/h.example/::b"),
+        ("me@home:secret@h.example", "me@h.example"),
         ("http://h/a\r\nWARNING: b", "http://h/a\\r\\nWARNING: b"),
         ("http://h/\x1b[31mred", "http://h/\\x1b[31mred"),
         ("http://h/\ud800\u202e", "http://h/\\ud800\\u202e"),
@@ -31,6 +35,17 @@ def test_any_text_is_printable(text):
     """And can be written to any log."""
     assert printable(text).isprintable()
     printable(text).encode()
+
+
+@pytest.mark.parametrize(
+    "text", ["a:" * 5000 + " @", "a" * 9990 + ":/@", ":a" * 4990 + " @", "://a" * 2500 + " @"]
+)
+def test_no_text_takes_long(text):
+    """The time does not grow with the square of the length: a hundred texts take no minute."""
+    start = time.process_time()
+    for _ in range(100):
+        quoted(text)
+        assert time.process_time() - start < 20
 
 
 def test_a_quoted_text_is_cut():

@@ -157,6 +157,34 @@ def test_a_body_that_is_no_form_is_refused(http, content_type, body):
     assert_refused(post(http, body, content_type))
 
 
+@pytest.mark.parametrize(
+    "charset", ["punycode", "idna", "undefined", "utf-7", "utf-16", "latin-1", "ascii", "zip", "ä"]
+)
+def test_a_form_in_another_charset_is_refused(http, url, charset):
+    """No client chooses how its form is decoded; some codecs take minutes for a megabyte."""
+    body = form(part("url", url), part("client_name", "é" * 500_000), file(b"x"))
+    for content_type in (f"{FORM}; charset={charset}", f'multipart/form-data;CHARSET="{charset}"'):
+        assert_refused(post(http, body, content_type.encode("latin-1")), "UTF-8", charset)
+    assert not is_stored(http, url)
+
+
+@pytest.mark.parametrize("charset", ["", "; charset=UTF-8", '; charset="utf8"'])
+def test_a_form_is_utf_8(http, url, charset):
+    """A form may say that it is UTF-8; its texts are kept, and other bytes are refused."""
+    data = url.encode()
+    good = form(part("url", f"{url}?ä"), part("client_name", "é 你"), file(data))
+    assert post(http, good, FORM + charset).json()["client_name"] == "é 你"
+    assert is_stored(http, f"{url}?ä")
+    bad = form(part("url", url), part("client_name", "é".encode("latin-1")), file(data))
+    assert_refused(post(http, bad, FORM + charset), "UTF-8")
+    assert not is_stored(http, url)
+
+
+def test_a_long_content_type_is_refused(http):
+    """The time to parse the header would grow with the square of its length."""
+    assert_refused(post(http, b"x", "multipart/form-data; " + ";" * 60_000), "Content-Type", "1000")
+
+
 def test_a_truncated_form_is_refused(http, url):
     """A form that is truncated at any position stores nothing."""
     body = form(
