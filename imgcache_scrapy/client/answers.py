@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self, cast
+from urllib.parse import parse_qsl, urlsplit
 
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import (
@@ -20,9 +21,12 @@ from imgcache_scrapy.core.limits import (
     MAX_URL_BYTES,
     PERCEPTUAL_HASH_PATTERN,
 )
+from imgcache_scrapy.core.pages import Page
 from imgcache_scrapy.core.urls import without_fragment
 
 _CREATED = 201
+_LINK = re.compile(r"<([^<>]*)>([^<]*)")
+_RELATION = re.compile(r';\s*rel\s*=\s*"?([^",;]*)', re.IGNORECASE)
 
 
 class Answer(NamedTuple):
@@ -31,10 +35,12 @@ class Answer(NamedTuple):
     Attributes:
         status: the HTTP status.
         body: the bytes of the body.
+        link: the header `Link`.
     """
 
     status: int
     body: bytes
+    link: str = ""
 
     def checked(self) -> Self:
         """Return the answer itself if its status is a success.
@@ -102,6 +108,17 @@ class Answer(NamedTuple):
             raise ProtocolError(f"the answer should be a list, not {type(body).__name__}")
         return [_entry(entry) for entry in body]
 
+    def page(self) -> Page:
+        """Read a page of a list of entries; its `after` is the query of the next page.
+
+        Raises:
+            ProtocolError: the body is not a list of entries, or an empty page has a next page.
+        """
+        entries, after = self.entries(), _next_query(self.link)
+        if not entries and after is not None:
+            raise ProtocolError("the answer is an empty page, but says that another one follows")
+        return Page(entries, after)
+
     def entries_by_url(self, keys: Iterable[str]) -> dict[str, Entry]:
         """Read the answer to a batch of lookups: the entry of each key that is in the cache.
 
@@ -146,6 +163,15 @@ def newest_of_urls(entries: Iterable[Entry]) -> list[Entry]:
 
 def _lookup_time(entry: Entry) -> datetime:
     return datetime.fromisoformat(entry["lookup_time"])
+
+
+def _next_query(link: str) -> dict[str, str] | None:
+    """Return the query of the next page from a header `Link`; None if there is no next page."""
+    for target, parameters in _LINK.findall(link):
+        relation = _RELATION.search(parameters)
+        if relation is not None and "next" in relation[1].lower().split():
+            return dict(parse_qsl(urlsplit(target).query, keep_blank_values=True))
+    return None
 
 
 def _object(body: Any) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from imgcache_scrapy.core.limits import (
     MAX_TEXT,
     MAX_URL_BYTES,
 )
+from imgcache_scrapy.core.pages import Page, all_pages_async
 from imgcache_scrapy.core.urls import filename_of
 
 _CONNECTIONS = 16
@@ -121,10 +122,10 @@ class HttpTransport:
         return found
 
     async def search(self, url_contains: str, bucket: str | None, limit: int | None) -> list[Entry]:
-        query = {"url_contains": url_contains, **_without_none(bucket=bucket, limit=limit)}
-        answer = await self._send("GET", "/images/search", max_bytes=_MAX_LIST, params=query)
+        query = {"url_contains": url_contains, **_without_none(bucket=bucket)}
+        found = await self._all_pages("/images/search", query, limit)
         # Some services find other texts as well, for example in other letter case.
-        entries = (entry for entry in answer.entries() if url_contains in entry["url"])
+        entries = (entry for entry in found if url_contains in entry["url"])
         return newest_of_urls(entries)[:limit]
 
     async def similar(
@@ -137,10 +138,10 @@ class HttpTransport:
         query = {
             "perceptual_hash": perceptual_hash,
             "max_hamming_distance": max_hamming_distance,
-            **_without_none(bucket=bucket, limit=limit),
+            **_without_none(bucket=bucket),
         }
-        answer = await self._send("GET", "/images/similar", max_bytes=_MAX_LIST, params=query)
-        entries = (with_distance(entry, perceptual_hash) for entry in answer.entries())
+        found = await self._all_pages("/images/similar", query, limit)
+        entries = (with_distance(entry, perceptual_hash) for entry in found)
         near = [entry for entry in entries if entry["distance"] <= max_hamming_distance]
         return sorted(near, key=lambda entry: entry["distance"])[:limit]
 
@@ -186,6 +187,14 @@ class HttpTransport:
         except NotFoundError:
             return None
 
+    async def _all_pages(self, route: str, query: dict[str, Any], limit: int | None) -> list[Entry]:
+        async def read(missing: int | None, after: dict[str, str] | None) -> Page:
+            # Only the query of the next page's address is used: the token must go to no other host.
+            params = (query if after is None else after) | _without_none(limit=missing)
+            return (await self._send("GET", route, max_bytes=_MAX_LIST, params=params)).page()
+
+        return await all_pages_async(read, limit)
+
     async def _send(
         self, method: str, route: str, *, max_bytes: int = _MAX_ANSWER, **content: Any
     ) -> Answer:
@@ -202,7 +211,8 @@ class HttpTransport:
         try:
             response = await self._transport.handle_async_request(request)
             try:
-                return Answer(response.status_code, await _body(response, max_bytes))
+                link = response.headers.get("Link", "")
+                return Answer(response.status_code, await _body(response, max_bytes), link)
             finally:
                 await response.aclose()
         except httpx.HTTPError as error:

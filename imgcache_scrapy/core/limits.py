@@ -16,6 +16,14 @@ MAX_TEXT = 4096
 """Maximum characters of a client's name, a bucket or a part of a URL; longer texts are refused."""
 MAX_LIMIT = 2**31 - 1
 """The largest `limit` of a list."""
+MAX_PAGE_ENTRIES = 1000
+"""Maximum number of entries in one answer of `search` or `similar`."""
+MAX_PAGE_CHARACTERS = 2**20
+"""Maximum characters of the long texts of these entries, such as URLs; one entry may have more."""
+SEARCH_POSITION_PATTERN = r"^-?[0-9]{1,17}_[0-9]{1,18}$"
+"""A position in the result of `search`: a time in microseconds and a row, both under 64 bits."""
+SIMILAR_POSITION_PATTERN = r"^[0-9]{1,2}_[0-9a-f]{64}$"
+"""A position in the result of `similar`: a distance in bits and a content hash."""
 MAX_BATCH_URLS = 1000
 """Maximum number of URLs in one request of `lookup_many`."""
 MAX_BATCH_BYTES = 2**22

@@ -14,6 +14,7 @@ from imgcache_scrapy.core.concurrency import Batcher, Limiter
 from imgcache_scrapy.core.deadline import timeout
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import ImgCacheError, StoreFailedError, UnavailableError
+from imgcache_scrapy.core.pages import all_pages_async
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import is_common
@@ -28,6 +29,9 @@ _LookupKey = tuple[str | None, str]
 
 # With many threads, the event loop would often wait for the interpreter lock.
 _READER_THREADS = 2
+# A separate pool for queries that read many rows: lookups must not wait for them. With one thread,
+# they leave the other processors to the lookups.
+_SCANNER_THREADS = 1
 # A separate pool: an object store that hangs must not delay lookups.
 _BLOB_READER_THREADS = 4
 # Two: one store decodes pictures while the other one writes.
@@ -39,16 +43,22 @@ _HEALTH_SECONDS = 3
 
 
 def _awaited_query(
-    query: Callable[Concatenate[Catalog, P], T],
+    query: Callable[Concatenate[Catalog, P], T], *, is_costly: bool = False
 ) -> "Callable[Concatenate[AsyncImageCache, P], Coroutine[Any, Any, T]]":
-    """Derive a coroutine method from a query of the catalog; the query runs in a thread."""
+    """Derive a coroutine method from a query of the catalog; the query runs in a thread.
+
+    Args:
+        query: the query.
+        is_costly: whether it may read many rows, so that lookups must not wait for it.
+    """
 
     @functools.wraps(query)
     async def method(self: "AsyncImageCache", /, *args: P.args, **kwargs: P.kwargs) -> T:
         def call(cache: ImageCache) -> T:
             return query(cache.catalog, *args, **kwargs)
 
-        return await self._limited(functools.partial(self._run, self._readers, call))
+        threads = self._scanners if is_costly else self._readers
+        return await self._limited(functools.partial(self._run, threads, call))
 
     return method
 
@@ -80,6 +90,7 @@ class AsyncImageCache:
         self._cache: ImageCache | None = None
         self._opening: asyncio.Future[ImageCache] | None = None
         self._readers = ThreadPoolExecutor(_READER_THREADS, "imgcache-read")
+        self._scanners = ThreadPoolExecutor(_SCANNER_THREADS, "imgcache-scan")
         self._blob_readers = ThreadPoolExecutor(_BLOB_READER_THREADS, "imgcache-read-blob")
         self._writers = ThreadPoolExecutor(_WRITER_THREADS, "imgcache-write")
         self._lookup_batcher: Batcher[_LookupKey, Entry] = Batcher(
@@ -93,11 +104,33 @@ class AsyncImageCache:
         )
 
     content_type = _awaited_query(Catalog.content_type)
-    get_meta = _awaited_query(Catalog.get_meta)
-    search = _awaited_query(Catalog.search)
-    similar = _awaited_query(Catalog.similar)
-    stats = _awaited_query(Catalog.stats)
-    buckets = _awaited_query(Catalog.buckets)
+    # An image may have any number of captures.
+    get_meta = _awaited_query(Catalog.get_meta, is_costly=True)
+    search_page = _awaited_query(Catalog.search_page, is_costly=True)
+    similar_page = _awaited_query(Catalog.similar_page, is_costly=True)
+    stats = _awaited_query(Catalog.stats, is_costly=True)
+    buckets = _awaited_query(Catalog.buckets, is_costly=True)
+
+    async def search(
+        self, url_contains: str, bucket: str | None = None, limit: int | None = None
+    ) -> list[Entry]:
+        """Return the captures whose URL contains a text; see `Catalog.search`."""
+        return await all_pages_async(
+            functools.partial(self.search_page, url_contains, bucket), limit
+        )
+
+    async def similar(
+        self,
+        perceptual_hash: str,
+        max_hamming_distance: int,
+        bucket: str | None = None,
+        limit: int | None = None,
+    ) -> list[Entry]:
+        """Return the images whose hash is near a given one; see `Catalog.similar`."""
+        hash_and_distance = (perceptual_hash, max_hamming_distance)
+        return await all_pages_async(
+            functools.partial(self.similar_page, *hash_and_distance, bucket), limit
+        )
 
     async def lookup(self, key: str, bucket: str | None = None) -> Entry | None:
         """Return the entry of the newest capture of a URL; None if there is none."""
@@ -176,7 +209,7 @@ class AsyncImageCache:
             await asyncio.to_thread(self._close_cache, await self._opening)
 
     def _stop_threads(self) -> None:
-        for threads in (self._readers, self._blob_readers, self._writers):
+        for threads in (self._readers, self._scanners, self._blob_readers, self._writers):
             threads.shutdown()
 
     async def _lookup_batch(self, lookups: list[_LookupKey]) -> dict[_LookupKey, Entry]:

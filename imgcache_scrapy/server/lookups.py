@@ -1,8 +1,10 @@
 """The routes that answer with entries."""
 
-from typing import Annotated
+import asyncio
+from typing import Annotated, Any
+from urllib.parse import urlencode
 
-from fastapi import Body, FastAPI, Query, Response
+from fastapi import Body, FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
@@ -18,6 +20,7 @@ from imgcache_scrapy.core.limits import (
     PERCEPTUAL_HASH_BITS,
     PERCEPTUAL_HASH_PATTERN,
 )
+from imgcache_scrapy.core.pages import Page
 from imgcache_scrapy.core.urls import without_fragment
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.server.metrics import Metrics
@@ -27,16 +30,30 @@ from imgcache_scrapy.server.parameters import (
     ContentHash,
     GivenUrl,
     Limit,
+    SearchPosition,
+    SimilarPosition,
     Text,
     Url,
 )
 from imgcache_scrapy.server.problems import TOO_SLOW, documented
 from imgcache_scrapy.server.schemas import Entry
 
+# To write more entries as JSON takes a millisecond, in which the event loop would stand still.
+_MAX_ENTRIES_IN_LOOP = 100
+_PAGE: dict[str, Any] = {
+    "headers": {
+        "Link": {
+            "description": 'The address of the next page, with `rel="next"`, if there is one.',
+            "schema": {"type": "string"},
+        }
+    }
+}
+
 
 def add_lookups(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
     """Add the routes that answer with entries."""
     failing = (InvalidRequestError, UnavailableError, *REFUSALS)
+    pages = {200: _PAGE, **documented(*failing)}
 
     @app.get("/images/lookup", response_model=Entry, responses=documented(NotFoundError, *failing))
     async def lookup(url: Annotated[Url, Query()], bucket: AnyBucket = None) -> Response:
@@ -59,22 +76,33 @@ def add_lookups(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None
         found = await images.lookup_many(list(dict.fromkeys(keys.values())), bucket)
         entries = {url: found[key] for url, key in keys.items() if key in found}
         metrics.count_lookups(len(entries), len(urls) - len(entries))
-        return JSONResponse({"entries": entries})
+        return await _json({"entries": entries}, len(entries))
 
-    @app.get("/images/search", response_model=list[Entry], responses=documented(*failing))
-    async def search(url_contains: Text, bucket: AnyBucket = None, limit: Limit = None) -> Response:
-        return JSONResponse(await images.search(url_contains, bucket, limit))
+    @app.get("/images/search", response_model=list[Entry], responses=pages)
+    async def search(
+        request: Request,
+        url_contains: Text,
+        bucket: AnyBucket = None,
+        limit: Limit = None,
+        after: SearchPosition = None,
+    ) -> Response:
+        return await _answer(request, await images.search_page(url_contains, bucket, limit, after))
 
-    @app.get("/images/similar", response_model=list[Entry], responses=documented(*failing))
+    @app.get("/images/similar", response_model=list[Entry], responses=pages)
     async def similar(
+        request: Request,
+        *,
         perceptual_hash: Annotated[str, Query(pattern=PERCEPTUAL_HASH_PATTERN)],
         max_hamming_distance: Annotated[int, Query(ge=0, le=PERCEPTUAL_HASH_BITS)] = 4,
         bucket: AnyBucket = None,
         limit: Limit = None,
+        after: SimilarPosition = None,
     ) -> Response:
         metrics.count_similar()
-        found = await images.similar(perceptual_hash, max_hamming_distance, bucket, limit)
-        return JSONResponse(found)
+        page = await images.similar_page(
+            perceptual_hash, max_hamming_distance, bucket, limit, after
+        )
+        return await _answer(request, page)
 
     @app.get(
         "/images/meta/{content_hash}",
@@ -86,6 +114,22 @@ def add_lookups(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None
         if entry is None:
             raise not_found(content_hash, bucket)
         return JSONResponse(entry)
+
+
+async def _answer(request: Request, page: Page) -> Response:
+    """Answer with a page; its header `Link` has the address of the next one (RFC 8288)."""
+    headers = {}
+    if page.after is not None:
+        query = {**request.query_params, "after": page.after}
+        path = request.scope.get("root_path", "") + request.scope["path"]
+        headers["Link"] = f'<{path}?{urlencode(query)}>; rel="next"'
+    return await _json(page.entries, len(page.entries), headers)
+
+
+async def _json(content: Any, entries: int, headers: dict[str, str] | None = None) -> Response:
+    if entries <= _MAX_ENTRIES_IN_LOOP:
+        return JSONResponse(content, headers=headers)
+    return await asyncio.to_thread(JSONResponse, content, headers=headers)
 
 
 def refuse_methods(app: FastAPI) -> None:

@@ -7,7 +7,13 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 
 from imgcache_scrapy.core.checks import checked_text, checked_url
 from imgcache_scrapy.core.errors import HostError, InvalidRequestError, UnauthorizedError
-from imgcache_scrapy.core.limits import HASH_PATTERN, MAX_LIMIT, MAX_TEXT
+from imgcache_scrapy.core.limits import (
+    HASH_PATTERN,
+    MAX_LIMIT,
+    MAX_TEXT,
+    SEARCH_POSITION_PATTERN,
+    SIMILAR_POSITION_PATTERN,
+)
 from imgcache_scrapy.core.urls import without_fragment
 
 REFUSALS = (UnauthorizedError, HostError)
@@ -54,3 +60,5 @@ Url = Annotated[GivenUrl, AfterValidator(without_fragment), AfterValidator(_chec
 ContentHash = Annotated[str, Path(pattern=HASH_PATTERN)]
 AnyBucket = Annotated[Text | None, Query()]
 Limit = Annotated[int | None, Query(ge=1, le=MAX_LIMIT)]
+SearchPosition = Annotated[str | None, Query(pattern=SEARCH_POSITION_PATTERN)]
+SimilarPosition = Annotated[str | None, Query(pattern=SIMILAR_POSITION_PATTERN)]

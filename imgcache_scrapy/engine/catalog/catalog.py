@@ -1,5 +1,6 @@
 """Catalog: every query on images and captures, the same for SQLite and PostgreSQL."""
 
+import functools
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -7,21 +8,20 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.pages import Page, all_pages
 from imgcache_scrapy.engine.catalog import database
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.forks import ForkGuard
 from imgcache_scrapy.engine.catalog.functions import json_rows
+from imgcache_scrapy.engine.catalog.look_alikes import look_alikes
+from imgcache_scrapy.engine.catalog.paging import LISTED, newest_of_images, rows_of
 from imgcache_scrapy.engine.catalog.rows import Image, digest, entry_of, now, seen_at
 from imgcache_scrapy.engine.catalog.schema import check_unchanged, end_adoption, open_schema
-from imgcache_scrapy.engine.catalog.search import search
-from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT, band_candidates
+from imgcache_scrapy.engine.catalog.search import Search
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
-from imgcache_scrapy.engine.catalog.tables import entries, in_bucket
+from imgcache_scrapy.engine.catalog.tables import entries
 from imgcache_scrapy.engine.catalog.tables import image as _image
-from imgcache_scrapy.engine.catalog.tables import seen_at as _seen_at
 from imgcache_scrapy.engine.catalog.transaction import WriteTransaction
-
-_bands = [_image.c[f"band{i}"] for i in range(BAND_COUNT)]
 
 # Built once, because building a statement takes longer than running it.
 _find_images = sa.select(*(_image.c[name] for name in Image._fields)).where(
@@ -48,13 +48,8 @@ _rows_after = (
     .order_by(_image.c.content_hash)
     .limit(sa.bindparam("limit"))
 )
-# Without the digest, which JSON cannot contain, and without the columns that no entry has.
-_LOOKED_UP = [
-    column.name for column in entries.selected_columns
-    if column.name not in {"url_digest", "decode_error"} and not column.name.startswith("band")
-]  # fmt: skip
 _newest = (
-    sa.select(json_rows(*(entries.selected_columns[name] for name in _LOOKED_UP)))
+    sa.select(json_rows(*(entries.selected_columns[name] for name in LISTED)))
     .select_from(_capture)
     .join(_image)
     .where(_capture.c.url_digest.in_(sa.bindparam("digests", expanding=True)))
@@ -144,7 +139,7 @@ class Catalog:
         values = {"digests": [digest(key) for key in keys], "its_bucket": bucket}
         with database.connect_for_reading(self._engine) as connection:
             found = json.loads(connection.scalar(query, values) or "[]")
-        rows = [dict(zip(_LOOKED_UP, row, strict=True)) for row in found]
+        rows = [dict(zip(LISTED, row, strict=True)) for row in found]
         at = now()
         rows.sort(key=lambda row: (seen_at(row, at), row["id"]))
         sound = (r for r in rows if not r["damaged"] and r["content_hash"] not in without)
@@ -172,26 +167,39 @@ class Catalog:
         Returns:
             The entry; None if there is no capture, or if the image is damaged.
         """
-        return self._newest_of_images([content_hash], bucket).get(content_hash)
+        with database.connect_for_reading(self._engine) as connection:
+            newest = newest_of_images(connection, [content_hash], bucket).values()
+            rows = rows_of(connection, [listed.capture_id for listed in newest]).values()
+        return next((entry_of(row) for row in rows if not row["damaged"]), None)
 
-    @database_call
     def search(
         self, url_contains: str, bucket: str | None = None, limit: int | None = None
     ) -> list[Entry]:
-        """Return the captures whose URL contains a text.
+        """Return the captures whose URL contains a text: all pages of `search_page` together."""
+        return all_pages(functools.partial(self.search_page, url_contains, bucket), limit)
+
+    @database_call
+    def search_page(
+        self,
+        url_contains: str,
+        bucket: str | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> Page:
+        """Return some captures whose URL contains a text.
 
         Args:
             url_contains: the text; case-sensitive, and no character has a special meaning.
             bucket: the bucket to look in; None for all buckets.
-            limit: maximum number of entries; None for all.
+            limit: maximum number of entries; None for a whole page.
+            after: the position after which the page begins; None for the first page.
 
         Returns:
             The newest capture of each URL, newest first.
         """
         with database.connect_for_reading(self._engine) as connection:
-            return search(connection, url_contains, bucket, limit)
+            return Search(connection, url_contains, bucket).page(limit, after)
 
-    @database_call
     def similar(
         self,
         perceptual_hash: str,
@@ -199,44 +207,40 @@ class Catalog:
         bucket: str | None = None,
         limit: int | None = None,
     ) -> list[Entry]:
-        """Return the images whose perceptual hash is near the given one, by multi-index hashing.
+        """Return the images whose hash is near a given one: all pages of `similar_page`."""
+        hash_and_distance = (perceptual_hash, max_hamming_distance)
+        return all_pages(functools.partial(self.similar_page, *hash_and_distance, bucket), limit)
 
-        The result is exact. See Norouzi, Punjani and Fleet, "Fast search in Hamming space with
-        multi-index hashing", CVPR 2012: if two hashes differ in few bits, at least one of their
-        bands differs in very few bits.
+    @database_call
+    def similar_page(
+        self,
+        perceptual_hash: str,
+        max_hamming_distance: int,
+        bucket: str | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> Page:
+        """Return some images whose perceptual hash is near the given one.
+
+        The result is exact. It is found by multi-index hashing; see Norouzi, Punjani and Fleet,
+        "Fast search in Hamming space with multi-index hashing", CVPR 2012: if two hashes differ in
+        few bits, at least one of their bands differs in very few bits.
 
         Args:
             perceptual_hash: 16 hex digits.
             max_hamming_distance: maximum number of different bits, 0 to 64.
             bucket: only images with a capture in this bucket; None for all buckets.
-            limit: maximum number of entries; None for all.
+            limit: maximum number of entries; None for a whole page.
+            after: the position after which the page begins; None for the first page.
 
         Returns:
             The newest capture of each image, with its `distance`, nearest first.
         """
         wanted = int(perceptual_hash, 16)
-        query = sa.select(_image.c.content_hash, _image.c.perceptual_hash).where(
-            _image.c.perceptual_hash.is_not(None), ~_image.c.damaged
-        )
-        candidates = band_candidates(wanted, max_hamming_distance)
-        if candidates is not None:
-            near = zip(_bands, candidates, strict=True)
-            query = query.where(sa.or_(*(band.in_(values) for band, values in near)))
         with database.connect_for_reading(self._engine) as connection:
-            distances = {
-                found: (int(text, 16) ^ wanted).bit_count()
-                for found, text in connection.execute(query)
-            }
-        nearest = sorted(
-            (distance, found)
-            for found, distance in distances.items()
-            if distance <= max_hamming_distance
-        )
-        newest = self._newest_of_images([found for _, found in nearest], bucket)
-        for distance, found in nearest:
-            if found in newest:
-                newest[found]["distance"] = distance
-        return [newest[found] for _, found in nearest if found in newest][:limit]
+            return look_alikes(
+                connection, wanted, max_hamming_distance, bucket, limit=limit, after=after
+            )
 
     @database_call
     def stats(self) -> dict[str, int]:
@@ -287,15 +291,3 @@ class Catalog:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
-
-    def _newest_of_images(self, content_hashes: list[str], bucket: str | None) -> dict[str, Entry]:
-        found: dict[str, Entry] = {}
-        with database.connect_for_reading(self._engine) as connection:
-            for start in range(0, len(content_hashes), 500):
-                batch = content_hashes[start : start + 500]
-                query = in_bucket(entries.where(_capture.c.content_hash.in_(batch)), bucket)
-                rows = connection.execute(
-                    query.where(~_image.c.damaged).order_by(_seen_at(now()), _capture.c.id)
-                ).mappings()
-                found.update((row["content_hash"], entry_of(row)) for row in rows)
-        return found

@@ -29,6 +29,24 @@ def _instr(element: contains, compiler: Any, **options: Any) -> str:
     return f"instr({compiler.process(element.clauses, **options)}) > 0"
 
 
+class hexadecimal(FunctionElement[str]):  # noqa: N801
+    """SQL for bytes as hex digits, which JSON can contain."""
+
+    type = sa.Text()
+    name = "hexadecimal"
+    inherit_cache = True
+
+
+@compiles(hexadecimal)
+def _encode(element: hexadecimal, compiler: Any, **options: Any) -> str:
+    return f"encode({compiler.process(element.clauses, **options)}, 'hex')"
+
+
+@compiles(hexadecimal, "sqlite")
+def _hex(element: hexadecimal, compiler: Any, **options: Any) -> str:
+    return f"hex({compiler.process(element.clauses, **options)})"
+
+
 class json_rows(FunctionElement[str]):  # noqa: N801
     """SQL for all rows of a query as one JSON array of arrays; NULL or empty if there are no rows.
 

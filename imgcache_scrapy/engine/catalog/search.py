@@ -1,72 +1,157 @@
-"""Search captures by a part of their URL."""
+"""Search captures by a part of their URL, one page at a time."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
-from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, RowMapping
+from sqlalchemy.engine import Connection
 
 from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.limits import MAX_PAGE_CHARACTERS
+from imgcache_scrapy.core.pages import Page
 from imgcache_scrapy.engine.catalog import url_index
-from imgcache_scrapy.engine.catalog.functions import contains
+from imgcache_scrapy.engine.catalog.functions import contains, hexadecimal, json_rows
+from imgcache_scrapy.engine.catalog.paging import (
+    batches,
+    characters,
+    count_of_fitting,
+    fetch_json,
+    page_size,
+    rows_of,
+)
 from imgcache_scrapy.engine.catalog.rows import entry_of, now
 from imgcache_scrapy.engine.catalog.tables import (
     capture,
-    entries,
+    image,
     in_bucket,
     newest_first,
     seen_at,
 )
 
-_MAX_FETCHED_ROWS = 1000
 _has_times_after = sa.select(sa.exists().where(capture.c.lookup_time > sa.bindparam("at")))
+# Most URLs have one capture. If many have more, a larger part needs fewer queries.
+_MAX_PART = 8000
 
 
-def search(
-    connection: Connection, url_contains: str, bucket: str | None, limit: int | None
-) -> list[Entry]:
-    """Return the newest capture of each URL that contains a text; see `Catalog.search`."""
-    matching = contains(capture.c.url, url_contains)
-    order = _newest_first(connection)
-    query = in_bucket(entries.where(matching), bucket).order_by(*order)
-    candidates = url_index.candidates(connection, url_contains)
-    ids = None
-    if candidates is not None:
-        # Sorted before the images are joined: joining first takes three times as long.
-        found = sa.select(capture.c.id).where(capture.c.id.in_(candidates), matching)
-        ids = connection.scalars(in_bucket(found, bucket).order_by(*order)).all()
-    count = min(limit or _MAX_FETCHED_ROWS, _MAX_FETCHED_ROWS)
-    with closing(_rows_in_batches(connection, query, ids, count)) as rows:
-        return list(islice(_newest_of_urls(rows), limit))
+_Columns = tuple[sa.ColumnElement[Any], ...]
 
 
-def _newest_first(connection: Connection) -> Sequence[sa.ColumnElement[Any]]:
+class _Match(NamedTuple):
+    """A capture of a sound image whose URL contains the text; ordered by time, then by id."""
+
+    time: int
+    capture_id: int
+    digest: str
+    characters: int
+
+    @property
+    def position(self) -> str:
+        return f"{self.time}_{self.capture_id}"
+
+
+class Search:
+    """One page of the newest captures of URLs that contain a text; see `Catalog.search_page`.
+
+    Args:
+        connection: to the database.
+        url_contains: the text.
+        bucket: the bucket to look in; None for all buckets.
+    """
+
+    def __init__(self, connection: Connection, url_contains: str, bucket: str | None) -> None:
+        self._connection = connection
+        self._url_contains = url_contains
+        self._bucket = bucket
+        self._candidates = url_index.candidates(connection, url_contains)
+        self._seen: set[str] = set()
+        self._age, self._order = _age_and_order(connection)
+
+    def page(self, limit: int | None, after: str | None) -> Page:
+        """Return the page after a position, or the first one; `limit` is its maximum length."""
+        wanted, room = page_size(limit), MAX_PAGE_CHARACTERS
+        entries: list[Entry] = []
+        position, count = after, wanted + 1
+        while True:
+            part = self._part(position, count)
+            new = self._new_urls(part, after)
+            while new and len(entries) < wanted:
+                sizes = [match.characters for match in new[: wanted - len(entries)]]
+                count_taken = count_of_fitting(sizes, room, is_first=not entries)
+                if count_taken == 0:
+                    break
+                entries += self._entries(new[:count_taken])
+                room -= sum(sizes[:count_taken])
+                position, new = new[count_taken - 1].position, new[count_taken:]
+            if new:
+                return Page(entries, position)
+            if self._candidates is not None or len(part) < count:
+                return Page(entries)
+            position = part[-1].position
+            if len(entries) == wanted:
+                return Page(entries, position)
+            count = min(2 * count, _MAX_PART)
+
+    def _part(self, after: str | None, count: int) -> list[_Match]:
+        """Return matching captures after a position, newest first: `count`, or all candidates."""
+        columns = (*self._age, capture.c.url_digest, characters.label("characters"))
+        query = in_bucket(sa.select(*columns).join(image), self._bucket).where(~image.c.damaged)
+        query = query.where(contains(capture.c.url, self._url_contains))
+        if after is not None:
+            query = query.where(sa.tuple_(*self._age) < sa.tuple_(*_age_of(after)))
+        if self._candidates is None:
+            query = query.order_by(*self._order).limit(count)
+        else:
+            # Without a limit: SQLite might then read all captures in their order.
+            query = query.where(capture.c.id.in_(self._candidates))
+        time, its_id, digest, size = query.subquery().c
+        rows = fetch_json(
+            self._connection, sa.select(json_rows(time, its_id, hexadecimal(digest), size))
+        )
+        return sorted((_Match(*row) for row in rows), reverse=True)
+
+    def _new_urls(self, part: list[_Match], after: str | None) -> list[_Match]:
+        """Return the first capture of each URL that no earlier part and no earlier page has."""
+        first: dict[str, _Match] = {}
+        for match in part:
+            if match.digest not in self._seen:
+                first.setdefault(match.digest, match)
+        self._seen |= first.keys()
+        listed = self._listed_before(list(first), after)
+        return [match for digest, match in first.items() if digest not in listed]
+
+    def _listed_before(self, digests: list[str], after: str | None) -> set[str]:
+        if after is None:
+            return set()
+        digest = capture.c.url_digest
+        query = in_bucket(sa.select(digest).distinct().join(image), self._bucket).where(
+            digest.in_(sa.bindparam("digests", expanding=True)),
+            sa.tuple_(*self._age) >= sa.tuple_(*_age_of(after)),
+            ~image.c.damaged,
+        )
+        rows = sa.select(json_rows(hexadecimal(query.subquery().c.url_digest)))
+        return {
+            digest
+            for batch in batches(digests)
+            for (digest,) in fetch_json(
+                self._connection, rows, digests=[bytes.fromhex(each) for each in batch]
+            )
+        }
+
+    def _entries(self, matches: list[_Match]) -> list[Entry]:
+        rows = rows_of(self._connection, [match.capture_id for match in matches])
+        found = (rows.get(match.capture_id) for match in matches)
+        return [entry_of(row) for row in found if row is not None and not row["damaged"]]
+
+
+def _age_and_order(connection: Connection) -> tuple[_Columns, _Columns]:
+    """Return the SQL for the time and the id of captures, and that for the newest first."""
     at = now()
     # Only the order of the column itself has an index. Times after `at` are very rare.
     if not connection.scalar(_has_times_after, {"at": at}):
-        return newest_first
-    return seen_at(at).desc(), capture.c.id.desc()
+        return (capture.c.lookup_time, capture.c.id), newest_first
+    age = (seen_at(at).label("time"), capture.c.id)
+    return age, tuple(value.desc() for value in age)
 
 
-def _rows_in_batches(
-    connection: Connection, query: sa.Select[Any], ids: Sequence[int] | None, count: int
-) -> Generator[RowMapping, None, None]:
-    """Fetch `count` rows at a time: all rows of a query, or those of captures in this order."""
-    if ids is None:
-        with connection.execution_options(yield_per=count).execute(query) as rows:
-            yield from rows.mappings()
-        return
-    for start in range(0, len(ids), count):
-        batch = query.where(capture.c.id.in_(ids[start : start + count]))
-        yield from connection.execute(batch).mappings()
-
-
-def _newest_of_urls(rows: Iterable[RowMapping]) -> Iterator[Entry]:
-    """Yield the first entry of each URL whose image is not damaged."""
-    seen = set()
-    for row in rows:
-        if not row["damaged"] and row["url"] not in seen:
-            seen.add(row["url"])
-            yield entry_of(row)
+def _age_of(position: str) -> tuple[int, int]:
+    time, its_id = position.split("_")
+    return int(time), int(its_id)

@@ -62,16 +62,19 @@ entries = sa.select(capture, *(column for column in image.c if column.name != "c
 """Selects captures joined with their images: one row for each entry."""
 
 
-def seen_at(at: int) -> sa.ColumnElement[int]:
+def seen_at(at: int, of: sa.FromClause = capture) -> sa.ColumnElement[int]:
     """Return the SQL for `rows.seen_at`.
 
     Args:
         at: the time of the cache's clock.
+        of: the table of captures, or an alias of it.
     """
-    seen, created = capture.c.lookup_time, capture.c.created_at
+    seen, created = of.c.lookup_time, of.c.created_at
     return sa.case((sa.or_(seen <= at, seen <= created), seen), else_=created)
 
 
-def in_bucket(query: sa.Select[Any], bucket: str | None) -> sa.Select[Any]:
-    """Restrict a query of captures to a bucket; None for all buckets."""
-    return query if bucket is None else query.where(capture.c.bucket == bucket)
+def in_bucket(
+    query: sa.Select[Any], bucket: str | None, of: sa.FromClause = capture
+) -> sa.Select[Any]:
+    """Restrict a query of captures, or of an alias of them, to a bucket; None for all buckets."""
+    return query if bucket is None else query.where(of.c.bucket == bucket)

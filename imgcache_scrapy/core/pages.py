@@ -1,0 +1,50 @@
+"""Pages of long lists: each answer has a bounded number of entries, and says what comes after."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from imgcache_scrapy.core.entry import Entry
+
+
+class Page(NamedTuple):
+    """A part of a list of entries.
+
+    Attributes:
+        entries: at most `MAX_PAGE_ENTRIES` entries; there may be fewer, also if more follow.
+        after: the position after the last entry, to ask for the next page; None on the last page.
+    """
+
+    entries: list[Entry]
+    after: Any = None
+
+
+def all_pages(read: Callable[[int | None, Any], Page], limit: int | None) -> list[Entry]:
+    """Read the pages of a list one after another.
+
+    Args:
+        read: reads a page; called with the number of missing entries, None for all, and with the
+            position after the page before it.
+        limit: maximum number of entries; None for all.
+    """
+    entries: list[Entry] = []
+    page = Page([])
+    while limit is None or len(entries) < limit:
+        page = read(None if limit is None else limit - len(entries), page.after)
+        entries += page.entries
+        if page.after is None:
+            break
+    return entries[:limit]
+
+
+async def all_pages_async(
+    read: Callable[[int | None, Any], Awaitable[Page]], limit: int | None
+) -> list[Entry]:
+    """Read the pages of a list one after another; see `all_pages`."""
+    entries: list[Entry] = []
+    page = Page([])
+    while limit is None or len(entries) < limit:
+        page = await read(None if limit is None else limit - len(entries), page.after)
+        entries += page.entries
+        if page.after is None:
+            break
+    return entries[:limit]

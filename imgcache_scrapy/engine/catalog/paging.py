@@ -1,0 +1,123 @@
+"""Read the entries of captures for one page, which has a bounded number and size of entries."""
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from imgcache_scrapy.core.limits import MAX_PAGE_CHARACTERS, MAX_PAGE_ENTRIES
+from imgcache_scrapy.engine.catalog.functions import json_rows
+from imgcache_scrapy.engine.catalog.rows import now
+from imgcache_scrapy.engine.catalog.tables import capture, entries, in_bucket, seen_at
+from imgcache_scrapy.engine.catalog.tables import image as _image
+
+LISTED = [
+    column.name for column in entries.selected_columns
+    if column.name not in {"url_digest", "decode_error"} and not column.name.startswith("band")
+]  # fmt: skip
+"""The columns of an entry: without the digest, which JSON cannot contain."""
+characters: sa.ColumnElement[int] = (
+    sa.func.length(capture.c.url)
+    + sa.func.length(capture.c.bucket)
+    + sa.func.length(capture.c.client_name)
+)
+"""SQL for the number of characters in the long texts of a capture."""
+_rows_of = (
+    sa.select(json_rows(*(entries.selected_columns[name] for name in LISTED)))
+    .select_from(capture)
+    .join(_image)
+    .where(capture.c.id.in_(sa.bindparam("ids", expanding=True)))
+)
+_BATCH = 500
+
+
+class Listed(NamedTuple):
+    """A capture that may be on a page.
+
+    Attributes:
+        capture_id: the id of its row.
+        characters: the number of characters in its long texts.
+    """
+
+    capture_id: int
+    characters: int
+
+
+def page_size(limit: int | None) -> int:
+    """Return how many entries a page has at most, if `limit` entries are wanted."""
+    return MAX_PAGE_ENTRIES if limit is None else min(limit, MAX_PAGE_ENTRIES)
+
+
+def count_of_fitting(
+    sizes: Iterable[int], room: int = MAX_PAGE_CHARACTERS, *, is_first: bool = True
+) -> int:
+    """Return how many entries fit in a page.
+
+    Args:
+        sizes: the number of characters of each entry.
+        room: the number of characters that the page may still have.
+        is_first: whether the page has no entry yet; then the first one always fits.
+    """
+    total = count = 0
+    for size in sizes:
+        total += size
+        if total > room and not (is_first and count == 0):
+            break
+        count += 1
+    return count
+
+
+def rows_of(connection: Connection, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Return the rows of captures, joined with their images, by the id of the capture."""
+    found = {}
+    for batch in batches(ids):
+        for values in fetch_json(connection, _rows_of, ids=batch):
+            row = dict(zip(LISTED, values, strict=True))
+            found[row["id"]] = row
+    return found
+
+
+def newest_of_images(
+    connection: Connection, content_hashes: Collection[str], bucket: str | None
+) -> dict[str, Listed]:
+    """Return the newest capture of each image; images without a capture are missing.
+
+    Args:
+        connection: to the database.
+        content_hashes: the hashes of the images.
+        bucket: the bucket to look in; None for all buckets.
+    """
+    other = capture.alias()
+    # The database chooses: an image may have any number of captures.
+    newest = (
+        in_bucket(sa.select(other.c.id), bucket, other)
+        .where(other.c.content_hash == _image.c.content_hash)
+        .order_by(seen_at(now(), other).desc(), other.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = (
+        sa.select(json_rows(capture.c.content_hash, capture.c.id, characters))
+        .select_from(_image)
+        .join(capture, capture.c.id == newest)
+        .where(_image.c.content_hash.in_(sa.bindparam("hashes", expanding=True)))
+    )
+    return {
+        content_hash: Listed(*listed)
+        for batch in batches(list(content_hashes))
+        for content_hash, *listed in fetch_json(connection, query, hashes=batch)
+    }
+
+
+def fetch_json(connection: Connection, query: sa.Select[Any], **values: Any) -> list[list[Any]]:
+    """Return the rows of a query that selects `json_rows`."""
+    rows: list[list[Any]] = json.loads(connection.scalar(query, values) or "[]")
+    return rows
+
+
+def batches(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Cut a list into parts that a query can have as parameters."""
+    for start in range(0, len(values), _BATCH):
+        yield values[start : start + _BATCH]
