@@ -24,7 +24,10 @@ def all_pages(read: Callable[[int | None, Any], Page], limit: int | None) -> lis
     Args:
         read: reads a page; called with the number of missing entries, None for all, and with the
             position after the page before it.
-        limit: maximum number of entries; None for all.
+        limit: number of entries after which no further page is read; None to read all.
+
+    Returns:
+        All entries that were read: more than `limit` if a page had more than was asked for.
     """
     entries: list[Entry] = []
     page = Page([])
@@ -33,7 +36,7 @@ def all_pages(read: Callable[[int | None, Any], Page], limit: int | None) -> lis
         entries += page.entries
         if page.after is None:
             break
-    return entries[:limit]
+    return entries
 
 
 async def all_pages_async(
@@ -47,4 +50,4 @@ async def all_pages_async(
         entries += page.entries
         if page.after is None:
             break
-    return entries[:limit]
+    return entries

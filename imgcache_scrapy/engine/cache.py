@@ -168,14 +168,14 @@ class ImageCache:
                 cannot be read.
             UnavailableError: the catalog or the whole storage fails; then nothing is marked.
         """
-        content_type = self.catalog.content_type(content_hash, bucket)
-        if content_type is None:
+        found = self.catalog.type_and_size(content_hash, bucket)
+        if found is None:
             raise not_found(content_hash, bucket)
         data = self._verified_bytes(content_hash)
         if data is None:
             self.check_blobs()
             data = self._read_under_lock(content_hash)
-        return data, content_type
+        return data, found[0]
 
     def _verified_bytes(self, content_hash: str) -> bytes | None:
         state, data = examine(self.blobs, content_hash)

@@ -14,8 +14,9 @@ from imgcache_scrapy.core.errors import UnavailableError
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.engine.cache import DEFAULT_FOLDER, ImageCache
 from imgcache_scrapy.server import docs
+from imgcache_scrapy.server.bodies import AnswerMemory
 from imgcache_scrapy.server.guard import BodyLimitMiddleware, TokenMiddleware
-from imgcache_scrapy.server.images import add_images
+from imgcache_scrapy.server.images import add_bytes, add_images
 from imgcache_scrapy.server.lookups import add_lookups, refuse_methods
 from imgcache_scrapy.server.metrics import Metrics, TimingMiddleware
 from imgcache_scrapy.server.origins import OriginMiddleware
@@ -56,7 +57,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    metrics = Metrics()
+    metrics, memory = Metrics(), AnswerMemory()
     # The middleware that is added last runs first.
     app.add_middleware(BodyLimitMiddleware)
     if token:
@@ -65,9 +66,10 @@ def create_app(
     app.add_middleware(TimingMiddleware, metrics=metrics)
     answer_with_problems(app)
     _add_state(app, images, metrics)
-    add_lookups(app, images, metrics)
+    add_lookups(app, images, metrics, memory)
     refuse_methods(app)
     add_images(app, images, metrics)
+    add_bytes(app, images, memory)
     return app
 
 

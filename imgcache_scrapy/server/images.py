@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from imgcache_scrapy.core.entry import UNKNOWN_TYPE
 from imgcache_scrapy.core.errors import (
@@ -13,6 +14,14 @@ from imgcache_scrapy.core.errors import (
     UnavailableError,
 )
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
+from imgcache_scrapy.engine.reading import OpenImage
+from imgcache_scrapy.server.bodies import (
+    PART_BYTES,
+    WHOLE_BYTES,
+    AnswerMemory,
+    StreamedResponse,
+    whole_response,
+)
 from imgcache_scrapy.server.metrics import Metrics
 from imgcache_scrapy.server.parameters import REFUSALS, AnyBucket, ContentHash, Text
 from imgcache_scrapy.server.problems import PROBLEM, TOO_SLOW, documented
@@ -35,16 +44,8 @@ _ACTIVE_TYPES = frozenset({"image/svg+xml", UNKNOWN_TYPE})
 
 
 def add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
-    """Add the routes that store, return and delete the bytes of images."""
+    """Add the routes that store and delete images."""
     failing = (InvalidRequestError, UnavailableError, *REFUSALS)
-    content = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
-    image: dict[int | str, dict[str, Any]] = {
-        200: {"description": "The image, as it was stored.", "content": content},
-        206: {"description": "The requested part.", "content": content},
-        304: {"description": "The client already has the image."},
-        416: {"description": "The image has no such bytes.", "content": PROBLEM},
-        **documented(NotFoundError, *failing),
-    }
 
     @app.post(
         "/images",
@@ -69,6 +70,29 @@ def add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
         metrics.count_store(entry)
         return JSONResponse(entry, status_code=201 if entry["created"] else 200)
 
+    @app.delete(
+        "/images/{content_hash}",
+        status_code=204,
+        response_class=Response,
+        responses=documented(NotFoundError, *failing),
+    )
+    async def delete(content_hash: ContentHash, bucket: Text = "") -> Response:
+        await images.delete(content_hash, bucket)
+        return Response(status_code=204)
+
+
+def add_bytes(app: FastAPI, images: AsyncImageCache, memory: AnswerMemory) -> None:
+    """Add the routes that return the bytes of images."""
+    failing = (InvalidRequestError, UnavailableError, *REFUSALS)
+    content = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+    image: dict[int | str, dict[str, Any]] = {
+        200: {"description": "The image, as it was stored.", "content": content},
+        206: {"description": "The requested part.", "content": content},
+        304: {"description": "The client already has the image."},
+        416: {"description": "The image has no such bytes.", "content": PROBLEM},
+        **documented(NotFoundError, *failing),
+    }
+
     async def get_bytes(
         request: Request,
         *,
@@ -82,31 +106,48 @@ def add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
         # Pages of any site may show what is made for browsers.
         sharing = "cross-origin" if request.scope["path"].startswith("/serve/") else "same-site"
         if etag_matches(if_none_match, etag):
-            content_type = await images.content_type(content_hash, bucket)
-            if content_type is not None:
-                return Response(status_code=304, headers=_headers(content_type, etag, sharing))
-        data, content_type = await images.get_image(content_hash, bucket)
-        headers = _headers(content_type, etag, sharing)
-        part = requested_range(range_header, if_range, etag, len(data))
-        if part is None:
-            return Response(data, media_type=content_type, headers=headers)
-        # Cut after reading, because the hash is that of the whole image.
-        headers["Content-Range"] = f"bytes {part[0]}-{part[-1]}/{len(data)}"
-        return Response(data[part.start : part.stop], 206, headers, content_type)
+            known = await images.type_and_size(content_hash, bucket)
+            if known is not None:
+                return Response(status_code=304, headers=_headers(known[0], etag, sharing))
+        image, reserved = await _open(images, memory, content_hash, bucket)
+        headers = _headers(image.content_type, etag, sharing)
+        try:
+            part = requested_range(range_header, if_range, etag, image.size)
+        except HTTPException:
+            memory.release(reserved)
+            raise
+        if part is not None:
+            headers["Content-Range"] = f"bytes {part[0]}-{part[-1]}/{image.size}"
+        wanted = range(image.size) if part is None else part
+        kind: dict[str, Any] = {
+            "status_code": 200 if part is None else 206,
+            "headers": headers,
+            "media_type": image.content_type,
+        }
+        if image.data is not None:
+            data = image.data[wanted.start : wanted.stop]
+            return whole_response(memory, data, reserved=reserved, **kind)
+        parts = images.parts(content_hash, image.size, wanted, PART_BYTES)
+        return StreamedResponse(memory.limited(parts), len(wanted), **kind)
 
     for path in ("/images/{content_hash}", "/serve/{content_hash}"):
         for add in (app.get, app.head):
             add(path, response_class=Response, responses=image)(get_bytes)
 
-    @app.delete(
-        "/images/{content_hash}",
-        status_code=204,
-        response_class=Response,
-        responses=documented(NotFoundError, *failing),
-    )
-    async def delete(content_hash: ContentHash, bucket: Text = "") -> Response:
-        await images.delete(content_hash, bucket)
-        return Response(status_code=204)
+
+async def _open(
+    images: AsyncImageCache, memory: AnswerMemory, content_hash: str, bucket: str | None
+) -> tuple[OpenImage, int]:
+    """Open an image; return also how many bytes of memory are reserved for it."""
+    reserved = WHOLE_BYTES if memory.reserve(WHOLE_BYTES) else 0
+    kept = 0
+    try:
+        # All of it is checked, also if a part is wanted, because the hash is that of the whole.
+        image = await images.open_image(content_hash, bucket, reserved or PART_BYTES)
+        kept = min(len(image.data or b""), reserved)
+    finally:
+        memory.release(reserved - kept)
+    return image, kept
 
 
 def _headers(content_type: str, etag: str, sharing: str) -> dict[str, str]:

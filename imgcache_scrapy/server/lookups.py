@@ -23,6 +23,7 @@ from imgcache_scrapy.core.limits import (
 from imgcache_scrapy.core.pages import Page
 from imgcache_scrapy.core.urls import without_fragment
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
+from imgcache_scrapy.server.bodies import AnswerMemory, json_response
 from imgcache_scrapy.server.metrics import Metrics
 from imgcache_scrapy.server.parameters import (
     REFUSALS,
@@ -50,7 +51,9 @@ _PAGE: dict[str, Any] = {
 }
 
 
-def add_lookups(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
+def add_lookups(
+    app: FastAPI, images: AsyncImageCache, metrics: Metrics, memory: AnswerMemory
+) -> None:
     """Add the routes that answer with entries."""
     failing = (InvalidRequestError, UnavailableError, *REFUSALS)
     pages = {200: _PAGE, **documented(*failing)}
@@ -76,7 +79,7 @@ def add_lookups(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None
         found = await images.lookup_many(list(dict.fromkeys(keys.values())), bucket)
         entries = {url: found[key] for url, key in keys.items() if key in found}
         metrics.count_lookups(len(entries), len(urls) - len(entries))
-        return await _json({"entries": entries}, len(entries))
+        return await _json(memory, {"entries": entries}, len(entries), {})
 
     @app.get("/images/search", response_model=list[Entry], responses=pages)
     async def search(
@@ -86,7 +89,9 @@ def add_lookups(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None
         limit: Limit = None,
         after: SearchPosition = None,
     ) -> Response:
-        return await _answer(request, await images.search_page(url_contains, bucket, limit, after))
+        return await _page(
+            memory, request, await images.search_page(url_contains, bucket, limit, after)
+        )
 
     @app.get("/images/similar", response_model=list[Entry], responses=pages)
     async def similar(
@@ -102,7 +107,7 @@ def add_lookups(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None
         page = await images.similar_page(
             perceptual_hash, max_hamming_distance, bucket, limit, after
         )
-        return await _answer(request, page)
+        return await _page(memory, request, page)
 
     @app.get(
         "/images/meta/{content_hash}",
@@ -116,20 +121,24 @@ def add_lookups(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None
         return JSONResponse(entry)
 
 
-async def _answer(request: Request, page: Page) -> Response:
+async def _page(memory: AnswerMemory, request: Request, page: Page) -> Response:
     """Answer with a page; its header `Link` has the address of the next one (RFC 8288)."""
     headers = {}
     if page.after is not None:
         query = {**request.query_params, "after": page.after}
         path = request.scope.get("root_path", "") + request.scope["path"]
         headers["Link"] = f'<{path}?{urlencode(query)}>; rel="next"'
-    return await _json(page.entries, len(page.entries), headers)
+    return await _json(memory, page.entries, len(page.entries), headers)
 
 
-async def _json(content: Any, entries: int, headers: dict[str, str] | None = None) -> Response:
+async def _json(
+    memory: AnswerMemory, content: Any, entries: int, headers: dict[str, str]
+) -> Response:
     if entries <= _MAX_ENTRIES_IN_LOOP:
-        return JSONResponse(content, headers=headers)
-    return await asyncio.to_thread(JSONResponse, content, headers=headers)
+        rendered = JSONResponse(content)
+    else:
+        rendered = await asyncio.to_thread(JSONResponse, content)
+    return json_response(memory, bytes(rendered.body), headers)
 
 
 def refuse_methods(app: FastAPI) -> None:

@@ -5,12 +5,16 @@ that asyncio and the parser call, and the attributes `loop`, `transport` and `cy
 """
 
 import asyncio
+import socket
+import sys
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 # The parser refuses URLs over 64 KiB.
 _MAX_HEAD_BYTES = 2**17
+# The kernel would keep up to 4 MB for each client that does not read.
+_MAX_UNSENT_IN_KERNEL = 2**17
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
@@ -18,11 +22,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     Attributes:
         head_seconds: maximum time for receiving a whole head.
-        send_seconds: maximum time in which the client reads nothing of an answer.
+        send_seconds: maximum time in which nothing of an answer reaches the client. A client with
+            large buffers that reads 20 KB/s may make room for more only every 30 seconds.
     """
 
     head_seconds: float = 20
-    send_seconds: float = 20
+    send_seconds: float = 120
     _head_timer: asyncio.TimerHandle | None = None
     _send_timer: asyncio.TimerHandle | None = None
     # Received since the last complete head or part of a body; the app cannot count these bytes.
@@ -32,6 +37,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Start the timer for the first head."""
         super().connection_made(transport)
         self._start_head_timer()
+        connection = transport.get_extra_info("socket")
+        if sys.platform == "linux" and connection.family in {socket.AF_INET, socket.AF_INET6}:
+            connection.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MAX_UNSENT_IN_KERNEL
+            )
 
     def data_received(self, data: bytes) -> None:
         """Close the connection if a head, or the trailer after a body, is too large."""
@@ -92,7 +102,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _check_progress(self, unsent_before: int | None = None) -> None:
         transport: Any = self.transport
-        unsent = transport.get_write_buffer_size()
+        unsent = transport.get_write_buffer_size() + _bytes_in_kernel(transport)
         if unsent == unsent_before:
             transport.abort()
         else:
@@ -106,3 +116,18 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def _close(self) -> None:
         transport: Any = self.transport
         transport.close()
+
+
+def _bytes_in_kernel(transport: asyncio.Transport) -> int:
+    """Return how many bytes the kernel holds for a client; their number falls while it reads.
+
+    The buffer of the transport alone does not tell: the kernel takes more only in large steps.
+    """
+    if sys.platform != "linux":
+        return 0
+    import fcntl  # noqa: PLC0415 - only Unix has it
+    import termios  # noqa: PLC0415
+
+    number = bytearray(4)
+    fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, number)
+    return int.from_bytes(number, sys.byteorder)

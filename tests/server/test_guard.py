@@ -516,18 +516,34 @@ def test_answers_that_are_not_read_are_discarded(short_timeout_service):
         each.close()
 
 
-def test_a_slow_reader_gets_the_whole_answer(short_timeout_service):
-    """A client that reads slowly, but continuously, gets the whole answer."""
-    with ImgCacheClient(short_timeout_service.url) as client:
+def assert_slow_reader_gets_all(service, piece_size, seconds):
+    """Read a piece every 0.1 seconds for some time, then the rest; assert that it is complete."""
+    with ImgCacheClient(service.url) as client:
         content_hash = store(client, bytes(40_000_000))["content_hash"]
     get = f"GET /images/{content_hash} HTTP/1.1\r\nConnection: close\r\n\r\n".encode()
-    size = 0
-    with socket.create_connection(("127.0.0.1", short_timeout_service.port)) as connection:
+    size, end = 0, time.monotonic() + seconds
+    with socket.create_connection(("127.0.0.1", service.port)) as connection:
         connection.sendall(get)
-        while piece := connection.recv(1_000_000):
-            size += len(piece)
+        while time.monotonic() < end:
+            size += len(connection.recv(piece_size))
             time.sleep(0.1)
+        while piece := connection.recv(2**20):
+            size += len(piece)
     assert size > 40_000_000
+
+
+def test_a_slow_reader_gets_the_whole_answer(short_timeout_service):
+    """A client that reads slowly, but continuously, gets the whole answer.
+
+    The kernel takes the next bytes of the answer only when a megabyte of its buffer is free.
+    """
+    assert_slow_reader_gets_all(short_timeout_service, 20_000, 8)
+
+
+@pytest.mark.endurance
+def test_the_real_service_waits_for_slow_readers(service):
+    """The same test with the real timeouts of the service, and with 20 KB/s."""
+    assert_slow_reader_gets_all(service, 2_000, 3 * LimitedHttpProtocol.send_seconds)
 
 
 async def test_a_body_that_is_too_large_gets_413_during_other_uploads():

@@ -97,6 +97,32 @@ def address(request, http):
     return f"/{request.param}/{store(http, DATA)}"
 
 
+LARGE = bytes(range(256)) * 10_001
+
+
+def test_a_large_image_is_sent_in_parts(http):
+    """An image that is not read as a whole has the same answers as a small one."""
+    path = f"/images/{store(http, LARGE)}"
+    whole = http.get(path)
+    assert (whole.status_code, whole.content == LARGE) == (200, True)
+    assert whole.headers["content-length"] == str(len(LARGE))
+    head = http.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert {**head.headers, "date": 0} == {**whole.headers, "date": 0}
+    for part in (
+        slice(0, 1),
+        slice(7, 600_000),
+        slice(2_000_000, len(LARGE)),
+        slice(0, len(LARGE)),
+    ):
+        answer = http.get(path, headers={"Range": f"bytes={part.start}-{part.stop - 1}"})
+        assert (answer.status_code, answer.content == LARGE[part]) == (206, True)
+        assert answer.headers["content-length"] == str(part.stop - part.start)
+    assert http.get(path, headers={"Range": f"bytes={len(LARGE)}-"}).status_code == 416
+    assert http.get(path, headers={"If-None-Match": whole.headers["etag"]}).status_code == 304
+    assert http.get(path).content == LARGE
+
+
 @pytest.mark.parametrize(
     ("header", "part"),
     [

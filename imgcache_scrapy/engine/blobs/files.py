@@ -78,6 +78,16 @@ class FileBlobs(BlobStore):
                 return None
 
     @override
+    def get_range(self, content_hash: str, start: int, stop: int) -> bytes | None:
+        with _storage_errors():
+            try:
+                with self._path(content_hash).open("rb", buffering=0) as file:
+                    file.seek(start)
+                    return file.read(stop - start) or None
+            except FileNotFoundError:
+                return None
+
+    @override
     def sizes(self, content_hashes: Collection[str]) -> dict[str, int | None]:
         with _storage_errors():
             return {name: _size(f"{self._folder}/{blob_key(name)}") for name in content_hashes}

@@ -77,6 +77,20 @@ class ObjectBlobs(BlobStore):
         return self._read(blob_key(content_hash))
 
     @override
+    def get_range(self, content_hash: str, start: int, stop: int) -> bytes | None:
+        size = self._size(content_hash)
+        if size is None or size <= start:
+            return None
+        with _storage_errors():
+            try:
+                data = obstore.get_range(
+                    self._store, blob_key(content_hash), start=start, end=min(stop, size)
+                )
+            except FileNotFoundError:
+                return None
+            return data.to_bytes()
+
+    @override
     def sizes(self, content_hashes: Collection[str]) -> dict[str, int | None]:
         sizes = list(self._threads.map(self._size, content_hashes))
         if sizes and all(isinstance(size, UnavailableError) for size in sizes):

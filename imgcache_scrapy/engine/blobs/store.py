@@ -69,6 +69,12 @@ class BlobStore(Protocol):
             UnavailableError: the blob cannot be read, or the whole storage fails.
         """
 
+    def get_range(self, content_hash: str, start: int, stop: int) -> bytes | None:
+        """Read the bytes of a blob from `start` up to `stop`; fewer if it ends before.
+
+        None if there is no blob, or if it ends before `start`.
+        """
+
     def sizes(self, content_hashes: Collection[str]) -> dict[str, int | None]:
         """Return the size of each blob in bytes; None if there is none, or none to be read."""
 

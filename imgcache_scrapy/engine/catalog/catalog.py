@@ -27,13 +27,13 @@ from imgcache_scrapy.engine.catalog.transaction import WriteTransaction
 _find_images = sa.select(*(_image.c[name] for name in Image._fields)).where(
     _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True)), ~_image.c.damaged
 )
-_find_content_type = (
-    sa.select(_image.c.content_type)
+_find_type_and_size = (
+    sa.select(_image.c.content_type, _image.c.file_size_bytes)
     .join(_capture)
     .where(_image.c.content_hash == sa.bindparam("its_hash"), ~_image.c.damaged)
     .limit(1)
 )
-_find_content_type_in_bucket = _find_content_type.where(
+_find_type_and_size_in_bucket = _find_type_and_size.where(
     _capture.c.bucket == sa.bindparam("its_bucket")
 )
 _find_known = sa.select(_image.c.content_hash).where(
@@ -146,15 +146,16 @@ class Catalog:
         return {url: entry_of(row) for url, row in {row["url"]: row for row in sound}.items()}
 
     @database_call
-    def content_type(self, content_hash: str, bucket: str | None) -> str | None:
-        """Return the content type of an image; None if it is damaged or not in the bucket.
+    def type_and_size(self, content_hash: str, bucket: str | None) -> tuple[str, int] | None:
+        """Return content type and bytes of an image; None if it is damaged or not in the bucket.
 
         A bucket of None means all buckets.
         """
-        query = _find_content_type if bucket is None else _find_content_type_in_bucket
+        query = _find_type_and_size if bucket is None else _find_type_and_size_in_bucket
         values = {"its_hash": content_hash, "its_bucket": bucket}
         with database.connect_for_reading(self._engine) as connection:
-            return connection.scalar(query, values)
+            row = connection.execute(query, values).first()
+        return None if row is None else (row.content_type, row.file_size_bytes)
 
     @database_call
     def get_meta(self, content_hash: str, bucket: str | None = None) -> Entry | None:

@@ -1,0 +1,71 @@
+"""Read a large image part by part, so that its whole bytes are never in memory."""
+
+import hashlib
+from typing import NamedTuple
+
+from imgcache_scrapy.core.errors import NotFoundError
+from imgcache_scrapy.engine.cache import ImageCache
+
+
+class OpenImage(NamedTuple):
+    """An image of the cache.
+
+    Attributes:
+        content_type: its content type.
+        size: its number of bytes.
+        data: its bytes, which have been checked; None if there are too many for one read.
+    """
+
+    content_type: str
+    size: int
+    data: bytes | None
+
+
+def open_image(
+    cache: ImageCache, content_hash: str, bucket: str | None, max_bytes: int
+) -> OpenImage:
+    """Find an image; read it and check its hash if it has at most `max_bytes`.
+
+    Raises:
+        NotFoundError: as `ImageCache.get_image`.
+    """
+    found = cache.catalog.type_and_size(content_hash, bucket)
+    if found is not None and found[1] > max_bytes:
+        return OpenImage(*found, None)
+    data, content_type = cache.get_image(content_hash, bucket)
+    return OpenImage(content_type, len(data), data)
+
+
+class PartReader:
+    """Reads a blob part by part; if all parts are read in order, it checks the hash of the blob.
+
+    Args:
+        content_hash: the hash of the blob.
+        size: its number of bytes.
+    """
+
+    def __init__(self, content_hash: str, size: int) -> None:
+        self._content_hash = content_hash
+        self._size = size
+        self._hashed = 0
+        self._hash = hashlib.blake2b(digest_size=32)
+
+    def read(self, part: range, cache: ImageCache) -> bytes:
+        """Read a part.
+
+        Raises:
+            NotFoundError: the blob is missing or too short, or this is its last part, and the hash
+                of all parts is not that of the blob.
+        """
+        data = cache.blobs.get_range(self._content_hash, part.start, part.stop)
+        if data is None or len(data) != len(part):
+            raise self._not_found()
+        if part.start == self._hashed:
+            self._hash.update(data)
+            self._hashed = part.stop
+            if self._hashed == self._size and self._hash.hexdigest() != self._content_hash:
+                raise self._not_found()
+        return data
+
+    def _not_found(self) -> NotFoundError:
+        return NotFoundError(f"the bytes of image {self._content_hash} are missing or damaged")

@@ -1,0 +1,78 @@
+"""How the client reads the pages of a long list, also of services that send strange ones."""
+
+import asyncio
+import json
+
+import httpx
+import pytest
+
+from imgcache_scrapy import AsyncImgCacheClient, ProtocolError
+from imgcache_scrapy.client.answers import Answer
+
+ENTRY = {
+    "url": "http://h.example/a.png",
+    "content_hash": "ab" * 32,
+    "content_type": "image/png",
+    "file_size_bytes": 1,
+    "original_filename": None,
+    "width": None,
+    "height": None,
+    "perceptual_hash": None,
+    "client_name": "me",
+    "lookup_time": "2026-01-31T12:00:00+00:00",
+    "created_at": "2026-01-31T12:00:00+00:00",
+}
+
+
+@pytest.mark.parametrize(
+    ("link", "query"),
+    [
+        ("", None),
+        ('</images/search?a=b%26c&after=1_2>; rel="next"', {"a": "b&c", "after": "1_2"}),
+        ("<?after=1>;rel=next", {"after": "1"}),
+        ('</x?a=1>; rel="prev", </x?a=2>; title="b"; REL="last Next"', {"a": "2"}),
+        ('<https://evil.example/steal?after=>; rel="next"', {"after": ""}),
+        ('</x?a=1>; rel="prev"', None),
+        ('</x?a=1>; rel="nextest"', None),
+        ('</x?a=1>; title="rel=next"', None),
+        ("</x?a=1>", None),
+        ("rel=next", None),
+        ("<" * 50_000, None),
+    ],
+)
+def test_a_link_gives_the_query_of_the_next_page(link, query):
+    """Only the link with the relation `next` counts, and of its address only the query."""
+    assert Answer(200, json.dumps([ENTRY]).encode(), link).page().after == query
+
+
+def test_pages_are_asked_for_at_the_address_of_the_service():
+    """A link to another host does not lead the client and its token there."""
+    asked = []
+
+    def answer(request):
+        asked.append(str(request.url))
+        page = len(asked)
+        link = (
+            {"Link": f'<https://evil.example/steal?after={page}>; rel="next"'} if page < 3 else {}
+        )
+        entry = ENTRY | {"url": f"http://h.example/{page}"}
+        return httpx.Response(200, json=[entry], headers=link)
+
+    async def search():
+        async with AsyncImgCacheClient(
+            "http://cache", token="secret", transport=httpx.MockTransport(answer)
+        ) as client:
+            return await client.search("a", limit=None)
+
+    assert len(asyncio.run(search())) == 3
+    assert asked == [
+        "http://cache/images/search?url_contains=a",
+        "http://cache/images/search?after=1",
+        "http://cache/images/search?after=2",
+    ]
+
+
+def test_an_empty_page_with_a_next_one_is_refused():
+    """The client would ask for ever."""
+    with pytest.raises(ProtocolError, match="empty page"):
+        Answer(200, b"[]", '</images/search?after=1>; rel="next"').page()
