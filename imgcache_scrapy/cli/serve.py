@@ -1,12 +1,14 @@
 """`imgcache serve`: start the service of a cache."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from errno import EADDRNOTAVAIL, EAFNOSUPPORT
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -88,6 +90,7 @@ def serve(
     os.environ["IMGCACHE_BLOBS_URL"] = blobs or ""
     location = Location(DEFAULT_CACHE) if database and blobs else _cache_to_serve(cache)
     announce("Cache", location)
+    _check_address(host, port)
     folder = _folder_of(location)
     os.environ["IMGCACHE_FOLDER"] = str(folder)
     os.environ["IMGCACHE_TOKEN"] = checked_token(token) or location.token or ""
@@ -112,6 +115,41 @@ def _shared_metrics() -> Iterator[None]:
     with TemporaryDirectory(prefix="imgcache-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         yield
+
+
+def _check_address(host: str, port: int) -> None:
+    """Check that the service can listen on an address, before a cache is opened or created.
+
+    Raises:
+        ConfigurationError: it cannot, for example because another program does.
+    """
+    try:
+        found = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        errors = [_listen_error(family, address) for family, _, _, _, address in found]
+        # A name may have an IPv6 address on a machine without IPv6.
+        for error in errors:
+            if error is not None and (error.errno != EADDRNOTAVAIL or all(errors)):
+                raise error
+    except OSError as error:
+        raise ConfigurationError(
+            f"the service cannot listen on port {port} of {host}: {error.strerror}; choose another"
+            " address by --host and --port, or stop the program that uses it"
+        ) from error
+
+
+def _listen_error(family: int, address: tuple[Any, ...]) -> OSError | None:
+    """Return why a socket cannot have an address; None if it can."""
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            if os.name == "posix":
+                # As uvicorn does, so that closed connections of the last service do not matter.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        return OSError(EADDRNOTAVAIL, error.strerror) if error.errno == EAFNOSUPPORT else error
+    return None
 
 
 def _check_libraries() -> None:

@@ -86,9 +86,14 @@ def filename_of(url: str) -> str | None:
     """Return the last part of the URL's path, unquoted; None if it is empty."""
     if is_data_url(url):
         return None
-    # Unquoting can reveal slashes and control characters: both must not get into a file name.
-    name = basename(unquote(basename(urlsplit(url).path)).replace("\\", "/"))
-    return "".join(char for char in name if char.isprintable())[:MAX_FILENAME] or None
+    # Unquoting can reveal slashes and control characters.
+    return clean_filename(unquote(basename(urlsplit(url).path)))
+
+
+def clean_filename(name: str) -> str | None:
+    """Return a file name without folders and control characters; None if nothing is left."""
+    last = "".join(char for char in basename(name.replace("\\", "/")) if char.isprintable())
+    return None if last in {"", ".", ".."} else last[:MAX_FILENAME]
 
 
 def data_key(url: str) -> str:

@@ -6,7 +6,7 @@ from typing import Self
 
 from imgcache_scrapy.core.errors import InvalidRequestError, TooLargeError
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
-from imgcache_scrapy.core.urls import filename_of
+from imgcache_scrapy.core.urls import clean_filename, filename_of
 from imgcache_scrapy.engine.catalog.rows import Capture
 
 
@@ -36,7 +36,8 @@ class StoreRequest:
             client_name: the name of the client that stores the image.
             bucket: the name space of the capture.
             lookup_time: when the image was fetched; by default now. A naive time is UTC.
-            filename: the original file name; by default the last part of the URL's path.
+            filename: the original file name, of which `clean_filename` keeps the last part; by
+                default the last part of the URL's path.
 
         Raises:
             InvalidRequestError: `data` is empty, or `lookup_time` cannot be converted to UTC.
@@ -46,7 +47,7 @@ class StoreRequest:
             raise InvalidRequestError("an image must not be empty")
         if len(data) > MAX_IMAGE_BYTES:
             raise TooLargeError(f"an image must not be larger than {MAX_IMAGE_BYTES} bytes")
-        name = filename or filename_of(url)
+        name = clean_filename(filename or "") or filename_of(url)
         return cls(Capture(url, bucket, client_name, name, _utc(lookup_time)), data)
 
 

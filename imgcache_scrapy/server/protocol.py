@@ -1,12 +1,17 @@
 """LimitedHttpProtocol: closes connections that send their head too slowly or read no answer.
 
-uvicorn has no settings for this, so the class extends its protocol. Of uvicorn it uses the methods
-that asyncio and the parser call, and the attributes `loop`, `transport` and `cycle`.
+uvicorn has no settings for this, nor for its log lines, so the class extends its protocol. Of
+uvicorn it uses the methods that asyncio and the parser call, and the attributes `loop`, `logger`,
+`transport` and `cycle`.
 """
 
 import asyncio
+import logging
+import math
 import socket
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -15,6 +20,40 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 _MAX_HEAD_BYTES = 2**17
 # The kernel would keep up to 4 MB for each client that does not read.
 _MAX_UNSENT_IN_KERNEL = 2**17
+_LOG_SECONDS = 10
+
+
+class RareLines(logging.Filter):
+    """Lets a log have at most one warning of uvicorn's protocol in `_LOG_SECONDS`.
+
+    uvicorn writes one or two for each request that is not valid HTTP, and a client can send any
+    number of these.
+
+    Args:
+        clock: returns the time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._next = -math.inf
+        self._left_out = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is logged; note in it how many were left out before it."""
+        if record.levelno != logging.WARNING or record.module != "httptools_impl":
+            return True
+        if self._clock() < self._next:
+            self._left_out += 1
+            return False
+        self._next = self._clock() + _LOG_SECONDS
+        if self._left_out:
+            record.msg = f"{record.msg} ({self._left_out} such warnings were left out)"
+            self._left_out = 0
+        return True
+
+
+_rare_lines = RareLines()
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
@@ -32,6 +71,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     _send_timer: asyncio.TimerHandle | None = None
     # Received since the last complete head or part of a body; the app cannot count these bytes.
     _head_bytes = 0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.logger.addFilter(_rare_lines)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timer for the first head."""

@@ -117,6 +117,22 @@ def test_serve_on_a_used_port_fails(run, shared_service):
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
+def test_a_used_port_is_told_before_the_start(tmp_path, shared_service, host, workers):
+    """The exit code is 1, one sentence says what to do, and no cache is created."""
+    options = ["--host", host, "--port", shared_service.port, "--workers", workers]
+    done = run_imgcache(tmp_path, "serve", *options)
+    assert_failed(done, str(shared_service.port), "--port")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "a b"])
+def test_an_address_of_another_machine_is_refused(run, host):
+    """An address or a name that is not this machine's gives one sentence."""
+    assert_failed(run("serve", "--port", "0", "--host", host), host, "--host")
+
+
 # Which cache is served
 
 

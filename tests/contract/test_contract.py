@@ -166,6 +166,23 @@ def test_a_given_file_name_is_kept(client, site, picture, name):
     assert entry["original_filename"] == name
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("../../etc/a.png", "a.png"),
+        ("C:\\pictures\\a.png", "a.png"),
+        ("a/\u202eb.png", "b.png"),
+        ("..", "url.png"),
+        ("a/", "url.png"),
+        ("a" * 300, "a" * 255),
+    ],
+)
+def test_a_given_file_name_is_cleaned(client, site, picture, given, kept):
+    """Folders and control characters are left out; if nothing remains, the URL has the name."""
+    entry = client.store(f"{site}/url.png", picture(), "me", filename=given)
+    assert entry["original_filename"] == kept
+
+
 def test_any_client_name_is_kept(client, site, picture):
     """A client name may have characters of any script, quotes and line breaks."""
     entry = client.store(f"{site}/a.png", picture(), "ü ✓\n'\"&=%00")

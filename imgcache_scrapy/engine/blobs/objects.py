@@ -78,17 +78,12 @@ class ObjectBlobs(BlobStore):
 
     @override
     def get_range(self, content_hash: str, start: int, stop: int) -> bytes | None:
-        size = self._size(content_hash)
-        if size is None or size <= start:
-            return None
+        key = blob_key(content_hash)
         with _storage_errors():
             try:
-                data = obstore.get_range(
-                    self._store, blob_key(content_hash), start=start, end=min(stop, size)
-                )
+                return obstore.get_range(self._store, key, start=start, end=stop).to_bytes()
             except FileNotFoundError:
                 return None
-            return data.to_bytes()
 
     @override
     def sizes(self, content_hashes: Collection[str]) -> dict[str, int | None]:

@@ -70,9 +70,13 @@ class BlobStore(Protocol):
         """
 
     def get_range(self, content_hash: str, start: int, stop: int) -> bytes | None:
-        """Read the bytes of a blob from `start` up to `stop`; fewer if it ends before.
+        """Read the bytes of a blob from `start` up to `stop`; None if there is no blob.
 
-        None if there is no blob, or if it ends before `start`.
+        If the blob ends before `stop`, there may be fewer bytes or none.
+
+        Raises:
+            UnavailableError: the blob cannot be read, or has no such bytes, or the whole storage
+                fails.
         """
 
     def sizes(self, content_hashes: Collection[str]) -> dict[str, int | None]:

@@ -1,7 +1,6 @@
 """Decoders: send pictures to child processes, and replace a child that hangs or dies."""
 
 import math
-import os
 import signal
 import struct
 import subprocess
@@ -16,6 +15,7 @@ from typing import IO, NamedTuple, cast
 from typing_extensions import override
 
 from imgcache_scrapy.core.forks import ForkObserver
+from imgcache_scrapy.engine.decoding.environment import child_environment
 from imgcache_scrapy.engine.decoding.messages import (
     EVERY_FRAME,
     NOT_DECODED,
@@ -279,9 +279,7 @@ def _start_child(options: list[str]) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        # The child must find the package where this process found it. OpenBLAS is not used, but
-        # would reserve memory for every core.
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"},
+        env=child_environment(),
         # Ctrl-C does not reach another process group. The child ignores it only after its start.
         process_group=0,
     )
