@@ -85,11 +85,12 @@ def find_cache(named: str | None) -> Location:
     return Location(settings.url, project, token or settings.token, settings.bucket)
 
 
-def use_cache(named: str | None) -> Location:
+def use_cache(named: str | None, *, creates: bool = False) -> Location:
     """Decide which cache a command uses, print it on standard error, and check that it exists.
 
     Args:
         named: the address in the argument or in the environment; None if there is none.
+        creates: whether the command may create the cache in a folder that exists.
 
     Raises:
         ConfigurationError: the address is wrong, there is no cache, or the settings of the
@@ -98,12 +99,23 @@ def use_cache(named: str | None) -> Location:
     location = find_cache(named)
     announce("Cache", location)
     folder = location.folder
-    has_folder = folder is None or folder.exists()
-    if not has_folder and not os.environ.get("IMGCACHE_DATABASE_URL"):
+    if folder is not None and _has_no_cache(folder, creates=creates):
+        if (folder / "blobs").exists():
+            raise ConfigurationError(
+                f"the catalog in {folder} is gone, so the cache has no images: restore a backup of"
+                " it, or run `imgcache rebuild`"
+            )
         raise ConfigurationError(
             f"there is no cache in {folder}: give the folder of a cache or the address of a service"
         )
     return location
+
+
+def _has_no_cache(folder: Path, *, creates: bool) -> bool:
+    # Imported here, because a service needs no engine.
+    from imgcache_scrapy.engine.absent import is_absent  # noqa: PLC0415
+
+    return is_absent(folder) and not (creates and folder.exists())
 
 
 def use_spool(named: Path | None) -> Path:

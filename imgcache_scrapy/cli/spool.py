@@ -52,7 +52,7 @@ def list_spool(folder: SpoolOption = None) -> None:
 
 def replay_spool(cache: CacheArgument = None, folder: SpoolOption = None) -> None:
     """Store the images that wait in the spool for this cache; stop if the cache is down."""
-    location, folder = use_cache(cache), use_spool(folder)
+    location, folder = use_cache(cache, creates=True), use_spool(folder)
     stored = asyncio.run(_replay(location, folder))
     typer.echo(f"{stored} stored")
     left = Counter(each and each.belongs_to(cache_name(location.address)) for each in _left(folder))

@@ -10,6 +10,7 @@ from imgcache_scrapy.core.errors import (
     REFUSALS,
     ImgCacheError,
     NotFoundError,
+    ReadOnlyError,
     StoreFailedError,
     UnavailableError,
 )
@@ -57,7 +58,8 @@ class Breaker:
         self._running: set[asyncio.Timeout] = set()
         # Failures in a row, for each kind of call.
         self._streak: Counter[str] = Counter()
-        self._has_warned = self._has_warned_of_streak = self._has_warned_of_store = False
+        self._has_warned = self._has_warned_of_streak = False
+        self._has_warned_of_store = self._has_warned_of_read_only = False
         self._total_failures = 0
         # Weak, because the traceback of an error keeps the bytes of its image in memory.
         self._last_failure: weakref.ref[Exception] | None = None
@@ -92,6 +94,11 @@ class Breaker:
             # The trouble of one image: the cache works for the others.
             self._on_failure(error, not self._has_warned_of_store)
             self._has_warned_of_store = True
+            raise
+        except ReadOnlyError as error:
+            # The cache works, and lookups find what it has.
+            self._on_failure(error, not self._has_warned_of_read_only)
+            self._has_warned_of_read_only = True
             raise
         except Exception as error:
             if timeout.expired():

@@ -21,7 +21,7 @@ def embedded_transport(folder: Path, timeout: float | None) -> "Transport":
     """Return the transport to the cache in a folder; the first call opens the cache.
 
     Args:
-        folder: the folder of the cache; created if missing.
+        folder: the folder of the cache; the first store creates it if it is missing.
         timeout: seconds for one call; None for no limit.
 
     Raises:
@@ -29,18 +29,21 @@ def embedded_transport(folder: Path, timeout: float | None) -> "Transport":
     """
     # Imported here, because the client of a service needs no engine. The first call would be too
     # late, because an import in a thread blocks the event loop.
+    from imgcache_scrapy.engine.absent import AbsentCache, can_create, import_for  # noqa: PLC0415
     from imgcache_scrapy.engine.async_cache import AsyncImageCache  # noqa: PLC0415
     from imgcache_scrapy.engine.cache import ImageCache  # noqa: PLC0415
 
-    ImageCache.import_for(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        import_for(folder)
+        if not folder.is_dir() and not can_create(folder):
+            raise PermissionError("it is no folder, or cannot be created")
     except OSError as error:
         raise ConfigurationError(f"a cache cannot be created in {folder}: {error}") from error
     return AsyncImageCache(
         open_cache=lambda: _shared.acquire(folder, ImageCache.in_folder),
         close_cache=lambda _: _shared.release(folder),
         limiter=Limiter(_MAX_CALLS, timeout),
+        absent=AbsentCache(folder, is_open=lambda: _shared.has(folder)),
     )
 
 
@@ -62,6 +65,10 @@ class _SharedCaches(ForkObserver):
             cache, users = self._open.get(folder) or (open_cache(folder), 0)
             self._open[folder] = (cache, users + 1)
         return cache
+
+    def has(self, folder: Path) -> bool:
+        """Return whether the cache for a folder is open."""
+        return folder in self._open
 
     def release(self, folder: Path) -> None:
         with self._lock:

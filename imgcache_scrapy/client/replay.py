@@ -8,7 +8,7 @@ from typing import NamedTuple
 from imgcache_scrapy.client.breaker import is_blocked
 from imgcache_scrapy.client.record import DamagedRecordError, Record
 from imgcache_scrapy.client.spool import Spool
-from imgcache_scrapy.core.errors import REFUSALS
+from imgcache_scrapy.core.errors import REFUSALS, ReadOnlyError
 
 # Each replay has one record in memory; a few in parallel are faster than one after the other.
 _MAX_REPLAYS = 4
@@ -110,7 +110,8 @@ class Replayer:
                 self._unreadable.setdefault(name, error)
                 continue
             except Exception as error:  # the breaker has logged it
-                if is_blocked(error):  # Others failed, so this one has to be tried again.
+                # If others failed, or nothing can be written, it has to be tried again.
+                if is_blocked(error) or isinstance(error, ReadOnlyError):
                     break
                 self._failed.add(name)
                 if self._is_blocked():

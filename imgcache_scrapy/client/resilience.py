@@ -18,6 +18,7 @@ from imgcache_scrapy.core.errors import (
     REFUSALS,
     ConfigurationError,
     HostError,
+    ReadOnlyError,
     UnauthorizedError,
     UnavailableError,
 )
@@ -141,15 +142,15 @@ class ResilientClient:
         """Store an image; put it into the spool if the cache fails.
 
         Raises:
-            ImgCacheError: the cache refused the image; or it failed, and the spool is full or
-                switched off.
+            ImgCacheError: the cache refused the image, or can only be read; or it failed, and the
+                spool is full or switched off.
             OSError: the cache failed, and the spool cannot be written.
         """
         fetched = datetime.now(UTC)
         record = Record(key, self._bucket, client_name, fetched, data, self._cache_name)
         try:
             return Stored(await self._store(record), is_spooled=False)
-        except REFUSALS:
+        except (*REFUSALS, ReadOnlyError):
             raise
         except Exception:
             if self._spool is None:

@@ -9,6 +9,7 @@ ImgCacheError
 ├── HostError              the service does not have the host name of its address
 ├── UnavailableError       the cache does not answer, is too slow, or fails
 │   └── StoreFailedError   the cache works, but cannot store this one image now
+├── ReadOnlyError          the cache can only be read; it stores nothing
 └── ProtocolError          the answer does not follow this API
 
 The server builds its error answers from these classes, and the client raises the same classes:
@@ -88,6 +89,13 @@ class StoreFailedError(UnavailableError):
     code = "store_failed"
 
 
+class ReadOnlyError(ImgCacheError):
+    """The cache can only be read: it stores, changes and deletes nothing."""
+
+    code = "read_only"
+    status = 403
+
+
 class ProtocolError(ImgCacheError):
     """The answer does not follow this API."""
 
@@ -115,8 +123,9 @@ def error_for_status(status: int, code: object = None) -> type[ImgCacheError]:
     Returns:
         The class to raise.
     """
-    if (status, code) == (StoreFailedError.status, StoreFailedError.code):
-        return StoreFailedError
+    for error in (StoreFailedError, ReadOnlyError):
+        if (status, code) == (error.status, error.code):
+            return error
     if status >= 500 or status in {408, 425, 429}:  # noqa: PLR2004
         return UnavailableError
     return {

@@ -20,6 +20,7 @@ from imgcache_scrapy.core.errors import (
     UnavailableError,
 )
 from imgcache_scrapy.core.pages import all_pages_async
+from imgcache_scrapy.engine.absent import AbsentCache
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import is_common
@@ -83,6 +84,7 @@ class AsyncImageCache:
             cache, and called again if it raised.
         close_cache: closes the cache; called in a thread by `aclose`.
         limiter: limits the number of calls; None for no limit.
+        absent: answers calls that read while there is no cache; None if such calls create it.
     """
 
     def __init__(
@@ -90,9 +92,11 @@ class AsyncImageCache:
         open_cache: Callable[[], ImageCache],
         close_cache: Callable[[ImageCache], None],
         limiter: Limiter | None = None,
+        absent: AbsentCache | None = None,
     ) -> None:
         self._open_cache = open_cache
         self._close_cache = close_cache
+        self._absent = absent
         self._limiter = limiter
         self._limited = _unlimited if limiter is None else limiter.run
         self._cache: ImageCache | None = None
@@ -239,7 +243,7 @@ class AsyncImageCache:
     async def _health(self) -> dict[str, Any]:
         try:
             async with timeout(_HEALTH_SECONDS):
-                await self._run(self._blob_readers, ImageCache.check)
+                await self._run(self._blob_readers, lambda cache: cache.check())
         except TimeoutError as error:
             raise UnavailableError(
                 f"the catalog or the image storage did not answer within {_HEALTH_SECONDS} s"
@@ -251,8 +255,14 @@ class AsyncImageCache:
         if self._limiter is not None:
             await self._limiter.finish()
         await asyncio.to_thread(self._stop_threads)
+        if self._absent is not None:
+            self._absent.close()
         if self._opening is not None:
-            await asyncio.to_thread(self._close_cache, await self._opening)
+            # Its error was raised by the call that opened the cache.
+            with suppress(Exception):
+                await self._opening
+            if not self._opening.exception():
+                await asyncio.to_thread(self._close_cache, self._opening.result())
 
     def _stop_threads(self) -> None:
         for threads in (self._readers, self._scanners, self._blob_readers, self._writers):
@@ -280,13 +290,21 @@ class AsyncImageCache:
     async def _store_batch(
         self, stores: list[StoreRequest]
     ) -> dict[StoreRequest, Entry | StoreFailedError]:
-        entries = await self._run(self._writers, lambda cache: cache.store_many(stores))
+        entries = await self._run(
+            self._writers, lambda cache: cache.store_many(stores), creates=True
+        )
         return dict(zip(stores, entries, strict=True))
 
-    async def _run(self, threads: ThreadPoolExecutor, call: Callable[[ImageCache], T]) -> T:
+    async def _run(
+        self, threads: ThreadPoolExecutor, call: Callable[[ImageCache], T], *, creates: bool = False
+    ) -> T:
+        run = functools.partial(asyncio.get_running_loop().run_in_executor, threads)
         if self._cache is None:
+            absent = None if creates else self._absent
+            if absent is not None and await run(absent.is_absent):
+                return await run(call, absent)
             self._cache = await self._open()
-        return await asyncio.get_running_loop().run_in_executor(threads, call, self._cache)
+        return await run(call, self._cache)
 
     async def _open(self) -> ImageCache:
         if self._opening is None:

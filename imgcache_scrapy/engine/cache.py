@@ -9,28 +9,32 @@ from typing import Any, Self
 
 from sqlalchemy.engine import URL
 
-from imgcache_scrapy.core.entry import UNKNOWN_TYPE, Entry, content_hash_of
+from imgcache_scrapy.core.entry import Entry, content_hash_of
 from imgcache_scrapy.core.errors import (
     NotFoundError,
+    ReadOnlyError,
     StoreFailedError,
     UnavailableError,
     not_found,
 )
-from imgcache_scrapy.core.formats import sniff
 from imgcache_scrapy.engine.blobs.opening import open_blobs
 from imgcache_scrapy.engine.blobs.states import examine
 from imgcache_scrapy.engine.blobs.store import BlobStore
-from imgcache_scrapy.engine.catalog import migrations
 from imgcache_scrapy.engine.catalog.catalog import Catalog
-from imgcache_scrapy.engine.catalog.database import database_call
-from imgcache_scrapy.engine.catalog.rows import Image
+from imgcache_scrapy.engine.catalog.database import database_call, sqlite_url
 from imgcache_scrapy.engine.decoding.decoder import Decoders
-from imgcache_scrapy.engine.decoding.messages import ImageInfo
+from imgcache_scrapy.engine.description import image_of
 from imgcache_scrapy.engine.lost import warn_of_lost_blobs
 from imgcache_scrapy.engine.pairing import check_adoption, pair
+from imgcache_scrapy.engine.snapshots import Snapshots
 from imgcache_scrapy.engine.store_request import StoreRequest
 
-_CATALOG = "catalog.sqlite3"
+CATALOG_NAME = "catalog.sqlite3"
+"""The name of the catalog in the folder of a cache."""
+BLOBS_NAME = "blobs"
+"""The name of the folder of the blobs."""
+
+_VARIABLES = ("IMGCACHE_DATABASE_URL", "IMGCACHE_BLOBS_URL")
 # The folder of the cache if `imgcache serve` gets no other.
 DEFAULT_FOLDER = Path("imgcache")
 
@@ -42,18 +46,27 @@ class ImageCache:
         database_url: the SQLAlchemy URL of the catalog.
         blobs_url: the URL of the blobs: `file:///folder` or a URL that obstore supports.
         upgrade: True upgrades a catalog of an older version, False refuses it.
+        create: False never creates a cache.
 
     Attributes:
         catalog: the tables. Its methods answer every query that needs no bytes.
 
     Raises:
         ConfigurationError: the catalog has a newer version, or an older one and `upgrade` is
-            False, or the blobs belong to another catalog.
+            False, or the blobs belong to another catalog, or there is no cache and `create` is
+            False.
         UnavailableError: the catalog cannot be reached. The methods also raise it if the blobs
             cannot be reached.
     """
 
-    def __init__(self, database_url: str | URL, blobs_url: str, *, upgrade: bool = True) -> None:
+    def __init__(
+        self,
+        database_url: str | URL,
+        blobs_url: str,
+        *,
+        upgrade: bool = True,
+        create: bool = True,
+    ) -> None:
         with ExitStack() as resources:
             self._unchecked_blobs = open_blobs(blobs_url)
             resources.callback(self._unchecked_blobs.close)
@@ -61,8 +74,11 @@ class ImageCache:
                 database_url,
                 upgrade=upgrade,
                 before_upgrade=partial(check_adoption, self._unchecked_blobs),
+                create=create,
             )
             resources.callback(self.catalog.close)
+            self._snapshots = Snapshots(self.catalog)
+            self.catalog.on_write = self._snapshots.after_write
             self._is_paired = False
             # Lookups need only the catalog: they must work while the blobs cannot be reached.
             with suppress(UnavailableError):
@@ -71,37 +87,25 @@ class ImageCache:
         self._decoders = Decoders()
 
     @classmethod
-    def in_folder(cls, folder: Path, *, upgrade: bool = True) -> Self:
-        """Open the cache in a folder, and create it if it does not exist.
+    def in_folder(cls, folder: Path, *, upgrade: bool = True, create: bool = True) -> Self:
+        """Open the cache in a folder.
 
         Args:
             folder: contains `catalog.sqlite3` and `blobs/`. The environment variables
                 `IMGCACHE_DATABASE_URL` and `IMGCACHE_BLOBS_URL` replace one or both.
-            upgrade: True upgrades a catalog of an older version, False refuses it.
+            upgrade: as for the class.
+            create: as for the class.
 
         Raises:
             ConfigurationError: for the reasons that the class names.
             UnavailableError: the cache cannot be opened.
         """
-        database_url = os.environ.get("IMGCACHE_DATABASE_URL")
-        blobs_url = os.environ.get("IMGCACHE_BLOBS_URL")
         try:
-            if not (database_url and blobs_url):
+            if create and not all(map(os.environ.get, _VARIABLES)):
                 folder.mkdir(parents=True, exist_ok=True)
-            return cls(
-                database_url or URL.create("sqlite", database=str(folder / _CATALOG)),
-                blobs_url or (folder / "blobs").absolute().as_uri(),
-                upgrade=upgrade,
-            )
+            return cls(*addresses_in(folder), upgrade=upgrade, create=create)
         except OSError as error:
             raise UnavailableError(f"the cache in {folder} cannot be opened: {error}") from error
-
-    @staticmethod
-    def import_for(folder: Path) -> None:
-        """Import what `in_folder` needs to create a cache, if there is none in the folder."""
-        # The import takes 0.3 s. In the thread that opens the cache it would block the event loop.
-        if not os.environ.get("IMGCACHE_DATABASE_URL") and not (folder / _CATALOG).exists():
-            migrations.import_alembic()
 
     def store(self, url: str, data: bytes, client_name: str, **options: Any) -> Entry:
         """Store one image, given as the arguments of `StoreRequest.of`; see `store_many`.
@@ -125,13 +129,14 @@ class ImageCache:
         Raises:
             UnavailableError: the catalog or the storage fails; none of the images is stored.
         """
+        self.catalog.check_writable()
         hashes = [content_hash_of(store.data) for store in stores]
         blobs = {name: store.data for name, store in zip(hashes, stores, strict=True)}
         images = self.catalog.images(blobs)
         new = {name: data for name, data in blobs.items() if name not in images}
         decoded = self._decoders.decode_many(list(new.values()))
         images |= {
-            name: _image_of(name, data, info)
+            name: image_of(name, data, info)
             for (name, data), info in zip(new.items(), decoded, strict=True)
         }
         # Written before the transaction, so that other writers wait less.
@@ -174,7 +179,10 @@ class ImageCache:
         data = self._verified_bytes(content_hash)
         if data is None:
             self.check_blobs()
-            data = self._read_under_lock(content_hash)
+            with suppress(ReadOnlyError):  # Then nothing can be marked.
+                data = self._read_under_lock(content_hash)
+        if data is None:
+            raise NotFoundError(f"the bytes of image {content_hash} are missing or damaged")
         return data, found[0]
 
     def _verified_bytes(self, content_hash: str) -> bytes | None:
@@ -182,15 +190,13 @@ class ImageCache:
         return data if state == "sound" else None
 
     @database_call
-    def _read_under_lock(self, content_hash: str) -> bytes:
+    def _read_under_lock(self, content_hash: str) -> bytes | None:
         # Read again under the lock: a delete and a store may have run during the first read.
         with self.catalog.exclusive([content_hash]) as transaction:
             data = self._verified_bytes(content_hash)
             if data is None:
                 self.check_blobs()
                 transaction.mark_damaged(content_hash)
-        if data is None:
-            raise NotFoundError(f"the bytes of image {content_hash} are missing or damaged")
         return data
 
     def check_blobs(self) -> None:
@@ -244,8 +250,7 @@ class ImageCache:
             UnavailableError: one of them does not work, or both; the message says which.
         """
         failures = []
-        # Reading the property `blobs` may raise as well.
-        for check in (self.catalog.check, lambda: self.blobs.check()):  # noqa: PLW0108
+        for check in (self.catalog.check, self._check_storage):
             try:
                 database_call(check)()
             except UnavailableError as error:
@@ -253,9 +258,16 @@ class ImageCache:
         if failures:
             raise UnavailableError("; ".join(failures))
 
+    def _check_storage(self) -> None:
+        if self.catalog.is_read_only:
+            self.blobs.owner()
+        else:
+            self.blobs.check()
+
     def close(self) -> None:
         """Stop the decoders, and close the catalog and the storage."""
         self._decoders.close()
+        self._snapshots.close()
         self.catalog.close()
         self._unchecked_blobs.close()
 
@@ -279,13 +291,13 @@ class ImageCache:
             warn_of_lost_blobs(self.catalog, self._unchecked_blobs)
 
 
-def _image_of(content_hash: str, data: bytes, info: ImageInfo) -> Image:
-    return Image(
-        content_hash,
-        sniff(data) or UNKNOWN_TYPE,
-        len(data),
-        info.width,
-        info.height,
-        None if info.perceptual_hash is None else f"{info.perceptual_hash:016x}",
-        info.decode_error,
+def addresses_in(folder: Path) -> tuple[str | URL, str]:
+    """Return the URLs of the catalog and the blobs of the cache in a folder.
+
+    The variables in the environment have priority.
+    """
+    database_url, blobs_url = map(os.environ.get, _VARIABLES)
+    return (
+        database_url or sqlite_url(folder / CATALOG_NAME),
+        blobs_url or (folder / BLOBS_NAME).absolute().as_uri(),
     )

@@ -17,7 +17,7 @@ _OTHER_CATALOG = (
 _EMPTY_CATALOG = (
     "the catalog has no images, but the blobs hold images of another catalog: name that catalog"
     " (--database, IMGCACHE_DATABASE_URL), or an empty folder or bucket (--blobs,"
-    " IMGCACHE_BLOBS_URL)"
+    " IMGCACHE_BLOBS_URL), or make a new catalog from the blobs (`imgcache rebuild`)"
 )
 _NO_BLOBS = (
     "the catalog has images, but there are no blobs: check that their folder is mounted and their"
@@ -29,7 +29,8 @@ _NO_BLOBS = (
 def pair(catalog: Catalog, blobs: BlobStore) -> None:
     """Check that blobs belong to a catalog; write the catalog's id into blobs that have no id.
 
-    Several processes may do this at the same time.
+    Several processes may do this at the same time. Where the catalog can only be read, nothing is
+    written.
 
     Raises:
         ConfigurationError: they do not belong together; the message says what to do.
@@ -37,6 +38,8 @@ def pair(catalog: Catalog, blobs: BlobStore) -> None:
     owner = blobs.owner()
     if owner is None:
         mismatch = _mismatch(blobs, _sample(catalog), adopts_blobs=catalog.adopts_blobs)
+        if mismatch is None and catalog.is_read_only:
+            return
         if mismatch is None:
             blobs.set_owner(catalog.cache_id)
         # Read after a mismatch, too: another process may have written the id and blobs meanwhile.
@@ -45,7 +48,7 @@ def pair(catalog: Catalog, blobs: BlobStore) -> None:
             raise ConfigurationError(mismatch)
     if owner != catalog.cache_id:
         raise ConfigurationError(_OTHER_CATALOG if catalog.rows_after("", 1) else _EMPTY_CATALOG)
-    if catalog.adopts_blobs:
+    if catalog.adopts_blobs and not catalog.is_read_only:
         catalog.end_adoption()
 
 

@@ -4,10 +4,12 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from itertools import islice
 from typing import Literal, NamedTuple
 
+from imgcache_scrapy.core.errors import ConfigurationError, ReadOnlyError
 from imgcache_scrapy.engine.blobs.states import BlobState, examine
 from imgcache_scrapy.engine.blobs.store import Found
 from imgcache_scrapy.engine.cache import ImageCache
@@ -50,6 +52,23 @@ class Upkeep:
 
     def __init__(self, cache: ImageCache) -> None:
         self.cache = cache
+
+    def check_whole(self) -> None:
+        """Check that the catalog is whole and that the blobs are its own, before any is removed.
+
+        Raises:
+            ConfigurationError: it is not so, and nothing must be removed.
+        """
+        damage = self.cache.catalog.damage()
+        if damage:
+            raise ConfigurationError(
+                f"nothing is removed, because the catalog is damaged ({damage[0]}): "
+                "run `imgcache rebuild` first"
+            )
+        if self.cache.blobs.owner() != self.cache.catalog.cache_id:
+            raise ConfigurationError(
+                "nothing is removed, because the blobs belong to another catalog"
+            )
 
     def verify(self) -> Iterator[VerifyResult]:
         """Read every image and compare its bytes with its hash.
@@ -104,7 +123,8 @@ class Upkeep:
         if state != "sound":
             self.cache.check_blobs()
         if is_damaged == (state == "sound"):  # The mark in the catalog may be wrong.
-            state = self._recheck_and_mark(content_hash, size)
+            with suppress(ReadOnlyError):
+                state = self._recheck_and_mark(content_hash, size)
         return VerifyResult(content_hash, state)
 
     @database_call

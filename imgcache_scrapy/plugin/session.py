@@ -160,14 +160,19 @@ class Session:
         self.tally.close()
         if self._has_frozen:
             gc.unfreeze()
+        try:
+            await self._close_clients()
+        finally:
+            if summary := self.tally.summary():
+                self.log.log(logging.INFO, "%s", summary)
+
+    async def _close_clients(self) -> None:
         if "client" in self.__dict__:
             if self._refusal is None:
                 await self.resilient_client.aclose()
             await self.client.aclose()
         if "admission" in self.__dict__:
             await self.admission.aclose()
-        if summary := self.tally.summary():
-            self.log.log(logging.INFO, "%s", summary)
 
 
 def require_asyncio() -> None:

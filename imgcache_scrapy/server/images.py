@@ -10,6 +10,7 @@ from imgcache_scrapy.core.entry import UNKNOWN_TYPE
 from imgcache_scrapy.core.errors import (
     InvalidRequestError,
     NotFoundError,
+    ReadOnlyError,
     TooLargeError,
     UnavailableError,
 )
@@ -58,7 +59,7 @@ def add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
                 "links": _LINKS,
             },
             201: {"links": _LINKS},
-            **documented(TooLargeError, *failing),
+            **documented(TooLargeError, ReadOnlyError, *failing),
             **TOO_SLOW,
         },
         openapi_extra={"requestBody": UPLOAD_SCHEMA},
@@ -74,7 +75,7 @@ def add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
         "/images/{content_hash}",
         status_code=204,
         response_class=Response,
-        responses=documented(NotFoundError, *failing),
+        responses=documented(NotFoundError, ReadOnlyError, *failing),
     )
     async def delete(content_hash: ContentHash, bucket: Text = "") -> Response:
         await images.delete(content_hash, bucket)

@@ -138,7 +138,7 @@ def test_a_command_uses_the_spool_of_the_project(project, tmp_path):
     assert stderr_lines(done) == [f"Spool: {default} (of the Scrapy project {project.folder})"]
     project.settings = f"IMGCACHE_SPOOL_DIR = {str(tmp_path / 'other')!r}\n"
     filled(Spool(tmp_path / "other"), 2)
-    store(project.folder / ".scrapy" / "imgcache")
+    (project.folder / ".scrapy" / "imgcache").mkdir()
     assert project.run("spool", "replay", env={"IMGCACHE_SPOOL_DIR": default}).stdout == (
         b"1 stored\n"
     )

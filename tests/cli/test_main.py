@@ -39,8 +39,7 @@ def test_help_names_every_command(run):
 def create_newer_catalog(folder):
     """Create a cache that a later version wrote."""
     with ImgCacheClient(str(folder)) as client:
-        client.health()
-        client.stats()
+        client.store("http://h.example/a", b"a", "me")
     catalog = sqlite3.connect(folder / "catalog.sqlite3")
     with catalog:
         catalog.execute("UPDATE imgcache_schema SET number = 999")

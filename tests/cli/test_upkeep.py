@@ -12,6 +12,7 @@ import pytest
 from imgcache_scrapy import ImgCacheClient
 from imgcache_scrapy.core.entry import blob_key, content_hash_of
 from tests.support.commands import IMGCACHE, assert_failed, clean_environment
+from tests.support.programs import catalog_of
 
 URL = "http://h.example/a b.png"
 
@@ -113,6 +114,44 @@ def test_gc_removes_old_orphans(run, damaged_cache):
     ]
     assert not orphan.exists()
     assert (damaged_cache / "blobs" / "README").exists()
+
+
+def test_a_dry_run_removes_nothing(run, damaged_cache):
+    """It lists and counts the files that would be removed."""
+    orphan = blob_path(damaged_cache, b"orphan")
+    done = run("gc", damaged_cache, "--dry-run")
+    assert done.stdout.decode().splitlines() == [
+        blob_key(content_hash_of(b"orphan")),
+        "1 files, 6 bytes would be removed",
+    ]
+    found = json.loads(run("verify", damaged_cache, "--repair", "--dry-run", "--json").stdout)
+    assert found["orphaned"] == [blob_key(content_hash_of(b"orphan"))]
+    assert found["removed"] == []
+    assert orphan.exists()
+
+
+def test_a_damaged_catalog_is_reported_and_nothing_is_removed(run, damaged_cache):
+    """The advice is on one line, the JSON has the findings, and gc and repair refuse to work."""
+    with catalog_of(damaged_cache) as database:
+        database.execute("UPDATE capture SET url = 'http://h.example/other'")
+    done = run("verify", damaged_cache)
+    assert done.returncode == 1
+    (line,) = done.stdout.decode().splitlines()
+    assert "the catalog is damaged (the URL of capture 1 is damaged)" in line
+    assert "`imgcache rebuild`" in line
+    found = json.loads(run("verify", damaged_cache, "--json").stdout)
+    assert found == {"catalog": ["the URL of capture 1 is damaged"]}
+    assert run("verify", damaged_cache, "--repair").returncode == 1
+    assert_failed(run("gc", damaged_cache), "nothing is removed", "rebuild")
+    assert blob_path(damaged_cache, b"orphan").exists()
+
+
+def test_a_catalog_that_cannot_be_opened_is_reported(run, damaged_cache):
+    """The JSON has the finding, too."""
+    (damaged_cache / "catalog.sqlite3").write_bytes(b"my thesis " * 1000)
+    done = run("verify", damaged_cache, "--json")
+    assert "the catalog is damaged" in json.loads(done.stdout)["catalog"][0]
+    assert_failed(done, "the catalog is damaged", "`imgcache rebuild`")
 
 
 @pytest.mark.parametrize("words", [["gc"], ["verify", "--repair"]], ids=["gc", "verify"])

@@ -103,7 +103,7 @@ def test_a_draft_left_by_a_crash_is_not_a_blob(folder):
     """A draft that was never renamed is not read as the blob, and does not prevent a put."""
     blobs = open_blobs(folder.as_uri())
     draft = blob_path(folder).with_name(f"{HASH[2:]}#crashed")
-    draft.parent.mkdir()
+    draft.parent.mkdir(parents=True)
     draft.write_bytes(DATA[:5])
     assert blobs.get(HASH) is None
     blobs.put(HASH, DATA)
@@ -123,6 +123,7 @@ def test_a_folder_may_have_any_name(tmp_path, name):
 def test_a_put_into_an_impossible_folder_is_unavailable(folder):
     """A put raises UnavailableError if a file exists where the sub-folder must be created."""
     blobs = open_blobs(folder.as_uri())
+    folder.mkdir()
     blob_path(folder).parent.write_bytes(b"in the way")
     with pytest.raises(UnavailableError, match="storage failed") as failure:
         blobs.put(HASH, DATA)

@@ -9,6 +9,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from tests.support.confinement import confine
+
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(["tests.support.preloaded"])
 
@@ -54,6 +56,7 @@ def _call(
     environment: dict[str, str],
     outputs: list[str],
 ) -> None:
+    confine(environment)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update({name: str(value) for name, value in environment.items()})

@@ -5,6 +5,7 @@ import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from errno import EROFS
 from pathlib import Path
 from stat import S_ISREG
 from uuid import uuid4
@@ -12,7 +13,7 @@ from uuid import uuid4
 from typing_extensions import override
 
 from imgcache_scrapy.core.entry import blob_key
-from imgcache_scrapy.core.errors import StoreFailedError, UnavailableError
+from imgcache_scrapy.core.errors import ReadOnlyError, StoreFailedError, UnavailableError
 from imgcache_scrapy.core.files import sync_folder, write_synced
 from imgcache_scrapy.engine.blobs.store import OWNER_KEY, BlobStore, Found
 
@@ -25,15 +26,12 @@ class FileBlobs(BlobStore):
     It does not use obstore, which never syncs the files that it writes.
 
     Args:
-        folder: created if it does not exist.
+        folder: created by the first write if it does not exist.
     """
 
     has_fast_sizes = True
 
     def __init__(self, folder: Path) -> None:
-        with _storage_errors():
-            folder.mkdir(parents=True, exist_ok=True)
-            sync_folder(folder.parent)
         self._folder = folder
         self._has_owner = False
 
@@ -105,7 +103,8 @@ class FileBlobs(BlobStore):
     def scan(self) -> Iterator[Found]:
         with _storage_errors():
             yield from (each for each in _files(self._folder, "") if each.key != OWNER_KEY)
-            for folder in filter(Path.is_dir, self._folder.iterdir()):
+            folders = self._folder.iterdir() if self._folder.exists() else ()
+            for folder in filter(Path.is_dir, folders):
                 try:
                     yield from _files(folder, f"{folder.name}/")
                 except OSError as error:
@@ -125,6 +124,7 @@ class FileBlobs(BlobStore):
     def set_owner(self, cache_id: str) -> None:
         temporary = self._folder / f"#{uuid4().hex}"
         with _storage_errors():
+            self._make_root()
             write_synced(temporary, cache_id.encode())
             temporary.replace(self._folder / OWNER_KEY)
             sync_folder(self._folder)
@@ -143,6 +143,30 @@ class FileBlobs(BlobStore):
     def close(self) -> None:
         """Do nothing, because no file stays open."""
 
+    def link(self, content_hash: str, source: "FileBlobs") -> bool:
+        """Give a blob of another folder a name in this one, without a copy of its bytes.
+
+        Call `sync` after the last one.
+
+        Returns:
+            False if the file system cannot do this, or if the blob is missing.
+        """
+        path = self._path(content_hash)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # A blob is never changed in place, so both names keep these bytes.
+            path.hardlink_to(source._path(content_hash))  # noqa: SLF001
+        except OSError:
+            return False
+        return True
+
+    def sync(self) -> None:
+        """Wait until the names of all blobs are on disk."""
+        with _storage_errors():
+            for folder in filter(Path.is_dir, self._folder.iterdir()):
+                sync_folder(folder)
+            sync_folder(self._folder)
+
     def _path(self, content_hash: str) -> Path:
         return self._folder / blob_key(content_hash)
 
@@ -160,6 +184,11 @@ class FileBlobs(BlobStore):
                 failed[content_hash] = StoreFailedError(reason)
                 failed[content_hash].__cause__ = error
 
+    def _make_root(self) -> None:
+        if not self._folder.exists():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            sync_folder(self._folder.parent)
+
     def _make_folder(self, folder: Path) -> None:
         if not folder.exists():
             if self._has_owner and not (self._folder / OWNER_KEY).exists():
@@ -167,6 +196,7 @@ class FileBlobs(BlobStore):
                 raise UnavailableError(
                     f"the image storage failed: {self._folder} is not the folder that was opened"
                 )
+            self._make_root()
             folder.mkdir(exist_ok=True)
             sync_folder(self._folder)
 
@@ -193,6 +223,8 @@ def _replace(temporary: Path, path: Path) -> None:
 
 
 def _files(folder: Path, prefix: str) -> Iterator[Found]:
+    if not folder.exists():
+        return
     with os.scandir(folder) as entries:
         for entry in entries:
             with suppress(OSError):  # It is gone, or cannot be read.
@@ -206,4 +238,6 @@ def _storage_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno == EROFS:
+            raise ReadOnlyError(f"the image storage can only be read: {error}") from error
         raise UnavailableError(f"the image storage failed: {error}") from error

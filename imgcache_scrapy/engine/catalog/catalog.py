@@ -2,8 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 
 import sqlalchemy as sa
 
@@ -11,30 +10,28 @@ from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.pages import Page, all_pages
 from imgcache_scrapy.engine.catalog import database
 from imgcache_scrapy.engine.catalog.database import database_call
-from imgcache_scrapy.engine.catalog.forks import ForkGuard
 from imgcache_scrapy.engine.catalog.functions import json_rows
 from imgcache_scrapy.engine.catalog.look_alikes import look_alikes
+from imgcache_scrapy.engine.catalog.opening import OpenCatalog
 from imgcache_scrapy.engine.catalog.paging import LISTED, newest_of_images, rows_of
 from imgcache_scrapy.engine.catalog.rows import Image, digest, entry_of, now, seen_at
-from imgcache_scrapy.engine.catalog.schema import check_unchanged, end_adoption, open_schema
 from imgcache_scrapy.engine.catalog.search import Search
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import entries
 from imgcache_scrapy.engine.catalog.tables import image as _image
-from imgcache_scrapy.engine.catalog.transaction import WriteTransaction
 
 # Built once, because building a statement takes longer than running it.
 _find_images = sa.select(*(_image.c[name] for name in Image._fields)).where(
     _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True)), ~_image.c.damaged
 )
-_find_type_and_size = (
-    sa.select(_image.c.content_type, _image.c.file_size_bytes)
-    .join(_capture)
-    .where(_image.c.content_hash == sa.bindparam("its_hash"), ~_image.c.damaged)
-    .limit(1)
+# Without captures, because a rebuilt catalog has images without a URL.
+_find_type_and_size = sa.select(_image.c.content_type, _image.c.file_size_bytes).where(
+    _image.c.content_hash == sa.bindparam("its_hash"), ~_image.c.damaged
 )
-_find_type_and_size_in_bucket = _find_type_and_size.where(
-    _capture.c.bucket == sa.bindparam("its_bucket")
+_find_type_and_size_in_bucket = (
+    _find_type_and_size.join(_capture)
+    .where(_capture.c.bucket == sa.bindparam("its_bucket"))
+    .limit(1)
 )
 _find_known = sa.select(_image.c.content_hash).where(
     _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True))
@@ -57,62 +54,8 @@ _newest = (
 _newest_in_bucket = _newest.where(_capture.c.bucket == sa.bindparam("its_bucket"))
 
 
-class Catalog:
-    """The tables of a cache and their queries.
-
-    Args:
-        database_url: the SQLAlchemy URL of the database; the tables are created if it is empty.
-        upgrade: True upgrades a catalog of an older version, False refuses it.
-        before_upgrade: called with the hashes of some images before an older catalog is upgraded;
-            if it raises, the catalog stays as it is.
-
-    Attributes:
-        cache_id: the id of the cache; its blobs have the same id.
-        adopts_blobs: whether blobs without an id are accepted; True until `end_adoption`.
-
-    Raises:
-        ConfigurationError: a newer version wrote the database, or an older one did and `upgrade`
-            is False.
-    """
-
-    def __init__(
-        self,
-        database_url: str | sa.URL,
-        *,
-        upgrade: bool = True,
-        before_upgrade: Callable[[list[str]], None] = lambda _: None,
-    ) -> None:
-        self._engine = database.create_engine(database_url)
-        self._fork_guard = ForkGuard(self._engine)
-        self._write_lock = database.write_lock(self._engine)
-        try:
-            identity = open_schema(self._engine, upgrade=upgrade, before_upgrade=before_upgrade)
-        except BaseException:
-            self.close()
-            raise
-        self.cache_id = identity.cache_id
-        self.adopts_blobs = identity.adopts_blobs
-
-    @contextmanager
-    def exclusive(self, content_hashes: Collection[str]) -> Iterator[WriteTransaction]:
-        """Open a write transaction: no other one changes these images or their blobs.
-
-        The transaction is committed, and durable, when the block ends; an exception rolls it back.
-
-        Raises:
-            UnavailableError: a newer version has upgraded the catalog since it was opened.
-        """
-        with self._write_lock, self._engine.begin() as connection:
-            check_unchanged(connection)
-            database.lock(connection, content_hashes)
-            yield WriteTransaction(connection, content_hashes)
-
-    @database_call
-    def end_adoption(self) -> None:
-        """Record that the blobs of this catalog have its id now."""
-        with self._write_lock, self._engine.begin() as connection:
-            end_adoption(connection)
-        self.adopts_blobs = False
+class Catalog(OpenCatalog):
+    """The tables of a cache and their queries; see `OpenCatalog` for the arguments."""
 
     @database_call
     def images(self, content_hashes: Iterable[str]) -> dict[str, Image]:
@@ -287,8 +230,5 @@ class Catalog:
 
     def check(self) -> None:
         """Run a query; it raises `UnavailableError` if the catalog does not work."""
+        self.check_in_place()
         self.lookup_many(["about:health"])  # Any key will do, whether it is there or not.
-
-    def close(self) -> None:
-        """Close every connection."""
-        self._engine.dispose()

@@ -2,9 +2,9 @@
 
 import functools
 import sqlite3
-import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from threading import Lock
 from typing import Any, ParamSpec, TypeVar
 
@@ -12,17 +12,23 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
-from imgcache_scrapy.core.errors import ConfigurationError, ImgCacheError, UnavailableError
+from imgcache_scrapy.core.errors import (
+    ConfigurationError,
+    ImgCacheError,
+    ReadOnlyError,
+    UnavailableError,
+)
+from imgcache_scrapy.engine.catalog import sqlite
+from imgcache_scrapy.engine.catalog.sqlite import BUSY_SECONDS
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-BUSY_SECONDS = 30
-"""Maximum time in seconds that a write waits for another write."""
-
 CONNECT_SECONDS = 5
 """Maximum time in seconds to connect to PostgreSQL."""
 
+# PostgreSQL's code for a write in a read-only transaction, for example on a standby server.
+_READ_ONLY_STATE = "25006"
 _POSTGRESQL: dict[str, Any] = {
     # Otherwise the idle connections in the pool would fail after a restart of the server.
     "pool_pre_ping": True,
@@ -32,6 +38,11 @@ _POSTGRESQL: dict[str, Any] = {
         "tcp_user_timeout": BUSY_SECONDS * 1000,
     },
 }
+
+
+def sqlite_url(path: Path) -> sa.URL:
+    """Return the URL of a database in a file."""
+    return sa.URL.create("sqlite", database=str(path))
 
 
 def create_engine(database_url: str | sa.URL) -> Engine:
@@ -61,7 +72,7 @@ def create_engine(database_url: str | sa.URL) -> Engine:
             "pip install 'imgcache-scrapy[postgres]'"
         ) from error
     if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _set_up_sqlite)
+        sa.event.listen(engine, "connect", sqlite.set_up)
         sa.event.listen(engine, "begin", _begin_immediate)
     elif engine.dialect.name == "postgresql":
         sa.event.listen(engine, "connect", _set_up_postgresql)
@@ -75,6 +86,13 @@ def create_engine(database_url: str | sa.URL) -> Engine:
 def connect_for_reading(engine: Engine) -> Connection:
     """Connect for reading only; in SQLite without a transaction, so that it waits for no writer."""
     return engine.connect().execution_options(imgcache_reading=True)
+
+
+def use_wal(connection: Connection) -> None:
+    """Switch a catalog in SQLite to write-ahead logging, so that readers wait for no writer."""
+    driver_connection = connection.connection.driver_connection
+    if isinstance(driver_connection, sqlite3.Connection):
+        sqlite.use_wal(driver_connection)
 
 
 def write_lock(engine: Engine) -> AbstractContextManager[object]:
@@ -138,9 +156,7 @@ def database_call(call: Callable[P, T]) -> Callable[P, T]:
                     raise
                 return call(*args, **kwargs)
         except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
-            # Without the statement and the details, which may contain URLs.
-            reason = str(getattr(error, "orig", error)).strip().split("\n", 1)[0]
-            raise UnavailableError(f"the catalog failed: {reason}") from error
+            raise _failure(error) from error
 
     return guarded
 
@@ -158,12 +174,18 @@ def is_common(error: Exception) -> bool:
     return not isinstance(cause, sa.exc.DBAPIError) or isinstance(cause, shared)
 
 
-def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None
-    connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
-    _use_wal(connection)
-    # With NORMAL, a power failure would lose images that were reported as stored.
-    connection.execute("PRAGMA synchronous=FULL")
+def _failure(error: Exception) -> UnavailableError | ReadOnlyError:
+    cause = getattr(error, "orig", None) or error
+    # Without the statement and the details, which may contain URLs.
+    reason = str(cause).strip().split("\n", 1)[0]
+    if sqlite.is_read_only_error(cause) or getattr(cause, "sqlstate", None) == _READ_ONLY_STATE:
+        return ReadOnlyError(f"the catalog can only be read: {reason}")
+    if sqlite.is_damage(cause):
+        return UnavailableError(
+            f"the catalog is damaged ({reason}): run `imgcache verify`, and `imgcache rebuild` to"
+            " make a new catalog from the blobs"
+        )
+    return UnavailableError(f"the catalog failed: {reason}")
 
 
 def _set_up_postgresql(connection: DBAPIConnection, _record: object) -> None:
@@ -171,20 +193,6 @@ def _set_up_postgresql(connection: DBAPIConnection, _record: object) -> None:
     cursor.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
     cursor.close()
     connection.commit()
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to write-ahead logging; retry, because SQLite fails if two processes do it at once."""
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
 
 
 def _begin_immediate(connection: Connection) -> None:

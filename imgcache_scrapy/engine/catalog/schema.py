@@ -1,12 +1,13 @@
 """Check the schema when a catalog is opened; create or upgrade it if necessary."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from imgcache_scrapy.core.errors import ConfigurationError, UnavailableError
+from imgcache_scrapy.core.text import quoted
 from imgcache_scrapy.engine.catalog import database, migrations, url_index
 from imgcache_scrapy.engine.catalog.tables import SCHEMA
 from imgcache_scrapy.engine.catalog.tables import image as _image
@@ -45,27 +46,41 @@ def open_schema(
     *,
     upgrade: bool,
     before_upgrade: Callable[[list[str]], None] = lambda _: None,
+    create: bool = True,
+    is_read_only: bool = False,
 ) -> Identity:
     """Ensure that the catalog has the schema of this version; create it in an empty database.
+
+    Nothing is written before the number of the schema is known.
 
     Args:
         engine: connects to the database.
         upgrade: True upgrades a catalog of an older version, False refuses it.
         before_upgrade: called with the hashes of some images before an older catalog is upgraded;
             if it raises, the catalog stays as it is.
+        create: whether to create the tables in an empty database.
+        is_read_only: whether nothing can be written.
 
     Raises:
         ConfigurationError: a newer version wrote the catalog, or an older one did and `upgrade`
-            is False.
+            is False; or the catalog is not one that any version writes; or the database is empty,
+            and `create` is False.
     """
-    identity = _identity_if_current(engine)
+    with database.connect_for_reading(engine) as connection:
+        identity = _identity_if_current(connection)
+        if identity is None:
+            _check_number(_number_of(connection), upgrade=upgrade and not is_read_only)
+            if not create and _number_of(connection) is None:
+                raise ConfigurationError("there is no cache: the database is empty")
+        if not is_read_only:
+            database.use_wal(connection)
     if identity is not None:
         return identity
     with engine.begin() as connection:
         database.lock_schema(connection)
         number = _number_of(connection)
         if number != SCHEMA:
-            _refuse_other_version(number, upgrade=upgrade)
+            _check_number(number, upgrade=upgrade)
             if number is not None:
                 before_upgrade(list(connection.scalars(_some_images)))
                 database.wait_for_writers(connection, _schema)
@@ -74,7 +89,7 @@ def open_schema(
             if number is None:
                 connection.execute(_clear_adopts_blobs)
         url_index.make(connection)
-        return Identity(*connection.execute(_identity).one())
+        return _checked(connection.execute(_identity).one())
 
 
 def check_unchanged(connection: Connection) -> None:
@@ -101,31 +116,64 @@ def end_adoption(connection: Connection) -> None:
     connection.execute(_clear_adopts_blobs)
 
 
-def _identity_if_current(engine: Engine) -> Identity | None:
+def _identity_if_current(connection: Connection) -> Identity | None:
     """Return the identity of a catalog of this version; None if it must be created or upgraded."""
-    with database.connect_for_reading(engine) as connection:
-        try:
-            row = connection.execute(_identity).first()
-        except sa.exc.DBAPIError:
-            # An empty or an old database. Any other error is raised again under the lock.
-            return None
-        is_ready = row is not None and row.number == SCHEMA and url_index.is_made(connection)
-        return Identity(*row) if row is not None and is_ready else None
+    try:
+        rows = connection.execute(_identity).all()
+    except sa.exc.DBAPIError:
+        # An empty or an old database. Any other error is raised again by the next query.
+        connection.rollback()
+        return None
+    if [row.number for row in rows] != [SCHEMA] or not url_index.is_made(connection):
+        return None
+    return _checked(rows[0])
+
+
+def _checked(row: Sequence[Any]) -> Identity:
+    identity = Identity(*row)
+    if not isinstance(identity.cache_id, str) or not identity.cache_id:
+        raise ConfigurationError(
+            f"the catalog's table {_schema.name} has no id of the cache: restore a backup, or run"
+            " `imgcache rebuild`"
+        )
+    return identity
 
 
 def _number_of(connection: Connection) -> int | None:
-    """Return the number of the schema; None for an empty database."""
+    """Return the number of the schema; None for an empty database.
+
+    Raises:
+        ConfigurationError: no version of this package writes such a number.
+    """
     if not sa.inspect(connection).has_table(_schema.name):
         return None
-    return connection.scalar(_number)
+    return checked_number(connection.scalars(_number).all())
 
 
-def _refuse_other_version(number: int | None, *, upgrade: bool) -> None:
+def checked_number(numbers: Sequence[Any]) -> int:
+    """Return the only number of a schema's table.
+
+    Args:
+        numbers: the values in the table, whatever they are.
+
+    Raises:
+        ConfigurationError: there is not exactly one number from 1 on.
+    """
+    if len(numbers) == 1 and isinstance(numbers[0], int) and numbers[0] >= 1:
+        return numbers[0]
+    found = ", ".join(quoted(str(each)) for each in numbers[:3]) or "nothing"
+    raise ConfigurationError(
+        f"the catalog's table {_schema.name} must contain one number from 1 to {SCHEMA}, but it "
+        f"contains {found}: restore a backup, or run `imgcache rebuild`"
+    )
+
+
+def _check_number(number: int | None, *, upgrade: bool) -> None:
     if number is not None and number > SCHEMA:
         raise ConfigurationError(
             f"the catalog has schema {number}, this imgcache-scrapy knows {SCHEMA}: upgrade it"
         )
-    if number is not None and not upgrade:
+    if number is not None and number < SCHEMA and not upgrade:
         raise ConfigurationError(
             f"the catalog has schema {number}, this imgcache-scrapy needs {SCHEMA}:"
             " run `imgcache upgrade`, or `imgcache serve --upgrade`"

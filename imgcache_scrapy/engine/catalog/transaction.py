@@ -114,15 +114,16 @@ class WriteTransaction:
         """Delete the captures of an image in a bucket; with its last capture, delete the image.
 
         Returns:
-            The number of deleted captures.
+            The number of deleted captures; 1 for an image without any capture, which is deleted.
         """
         of_image = _capture.c.content_hash == content_hash
         deleted = self._connection.execute(
             _capture.delete().where(of_image, _capture.c.bucket == bucket)
         ).rowcount
-        if not self._connection.scalar(sa.select(sa.exists().where(of_image))):
-            self._connection.execute(_image.delete().where(_image.c.content_hash == content_hash))
-        return deleted
+        if self._connection.scalar(sa.select(sa.exists().where(of_image))):
+            return deleted
+        image = _image.delete().where(_image.c.content_hash == content_hash)
+        return max(deleted, self._connection.execute(image).rowcount)
 
     def _newest(
         self, observed: Sequence[tuple[Image, Capture]], at: int

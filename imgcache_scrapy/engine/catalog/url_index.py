@@ -36,6 +36,7 @@ _SAMPLE = """
         number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n < :count)
     SELECT url FROM number, ends JOIN capture ON id = low + (high - low) * n / :count
 """
+_CHECK = "INSERT INTO capture_url(capture_url) VALUES ('integrity-check')"
 _IS_MADE = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'capture_url')"
 # Without the extension pg_trgm, there is no index to create.
 _IS_MADE_POSTGRESQL = """
@@ -67,6 +68,11 @@ def extend(connection: Connection) -> None:
     """Index the new URLs if there are enough for a batch; PostgreSQL indexes by itself."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(_INDEX, (_INDEX_BATCH,))
+
+
+def check(connection: Connection) -> None:
+    """Check the index in SQLite; an error says that it is damaged."""
+    connection.exec_driver_sql(_CHECK)
 
 
 def candidates(connection: Connection, url_contains: str) -> sa.Select[tuple[int]] | None:

@@ -1,6 +1,7 @@
 """Decoders: send pictures to child processes, and replace a child that hangs or dies."""
 
 import math
+import os
 import signal
 import struct
 import subprocess
