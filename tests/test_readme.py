@@ -42,6 +42,7 @@ def required_names():
     yield from imgcache_scrapy.__all__
     yield from MESSAGES
     commands = ("serve", "stats", "get", "verify", "gc", "spool list", "spool replay")
+    commands += ("upgrade", "backup", "rebuild")
     yield from (f"imgcache {command}" for command in commands)
 
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from typing_extensions import override
 
@@ -81,4 +82,9 @@ def import_for(folder: Path) -> None:
 def can_create(folder: Path) -> bool:
     """Return whether files can be created in a folder, or the folder itself if it is missing."""
     existing = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
-    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    try:
+        # Linux gives this file no name, so that nobody sees it.
+        TemporaryFile(dir=existing).close()
+    except OSError:
+        return False
+    return True

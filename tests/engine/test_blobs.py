@@ -164,7 +164,7 @@ def in_the_way(path, kind):
 def test_a_put_replaces_what_is_no_file(folder, kind):
     """A folder, a loop or a pipe in the place of a blob has no size, and a put replaces it."""
     blobs = open_blobs(folder.as_uri())
-    blob_path(folder).parent.mkdir()
+    blob_path(folder).parent.mkdir(parents=True)
     in_the_way(blob_path(folder), kind)
     assert blobs.sizes([HASH]) == {HASH: None}
     blobs.put(HASH, DATA)

@@ -497,7 +497,7 @@ def test_a_failed_blob_write_records_nothing(cache, folder):
 def test_a_broken_catalog_is_unavailable_without_details(cache, folder):
     """A database error becomes UnavailableError without the SQL statement and its parameters."""
     with catalog_of(folder) as database:
-        database.execute("DROP TABLE capture")
+        database.execute("DROP TABLE image")
     for call in (
         store,
         found,

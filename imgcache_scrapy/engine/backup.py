@@ -1,0 +1,85 @@
+"""Back up a cache while crawls go on: first its catalog, then the blobs that the catalog names."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.core.files import sync_folder
+from imgcache_scrapy.engine.blobs.files import FileBlobs
+from imgcache_scrapy.engine.cache import BLOBS_NAME, CATALOG_NAME, ImageCache
+from imgcache_scrapy.engine.catalog.database import database_call, sqlite_url
+from imgcache_scrapy.engine.catalog.restoring import RestoringCatalog
+
+_PAGE_SIZE = 500
+
+
+class BackedUp(NamedTuple):
+    """The result of a backup.
+
+    Attributes:
+        images: number of images in the copy.
+        missing: the hashes of images whose bytes the cache has lost; the copy has them as damaged.
+    """
+
+    images: int
+    missing: list[str]
+
+
+def back_up(cache: ImageCache, folder: Path) -> BackedUp:
+    """Copy a cache into a folder, which can then be opened as a cache.
+
+    The copy has the cache as it is when the backup begins. Images that are deleted meanwhile may
+    be left out.
+
+    Args:
+        cache: the cache; others may use it.
+        folder: it must be empty, or must not exist.
+
+    Raises:
+        ConfigurationError: the folder is not empty, or the catalog is not in SQLite.
+        UnavailableError: the cache or the folder fails; then the folder is not a cache.
+    """
+    if cache.catalog.file is None:
+        raise ConfigurationError(
+            "the catalog is not in SQLite: back up its database with the database's own program,"
+            " and then copy the blobs"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise ConfigurationError(f"{folder} is not empty: a backup needs an empty folder")
+    # Without its final name, so that an interrupted backup is not taken for a cache.
+    draft = folder / f"#{CATALOG_NAME}"
+    cache.catalog.copy_to(draft)
+    blobs = FileBlobs(folder / BLOBS_NAME)
+    with closing(database_call(RestoringCatalog)(sqlite_url(draft))) as catalog:
+        blobs.set_owner(catalog.cache_id)
+        missing = list(_copy_blobs(cache, catalog, blobs))
+        blobs.sync()
+        known = cache.catalog.known(missing)
+        catalog.remove_images(name for name in missing if name not in known)
+        for name in known:
+            with catalog.exclusive([name]) as transaction:
+                transaction.mark_damaged(name)
+        images = catalog.stats()["images"]
+    draft.rename(folder / CATALOG_NAME)
+    sync_folder(folder)
+    sync_folder(folder.parent)
+    return BackedUp(images, sorted(known))
+
+
+def _copy_blobs(cache: ImageCache, catalog: RestoringCatalog, blobs: FileBlobs) -> Iterator[str]:
+    """Copy the blobs that the catalog names; yield the hashes of those that are missing."""
+    source = cache.blobs
+    page = catalog.rows_after("", _PAGE_SIZE)
+    while page:
+        for name, _, _ in page:
+            if isinstance(source, FileBlobs) and blobs.link(name, source):
+                continue
+            data = source.get(name)
+            if data is None:
+                yield name
+            else:
+                blobs.put(name, data)
+        page = catalog.rows_after(page[-1][0], _PAGE_SIZE)

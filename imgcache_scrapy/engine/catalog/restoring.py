@@ -1,0 +1,173 @@
+"""Read and write whole rows of catalogs in SQLite, to rebuild a catalog or to back it up."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from imgcache_scrapy.core.entry import is_content_hash
+from imgcache_scrapy.engine.catalog import database, url_index
+from imgcache_scrapy.engine.catalog.catalog import Catalog
+from imgcache_scrapy.engine.catalog.database import database_call
+from imgcache_scrapy.engine.catalog.rows import digest, microseconds
+from imgcache_scrapy.engine.catalog.tables import capture as _capture
+from imgcache_scrapy.engine.catalog.tables import image as _image
+from imgcache_scrapy.engine.catalog.tables import schema as _schema
+
+Row = Mapping[str, Any]
+
+_BATCH_SIZE = 500
+# Other times of a row are no dates.
+_FIRST = microseconds(datetime.min.replace(tzinfo=UTC))
+_LAST = microseconds(datetime.max.replace(tzinfo=UTC))
+_find_images = sa.select(_image).where(
+    _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True)), ~_image.c.damaged
+)
+_captures_after = (
+    sa.select(_capture)
+    .where(_capture.c.id > sa.bindparam("after"))
+    .order_by(_capture.c.id)
+    .limit(_BATCH_SIZE)
+)
+_insert_capture = _capture.insert().prefix_with("OR IGNORE")
+_columns = ", ".join(column.name for column in _capture.columns)
+_FORWARD = f"SELECT {_columns} FROM capture WHERE id > ? ORDER BY id LIMIT {_BATCH_SIZE}"  # noqa: S608
+_BACKWARD = f"SELECT {_columns} FROM capture WHERE id > ? AND id < ? ORDER BY id DESC LIMIT 1"  # noqa: S608
+
+
+class RestoringCatalog(Catalog):
+    """A catalog in SQLite that nobody else uses."""
+
+    @database_call
+    def image_rows(self, content_hashes: Sequence[str]) -> dict[str, Row]:
+        """Return the rows of images that are not damaged, by their content hash."""
+        with database.connect_for_reading(self._engine) as connection:
+            rows = connection.execute(_find_images, {"hashes": list(content_hashes)}).mappings()
+            return {row["content_hash"]: dict(row) for row in rows}
+
+    def capture_rows(self) -> Iterator[Row]:
+        """Yield the rows of all captures, the oldest first."""
+        after = 0
+        while rows := self._captures_after(after):
+            yield from rows
+            after = rows[-1]["id"]
+
+    @database_call
+    def add_images(self, rows: Iterable[Row]) -> None:
+        """Insert rows of images."""
+        with self._engine.begin() as connection:
+            for row in rows:
+                connection.execute(_image.insert(), dict(row))
+
+    def add_captures(self, rows: Iterable[Row]) -> None:
+        """Insert the rows whose image is there; a row with the id of another one is left out."""
+        batch: list[Row] = []
+        for row in rows:
+            batch.append(row)
+            if len(batch) == _BATCH_SIZE:
+                self._add_captures(batch)
+                batch = []
+        self._add_captures(batch)
+
+    @database_call
+    def remove_images(self, content_hashes: Iterable[str]) -> None:
+        """Remove the rows of images and of their captures."""
+        with self._engine.begin() as connection:
+            for name in content_hashes:
+                connection.execute(_capture.delete().where(_capture.c.content_hash == name))
+                connection.execute(_image.delete().where(_image.c.content_hash == name))
+
+    @database_call
+    def finish(self, cache_id: str) -> None:
+        """Write the id of the cache, and index all URLs."""
+        with self._engine.begin() as connection:
+            connection.execute(_schema.update().values(cache_id=cache_id, adopts_blobs=False))
+            url_index.extend(connection)
+
+    @database_call
+    def count_without_url(self) -> int:
+        """Return the number of images that have no capture."""
+        query = sa.select(sa.func.count()).where(
+            ~sa.exists().where(_capture.c.content_hash == _image.c.content_hash)
+        )
+        with database.connect_for_reading(self._engine) as connection:
+            return int(connection.scalar(query.select_from(_image)) or 0)
+
+    @database_call
+    def _captures_after(self, after: int) -> Sequence[Row]:
+        with database.connect_for_reading(self._engine) as connection:
+            rows = connection.execute(_captures_after, {"after": after}).mappings()
+            return [dict(row) for row in rows]
+
+    @database_call
+    def _add_captures(self, rows: list[Row]) -> None:
+        known = self.known({row["content_hash"] for row in rows})
+        kept = [dict(row) for row in rows if row["content_hash"] in known]
+        if kept:
+            with self._engine.begin() as connection:
+                connection.execute(_insert_capture, kept)
+
+
+class ReadableCaptures:
+    """The captures of a damaged catalog, as far as they can be read: from both ends.
+
+    Args:
+        file: the file of the catalog; it is not changed.
+
+    Attributes:
+        are_all: after an iteration, whether every row could be read.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file.absolute()
+        self.are_all = False
+
+    def __iter__(self) -> Iterator[Row]:
+        self.are_all = True
+        try:
+            with closing(sqlite3.connect(f"{self._file.as_uri()}?mode=ro", uri=True)) as database:
+                database.row_factory = sqlite3.Row
+                yield from self._sound(self._rows(database))
+        except sqlite3.Error:
+            self.are_all = False
+
+    def _rows(self, database: sqlite3.Connection) -> Iterator[Any]:
+        last = 0
+        try:
+            while rows := database.execute(_FORWARD, (last,)).fetchall():
+                yield from rows
+                last = rows[-1]["id"]
+        except sqlite3.Error:
+            self.are_all = False
+            first = 1 << 62
+            while rows := database.execute(_BACKWARD, (last, first)).fetchall():
+                yield from rows
+                first = rows[-1]["id"]
+
+    def _sound(self, rows: Iterable[Any]) -> Iterator[Row]:
+        for row in rows:
+            if is_sound(row := dict(row)):
+                yield row
+            else:
+                self.are_all = False
+
+
+def is_sound(row: Row) -> bool:
+    """Return whether the values of a capture can be true."""
+    texts = all(isinstance(row[name], str) for name in ("url", "bucket", "client_name"))
+    times = all(
+        isinstance(row[name], int) and _FIRST <= row[name] <= _LAST
+        for name in ("lookup_time", "created_at")
+    )
+    has_name = isinstance(row["original_filename"], str | None)
+    return (
+        texts
+        and times
+        and has_name
+        and is_content_hash(row["content_hash"])
+        and digest(row["url"]) == row["url_digest"]
+    )

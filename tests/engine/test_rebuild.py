@@ -1,0 +1,354 @@
+"""Snapshots of a catalog, a catalog that is rebuilt from its blobs, and backups."""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from imgcache_scrapy.core.entry import blob_key, content_hash_of
+from imgcache_scrapy.core.errors import ConfigurationError, NotFoundError
+from imgcache_scrapy.engine.backup import back_up
+from imgcache_scrapy.engine.blobs.files import FileBlobs
+from imgcache_scrapy.engine.cache import ImageCache, StoreRequest
+from imgcache_scrapy.engine.rebuild import rebuild
+from imgcache_scrapy.engine.snapshots import snapshots_of
+from tests.support.pictures import jpeg
+from tests.support.programs import PREAMBLE, assert_no_row_without_blob, catalog_of, upkeep_of
+from tests.support.waiting import wait_until
+
+COUNT = 600
+PAGE = 4096
+
+
+def url(number):
+    return f"http://a.test/{number}.jpg"
+
+
+def image(number):
+    return b"image %d" % (number % 50)
+
+
+def fill(folder, numbers):
+    with closing(ImageCache.in_folder(folder)) as cache:
+        numbers = list(numbers)
+        for first in range(0, len(numbers), 100):
+            cache.store_many(
+                [
+                    StoreRequest.of(url(n), image(n), "me", bucket="b" * (n % 2))
+                    for n in numbers[first : first + 100]
+                ]
+            )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return the folder of a cache with many URLs and few images, one of them a picture."""
+    folder = tmp_path / "cache ü"
+    fill(folder, range(COUNT))
+    with closing(ImageCache.in_folder(folder)) as cache:
+        cache.store(url("picture"), jpeg(1), "me")
+    return folder
+
+
+def rebuilt(folder):
+    """Rebuild the catalog in a folder."""
+    with closing(FileBlobs(folder / "blobs")) as blobs:
+        return rebuild(folder / "catalog.sqlite3", blobs)
+
+
+def found_urls(folder):
+    """Return those URLs that a lookup finds with the right image."""
+    with closing(ImageCache.in_folder(folder, create=False)) as cache:
+        found = cache.catalog.lookup_many(url(n) for n in range(COUNT))
+        for n in range(COUNT):
+            if url(n) in found:
+                assert found[url(n)]["content_hash"] == content_hash_of(image(n))
+                assert found[url(n)]["bucket"] == "b" * (n % 2)
+        return set(found)
+
+
+def all_urls():
+    return {url(n) for n in range(COUNT)}
+
+
+def rows_of(folder):
+    with catalog_of(folder) as database:
+        return [
+            database.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
+            for table in ("image", "capture", "imgcache_schema")
+        ]
+
+
+def make_older(path, days=2):
+    """Make a file some days older."""
+    then = time.time() - days * 86_400
+    os.utime(path, (then, then))
+
+
+# Snapshots
+
+
+def test_a_cache_gets_a_snapshot_when_it_is_closed(folder):
+    """The first close takes it, the next ones of the same day do not; readers take none."""
+    (snapshot,) = snapshots_of(folder / "catalog.sqlite3")
+    assert [each.name for each in snapshot.parent.iterdir()] == [snapshot.name]
+    fill(folder, [1])
+    assert snapshots_of(folder / "catalog.sqlite3") == [snapshot]
+    make_older(snapshot)
+    found_urls(folder)
+    assert snapshots_of(folder / "catalog.sqlite3") == [snapshot]
+
+
+def test_two_snapshots_are_kept(folder):
+    """Each day a snapshot is added, and the oldest one is removed."""
+    for day in range(3):
+        newest = snapshots_of(folder / "catalog.sqlite3")[0]
+        make_older(newest.rename(newest.with_name(f"catalog-2000010{day}T120000Z.sqlite3")))
+        fill(folder, [COUNT + day])
+    found = snapshots_of(folder / "catalog.sqlite3")
+    assert [each.stem[8:16] for each in found[1:]] == ["20000102"]
+    with catalog_of(folder) as database:
+        database.execute("ATTACH ? AS newest", (str(found[0]),))
+        count = "SELECT count(*) FROM {}.capture"
+        assert database.execute(count.format("newest")).fetchone()[0] == COUNT + 4
+
+
+@pytest.mark.parametrize(("limit", "count"), [("1000", 0), ("1000000000", 1)])
+def test_a_large_catalog_gets_no_snapshot(folder, monkeypatch, limit, count):
+    """The variable in the environment sets the limit in bytes."""
+    shutil.rmtree(folder / "snapshots")
+    monkeypatch.setenv("IMGCACHE_MAX_SNAPSHOT_BYTES", limit)
+    fill(folder, [1])
+    assert len(snapshots_of(folder / "catalog.sqlite3")) == count
+
+
+def test_a_wrong_limit_is_a_configuration_error(folder, monkeypatch):
+    """The error names the variable."""
+    monkeypatch.setenv("IMGCACHE_MAX_SNAPSHOT_BYTES", "much")
+    with pytest.raises(ConfigurationError, match="IMGCACHE_MAX_SNAPSHOT_BYTES"):
+        ImageCache.in_folder(folder)
+
+
+def test_a_failed_snapshot_is_one_warning(folder, caplog):
+    """The cache is closed all the same."""
+    shutil.rmtree(folder / "snapshots")
+    (folder / "snapshots").write_bytes(b"in the way")
+    fill(folder, [1])
+    (record,) = caplog.records
+    assert "no new snapshot" in record.getMessage()
+
+
+def test_a_cache_that_stays_open_gets_a_snapshot_each_day(folder, monkeypatch):
+    """A service is seldom closed: after a day, a store starts the snapshot in the background."""
+    monkeypatch.setattr("imgcache_scrapy.engine.snapshots._DAY_SECONDS", 0)
+    shutil.rmtree(folder / "snapshots")
+    with closing(ImageCache.in_folder(folder)) as cache:
+        cache.store(url("new"), b"new", "me")
+        wait_until(lambda: snapshots_of(folder / "catalog.sqlite3"))
+
+
+# Rebuild
+
+
+def test_a_lost_catalog_is_rebuilt_with_the_urls_of_the_snapshot(folder):
+    """Everything of the snapshot is there again; later images are found by their hash only."""
+    before = rows_of(folder)
+    with closing(ImageCache.in_folder(folder)) as cache:
+        cache.store(url("late"), b"late", "me")
+    for path in folder.glob("catalog*"):
+        path.unlink()
+    done = rebuilt(folder)
+    assert (done.images, done.captures, done.without_url) == (52, COUNT, 2)
+    assert done.source == snapshots_of(folder / "catalog.sqlite3")[0]
+    assert found_urls(folder) == all_urls()
+    image_rows, capture_rows, schema_rows = rows_of(folder)
+    assert capture_rows == [row for row in before[1] if row[3] != url("picture")]
+    assert schema_rows == before[2]
+    assert set(image_rows) >= set(before[0])
+    with closing(ImageCache.in_folder(folder)) as cache:
+        assert cache.get_image(content_hash_of(b"late"))[0] == b"late"
+        assert cache.get_image(content_hash_of(jpeg(1)))[1] == "image/jpeg"
+        assert cache.catalog.search("/7.jpg")[0]["url"] == url(7)
+
+
+def test_a_catalog_without_snapshot_is_rebuilt_without_urls(folder):
+    """Images have type, size and decode information again; a store gives them their URLs."""
+    images = rows_of(folder)[0]
+    shutil.rmtree(folder / "snapshots")
+    for path in folder.glob("catalog*"):
+        path.unlink()
+    done = rebuilt(folder)
+    assert (done.images, done.captures, done.without_url, done.source) == (51, 0, 51, None)
+    assert rows_of(folder)[0] == images
+    with closing(ImageCache.in_folder(folder)) as cache:
+        assert cache.catalog.lookup_many([url(0)]) == {}
+        assert cache.get_image(content_hash_of(image(0)))[0] == image(0)
+        with pytest.raises(NotFoundError):
+            cache.get_image(content_hash_of(image(0)), "b")
+        assert not cache.store(url(0), image(0), "me")["created"]
+        assert list(cache.catalog.lookup_many([url(0)])) == [url(0)]
+        cache.delete(content_hash_of(image(1)))
+        assert cache.blobs.get(content_hash_of(image(1))) is None
+        with pytest.raises(NotFoundError):
+            cache.delete(content_hash_of(image(1)))
+    with upkeep_of(folder) as upkeep:
+        upkeep.check_whole()
+        assert {each.state for each in upkeep.verify()} == {"sound"}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_damaged_catalog_is_rebuilt(folder, seed):
+    """What can be read in it is newer than the snapshot; the snapshot has the rest."""
+    fill(folder, range(COUNT, COUNT + 20))
+    with catalog_of(folder) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    catalog = folder / "catalog.sqlite3"
+    data = catalog.read_bytes()
+    page = random.Random(seed).randrange(2, len(data) // PAGE)
+    broken = data[: page * PAGE] + random.Random(seed).randbytes(PAGE) + data[(page + 1) * PAGE :]
+    catalog.write_bytes(broken)
+    done = rebuilt(folder)
+    assert done.kept.read_bytes() == broken
+    assert found_urls(folder) == all_urls()
+    with upkeep_of(folder) as upkeep:
+        upkeep.check_whole()
+        assert {each.state for each in upkeep.verify()} == {"sound"}
+    assert not list(folder.glob("#*"))
+
+
+def test_a_sound_catalog_stays_as_it_is(folder):
+    """A rebuild that was not needed loses nothing, and takes in images that had no row."""
+    before = rows_of(folder)
+    path = folder / "blobs" / blob_key(content_hash_of(b"lone"))
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"lone")
+    done = rebuilt(folder)
+    image_rows, *others = rows_of(folder)
+    assert others == before[1:]
+    assert set(image_rows) > set(before[0])
+    assert done.without_url == 1
+
+
+def test_bytes_that_do_not_fit_their_name_are_left_out(folder):
+    """A damaged blob is reported, and is no image of the new catalog."""
+    for path in folder.glob("catalog*"):
+        path.unlink()
+    shutil.rmtree(folder / "snapshots")
+    name = content_hash_of(image(3))
+    (folder / "blobs" / blob_key(name)).write_bytes(b"bad")
+    done = rebuilt(folder)
+    assert (done.images, done.damaged) == (50, [name])
+
+
+def test_nothing_is_rebuilt_from_nothing(tmp_path):
+    """An empty folder gets no catalog."""
+    with pytest.raises(ConfigurationError, match="no blobs"):
+        rebuilt(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+# Backup
+
+
+WRITE = """
+from itertools import count
+cache = ImageCache.in_folder(Path(sys.argv[1]))
+sys.stdin.readline()
+for number in count():
+    data = b"written %d" % number
+    entry = cache.store(f"http://b.test/{number}", data, "writer")
+    if number % 3 == 0:
+        cache.delete(entry["content_hash"])
+    if number == 10:
+        print("writing", flush=True)
+"""
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(12, marks=pytest.mark.endurance)])
+def test_backups_are_consistent_while_others_write(folder, tmp_path, count):
+    """Each copy is a sound cache with everything that was there when it began."""
+    words = [sys.executable, "-c", PREAMBLE + WRITE, folder]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as writer:
+        try:
+            assert writer.stdout.readline() == "ready\n"
+            writer.stdin.write("go\n")
+            writer.stdin.flush()
+            assert writer.stdout.readline() == "writing\n"
+            copies = [tmp_path / f"copy {number}" for number in range(count)]
+            for copy in copies:
+                with closing(ImageCache.in_folder(folder)) as cache:
+                    assert back_up(cache, copy).missing == []
+            assert writer.poll() is None
+        finally:
+            writer.kill()
+    for copy in copies:
+        assert_no_row_without_blob(copy)
+        assert found_urls(copy) == all_urls()
+        with upkeep_of(copy) as upkeep:
+            upkeep.check_whole()
+            assert {each.state for each in upkeep.verify()} == {"sound"}
+
+
+def test_a_backup_is_restored_by_copying_it_back(folder, tmp_path):
+    """The copy of a copy works in the place of the old cache, which has the same id."""
+    with closing(ImageCache.in_folder(folder)) as cache:
+        back_up(cache, tmp_path / "copy")
+    before = rows_of(folder)
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "copy", folder)
+    assert rows_of(folder) == before
+    assert found_urls(folder) == all_urls()
+
+
+def test_a_backup_on_another_disk_has_copies(folder):
+    """Between two file systems there are no links, so the bytes are copied."""
+    with TemporaryDirectory(dir="/dev/shm") as other:
+        copy = Path(other, "copy")
+        assert Path(other).stat().st_dev != folder.stat().st_dev
+        with closing(ImageCache.in_folder(folder)) as cache:
+            assert back_up(cache, copy).images == 51
+        blob = copy / "blobs" / blob_key(content_hash_of(image(0)))
+        assert blob.stat().st_nlink == 1
+        assert found_urls(copy) == all_urls()
+        with upkeep_of(copy) as upkeep:
+            assert {each.state for each in upkeep.verify()} == {"sound"}
+
+
+def test_a_backup_tells_which_bytes_are_lost(folder, tmp_path):
+    """An image without bytes is damaged in the copy, so that the next store repairs it."""
+    name = content_hash_of(image(0))
+    (folder / "blobs" / blob_key(name)).unlink()
+    with closing(ImageCache.in_folder(folder)) as cache:
+        assert back_up(cache, tmp_path / "copy").missing == [name]
+    assert url(0) not in found_urls(tmp_path / "copy")
+    assert url(1) in found_urls(tmp_path / "copy")
+
+
+def test_a_backup_needs_an_empty_folder(folder, tmp_path):
+    """A folder with anything in it is refused, and stays as it is."""
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "file").touch()
+    with (
+        closing(ImageCache.in_folder(folder)) as cache,
+        pytest.raises(ConfigurationError, match="not empty"),
+    ):
+        back_up(cache, tmp_path / "used")
+    assert [each.name for each in (tmp_path / "used").iterdir()] == ["file"]
+
+
+def test_a_backup_of_another_database_is_refused(postgresql, tmp_path):
+    """The error says what to do."""
+    with (
+        closing(ImageCache(postgresql.new_database(), (tmp_path / "blobs").as_uri())) as cache,
+        pytest.raises(ConfigurationError, match="not in SQLite"),
+    ):
+        back_up(cache, tmp_path / "copy")
