@@ -69,7 +69,8 @@ def is_absent(folder: Path) -> bool:
     """Return whether `ImageCache.in_folder` would have to create the catalog in a folder."""
     address = os.environ.get("IMGCACHE_DATABASE_URL")
     file = path_of(address) if address else folder / CATALOG_NAME
-    return file is not None and not file.exists()
+    # An empty file has no tables yet.
+    return file is not None and not (file.exists() and (file.is_dir() or file.stat().st_size))
 
 
 def import_for(folder: Path) -> None:

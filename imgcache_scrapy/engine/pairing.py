@@ -5,7 +5,7 @@ catalog stores it first. Blobs may lack the id after a crash, or after an upgrad
 which had no such id; they get it when the cache is opened the next time.
 """
 
-from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.core.errors import ConfigurationError, ReadOnlyError
 from imgcache_scrapy.engine.blobs.store import BlobStore
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.schema import SAMPLE_SIZE
@@ -29,8 +29,8 @@ _NO_BLOBS = (
 def pair(catalog: Catalog, blobs: BlobStore) -> None:
     """Check that blobs belong to a catalog; write the catalog's id into blobs that have no id.
 
-    Several processes may do this at the same time. Where the catalog can only be read, nothing is
-    written.
+    Several processes may do this at the same time. Where one of the two can only be read,
+    nothing is written.
 
     Raises:
         ConfigurationError: they do not belong together; the message says what to do.
@@ -38,10 +38,12 @@ def pair(catalog: Catalog, blobs: BlobStore) -> None:
     owner = blobs.owner()
     if owner is None:
         mismatch = _mismatch(blobs, _sample(catalog), adopts_blobs=catalog.adopts_blobs)
-        if mismatch is None and catalog.is_read_only:
-            return
         if mismatch is None:
-            blobs.set_owner(catalog.cache_id)
+            try:
+                catalog.check_writable()
+                blobs.set_owner(catalog.cache_id)
+            except ReadOnlyError:
+                return
         # Read after a mismatch, too: another process may have written the id and blobs meanwhile.
         owner = blobs.owner()
         if mismatch is not None and owner is None:

@@ -71,7 +71,7 @@ def rebuild(file: Path, blobs: BlobStore) -> Rebuilt:
         with closing(_open(sqlite_url(draft))) as new:
             rows = None if source is None else _open(sqlite_url(source.copy))
             damaged = _add_images(new, blobs, rows)
-            _add_captures(new, file, source, rows)
+            _add_captures(new, file, owner, source, rows)
             if rows is not None:
                 rows.close()
             cache_id = owner or (rows or new).cache_id
@@ -147,13 +147,20 @@ def _describe(
 
 
 def _add_captures(
-    new: RestoringCatalog, file: Path, source: _Source | None, rows: RestoringCatalog | None
+    new: RestoringCatalog,
+    file: Path,
+    owner: str | None,
+    source: _Source | None,
+    rows: RestoringCatalog | None,
 ) -> None:
     is_whole = source is not None and source.path == file
     if file.exists() and not is_whole:
         readable = ReadableCaptures(file)
-        new.add_captures(readable)
-        if readable.are_all:
+        found = readable.cache_id()
+        if found is None or found == owner:
+            new.add_captures(readable)
+        # What a catalog of these blobs does not have any more was deleted since the snapshot.
+        if readable.are_all and found is not None and found == owner:
             return
     if rows is not None:
         new.add_captures(rows.capture_rows())

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from imgcache_scrapy import ImgCacheClient
 from imgcache_scrapy.core.entry import blob_key, content_hash_of
 from imgcache_scrapy.core.errors import ConfigurationError, NotFoundError
 from imgcache_scrapy.engine.backup import back_up
@@ -203,6 +204,28 @@ def test_a_catalog_without_snapshot_is_rebuilt_without_urls(folder):
         assert {each.state for each in upkeep.verify()} == {"sound"}
 
 
+def test_a_new_catalog_in_the_place_of_a_lost_one_is_not_taken_for_it(folder):
+    """A store after the loss is refused, and leaves an empty catalog, which has another id."""
+    for path in folder.glob("catalog*"):
+        path.unlink()
+    with ImgCacheClient(str(folder)) as client, pytest.raises(ConfigurationError, match="rebuild"):
+        client.store(url("new"), b"new", "me")
+    assert (folder / "catalog.sqlite3").exists()
+    assert rebuilt(folder).captures == COUNT
+    assert found_urls(folder) == all_urls()
+
+
+def test_what_was_deleted_after_the_snapshot_stays_deleted(folder):
+    """If every row of the broken catalog can be read, the snapshot adds none."""
+    with closing(ImageCache.in_folder(folder)) as cache:
+        cache.delete(content_hash_of(image(1)), "b")
+    with catalog_of(folder) as database:
+        database.execute("UPDATE imgcache_schema SET number = 0")
+    done = rebuilt(folder)
+    assert done.captures == COUNT + 1 - COUNT // 50
+    assert len(found_urls(folder)) == COUNT - COUNT // 50
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_damaged_catalog_is_rebuilt(folder, seed):
     """What can be read in it is newer than the snapshot; the snapshot has the rest."""
@@ -307,6 +330,10 @@ def test_a_backup_is_restored_by_copying_it_back(folder, tmp_path):
     shutil.copytree(tmp_path / "copy", folder)
     assert rows_of(folder) == before
     assert found_urls(folder) == all_urls()
+    with closing(ImageCache.in_folder(folder)) as cache:
+        assert [each["url"] for each in cache.catalog.search("/599.jpg")] == [url(599)]
+        cache.store(url("new"), b"new", "me")
+        assert cache.catalog.search("test/new")
 
 
 def test_a_backup_on_another_disk_has_copies(folder):

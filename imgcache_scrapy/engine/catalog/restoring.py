@@ -126,6 +126,15 @@ class ReadableCaptures:
         self._file = file.absolute()
         self.are_all = False
 
+    def cache_id(self) -> str | None:
+        """Return the id of the cache; None if it cannot be read."""
+        try:
+            with closing(sqlite3.connect(f"{self._file.as_uri()}?mode=ro", uri=True)) as database:
+                row = database.execute("SELECT cache_id FROM imgcache_schema").fetchone()
+        except sqlite3.Error:
+            return None
+        return row[0] if row and isinstance(row[0], str) else None
+
     def __iter__(self) -> Iterator[Row]:
         self.are_all = True
         try:
