@@ -4,9 +4,12 @@ import re
 
 # Longer texts are cut before they are searched.
 _MAX_CHARACTERS = 10_000
-# Some messages name the host of a URL with its user and password, but without its scheme. A match
-# begins only where a word begins, so that the time does not grow with the square of the length.
-_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]*@|(?<![^\s/@]):*+[^\s/:@]++:[^\s/@]++@")
+# A password may contain white space. Some messages name the host of a URL with its user and
+# password, but without its scheme: a match begins only where a word begins. No part is searched
+# twice, so the time is linear.
+_CREDENTIALS = re.compile(
+    r"(?<=://)(?:[^/?#\s]*|[^/?#\s:]*:[^/?#]*)@|(?<![^\s/@]):*+[^\s/:@]++:[^\s/@]++@"
+)
 
 
 def printable(text: object) -> str:

@@ -79,7 +79,7 @@ def without_fragment(url: str) -> str:
 
 def is_data_url(url: str) -> bool:
     """Return whether the bytes of the image are in the URL itself."""
-    return url[:5].lower() == "data:"
+    return url.lstrip()[:5].lower() == "data:"
 
 
 def filename_of(url: str) -> str | None:
@@ -103,7 +103,7 @@ def data_key(url: str) -> str:
         InvalidRequestError: the URL cannot be decoded.
     """
     try:
-        return f"data:,blake2b-{content_hash_of(parse_data_uri(url).data)}"
+        return f"data:,blake2b-{content_hash_of(parse_data_uri(url.strip()).data)}"
     except ValueError as error:
         raise InvalidRequestError(f"{quoted(url)} cannot be decoded: {printable(error)}") from error
 

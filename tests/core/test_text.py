@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgcache_scrapy.core.text import printable, quoted
+from imgcache_scrapy.core.text import _CREDENTIALS, printable, quoted
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,8 @@ from imgcache_scrapy.core.text import printable, quoted
         ("no address: me:secret@h.example", "no address: h.example"),
         ("/:me:secret@h.example/::b", "/h.example/::b"),
         ("me@home:secret@h.example", "me@h.example"),
+        ("http://me:a secret@h.example/", "http://h.example/"),
+        ("http://me:a\nsecret@h.example/a b@c", "http://h.example/a b@c"),
         ("http://h/a\r\nWARNING: b", "http://h/a\\r\\nWARNING: b"),
         ("http://h/\x1b[31mred", "http://h/\\x1b[31mred"),
         ("http://h/\ud800\u202e", "http://h/\\ud800\\u202e"),
@@ -28,6 +30,15 @@ from imgcache_scrapy.core.text import printable, quoted
 def test_a_text_is_shown_in_one_line(text, shown):
     """Without credentials, and with escapes for what a terminal would obey."""
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize("text", ["a", "a:", "://", "://a:", "a@", " a:b"])
+@pytest.mark.parametrize("end", ["@", " @", ""])
+def test_the_time_for_a_text_is_linear(text, end):
+    """A hostile URL does not stop the event loop: this takes milliseconds, not minutes."""
+    before = time.thread_time()
+    _CREDENTIALS.sub("", text * (200_000 // len(text)) + end)
+    assert time.thread_time() - before < 10
 
 
 @given(st.text())

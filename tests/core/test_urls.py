@@ -164,6 +164,7 @@ def test_the_key_of_a_data_url_is_its_pictures(data):
     keys = {
         data_key(f"data:image/png;base64,{encoded}"),
         data_key(f"data:;base64,{encoded}"),
+        data_key(f" \n data:image/png;base64,{encoded}\n"),
         data_key("data:," + "".join(f"%{byte:02x}" for byte in data)),
     }
     assert keys == {f"data:,blake2b-{content_hash_of(data)}"}
