@@ -61,7 +61,13 @@ class Record(NamedTuple):
                 data,
                 checked_text("a cache", more[0]) if more else None,
             )
-        except (AttributeError, TypeError, ValueError, InvalidRequestError) as error:
+        except (
+            AttributeError,
+            TypeError,
+            ValueError,
+            InvalidRequestError,
+            RecursionError,
+        ) as error:
             raise DamagedRecordError("the file is not a record") from error
 
     def packed(self) -> bytes:

@@ -34,11 +34,16 @@ def item_request(url: object) -> Request:
 
 def bad_url_reason(request: Request) -> str | None:
     """Return why a request cannot be sent; None if it can."""
-    return json.loads(request.body)[1] if request.url == _BAD_URL else None
+    return json.loads(request.body)[1] if _is_bad(request) else None
 
 
 def item_url(request: Request) -> str:
     """Return the URL of a request as the item has it."""
-    if request.url == _BAD_URL:
+    if _is_bad(request):
         return str(json.loads(request.body)[0])
     return str(request.meta.get(meta.ITEM_URL, request.url))
+
+
+def _is_bad(request: Request) -> bool:
+    # A user may request the same URL, but without a body.
+    return request.url == _BAD_URL and bool(request.body)

@@ -55,7 +55,8 @@ def test_a_record_is_read_as_it_was_written(changes):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\n", b"{}\n", b"[1]\n", b"\xff\n", b'["a","b","c",1]\n']
+    "content",
+    [b"", b"\n", b"{}\n", b"[1]\n", b"\xff\n", b'["a","b","c",1]\n', b"[" * 10**5 + b"\n"],
 )
 def test_what_is_no_record_is_told(content):
     """A file of somebody else's."""

@@ -42,6 +42,8 @@ ROWS = {
     "file_500": site_fails("files", "500.jpg", "http_500"),
     "file_empty": site_fails("files", "empty.jpg", "empty"),
     "file_unreachable": site_fails("files", "http://127.0.0.1:1/x.jpg", "connection"),
+    "file_about": site_fails("files", "about:invalid", "download"),
+    "file_unknown_scheme": site_fails("files", "blob:http://h/1", "download"),
     "file_with_failures": Row("files", ["404.jpg", "a.jpg"], reasons=["http_404"], quiet=True),
     "file_twice": Row("files", ["a.jpg", "a.jpg"]),
     "file_failing_twice": Row("files", ["404.jpg"] * 2, reasons=["http_404"] * 2, quiet=True),
