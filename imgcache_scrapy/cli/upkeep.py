@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from imgcache_scrapy.engine.upkeep import Upkeep, VerifyResult
 
 _WRONG_KINDS = ("missing", "truncated", "altered", "unreadable", "orphaned")
-_KINDS = (*_WRONG_KINDS, "healed", "removed")
+_KINDS = (*_WRONG_KINDS, "healed", "decoded", "removed")
 
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Remove no file; only list those that would be removed.")
@@ -36,6 +36,7 @@ def verify(
 ) -> None:
     """Check the catalog, then every image's bytes; the exit code is 1 if something is wrong.
 
+    Images that are not decoded yet are decoded, so that they get their size and hash.
     A damaged image becomes a miss, and the next download of it repairs the cache. Orphaned files
     are files that a crash left and that no image owns. If the catalog itself is damaged, nothing
     else is checked.
@@ -51,6 +52,7 @@ def verify(
         for verdict in verdicts:
             if verdict.state != "sound":
                 found[verdict.state].append(verdict.content_hash)
+        found["decoded"] = sorted(set(upkeep.decode()))
         for orphan in _removable_orphans(upkeep) if repair else upkeep.orphans():
             found["orphaned"].append(orphan.key)
             if repair and not dry_run and upkeep.remove(orphan):

@@ -24,6 +24,8 @@ from imgcache_scrapy.engine.absent import AbsentCache
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import is_common
+from imgcache_scrapy.engine.decoding.decoder import CHILDREN
+from imgcache_scrapy.engine.late_decoding import LateDecoding, decode_next
 from imgcache_scrapy.engine.lookup import lookup_many, mark_lost
 from imgcache_scrapy.engine.reading import OpenImage, PartReader, open_image
 from imgcache_scrapy.engine.store_request import StoreRequest
@@ -41,8 +43,8 @@ _READER_THREADS = 2
 _SCANNER_THREADS = 1
 # A separate pool: an object store that hangs must not delay lookups.
 _BLOB_READER_THREADS = 4
-# Two: one store decodes pictures while the other one writes.
-_WRITER_THREADS = 2
+# One store decodes pictures while another one writes.
+_WRITER_THREADS = CHILDREN
 # All waiters of a batch resume together when it ends; a large batch would block the loop.
 _MAX_LOOKUPS = 32
 _MAX_STORES = 16
@@ -105,6 +107,9 @@ class AsyncImageCache:
         self._scanners = ThreadPoolExecutor(_SCANNER_THREADS, "imgcache-scan")
         self._blob_readers = ThreadPoolExecutor(_BLOB_READER_THREADS, "imgcache-read-blob")
         self._writers = ThreadPoolExecutor(_WRITER_THREADS, "imgcache-write")
+        # A separate thread: it often waits for the decoder.
+        self._decoding_thread = ThreadPoolExecutor(1, "imgcache-decode")
+        self._late_decoding = LateDecoding(lambda: self._run(self._decoding_thread, decode_next))
         self._lookup_batcher: Batcher[_LookupKey, Entry] = Batcher(
             self._lookup_batch, max_batch=_MAX_LOOKUPS, is_common=is_common
         )
@@ -250,10 +255,15 @@ class AsyncImageCache:
             ) from error
         return {"status": "ok"}
 
+    def decode_late(self) -> None:
+        """Start to decode images that are not decoded yet; a store starts this, too."""
+        self._late_decoding.go_on()
+
     async def aclose(self) -> None:
         """Wait for the running calls, then stop the threads and close the cache."""
         if self._limiter is not None:
             await self._limiter.finish()
+        await self._late_decoding.aclose()
         await asyncio.to_thread(self._stop_threads)
         if self._absent is not None:
             self._absent.close()
@@ -265,7 +275,13 @@ class AsyncImageCache:
                 await asyncio.to_thread(self._close_cache, self._opening.result())
 
     def _stop_threads(self) -> None:
-        for threads in (self._readers, self._scanners, self._blob_readers, self._writers):
+        for threads in (
+            self._readers,
+            self._scanners,
+            self._blob_readers,
+            self._writers,
+            self._decoding_thread,
+        ):
             threads.shutdown()
 
     async def _lookup_batch(self, lookups: list[_LookupKey]) -> dict[_LookupKey, Entry]:
@@ -290,9 +306,13 @@ class AsyncImageCache:
     async def _store_batch(
         self, stores: list[StoreRequest]
     ) -> dict[StoreRequest, Entry | StoreFailedError]:
-        entries = await self._run(
-            self._writers, lambda cache: cache.store_many(stores), creates=True
-        )
+        with self._late_decoding.paused():
+            entries = await self._run(
+                self._writers, lambda cache: cache.store_many(stores), creates=True
+            )
+            stored = [entry for entry in entries if not isinstance(entry, StoreFailedError)]
+            if any(entry["width"] is None for entry in stored):
+                self._late_decoding.expect_more()
         return dict(zip(stores, entries, strict=True))
 
     async def _run(

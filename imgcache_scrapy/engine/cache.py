@@ -50,6 +50,7 @@ class ImageCache:
 
     Attributes:
         catalog: the tables. Its methods answer every query that needs no bytes.
+        decoders: find the size and the perceptual hash of pictures.
 
     Raises:
         ConfigurationError: the catalog has a newer version, or an older one and `upgrade` is
@@ -84,7 +85,7 @@ class ImageCache:
             with suppress(UnavailableError):
                 self._pair()
             resources.pop_all()
-        self._decoders = Decoders()
+        self.decoders = Decoders()
 
     @classmethod
     def in_folder(cls, folder: Path, *, upgrade: bool = True, create: bool = True) -> Self:
@@ -134,7 +135,7 @@ class ImageCache:
         blobs = {name: store.data for name, store in zip(hashes, stores, strict=True)}
         images = self.catalog.images(blobs)
         new = {name: data for name, data in blobs.items() if name not in images}
-        decoded = self._decoders.decode_many(list(new.values()))
+        decoded = self.decoders.decode_quick(list(new.values()))
         images |= {
             name: image_of(name, data, info)
             for (name, data), info in zip(new.items(), decoded, strict=True)
@@ -266,7 +267,7 @@ class ImageCache:
 
     def close(self) -> None:
         """Stop the decoders, and close the catalog and the storage."""
-        self._decoders.close()
+        self.decoders.close()
         self._snapshots.close()
         self.catalog.close()
         self._unchecked_blobs.close()

@@ -140,7 +140,7 @@ def _describe(
         for name, each in data.items()
         if each is not None and content_hash_of(each) == name
     }
-    infos = decoders.decode_many(list(sound.values()))
+    infos = decoders.decode_quick(list(sound.values()))
     images = zip(sound.items(), infos, strict=True)
     new.add_images(image_of(name, each, info).row() for (name, each), info in images)
     return [name for name in names if name not in sound]

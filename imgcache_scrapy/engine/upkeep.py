@@ -14,6 +14,7 @@ from imgcache_scrapy.engine.blobs.states import BlobState, examine
 from imgcache_scrapy.engine.blobs.store import Found
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.database import database_call
+from imgcache_scrapy.engine.late_decoding import decode_next
 
 ImageState = BlobState | Literal["healed"]
 """The result of a check. `healed`: the image was marked as damaged, but its bytes are right."""
@@ -87,6 +88,11 @@ class Upkeep:
             while page:
                 yield from readers.map(self._verify_row, page)
                 page = self.cache.catalog.rows_after(page[-1][0], _BATCH_SIZE)
+
+    def decode(self) -> Iterator[str]:
+        """Decode the images that are not decoded yet; yield the hash of each that is tried."""
+        while content_hash := decode_next(self.cache):
+            yield content_hash
 
     def orphans(self, older_than: timedelta = MIN_ORPHAN_AGE) -> Iterator[Found]:
         """Find the orphans that crashes left: blobs that no image owns, and temporary files.

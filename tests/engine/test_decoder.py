@@ -36,7 +36,7 @@ from tests.support.pictures import picture as picture_of
 from tests.support.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]
-PATIENT = TimeLimits(PATIENCE, PATIENCE, PATIENCE, PATIENCE)
+PATIENT = TimeLimits(PATIENCE, PATIENCE, PATIENCE)
 
 
 @pytest.fixture
@@ -181,8 +181,10 @@ def test_memory_limit(decoder: Decoder) -> None:
 
 
 def test_what_no_child_decodes_is_too_large(decoders: Decoders) -> None:
-    """The child for small pictures has no verdict on its size, the one for large ones has."""
-    found = decoders.decode_many([png(3_000, 2_000), png(5_000, 5_001)])
+    """A child for quick pictures has no verdict on a slow one; the child for slow ones has."""
+    pictures = [png(3_000, 2_000), png(5_000, 5_001)]
+    assert decoders.decode_quick(pictures) == [NOT_DECODED] * 2
+    found = [decoders.decode_slow(picture) for picture in pictures]
     assert found == [ImageInfo(3_000, 2_000, 0), undecodable(DecodeError.TOO_LARGE)]
 
 
@@ -192,52 +194,39 @@ def test_what_takes_too_much_processor_time_is_too_slow(decoder: Decoder) -> Non
     assert decoder.decode(picture()) == info_of(picture())
 
 
-def test_small_pictures_do_not_wait_for_large_ones(decoders: Decoders) -> None:
-    """While a large picture keeps its child busy, a small one is decoded by another."""
-    assert decoders.decode_many([png(3_000, 2_000)]) == [ImageInfo(3_000, 2_000, 0)]
-    large = child_pid(decoders._full)
-    os.kill(large, signal.SIGSTOP)
+def test_quick_pictures_do_not_wait_for_slow_ones(decoders: Decoders) -> None:
+    """While a slow picture keeps its child busy, quick ones are decoded by others."""
+    assert decoders.decode_slow(png(3_000, 2_000)) == ImageInfo(3_000, 2_000, 0)
+    child = child_pid(decoders._full)
+    os.kill(child, signal.SIGSTOP)
     with ThreadPoolExecutor(1) as threads:
-        stuck = threads.submit(decoders.decode_many, [png(3_000, 2_000)])
-        assert decoders.decode_many([picture()]) == [info_of(picture())]
+        stuck = threads.submit(decoders.decode_slow, png(3_000, 2_000))
+        assert decoders.decode_quick([picture()]) == [info_of(picture())]
         assert not stuck.done()
-        os.kill(large, signal.SIGKILL)
-        assert stuck.result() == [NOT_DECODED]
+        os.kill(child, signal.SIGKILL)
+        assert stuck.result() == NOT_DECODED
 
 
-def test_pictures_that_come_together_have_one_limit() -> None:
-    """All large pictures that come at once have one time limit, and small ones come first."""
-    decoders = Decoders(PATIENT._replace(slow_pictures=3))
-    decoders._full.decode(picture())
-    os.kill(child_pid(decoders._full), signal.SIGSTOP)
-    start = time.monotonic()
-    found = decoders.decode_many([png(3_000, 2_000)] * 15 + [picture()])
-    assert found == [NOT_DECODED] * 15 + [info_of(picture())]
-    # Each of the 15 alone may take this long.
-    assert time.monotonic() - start < PATIENCE
-    decoders.close()
-
-
-def test_small_pictures_wait_for_a_busy_machine(decoders: Decoders) -> None:
-    """While a child gets no processor time, a small picture waits, and then it is decoded."""
-    decoders.decode_many([picture()])
-    small = child_pid(decoders._quick)
-    os.kill(small, signal.SIGSTOP)
+def test_each_thread_has_a_child(decoders: Decoders) -> None:
+    """While one thread waits for its child, the others decode quick pictures."""
+    decoders.decode_quick([picture()])
+    first = decoders._quick[0]
+    os.kill(child_pid(first), signal.SIGSTOP)
     with ThreadPoolExecutor(1) as threads:
-        asked = threads.submit(decoders.decode_many, [picture(1), picture(2)])
-        wait_until_asked(decoders._quick)
-        # Longer than the time for slow pictures.
-        time.sleep(TimeLimits().slow_pictures + 0.2)
-        os.kill(small, signal.SIGCONT)
-        assert asked.result() == [info_of(picture(1)), info_of(picture(2))]
+        stuck = threads.submit(decoders.decode_quick, [picture(1), picture(2)])
+        wait_until_asked(first)
+        assert decoders.decode_quick([picture(3)]) == [info_of(picture(3))]
+        assert not stuck.done()
+        os.kill(child_pid(first), signal.SIGCONT)
+        assert stuck.result() == [info_of(picture(1)), info_of(picture(2))]
 
 
 def test_pictures_beside_many_that_fail_are_given_up() -> None:
     """Hostile small pictures cannot hold up a batch: their time together is limited."""
     decoders = Decoders(PATIENT._replace(quick_failures=0.05))
-    found = decoders.decode_many([picture(1), *[slow_bmp(2_000, 2_000)] * 3, picture(2)])
+    found = decoders.decode_quick([picture(1), *[slow_bmp(2_000, 2_000)] * 3, picture(2)])
     assert found[0] == info_of(picture(1))
-    assert found[2:] == [NOT_DECODED] * 3
+    assert found[1:] == [NOT_DECODED] * 4
     decoders.close()
 
 

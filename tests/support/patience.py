@@ -9,5 +9,5 @@ from tests.support.waiting import PATIENCE
 
 def wait_for_small_pictures() -> None:
     """Raise the limits of wall time for small pictures; processor time stays limited."""
-    limits = TimeLimits(quick_picture=PATIENCE, quick_failures=PATIENCE)
+    limits = TimeLimits(PATIENCE, PATIENCE, PATIENCE)
     cache.Decoders = partial(Decoders, limits)  # type: ignore[misc, assignment]

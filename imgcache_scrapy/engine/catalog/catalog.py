@@ -17,7 +17,7 @@ from imgcache_scrapy.engine.catalog.paging import LISTED, newest_of_images, rows
 from imgcache_scrapy.engine.catalog.rows import Image, digest, entry_of, now, seen_at
 from imgcache_scrapy.engine.catalog.search import Search
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
-from imgcache_scrapy.engine.catalog.tables import entries
+from imgcache_scrapy.engine.catalog.tables import entries, is_not_decoded
 from imgcache_scrapy.engine.catalog.tables import image as _image
 
 # Built once, because building a statement takes longer than running it.
@@ -35,6 +35,13 @@ _find_type_and_size_in_bucket = (
 )
 _find_known = sa.select(_image.c.content_hash).where(
     _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True))
+)
+_oldest_not_decoded = (
+    sa.select(_image.c.content_hash)
+    .join(_capture)
+    .where(is_not_decoded, ~_image.c.damaged)
+    .order_by(_capture.c.id)
+    .limit(1)
 )
 _count_by_bucket = sa.select(_capture.c.bucket, sa.func.count().label("captures")).group_by(
     _capture.c.bucket
@@ -185,6 +192,12 @@ class Catalog(OpenCatalog):
             return look_alikes(
                 connection, wanted, max_hamming_distance, bucket, limit=limit, after=after
             )
+
+    @database_call
+    def next_not_decoded(self) -> str | None:
+        """Return the hash of the oldest image that is not decoded yet; None if there is none."""
+        with database.connect_for_reading(self._engine) as connection:
+            return connection.scalar(_oldest_not_decoded)
 
     @database_call
     def stats(self) -> dict[str, int]:

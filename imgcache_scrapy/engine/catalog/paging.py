@@ -15,7 +15,7 @@ from imgcache_scrapy.engine.catalog.tables import image as _image
 
 LISTED = [
     column.name for column in entries.selected_columns
-    if column.name not in {"url_digest", "decode_error"} and not column.name.startswith("band")
+    if not column.name.startswith(("url_digest", "decode_", "band"))
 ]  # fmt: skip
 """The columns of an entry: without the digest, which JSON cannot contain."""
 characters: sa.ColumnElement[int] = (

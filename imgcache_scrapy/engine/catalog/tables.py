@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT
 
-SCHEMA = 2
+SCHEMA = 3
 """The number of this schema, stored in the database; newer schemas have higher numbers."""
 
 metadata = sa.MetaData()
@@ -36,6 +36,15 @@ image = sa.Table(
     sa.Column("damaged", sa.Boolean, nullable=False, default=False),
     # A `DecodeError`: why there is no width. Both are NULL if the image is not decoded yet.
     sa.Column("decode_error", sa.String(16)),
+    # How often it was tried to decode an image that was not decoded when it was stored.
+    sa.Column("decode_attempts", sa.Integer, nullable=False, server_default="0"),
+)
+is_not_decoded = sa.and_(image.c.width.is_(None), image.c.decode_error.is_(None))
+sa.Index(
+    "ix_image_not_decoded",
+    image.c.content_hash,
+    sqlite_where=is_not_decoded,
+    postgresql_where=is_not_decoded,
 )
 capture = sa.Table(
     "capture",

@@ -110,6 +110,28 @@ class WriteTransaction:
         """Remove the mark that an image is damaged."""
         self._connection.execute(_update_image.values(damaged=False), {"its_hash": content_hash})
 
+    def begin_decoding(self, content_hash: str) -> int | None:
+        """Count an attempt to decode an image that is not decoded yet.
+
+        Returns:
+            The number of this attempt, from 1; None if the image must not be decoded: it is
+            decoded, it cannot be decoded, it is damaged, or it has no row.
+        """
+        row = self._images.get(content_hash)
+        if row is None or row["damaged"] or row["decode_error"] or row["width"] is not None:
+            return None
+        attempt: int = row["decode_attempts"] + 1
+        self._connection.execute(
+            _update_image.values(decode_attempts=attempt), {"its_hash": content_hash}
+        )
+        return attempt
+
+    def end_decoding(self, image: Image) -> None:
+        """Record what decoding an image gave, if the image still has a row."""
+        row = image.row()
+        decoded = {name: row[name] for name in row if name not in {"content_hash", "damaged"}}
+        self._connection.execute(_update_image.values(decoded), {"its_hash": image.content_hash})
+
     def delete_captures(self, content_hash: str, bucket: str) -> int:
         """Delete the captures of an image in a bucket; with its last capture, delete the image.
 

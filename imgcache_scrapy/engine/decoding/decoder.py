@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import LifoQueue
 from threading import TIMEOUT_MAX, Event, Lock, Thread
 from typing import IO, NamedTuple, cast
 
@@ -30,24 +31,22 @@ from imgcache_scrapy.engine.decoding.messages import (
     undecodable,
 )
 
+CHILDREN = min(max(os.cpu_count() or 1, 2), 4)
+"""How many threads can decode quick pictures at the same time, each with a child of its own."""
+
 
 class TimeLimits(NamedTuple):
-    """Limits of wall time for the pictures of a batch.
+    """Limits of wall time in seconds; processor time is limited far more.
 
     Attributes:
-        quick_picture: seconds for one quick picture. Processor time is limited far more, so only
-            a child that hangs takes so long.
-        quick_failures: seconds for all pictures together that turn out not to be quick.
-        picture: seconds for one slow picture.
-        slow_pictures: seconds for all slow pictures, plus `per_byte`.
-        per_byte: more seconds for each byte of a batch. A decompression bomb has few bytes.
+        quick_picture: for one quick picture. Only a child that hangs takes so long.
+        quick_failures: for all pictures of a call together that turn out not to be quick.
+        slow_picture: for one slow picture.
     """
 
     quick_picture: float = 5.0
-    quick_failures: float = 5.0
-    picture: float = 1.5
-    slow_pictures: float = 1.5
-    per_byte: float = 1e-7
+    quick_failures: float = 0.3
+    slow_picture: float = 5.0
 
 
 _TIME_LIMITS = TimeLimits()
@@ -67,7 +66,7 @@ _ERROR_BY_EXIT_CODE = {
 
 
 class Decoders:
-    """Two child processes: one for quick pictures, so that they never wait for slow ones.
+    """Child processes for quick pictures, and one for slow pictures, which nobody waits for.
 
     Args:
         limits: the limits of time.
@@ -75,48 +74,56 @@ class Decoders:
 
     def __init__(self, limits: TimeLimits = _TIME_LIMITS) -> None:
         self._limits = limits
-        self._quick = Decoder(limits.quick_picture, quick_only=True)
-        self._full = Decoder(limits.picture)
+        self._quick = [Decoder(limits.quick_picture, quick_only=True) for _ in range(CHILDREN)]
+        # The last one that was used is used again, so that few children are started.
+        self._free: LifoQueue[Decoder] = LifoQueue()
+        for decoder in reversed(self._quick):
+            self._free.put(decoder)
+        self._full = Decoder(limits.slow_picture)
 
-    def decode_many(self, pictures: Sequence[bytes]) -> list[ImageInfo]:
-        """Find the size and the perceptual hash of each picture, quick pictures first.
+    def decode_quick(self, pictures: Sequence[bytes]) -> list[ImageInfo]:
+        """Find the size and the perceptual hash of each quick picture.
 
         A quick picture waits for as long as a busy machine needs. Only hostile pictures beside it
         can use up its time.
 
         Returns:
-            The information about each picture; `NOT_DECODED` for pictures that were still waiting
-            when the time for slow pictures was over.
+            The information about each picture; `NOT_DECODED` for pictures that are not quick, and
+            for those that come after too many of them.
         """
-        self._quick.start()
-        found = self._decode_quick(pictures)
-        if None in found:
-            self._full.start()
-        seconds = self._limits.slow_pictures + self._limits.per_byte * sum(map(len, pictures))
-        deadline = time.monotonic() + seconds
-        return [
-            self._full.decode(picture, deadline) or undecodable(DecodeError.TOO_LARGE)
-            if info is None
-            else info
-            for picture, info in zip(pictures, found, strict=True)
-        ]
+        if not pictures:
+            return []
+        decoder = self._free.get()
+        try:
+            decoder.start()
+            return self._decode_each(decoder, pictures)
+        finally:
+            self._free.put(decoder)
 
-    def _decode_quick(self, pictures: Sequence[bytes]) -> list[ImageInfo | None]:
-        """Decode the quick pictures; None for the slow ones."""
-        found: list[ImageInfo | None] = []
+    def decode_slow(self, picture: bytes) -> ImageInfo:
+        """Find the size and the perceptual hash of a picture that is not quick.
+
+        Returns:
+            The information about the picture; `NOT_DECODED` if the child did not answer in time.
+        """
+        self._full.start()
+        return self._full.decode(picture) or undecodable(DecodeError.TOO_LARGE)
+
+    def _decode_each(self, decoder: "Decoder", pictures: Sequence[bytes]) -> list[ImageInfo]:
+        found = []
         seconds_left = self._limits.quick_failures
         for picture in pictures:
             start = time.monotonic()
-            info = self._quick.decode(picture) if seconds_left > 0 else NOT_DECODED
-            found.append(info)
+            info = decoder.decode(picture) if seconds_left > 0 else None
+            found.append(info or NOT_DECODED)
             if info is None or info.width is None:
                 seconds_left -= time.monotonic() - start
         return found
 
     def close(self) -> None:
-        """Stop both child processes."""
-        self._quick.close()
-        self._full.close()
+        """Stop all child processes."""
+        for decoder in (*self._quick, self._full):
+            decoder.close()
 
 
 class Decoder(ForkObserver):
@@ -134,7 +141,7 @@ class Decoder(ForkObserver):
 
     def __init__(
         self,
-        time_limit: float = _TIME_LIMITS.picture,
+        time_limit: float = _TIME_LIMITS.slow_picture,
         *,
         quick_only: bool = False,
         every_frame: bool = False,

@@ -35,6 +35,8 @@ class DecodeError(StrEnum):
     """Decoding needed more memory than the limit, and the decoder reported it."""
     CRASHED = "crashed"
     """The decoder crashed on the picture."""
+    TIMEOUT = "timeout"
+    """The decoder did not answer, each time it was tried: see `late_decoding`."""
 
 
 class ImageInfo(NamedTuple):
