@@ -1,0 +1,136 @@
+"""Images that are not decoded when they are stored: they are decoded later, or given up."""
+
+import asyncio
+from contextlib import closing
+
+import pytest
+from PIL import Image
+
+from imgcache_scrapy.core.entry import content_hash_of
+from imgcache_scrapy.engine.async_cache import AsyncImageCache
+from imgcache_scrapy.engine.cache import ImageCache
+from imgcache_scrapy.engine.decoding.decoder import Decoders, TimeLimits
+from imgcache_scrapy.engine.late_decoding import MAX_ATTEMPTS, decode_next
+from imgcache_scrapy.engine.upkeep import Upkeep
+from tests.support.pictures import encoded, picture
+from tests.support.waiting import PATIENCE
+
+# With more pixels than a quick picture may have.
+SLOW = encoded(Image.new("L", (3_000, 2_000)), "PNG")
+URL = "http://a.test/slow.png"
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """Open an empty cache."""
+    with closing(ImageCache.in_folder(tmp_path / "cache")) as cache:
+        yield cache
+
+
+async def wait_until_decoded(images):
+    """Wait until the picture has a width."""
+    async with asyncio.timeout(PATIENCE):
+        while (await images.lookup(URL))["width"] is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+def size_of(cache, url=URL):
+    """Return the width, height and decode error that the catalog has for a URL."""
+    content_hash = cache.catalog.lookup_many([url])[url]["content_hash"]
+    image = cache.catalog.images([content_hash])[content_hash]
+    return image.width, image.height, image.decode_error
+
+
+def test_a_slow_picture_is_stored_at_once_and_decoded_later(cache):
+    """A store does not wait for a slow picture; `decode_next` adds the size and the hash."""
+    entry = cache.store(URL, SLOW, "me")
+    assert (entry["width"], size_of(cache)) == (None, (None, None, None))
+    assert decode_next(cache) == content_hash_of(SLOW)
+    assert size_of(cache) == (3_000, 2_000, None)
+    found = cache.catalog.lookup_many([URL])[URL]
+    assert cache.catalog.similar(found["perceptual_hash"], 0)[0]["url"] == URL
+    assert decode_next(cache) is None
+
+
+def test_the_oldest_picture_comes_first(cache):
+    """Pictures are decoded in the order in which they were stored."""
+    pictures = [SLOW + bytes([number]) for number in range(5)]
+    for number, data in enumerate(pictures):
+        cache.store(f"{URL}/{number}", data, "me")
+    tried = [decode_next(cache) for _ in pictures]
+    assert tried == [content_hash_of(data) for data in pictures]
+
+
+def test_a_picture_that_is_never_decoded_is_given_up(cache):
+    """After the last attempt, the reason is `timeout`, and the picture is not tried again."""
+    cache.decoders.close()
+    cache.decoders = Decoders(TimeLimits(slow_picture=0))
+    cache.store(URL, SLOW, "me")
+    for _ in range(MAX_ATTEMPTS):
+        assert size_of(cache) == (None, None, None)
+        assert decode_next(cache) is not None
+    assert size_of(cache) == (None, None, "timeout")
+    assert decode_next(cache) is None
+    assert cache.get_image(content_hash_of(SLOW))[0] == SLOW
+
+
+def test_attempts_that_end_the_process_count(cache):
+    """An attempt is counted before it is made: a picture cannot end the process for ever."""
+    cache.store(URL, SLOW, "me")
+    content_hash = content_hash_of(SLOW)
+    for _ in range(MAX_ATTEMPTS):
+        with cache.catalog.exclusive([content_hash]) as transaction:
+            transaction.begin_decoding(content_hash)
+    assert decode_next(cache) == content_hash
+    assert size_of(cache) == (None, None, "timeout")
+
+
+def test_a_damaged_picture_is_not_decoded(cache, tmp_path):
+    """The bytes are checked before they are decoded."""
+    cache.store(URL, SLOW, "me")
+    (blob,) = (tmp_path / "cache/blobs").glob("*/*")
+    blob.write_bytes(b"other")
+    assert decode_next(cache) == content_hash_of(SLOW)
+    assert cache.catalog.lookup_many([URL]) == {}
+    assert decode_next(cache) is None
+
+
+def test_verify_decodes_what_waits(cache):
+    """`verify` also decodes the pictures that are not decoded yet."""
+    cache.store(URL, SLOW, "me")
+    assert list(Upkeep(cache).decode()) == [content_hash_of(SLOW)]
+    assert size_of(cache) == (3_000, 2_000, None)
+
+
+async def test_an_idle_cache_decodes_what_waits(cache):
+    """After a store, the cache decodes slow pictures without being asked."""
+    images = AsyncImageCache(lambda: cache, lambda _: None)
+    entry = await images.store(URL, SLOW, "me")
+    assert entry["width"] is None
+    await wait_until_decoded(images)
+    await images.aclose()
+
+
+async def test_a_cache_that_is_closed_waits_for_one_picture(cache):
+    """Closing waits for the picture that is being decoded, and leaves the others for later."""
+    images = AsyncImageCache(lambda: cache, lambda _: None)
+    stores = (images.store(f"{URL}/{n}", SLOW + bytes([n]), "me") for n in range(20))
+    await asyncio.gather(*stores)
+    await images.aclose()
+    assert decode_next(cache) is not None
+
+
+async def test_a_service_decodes_what_an_earlier_one_left(cache):
+    """`decode_late` starts without a store."""
+    cache.store(URL, SLOW, "me")
+    images = AsyncImageCache(lambda: cache, lambda _: None)
+    images.decode_late()
+    await wait_until_decoded(images)
+    await images.aclose()
+
+
+def test_quick_pictures_are_decoded_at_once(cache):
+    """An ordinary picture has its size and hash in the answer to the store."""
+    entry = cache.store(URL, picture(1), "me")
+    assert entry["width"] is not None
+    assert entry["perceptual_hash"] is not None
