@@ -78,6 +78,7 @@ def test_verify_writes_json(run, damaged_cache, photos):
         "unreadable": [],
         "orphaned": [blob_key(content_hash_of(b"orphan"))],
         "healed": [],
+        "decoded": [],
         "removed": [],
     }
 

@@ -171,7 +171,7 @@ def test_requests_cannot_forge_log_lines(service):
         catalog = sqlite3.connect(service.folder / "catalog.sqlite3")
         # A time that no datetime can represent causes an unexpected failure with a long log entry.
         with contextlib.closing(catalog), catalog:
-            catalog.execute("UPDATE capture SET lookup_time = ?", (2**62,))
+            catalog.execute("UPDATE capture SET lookup_time = ?", (-(2**62),))
         query = {"url": form["url"], "bucket": forged}
         assert http.get("/images/lookup", params=query).status_code == 500
         assert http.get("/images/search", params={"url_contains": forged}).status_code == 500

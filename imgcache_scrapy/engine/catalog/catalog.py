@@ -38,7 +38,8 @@ _find_known = sa.select(_image.c.content_hash).where(
 )
 _oldest_not_decoded = (
     sa.select(_image.c.content_hash)
-    .join(_capture)
+    # A rebuilt catalog has images without a capture.
+    .outerjoin(_capture)
     .where(is_not_decoded, ~_image.c.damaged)
     .order_by(_capture.c.id)
     .limit(1)
