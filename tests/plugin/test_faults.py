@@ -145,7 +145,7 @@ def test_a_fault_loses_none_of_many_images(crawls, fault, component, at):
 def test_a_failing_cache_gets_no_more_calls(crawls):
     """Failures open the breaker: running calls end, and no image waits for the cache again."""
     crawls.fail("hang", at=0)
-    done = crawls.run(crawls.items(300), "pipeline")
+    done = crawls.run(crawls.items(100), "pipeline")
     assert len(crawls.proxy.asked) < 50
     assert done.stats["elapsed_time_seconds"] < PATIENCE
 
@@ -369,7 +369,7 @@ def test_a_slow_cache_limits_the_downloads(crawls, site, component):
 @pytest.mark.parametrize("fault", [None, "hang", "refuse"])
 def test_an_interrupt_loses_nothing(crawls, fault):
     """After a SIGINT, started images are stored or spooled before their items are exported."""
-    items = crawls.items(150)
+    items = crawls.items(80)
     crawls.fail(fault, at=20)
     pipelines = PIPELINE["ITEM_PIPELINES"] | {"custom.SpoolReader": 2}
     interrupt_when = lambda: crawls.site.asked.total() > 40  # noqa: E731

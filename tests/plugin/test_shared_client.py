@@ -147,7 +147,7 @@ class S(scrapy.Spider):
     async def start(self):
         yield scrapy.Request(SITE + "/")
     def parse(self, response):
-        for first in range(0, 400, 5):
+        for first in range(0, 120, 5):
             yield {"image_urls": [f"{SITE}/{n}.jpg" for n in range(first, first + 5)]}
         HOW
 
@@ -161,7 +161,7 @@ print(json.dumps({k: v for k, v in stats.items() if isinstance(v, (int, str))}))
 @pytest.mark.parametrize("how", ["raise CloseSpider('enough')", "pass"])
 def test_a_crawl_that_ends_early_counts_each_image(site, script, how):
     """After CloseSpider or an interrupt, the crawl ends, and each image has a fate."""
-    site.answers |= {f"/{n}.jpg": jpeg(n) for n in range(400)}
+    site.answers |= {f"/{n}.jpg": jpeg(n) for n in range(120)}
 
     def slow(handler):
         time.sleep(0.01)

@@ -32,10 +32,10 @@ def test_the_second_crawl_hits(request, site, crawl, pipeline, transport):
         )
     # The service is shared with other tests, so these images differ from theirs.
     mark = uuid4().bytes
-    site.answers |= {f"/{n}.jpg": jpeg(n) + mark for n in range(20)}
-    items = [{"image_urls": [f"{site.url}/{n}.jpg" for n in range(20)]}]
-    assert crawl(items, settings, environment=environment).fates == {"stored": 20}
+    site.answers |= {f"/{n}.jpg": jpeg(n) + mark for n in range(5)}
+    items = [{"image_urls": [f"{site.url}/{n}.jpg" for n in range(5)]}]
+    assert crawl(items, settings, environment=environment).fates == {"stored": 5}
     again = crawl(items, settings, environment=environment)
-    assert again.fates == {"hit": 20}
-    assert len(again.items[0]["images"]) == 20
-    assert site.images_asked().total() == 20
+    assert again.fates == {"hit": 5}
+    assert len(again.items[0]["images"]) == 5
+    assert site.images_asked().total() == 5
