@@ -82,7 +82,10 @@ Decisions
 - A picture is refused as cut off only if its structure leaves a doubt and a decoder then finds an
   error: what Content-Length and framing say decides nothing.
 - Decoding runs in child programs with limits on memory and time: a picture that kills its decoder
-  costs only its own size and hash, and the event loop keeps the interpreter lock.
+  costs only its own size and hash, and the event loop keeps the interpreter lock. No store waits
+  for a slow picture: it is decoded later.
+- Nothing of a process outlives a fork: SQLite takes the locks of its parent for its own.
+- A client checks each answer against the question, and bounds its size before it reads it.
 - The engine is synchronous, once. Threads wait for it in `engine/async_cache.py`; the blocking
   client is derived from the awaited one in `client/blocking.py`. A method is written once per
   layer that adds something: catalog, async cache, transport, HTTP transport, route, client.
