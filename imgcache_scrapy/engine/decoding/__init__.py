@@ -7,6 +7,6 @@ may be cut off, for `client/admission.py`. What must hold: a hostile or broken p
 its own size and hash. It does not stop the crawl, hold the interpreter lock, or prevent the
 decoding of other pictures.
 The process of the cache imports neither Pillow nor NumPy. A picture that cannot be decoded gets the
-reason, a `DecodeError`. A picture that takes long, or was not decoded for another reason, gets none:
-it counts as not decoded yet, and `late_decoding.py` in the folder above tries it again.
+reason, a `DecodeError`. A picture that takes long, or that was not decoded for another reason, gets
+none: it counts as not decoded yet, and `late_decoding.py` in the folder above tries it again.
 """
