@@ -17,6 +17,7 @@ from imgcache_scrapy.engine.blobs.store import BlobStore
 from imgcache_scrapy.engine.catalog.database import database_call, sqlite_url
 from imgcache_scrapy.engine.catalog.restoring import ReadableCaptures, RestoringCatalog
 from imgcache_scrapy.engine.decoding.decoder import Decoders
+from imgcache_scrapy.engine.decoding.messages import NOT_DECODED
 from imgcache_scrapy.engine.description import image_of
 from imgcache_scrapy.engine.snapshots import snapshots_of
 
@@ -25,6 +26,7 @@ T = TypeVar("T")
 # Each may have 100 MiB.
 _IMAGES_IN_MEMORY = 4
 _BATCH_SIZE = 500
+_DRAFTS = "#rebuild-"
 
 
 class Rebuilt(NamedTuple):
@@ -64,8 +66,10 @@ def rebuild(file: Path, blobs: BlobStore) -> Rebuilt:
     owner = blobs.owner()
     if owner is None and next(blobs.scan(), None) is None:
         raise ConfigurationError("there are no blobs to make a catalog from")
+    for left in file.parent.glob(f"{_DRAFTS}*"):  # A rebuild was killed.
+        shutil.rmtree(left)
     # A folder beside the catalog: the new catalog is moved from there.
-    with TemporaryDirectory(prefix="#rebuild-", dir=file.parent) as folder:
+    with TemporaryDirectory(prefix=_DRAFTS, dir=file.parent) as folder:
         draft = Path(folder, file.name)
         source = _source(file, owner, Path(folder))
         with closing(_open(sqlite_url(draft))) as new:
@@ -140,7 +144,8 @@ def _describe(
         for name, each in data.items()
         if each is not None and content_hash_of(each) == name
     }
-    infos = decoders.decode_quick(list(sound.values()))
+    quick = zip(sound.values(), decoders.decode_quick(list(sound.values())), strict=True)
+    infos = [decoders.decode_slow(each) if info == NOT_DECODED else info for each, info in quick]
     images = zip(sound.items(), infos, strict=True)
     new.add_images(image_of(name, each, info).row() for (name, each), info in images)
     return [name for name in names if name not in sound]

@@ -1,5 +1,6 @@
 """Snapshots of a catalog, a catalog that is rebuilt from its blobs, and backups."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -21,7 +22,13 @@ from imgcache_scrapy.engine.cache import ImageCache, StoreRequest
 from imgcache_scrapy.engine.rebuild import rebuild
 from imgcache_scrapy.engine.snapshots import snapshots_of
 from tests.support.pictures import jpeg
-from tests.support.programs import PREAMBLE, assert_no_row_without_blob, catalog_of, upkeep_of
+from tests.support.programs import (
+    PREAMBLE,
+    assert_no_row_without_blob,
+    catalog_of,
+    program,
+    upkeep_of,
+)
 from tests.support.waiting import wait_until
 
 COUNT = 600
@@ -246,6 +253,19 @@ def test_a_damaged_catalog_is_rebuilt(folder, seed):
     assert not list(folder.glob("#*"))
 
 
+def test_a_page_in_a_wrong_place_loses_no_urls(folder):
+    """Each row that can be read is sound, but those of the overwritten page are missing."""
+    with catalog_of(folder) as database:
+        query = "SELECT pageno FROM dbstat WHERE name = 'capture' AND pagetype = 'leaf'"
+        pages = [row[0] - 1 for row in database.execute(query)]
+    data = (folder / "catalog.sqlite3").read_bytes()
+    start, other = pages[3] * PAGE, pages[6] * PAGE
+    copied = data[other : other + PAGE]
+    (folder / "catalog.sqlite3").write_bytes(data[:start] + copied + data[start + PAGE :])
+    rebuilt(folder)
+    assert found_urls(folder) == all_urls()
+
+
 def test_a_sound_catalog_stays_as_it_is(folder):
     """A rebuild that was not needed loses nothing, and takes in images that had no row."""
     before = rows_of(folder)
@@ -268,6 +288,31 @@ def test_bytes_that_do_not_fit_their_name_are_left_out(folder):
     (folder / "blobs" / blob_key(name)).write_bytes(b"bad")
     done = rebuilt(folder)
     assert (done.images, done.damaged) == (50, [name])
+
+
+REBUILD = """
+from imgcache_scrapy.engine.blobs.files import FileBlobs
+from imgcache_scrapy.engine.rebuild import rebuild
+print("starting", flush=True)
+rebuild(Path(sys.argv[1]) / "catalog.sqlite3", FileBlobs(Path(sys.argv[1]) / "blobs"))
+"""
+
+
+@pytest.mark.parametrize("count", [2, pytest.param(25, marks=pytest.mark.endurance)])
+def test_a_rebuild_that_was_killed_can_be_repeated(folder, count):
+    """Whenever it is killed, the next one finds every URL and removes what the first one left."""
+    rng = random.Random(count)
+    for _ in range(count):
+        for path in folder.glob("catalog*"):
+            path.unlink()
+        with program(REBUILD, folder) as process:
+            assert process.stdout.readline() == "starting\n"
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(rng.random())
+            process.kill()
+        assert rebuilt(folder).captures == COUNT
+        assert found_urls(folder) == all_urls()
+        assert not list(folder.glob("#*"))
 
 
 def test_nothing_is_rebuilt_from_nothing(tmp_path):

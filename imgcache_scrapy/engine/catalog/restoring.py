@@ -35,8 +35,7 @@ _captures_after = (
 )
 _insert_capture = _capture.insert().prefix_with("OR IGNORE")
 _columns = ", ".join(column.name for column in _capture.columns)
-_FORWARD = f"SELECT {_columns} FROM capture WHERE id > ? ORDER BY id LIMIT {_BATCH_SIZE}"  # noqa: S608
-_BACKWARD = f"SELECT {_columns} FROM capture WHERE id > ? AND id < ? ORDER BY id DESC LIMIT 1"  # noqa: S608
+_SELECT = f"SELECT {_columns} FROM capture"  # noqa: S608
 
 
 class RestoringCatalog(Catalog):
@@ -147,15 +146,17 @@ class ReadableCaptures:
     def _rows(self, database: sqlite3.Connection) -> Iterator[Any]:
         last = 0
         try:
-            while rows := database.execute(_FORWARD, (last,)).fetchall():
-                yield from rows
-                last = rows[-1]["id"]
+            # One scan: after a page in a wrong place, another one would begin in a wrong place.
+            for row in database.execute(f"{_SELECT} ORDER BY id"):
+                self.are_all &= row["id"] > last
+                last = row["id"]
+                yield row
         except sqlite3.Error:
             self.are_all = False
-            first = 1 << 62
-            while rows := database.execute(_BACKWARD, (last, first)).fetchall():
-                yield from rows
-                first = rows[-1]["id"]
+            for row in database.execute(f"{_SELECT} ORDER BY id DESC"):
+                if row["id"] == last:
+                    return
+                yield row
 
     def _sound(self, rows: Iterable[Any]) -> Iterator[Row]:
         for row in rows:
