@@ -55,14 +55,20 @@ def fill(folder, numbers):
             )
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
     """Return the folder of a cache with many URLs and few images, one of them a picture."""
-    folder = tmp_path / "cache ü"
+    folder = tmp_path_factory.mktemp("rebuild") / "cache"
     fill(folder, range(COUNT))
     with closing(ImageCache.in_folder(folder)) as cache:
         cache.store(url("picture"), jpeg(1), "me")
     return folder
+
+
+@pytest.fixture
+def folder(template, tmp_path):
+    """Return a copy of the cache."""
+    return shutil.copytree(template, tmp_path / "cache ü")
 
 
 def rebuilt(folder):

@@ -1,5 +1,7 @@
 """Crawls with a cache that can only be read."""
 
+from itertools import product
+
 import pytest
 
 from imgcache_scrapy import ImgCacheClient
@@ -7,22 +9,34 @@ from tests.support.pictures import jpeg
 from tests.support.pipelines import FILES, PIPELINE, STOCK
 from tests.support.read_only import ReadOnlyFolder
 
+ROADS = {"pipeline": PIPELINE, "files": FILES, "middleware": STOCK}
+# Crawls are slow, so some combinations are left to the long tests.
+USUAL = {
+    *(("embedded", "folder", road) for road in ROADS),
+    ("embedded", "mount", "pipeline"),
+    ("service", "folder", "pipeline"),
+}
+COMBINATIONS = [
+    pytest.param(*each, marks=[] if each in USUAL else pytest.mark.endurance)
+    for each in product(["embedded", "service"], ["folder", "mount"], ROADS)
+]
 
-@pytest.fixture(params=["folder", "mount"])
-def read_only(request, tmp_path):
+
+@pytest.fixture
+def read_only(kind, tmp_path):
     """Return the folder of a cache that can be read only."""
-    folder = ReadOnlyFolder(tmp_path / "cache", request.param)
+    folder = ReadOnlyFolder(tmp_path / "cache", kind)
     yield folder
     folder.unlock()
 
 
-@pytest.fixture(params=["embedded", "service"])
-def crawl_reading(request, crawl, read_only, stopped_service):
+@pytest.fixture
+def crawl_reading(transport, crawl, read_only, stopped_service):
     """Return a function that crawls with the cache, embedded or over a service."""
 
     def run(items, settings):
         read_only.lock()
-        if request.param == "embedded":
+        if transport == "embedded":
             return crawl(items, settings, environment=read_only.environment)
         stopped_service.options = (str(read_only.path),)
         stopped_service.environment = read_only.environment
@@ -32,7 +46,7 @@ def crawl_reading(request, crawl, read_only, stopped_service):
     return run
 
 
-@pytest.mark.parametrize("road", [PIPELINE, FILES, STOCK], ids=["pipeline", "files", "middleware"])
+@pytest.mark.parametrize(("transport", "kind", "road"), COMBINATIONS)
 def test_a_read_only_cache_gives_hits_and_costs_no_image(
     crawl_reading, site, tmp_path, read_only, road
 ):
@@ -42,7 +56,7 @@ def test_a_read_only_cache_gives_hits_and_costs_no_image(
     with ImgCacheClient(str(read_only.path)) as client:
         for n in range(10):
             client.store(urls[n], jpeg(n), "me")
-    done = crawl_reading([{"image_urls": [url]} for url in urls], road)
+    done = crawl_reading([{"image_urls": [url]} for url in urls], ROADS[road])
     assert done.fates == {"hit": 10, "failed": 10}
     assert done.stats["imgcache/failed/store"] == 10
     assert done.stats["imgcache/error/read_only"] == 10
@@ -52,7 +66,7 @@ def test_a_read_only_cache_gives_hits_and_costs_no_image(
     assert "Image cache: 20 images" in done.log
     assert "Traceback" not in done.log
     delivered = sum(bool(item["images"]) for item in done.items)
-    assert delivered == (10 if road is PIPELINE else 20)
+    assert delivered == (10 if road == "pipeline" else 20)
     assert len(done.items) == 20
     with ImgCacheClient(str(read_only.path)) as client:
         assert client.stats()["images"] == 10
