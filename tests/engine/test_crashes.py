@@ -105,6 +105,20 @@ def used_cache(tmp_path_factory):
 
 
 @with_strace
+def test_a_folder_that_somebody_else_made_is_synced(tmp_path, used_cache):
+    """An image is stored only when the name of its folder is on disk, whoever made the folder.
+
+    Two threads or processes may store the first two images of a folder at the same time.
+    """
+    folder = shutil.copytree(used_cache, tmp_path / "cache")
+    (folder / "blobs" / IMAGE[:2]).mkdir()
+    _, words, trace = straced(folder, "-y", "-e", "trace=write,fsync")
+    assert words == ["ready", "begin", "stored", "deleted"]
+    storing = trace.split('"begin\\n"')[1].split('"stored\\n"')[0]
+    assert re.search(rf"fsync\(\d+<{re.escape(str(folder / 'blobs'))}>\)", storing)
+
+
+@with_strace
 @pytest.mark.parametrize("step", [15, pytest.param(1, marks=pytest.mark.endurance)])
 def test_a_kill_at_any_write_leaves_a_consistent_cache(tmp_path, used_cache, step):
     """A kill at any write, sync, rename or unlink of a store or a delete leaves a consistent cache.

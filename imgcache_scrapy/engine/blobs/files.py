@@ -34,6 +34,7 @@ class FileBlobs(BlobStore):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._has_owner = False
+        self._synced_folders: set[str] = set()
 
     @override
     def put_many(self, blobs: Mapping[str, bytes]) -> dict[str, StoreFailedError]:
@@ -69,19 +70,20 @@ class FileBlobs(BlobStore):
         path = self._path(content_hash)
         with _storage_errors():
             try:
-                if not S_ISREG(path.stat().st_mode):  # Reading a pipe would wait forever.
-                    raise UnavailableError(f"the image storage failed: {path} is not a file")
+                _check_file(path)
                 return path.read_bytes()
             except FileNotFoundError:
                 return None
 
     @override
     def get_range(self, content_hash: str, start: int, stop: int) -> bytes | None:
+        path = self._path(content_hash)
         with _storage_errors():
             try:
-                with self._path(content_hash).open("rb", buffering=0) as file:
+                _check_file(path)
+                with path.open("rb", buffering=0) as file:
                     file.seek(start)
-                    return file.read(stop - start) or None
+                    return file.read(stop - start)
             except FileNotFoundError:
                 return None
 
@@ -190,7 +192,8 @@ class FileBlobs(BlobStore):
             sync_folder(self._folder.parent)
 
     def _make_folder(self, folder: Path) -> None:
-        if not folder.exists():
+        is_new = not folder.exists()
+        if is_new:
             if self._has_owner and not (self._folder / OWNER_KEY).exists():
                 # Somebody removed the folder, or its disk is not mounted.
                 raise UnavailableError(
@@ -198,7 +201,15 @@ class FileBlobs(BlobStore):
                 )
             self._make_root()
             folder.mkdir(exist_ok=True)
+        if is_new or folder.name not in self._synced_folders:
+            # Another thread or process may have made the folder without having synced it yet.
             sync_folder(self._folder)
+            self._synced_folders.add(folder.name)
+
+
+def _check_file(path: Path) -> None:
+    if not S_ISREG(path.stat().st_mode):  # Reading a pipe would wait forever.
+        raise UnavailableError(f"the image storage failed: {path} is not a file")
 
 
 def _size(path: str) -> int | None:
