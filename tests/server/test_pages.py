@@ -16,6 +16,7 @@ from tests.support.service import Service, http_client
 from tests.support.waiting import PATIENCE
 
 ZERO = "0" * 16
+KNOWN = [f"http://h.example/{number}.png" for number in range(20)]
 ROUTES = {
     "search": ("/images/search", {"url_contains": "jpg"}),
     "similar": ("/images/similar", {"perceptual_hash": ZERO, "max_hamming_distance": 64}),
@@ -39,6 +40,10 @@ def large_service(tmp_path_factory, captures):
         captures,
     )
     service.start()
+    # These have bytes, so that they are hits; the others would be found to have lost theirs.
+    with ImgCacheClient(service.url, PATIENCE) as client:
+        for url in KNOWN:
+            client.store(url, url.encode(), "me")
     yield service
     service.stop()
 
@@ -126,7 +131,7 @@ async def test_lookups_do_not_wait_for_costly_reads(large_service, captures, rou
 
         readers = [asyncio.create_task(read()) for _ in range(8)]
         while not all(reader.done() for reader in readers):
-            url = f"https://{len(latencies) % 1000}.example/{len(latencies)}.jpg"
+            url = KNOWN[len(latencies) % len(KNOWN)]
             start = perf_counter()
             assert (await client.get("/images/lookup", params={"url": url})).status_code == 200
             latencies.append(perf_counter() - start)
