@@ -2,12 +2,11 @@
 
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from errno import EADDRNOTAVAIL, EAFNOSUPPORT
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import Annotated, Any
 
 import typer
@@ -83,6 +82,7 @@ def serve(
     import uvicorn  # noqa: PLC0415 - only this command needs it
 
     from imgcache_scrapy.engine.cache import ImageCache  # noqa: PLC0415
+    from imgcache_scrapy.server.metric_files import metrics_folder  # noqa: PLC0415
     from imgcache_scrapy.server.origins import checked_host_name  # noqa: PLC0415
 
     # The worker processes read these variables.
@@ -96,7 +96,9 @@ def serve(
     os.environ["IMGCACHE_TOKEN"] = checked_token(token) or location.token or ""
     os.environ["IMGCACHE_ALLOWED_HOSTS"] = ",".join(map(checked_host_name, allowed_host or ()))
     ImageCache.in_folder(folder, upgrade=upgrade).close()
-    with _shared_metrics() if workers > 1 else nullcontext():
+    # A catalog and blobs elsewhere need no folder; then there may be none.
+    places = [place for place in (folder, Path(gettempdir())) if place.is_dir()]
+    with metrics_folder(places) if workers > 1 else nullcontext():
         uvicorn.run(
             "imgcache_scrapy.server.app:app_from_environment",
             factory=True,
@@ -107,14 +109,6 @@ def serve(
             access_log=False,
             server_header=False,
         )
-
-
-@contextmanager
-def _shared_metrics() -> Iterator[None]:
-    """Give the worker processes a temporary folder in which they add up their metrics."""
-    with TemporaryDirectory(prefix="imgcache-metrics-") as folder:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        yield
 
 
 def _check_address(host: str, port: int) -> None:

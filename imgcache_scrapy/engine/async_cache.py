@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -15,7 +15,6 @@ from imgcache_scrapy.core.deadline import timeout
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import (
     ImgCacheError,
-    NotFoundError,
     StoreFailedError,
     UnavailableError,
 )
@@ -27,7 +26,6 @@ from imgcache_scrapy.engine.catalog.database import is_common
 from imgcache_scrapy.engine.decoding.decoder import CHILDREN
 from imgcache_scrapy.engine.late_decoding import LateDecoding, decode_next
 from imgcache_scrapy.engine.lookup import lookup_many, mark_lost
-from imgcache_scrapy.engine.reading import OpenImage, PartReader, open_image
 from imgcache_scrapy.engine.store_request import StoreRequest
 
 logger = logging.getLogger(__name__)
@@ -49,8 +47,6 @@ _WRITER_THREADS = CHILDREN
 _MAX_LOOKUPS = 32
 _MAX_STORES = 16
 _HEALTH_SECONDS = 3
-# Size in bytes of the parts in which a large image is checked.
-_PART = 2**20
 
 
 def _awaited_query(
@@ -193,43 +189,9 @@ class AsyncImageCache:
             )
         )
 
-    async def open_image(self, content_hash: str, bucket: str | None, max_bytes: int) -> OpenImage:
-        """Find an image and check its bytes; read it if it has at most `max_bytes`.
-
-        Raises:
-            NotFoundError: as `ImageCache.get_image`.
-        """
-        image = await self._run(
-            self._blob_readers, lambda cache: open_image(cache, content_hash, bucket, max_bytes)
-        )
-        if image.data is None:
-            try:
-                # One part at a time: other readers go on between them.
-                async for _ in self.parts(content_hash, image.size, range(image.size), _PART):
-                    continue
-            except (NotFoundError, UnavailableError):
-                data, _ = await self.get_image(content_hash, bucket)
-                image = image._replace(size=len(data))
-        return image
-
-    async def parts(
-        self, content_hash: str, size: int, wanted: range, part_size: int
-    ) -> AsyncGenerator[bytes, None]:
-        """Read an image part by part; see `PartReader`.
-
-        Args:
-            content_hash: the hash of the image.
-            size: its number of bytes.
-            wanted: the positions of the bytes to read.
-            part_size: the maximum number of bytes in a part.
-
-        Raises:
-            NotFoundError: the bytes of the image are missing or damaged.
-        """
-        reader = PartReader(content_hash, size)
-        for start in range(wanted.start, wanted.stop, part_size):
-            part = range(start, min(start + part_size, wanted.stop))
-            yield await self._run(self._blob_readers, functools.partial(reader.read, part))
+    async def read_blobs(self, call: Callable[[ImageCache], T]) -> T:
+        """Call a function with the cache in one of the threads that read blobs."""
+        return await self._run(self._blob_readers, call)
 
     async def delete(self, content_hash: str, bucket: str = "") -> None:
         """Delete an image; see `ImageCache.delete`."""

@@ -1,10 +1,16 @@
 """Read a large image part by part, so that its whole bytes are never in memory."""
 
 import hashlib
+from collections.abc import AsyncGenerator
+from functools import partial
 from typing import NamedTuple
 
-from imgcache_scrapy.core.errors import NotFoundError
+from imgcache_scrapy.core.errors import NotFoundError, UnavailableError
+from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.engine.cache import ImageCache
+
+# Size in bytes of the parts in which a large image is checked.
+_PART = 2**20
 
 
 class OpenImage(NamedTuple):
@@ -21,19 +27,53 @@ class OpenImage(NamedTuple):
     data: bytes | None
 
 
-def open_image(
-    cache: ImageCache, content_hash: str, bucket: str | None, max_bytes: int
+async def open_image(
+    images: AsyncImageCache, content_hash: str, bucket: str | None, max_bytes: int
 ) -> OpenImage:
-    """Find an image; read it and check its hash if it has at most `max_bytes`.
+    """Find an image and check its bytes; keep them if there are at most `max_bytes`.
 
     Raises:
         NotFoundError: as `ImageCache.get_image`.
     """
-    found = cache.catalog.type_and_size(content_hash, bucket)
-    if found is not None and found[1] > max_bytes:
-        return OpenImage(*found, None)
-    data, content_type = cache.get_image(content_hash, bucket)
-    return OpenImage(content_type, len(data), data)
+
+    def find(cache: ImageCache) -> OpenImage:
+        found = cache.catalog.type_and_size(content_hash, bucket)
+        if found is not None and found[1] > max_bytes:
+            return OpenImage(*found, None)
+        data, content_type = cache.get_image(content_hash, bucket)
+        return OpenImage(content_type, len(data), data)
+
+    image = await images.read_blobs(find)
+    if image.data is None:
+        try:
+            # One part at a time: other readers go on between them.
+            async for _ in parts(images, content_hash, image.size, range(image.size), _PART):
+                continue
+        except (NotFoundError, UnavailableError):
+            data, _ = await images.get_image(content_hash, bucket)
+            image = image._replace(size=len(data))
+    return image
+
+
+async def parts(
+    images: AsyncImageCache, content_hash: str, size: int, wanted: range, part_size: int
+) -> AsyncGenerator[bytes, None]:
+    """Read an image part by part; see `PartReader`.
+
+    Args:
+        images: the cache.
+        content_hash: the hash of the image.
+        size: its number of bytes.
+        wanted: the positions of the bytes to read.
+        part_size: the maximum number of bytes in a part.
+
+    Raises:
+        NotFoundError: the bytes of the image are missing or damaged.
+    """
+    reader = PartReader(content_hash, size)
+    for start in range(wanted.start, wanted.stop, part_size):
+        part = range(start, min(start + part_size, wanted.stop))
+        yield await images.read_blobs(partial(reader.read, part))
 
 
 class PartReader:

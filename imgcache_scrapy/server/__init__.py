@@ -5,8 +5,9 @@
 reads the images that clients send, and `ranges.py` decides which part of an image a request gets.
 `origins.py` refuses requests that pages of other sites make a browser send. `guard.py` checks the
 token and limits the bodies of requests before they reach a route; `protocol.py` limits slow
-connections. `problems.py` turns errors into answers, `metrics.py` counts for Prometheus, `docs.py`
-describes the API to people, and `schemas.py` has the schema of an entry.
+connections. `problems.py` turns errors into answers, `metrics.py` counts for Prometheus, in files
+that `metric_files.py` looks after, `orphans.py` ends workers without a parent, `docs.py` describes
+the API to people, and `schemas.py` has the schema of an entry.
 
 What must hold: only `/health` answers without the token. No page of another site can use the
 service through a browser, except that it may show what `/serve/` returns. Every error is answered

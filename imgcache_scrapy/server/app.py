@@ -18,8 +18,10 @@ from imgcache_scrapy.server.bodies import AnswerMemory
 from imgcache_scrapy.server.guard import BodyLimitMiddleware, TokenMiddleware
 from imgcache_scrapy.server.images import add_bytes, add_images
 from imgcache_scrapy.server.lookups import add_lookups, refuse_methods
+from imgcache_scrapy.server.metric_files import share_metrics
 from imgcache_scrapy.server.metrics import Metrics, TimingMiddleware
 from imgcache_scrapy.server.origins import OriginMiddleware
+from imgcache_scrapy.server.orphans import end_with_parent
 from imgcache_scrapy.server.parameters import REFUSALS
 from imgcache_scrapy.server.problems import answer_with_problems, documented
 
@@ -81,6 +83,8 @@ def app_from_environment() -> FastAPI:
     token, `IMGCACHE_ALLOWED_HOSTS` has host names of the service with commas between them, and
     `ImageCache.in_folder` reads the other variables.
     """
+    end_with_parent()
+    share_metrics()
     token = os.environ.get("IMGCACHE_TOKEN")
     folder = Path(os.environ.get("IMGCACHE_FOLDER") or DEFAULT_FOLDER)
     names = filter(None, os.environ.get("IMGCACHE_ALLOWED_HOSTS", "").split(","))

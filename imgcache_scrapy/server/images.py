@@ -15,7 +15,7 @@ from imgcache_scrapy.core.errors import (
     UnavailableError,
 )
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
-from imgcache_scrapy.engine.reading import OpenImage
+from imgcache_scrapy.engine.reading import OpenImage, open_image, parts
 from imgcache_scrapy.server.bodies import (
     PART_BYTES,
     WHOLE_BYTES,
@@ -128,8 +128,8 @@ def add_bytes(app: FastAPI, images: AsyncImageCache, memory: AnswerMemory) -> No
         if image.data is not None:
             data = image.data[wanted.start : wanted.stop]
             return whole_response(memory, data, reserved=reserved, **kind)
-        parts = images.parts(content_hash, image.size, wanted, PART_BYTES)
-        return StreamedResponse(memory.limited(parts), len(wanted), **kind)
+        found = parts(images, content_hash, image.size, wanted, PART_BYTES)
+        return StreamedResponse(memory.limited(found), len(wanted), **kind)
 
     for path in ("/images/{content_hash}", "/serve/{content_hash}"):
         for add in (app.get, app.head):
@@ -144,7 +144,7 @@ async def _open(
     kept = 0
     try:
         # All of it is checked, also if a part is wanted, because the hash is that of the whole.
-        image = await images.open_image(content_hash, bucket, reserved or PART_BYTES)
+        image = await open_image(images, content_hash, bucket, reserved or PART_BYTES)
         kept = min(len(image.data or b""), reserved)
     finally:
         memory.release(reserved - kept)
