@@ -59,7 +59,7 @@ A hit over a service leaves the first journey after `ResilientClient.lookup_many
     client/http.py:HttpTransport.lookup_many               POST /images/lookup
     server/origins.py:OriginMiddleware.__call__            no page of another site sent it
     server/guard.py:TokenMiddleware.__call__               token, then bounds on the body
-    server/app.py:create_app                               the route
+    server/lookups.py:add_lookups                          the route
     engine/async_cache.py:AsyncImageCache.lookup_many      as above
     client/answers.py:Answer.entries_by_url                the answer is checked
 

@@ -36,7 +36,9 @@ def _check_text(text: str) -> str:
 
 # The rules of the validators above, for the OpenAPI document.
 TEXT_PATTERN = r"^[^\x00]*$"
-URL_PATTERN = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"
+_GIVEN_URL_PATTERN = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"
+# A fragment alone is no URL.
+URL_PATTERN = r"^[^\x00#]*[^\s\x00\x1c-\x1f\x85#][^\x00]*$"
 
 
 def _pattern_schema(pattern: str) -> dict[str, Any]:
@@ -51,11 +53,17 @@ Text = Annotated[
 ]
 GivenUrl = Annotated[
     str,
-    WithJsonSchema({"type": "string", **_pattern_schema(URL_PATTERN)}),
+    WithJsonSchema({"type": "string", **_pattern_schema(_GIVEN_URL_PATTERN)}),
     AfterValidator(_check_url),
 ]
 # A fragment is never sent to a site, so that it cannot select another image.
-Url = Annotated[GivenUrl, AfterValidator(without_fragment), AfterValidator(_check_url)]
+Url = Annotated[
+    str,
+    WithJsonSchema({"type": "string", **_pattern_schema(URL_PATTERN)}),
+    AfterValidator(_check_url),
+    AfterValidator(without_fragment),
+    AfterValidator(_check_url),
+]
 
 ContentHash = Annotated[str, Path(pattern=HASH_PATTERN)]
 AnyBucket = Annotated[Text | None, Query()]

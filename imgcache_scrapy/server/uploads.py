@@ -58,6 +58,12 @@ def _field(**limits: Any) -> dict[str, Any]:
 
 
 _TEXT_LIMITS = {"maxLength": MAX_TEXT, "pattern": TEXT_PATTERN}
+# A file may have any bytes, also those of a JSON value.
+_FILE = {
+    "contentMediaType": "application/octet-stream",
+    "minLength": 1,
+    "minItems": 1,
+}
 UPLOAD_SCHEMA: dict[str, Any] = {
     "required": True,
     "content": {
@@ -66,13 +72,14 @@ UPLOAD_SCHEMA: dict[str, Any] = {
                 "type": "object",
                 "required": ["file", "url", "client_name"],
                 "properties": {
-                    "file": {"type": "string", "format": "binary", "minLength": 1},
+                    "file": _FILE,
                     "url": _field(pattern=URL_PATTERN),
                     "client_name": _field(minLength=1, **_TEXT_LIMITS),
                     "bucket": {"default": "", **_field(**_TEXT_LIMITS)},
                     "lookup_time": _field(format="date-time"),
                 },
-            }
+            },
+            "encoding": {"file": {"contentType": "application/octet-stream"}},
         }
     },
 }

@@ -1,19 +1,9 @@
-"""Hooks for schemathesis: which requests it must not send, and where it records the answers."""
+"""Hooks for schemathesis: where it records the answers."""
 
 import os
 from pathlib import Path
-from urllib.parse import urlencode
 
 import schemathesis
-
-# uvicorn's parser refuses longer URLs before they reach the app.
-MAX_QUERY_LENGTH = 60_000
-
-
-@schemathesis.hook
-def filter_query(context, query):
-    """Return whether the query is short enough for uvicorn."""
-    return not isinstance(query, dict) or len(urlencode(query, doseq=True)) < MAX_QUERY_LENGTH
 
 
 @schemathesis.hook
