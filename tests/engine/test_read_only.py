@@ -96,14 +96,15 @@ print("found")
 def test_a_reader_sees_what_is_written_later(read_only, tmp_path):
     """A catalog that was opened as unchangeable is opened again when a writer appears."""
     read_only.lock()
+    with ImgCacheClient(str(read_only.path)) as writer:
 
-    def store(out):
-        wait_until(lambda: "missing" in out.read_text())
-        read_only.unlock()
-        with ImgCacheClient(str(read_only.path)) as client:
-            client.store("http://a.test/new.png", b"new", "me")
+        def store(out):
+            wait_until(lambda: "missing" in out.read_text())
+            read_only.unlock()
+            writer.store("http://a.test/new.png", b"new", "me")
 
-    assert read_only.run(tmp_path, WATCH, store).endswith("found\n")
+        # The writer stays open, so that the change is only in the log.
+        assert read_only.run(tmp_path, WATCH, store).endswith("found\n")
 
 
 OPEN = """
@@ -204,12 +205,15 @@ def test_a_broken_catalog_is_told_at_once(tmp_path, content, words):
 
 
 OPEN_ON_A_FULL_DISK = """
-import sys, time
+import sqlite3, sys, time
 from pathlib import Path
 sys.argv[1] += "/cache"
 from imgcache_scrapy import ImgCacheClient
 with ImgCacheClient(sys.argv[1]) as client:
     client.store("http://a.test/old.png", b"old", "me")
+database = sqlite3.connect(sys.argv[1] + "/catalog.sqlite3")
+database.execute("PRAGMA journal_mode=" + sys.argv[2])
+database.close()
 with open(sys.argv[1] + "/filler", "wb", buffering=0) as filler:
     for size in (65536, 1):
         try:
@@ -227,10 +231,11 @@ assert time.monotonic() - start < 15
 """
 
 
-def test_a_catalog_on_a_full_disk_is_told_at_once(tmp_path):
+@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
+def test_a_catalog_on_a_full_disk_is_told_at_once(tmp_path, mode):
     """SQLite needs space for its log even to read; the error is told without a wait."""
     mount = 'mount -t tmpfs -o size=2m none "$0" && exec "$@"'
-    program = [sys.executable, "-c", OPEN_ON_A_FULL_DISK, tmp_path]
+    program = [sys.executable, "-c", OPEN_ON_A_FULL_DISK, tmp_path, mode]
     done = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, tmp_path, *program],
         capture_output=True,

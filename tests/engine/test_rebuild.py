@@ -372,6 +372,31 @@ def test_backups_are_consistent_while_others_write(folder, tmp_path, count):
             assert {each.state for each in upkeep.verify()} == {"sound"}
 
 
+class CacheWithDelete(ImageCache):
+    """A cache from which another program deletes an image when its blobs are used."""
+
+    deletes = None
+
+    @property
+    def blobs(self):
+        name, self.deletes = self.deletes, None
+        if name is not None:
+            with closing(ImageCache.in_folder(self.catalog.file.parent)) as other:
+                other.delete(name)
+        return super().blobs
+
+
+def test_an_image_that_is_deleted_during_a_backup_is_left_out(folder, tmp_path):
+    """The copied catalog still names it, but its bytes are gone."""
+    with closing(CacheWithDelete.in_folder(folder)) as cache:
+        cache.deletes = content_hash_of(jpeg(1))
+        assert back_up(cache, tmp_path / "copy") == (50, [])
+    with upkeep_of(tmp_path / "copy") as upkeep:
+        upkeep.check_whole()
+        assert {each.state for each in upkeep.verify()} == {"sound"}
+    assert found_urls(tmp_path / "copy") == all_urls()
+
+
 def test_a_backup_is_restored_by_copying_it_back(folder, tmp_path):
     """The copy of a copy works in the place of the old cache, which has the same id."""
     with closing(ImageCache.in_folder(folder)) as cache:

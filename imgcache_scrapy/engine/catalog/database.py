@@ -92,7 +92,10 @@ def use_wal(connection: Connection) -> None:
     """Switch a catalog in SQLite to write-ahead logging, so that readers wait for no writer."""
     driver_connection = connection.connection.driver_connection
     if isinstance(driver_connection, sqlite3.Connection):
-        sqlite.use_wal(driver_connection)
+        try:
+            sqlite.use_wal(driver_connection)
+        except sqlite3.Error as error:
+            raise sa.exc.OperationalError("PRAGMA journal_mode", None, error) from error
 
 
 def write_lock(engine: Engine) -> AbstractContextManager[object]:
