@@ -46,7 +46,7 @@ MAY_IMPORT_IN_FUNCTIONS = {"cli": {"plugin"}}
 HOMES = {
     "httpx": {"client/http.py", "client/client.py"},
     "alembic": {"engine/catalog/migrations"},
-    "sqlalchemy": {"engine/catalog", "engine/cache.py"},
+    "sqlalchemy": {"engine/catalog"},
     "obstore": {"engine/blobs/objects.py"},
     "PIL": {"engine/decoding"},
     "numpy": {"engine/decoding"},

@@ -39,8 +39,8 @@ def rebuild(cache: CacheArgument = None) -> None:
     """
     # Imported here, because only this command needs them.
     from imgcache_scrapy.engine.blobs.opening import open_blobs  # noqa: PLC0415
-    from imgcache_scrapy.engine.cache import addresses_in  # noqa: PLC0415
     from imgcache_scrapy.engine.catalog.sqlite import path_of  # noqa: PLC0415
+    from imgcache_scrapy.engine.location import addresses_in  # noqa: PLC0415
     from imgcache_scrapy.engine.rebuild import rebuild as run  # noqa: PLC0415
 
     location = find_cache(cache)

@@ -8,6 +8,9 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.text import printable, quoted
 
+SERVICE_URL = "http://127.0.0.1:8010"
+"""The default address of `imgcache serve`."""
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Names of parameters in the URL of a database or an object store.
 _SECRET = re.compile("pass|secret|token|key|sig|credential", re.IGNORECASE)

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
-from imgcache_scrapy.client.address import folder_of
+from imgcache_scrapy.client.address import SERVICE_URL, folder_of
 from imgcache_scrapy.client.blocking import BlockingClient, blocking
 from imgcache_scrapy.client.embedded import embedded_transport
 from imgcache_scrapy.client.transport import Transport
@@ -26,9 +26,6 @@ from imgcache_scrapy.core.urls import cache_key, keys_of
 
 if TYPE_CHECKING:
     import httpx
-
-# The default address of `imgcache serve`.
-SERVICE_URL = "http://127.0.0.1:8010"
 
 
 class AsyncImgCacheClient:

@@ -9,10 +9,11 @@ from tempfile import TemporaryFile
 from typing_extensions import override
 
 from imgcache_scrapy.core.errors import ReadOnlyError, not_found
-from imgcache_scrapy.engine.cache import CATALOG_NAME, ImageCache
+from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog import migrations
 from imgcache_scrapy.engine.catalog.empty import EmptyCatalog
 from imgcache_scrapy.engine.catalog.sqlite import path_of
+from imgcache_scrapy.engine.location import CATALOG_NAME
 
 
 class AbsentCache(ImageCache):

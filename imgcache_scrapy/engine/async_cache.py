@@ -13,11 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from imgcache_scrapy.core.concurrency import Batcher, Limiter
 from imgcache_scrapy.core.deadline import timeout
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.errors import (
-    ImgCacheError,
-    StoreFailedError,
-    UnavailableError,
-)
+from imgcache_scrapy.core.errors import ImgCacheError, StoreFailedError, UnavailableError
 from imgcache_scrapy.core.pages import all_pages_async
 from imgcache_scrapy.engine.absent import AbsentCache
 from imgcache_scrapy.engine.cache import ImageCache
@@ -257,9 +253,8 @@ class AsyncImageCache:
         return found
 
     async def _look_up(self, keys: list[str], bucket: str | None) -> dict[str, Entry]:
-        entries, lost = await self._run(
-            self._readers, lambda cache: lookup_many(cache, keys, bucket)
-        )
+        look_up = functools.partial(lookup_many, keys=keys, bucket=bucket)
+        entries, lost = await self._run(self._readers, look_up)
         if lost and self._cache is not None:
             with suppress(RuntimeError):  # The threads are stopped already.
                 self._writers.submit(mark_lost, self._cache, lost)
@@ -272,9 +267,7 @@ class AsyncImageCache:
             entries = await self._run(
                 self._writers, lambda cache: cache.store_many(stores), creates=True
             )
-            stored = [entry for entry in entries if not isinstance(entry, StoreFailedError)]
-            if any(entry["width"] is None for entry in stored):
-                self._late_decoding.expect_more()
+            self._late_decoding.note(entries)
         return dict(zip(stores, entries, strict=True))
 
     async def _run(

@@ -8,9 +8,10 @@ from typing import NamedTuple
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.files import sync_folder
 from imgcache_scrapy.engine.blobs.files import FileBlobs
-from imgcache_scrapy.engine.cache import BLOBS_NAME, CATALOG_NAME, ImageCache
+from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.database import database_call, sqlite_url
 from imgcache_scrapy.engine.catalog.restoring import RestoringCatalog
+from imgcache_scrapy.engine.location import BLOBS_NAME, CATALOG_NAME
 
 _PAGE_SIZE = 500
 

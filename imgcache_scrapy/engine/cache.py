@@ -1,13 +1,10 @@
 """ImageCache: the rules of the cache, on top of a catalog, blobs and decoders."""
 
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
-
-from sqlalchemy.engine import URL
 
 from imgcache_scrapy.core.entry import Entry, content_hash_of
 from imgcache_scrapy.core.errors import (
@@ -21,22 +18,14 @@ from imgcache_scrapy.engine.blobs.opening import open_blobs
 from imgcache_scrapy.engine.blobs.states import examine
 from imgcache_scrapy.engine.blobs.store import BlobStore
 from imgcache_scrapy.engine.catalog.catalog import Catalog
-from imgcache_scrapy.engine.catalog.database import database_call, sqlite_url
+from imgcache_scrapy.engine.catalog.database import DatabaseUrl, database_call
 from imgcache_scrapy.engine.decoding.decoder import Decoders
 from imgcache_scrapy.engine.description import image_of
+from imgcache_scrapy.engine.location import addresses_in, uses_folder
 from imgcache_scrapy.engine.lost import warn_of_lost_blobs
 from imgcache_scrapy.engine.pairing import check_adoption, pair
 from imgcache_scrapy.engine.snapshots import Snapshots
 from imgcache_scrapy.engine.store_request import StoreRequest
-
-CATALOG_NAME = "catalog.sqlite3"
-"""The name of the catalog in the folder of a cache."""
-BLOBS_NAME = "blobs"
-"""The name of the folder of the blobs."""
-
-_VARIABLES = ("IMGCACHE_DATABASE_URL", "IMGCACHE_BLOBS_URL")
-# The folder of the cache if `imgcache serve` gets no other.
-DEFAULT_FOLDER = Path("imgcache")
 
 
 class ImageCache:
@@ -62,7 +51,7 @@ class ImageCache:
 
     def __init__(
         self,
-        database_url: str | URL,
+        database_url: DatabaseUrl,
         blobs_url: str,
         *,
         upgrade: bool = True,
@@ -102,7 +91,7 @@ class ImageCache:
             UnavailableError: the cache cannot be opened.
         """
         try:
-            if create and not all(map(os.environ.get, _VARIABLES)):
+            if create and uses_folder():
                 folder.mkdir(parents=True, exist_ok=True)
             return cls(*addresses_in(folder), upgrade=upgrade, create=create)
         except OSError as error:
@@ -290,15 +279,3 @@ class ImageCache:
         self._is_paired = True
         if not self._unchecked_blobs.has_fast_sizes:
             warn_of_lost_blobs(self.catalog, self._unchecked_blobs)
-
-
-def addresses_in(folder: Path) -> tuple[str | URL, str]:
-    """Return the URLs of the catalog and the blobs of the cache in a folder.
-
-    The variables in the environment have priority.
-    """
-    database_url, blobs_url = map(os.environ.get, _VARIABLES)
-    return (
-        database_url or sqlite_url(folder / CATALOG_NAME),
-        blobs_url or (folder / BLOBS_NAME).absolute().as_uri(),
-    )

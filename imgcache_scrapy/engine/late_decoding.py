@@ -7,10 +7,11 @@ decoder, or the whole process, must not do so for ever. An attempt is counted be
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from imgcache_scrapy.core.errors import NotFoundError
+from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.errors import NotFoundError, StoreFailedError
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.decoding.messages import NOT_DECODED, DecodeError, undecodable
@@ -76,9 +77,10 @@ class LateDecoding:
             self._running_stores -= 1
             self.go_on()
 
-    def expect_more(self) -> None:
-        """Look for images again, because one was stored that is not decoded."""
-        self._is_due = True
+    def note(self, stores: Iterable[Entry | StoreFailedError]) -> None:
+        """Look for images again if one of these stores has left its image without a size."""
+        stored = (entry for entry in stores if not isinstance(entry, StoreFailedError))
+        self._is_due |= any(entry["width"] is None for entry in stored)
 
     def go_on(self) -> None:
         """Decode the images that wait, if nothing is being stored."""

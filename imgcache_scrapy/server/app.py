@@ -12,7 +12,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from imgcache_scrapy.core.errors import UnavailableError
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
-from imgcache_scrapy.engine.cache import DEFAULT_FOLDER, ImageCache
+from imgcache_scrapy.engine.cache import ImageCache
+from imgcache_scrapy.engine.location import DEFAULT_FOLDER
 from imgcache_scrapy.server import docs
 from imgcache_scrapy.server.bodies import AnswerMemory
 from imgcache_scrapy.server.guard import BodyLimitMiddleware, TokenMiddleware

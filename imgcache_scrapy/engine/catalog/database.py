@@ -40,6 +40,10 @@ _POSTGRESQL: dict[str, Any] = {
 }
 
 
+DatabaseUrl = str | sa.URL
+"""The address of a database, as SQLAlchemy takes it."""
+
+
 def sqlite_url(path: Path) -> sa.URL:
     """Return the URL of a database in a file."""
     return sa.URL.create("sqlite", database=str(path))
