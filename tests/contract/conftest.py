@@ -39,7 +39,7 @@ def embedded_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cache]:
     """Keep an embedded cache open, so that opening it again is cheap."""
     folder = tmp_path_factory.mktemp("embedded") / "imgcache"
     with ImgCacheClient(folder.as_uri()) as client:
-        client.health()
+        open_cache(client)
         yield Cache(folder.as_uri(), FileBlobs(folder / "blobs"))
 
 
@@ -52,8 +52,13 @@ def embedded_postgresql_cache(
     environment = new_storage_environment(postgresql, object_store)
     with ImgCacheClient(folder.as_uri()) as client:
         with changed_environment(environment):
-            client.health()
+            open_cache(client)
         yield Cache(folder.as_uri(), object_blobs(environment))
+
+
+def open_cache(client: ImgCacheClient) -> None:
+    """Open the cache of a client: a read would not create one."""
+    client.store("http://first.example/", b"first", "me", bucket="first")
 
 
 @pytest.fixture(params=CLIENT_SETUPS)
