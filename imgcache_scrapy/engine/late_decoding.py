@@ -36,13 +36,15 @@ def decode_next(cache: ImageCache) -> str | None:
     content_hash = cache.catalog.next_not_decoded()
     if content_hash is None:
         return None
-    with cache.catalog.exclusive([content_hash]) as transaction:
-        attempt = transaction.begin_decoding(content_hash)
-    if attempt is None:
-        return content_hash
+    cache.catalog.check_writable()
+    # Before the attempt is counted: an outage of the storage says nothing about the picture.
     try:
         data, _ = cache.get_image(content_hash)
     except NotFoundError:  # It is marked as damaged, or deleted.
+        return content_hash
+    with cache.catalog.exclusive([content_hash]) as transaction:
+        attempt = transaction.begin_decoding(content_hash)
+    if attempt is None:
         return content_hash
     info = cache.decoders.decode_slow(data) if attempt <= MAX_ATTEMPTS else NOT_DECODED
     if info == NOT_DECODED and attempt >= MAX_ATTEMPTS:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from imgcache_scrapy.core.entry import content_hash_of
+from imgcache_scrapy.core.errors import UnavailableError
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.decoding.decoder import Decoders, TimeLimits
@@ -83,6 +84,19 @@ def test_attempts_that_end_the_process_count(cache):
             transaction.begin_decoding(content_hash)
     assert decode_next(cache) == content_hash
     assert size_of(cache) == (None, None, "timeout")
+
+
+def test_an_outage_of_the_storage_is_no_attempt(cache, tmp_path):
+    """While no blob can be read, a picture loses none of its attempts."""
+    cache.store(URL, SLOW, "me")
+    blobs = tmp_path / "cache/blobs"
+    blobs.rename(tmp_path / "away")
+    for _ in range(MAX_ATTEMPTS + 1):
+        with pytest.raises(UnavailableError):
+            decode_next(cache)
+    (tmp_path / "away").rename(blobs)
+    assert decode_next(cache) == content_hash_of(SLOW)
+    assert size_of(cache) == (3_000, 2_000, None)
 
 
 def test_a_damaged_picture_is_not_decoded(cache, tmp_path):
