@@ -8,6 +8,7 @@ from typing import NamedTuple
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.files import sync_folder
 from imgcache_scrapy.engine.blobs.files import FileBlobs
+from imgcache_scrapy.engine.blobs.states import examine
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.database import database_call, sqlite_url
 from imgcache_scrapy.engine.catalog.restoring import RestoringCatalog
@@ -21,7 +22,8 @@ class BackedUp(NamedTuple):
 
     Attributes:
         images: number of images in the copy.
-        missing: the hashes of images whose bytes the cache has lost; the copy has them as damaged.
+        missing: the hashes of images whose bytes are lost or cannot be read; the copy has them as
+            damaged.
     """
 
     images: int
@@ -71,14 +73,16 @@ def back_up(cache: ImageCache, folder: Path) -> BackedUp:
 
 
 def _copy_blobs(cache: ImageCache, catalog: RestoringCatalog, blobs: FileBlobs) -> Iterator[str]:
-    """Copy the blobs that the catalog names; yield the hashes of those that are missing."""
+    """Copy the blobs that the catalog names; yield the hashes of those it cannot read."""
     source = cache.blobs
     page = catalog.rows_after("", _PAGE_SIZE)
     while page:
         for name, _, _ in page:
             if isinstance(source, FileBlobs) and blobs.link(name, source):
                 continue
-            data = source.get(name)
+            state, data = examine(source, name)
+            if state != "sound":
+                cache.check_blobs()
             if data is None:
                 yield name
             else:

@@ -10,9 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple, TypeVar
 
-from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import ConfigurationError, ImgCacheError
 from imgcache_scrapy.core.files import sync_file, sync_folder
+from imgcache_scrapy.engine.blobs.states import examine
 from imgcache_scrapy.engine.blobs.store import BlobStore
 from imgcache_scrapy.engine.catalog.database import database_call, sqlite_url
 from imgcache_scrapy.engine.catalog.restoring import ReadableCaptures, RestoringCatalog
@@ -36,7 +36,7 @@ class Rebuilt(NamedTuple):
         images: number of images in the new catalog.
         captures: number of captures in it.
         without_url: number of images without a capture; only their hash finds them.
-        damaged: the keys of blobs whose bytes do not fit their name; they are left out.
+        damaged: the keys of blobs with wrong bytes, or that cannot be read; they are left out.
         source: the catalog or the snapshot whose rows were copied; None if there is none.
         kept: the file in which the old catalog is kept; None if there was none.
     """
@@ -137,13 +137,11 @@ def _add_images(
 def _describe(
     new: RestoringCatalog, blobs: BlobStore, decoders: Decoders, names: list[str]
 ) -> list[str]:
-    """Read and decode images, and add their rows; return those whose bytes are damaged."""
-    data = {name: blobs.get(name) for name in names}
-    sound = {
-        name: each
-        for name, each in data.items()
-        if each is not None and content_hash_of(each) == name
-    }
+    """Read and decode images, and add their rows; return those that are damaged."""
+    found = {name: examine(blobs, name) for name in names}
+    if any(state != "sound" for state, _ in found.values()):
+        blobs.owner()  # It raises an error if the whole storage cannot be read.
+    sound = {name: data for name, (state, data) in found.items() if state == "sound" and data}
     quick = zip(sound.values(), decoders.decode_quick(list(sound.values())), strict=True)
     infos = [decoders.decode_slow(each) if info == NOT_DECODED else info for each, info in quick]
     images = zip(sound.items(), infos, strict=True)

@@ -4,14 +4,18 @@ import errno
 import shutil
 from collections import Counter
 from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from imgcache_scrapy.core.entry import blob_key, content_hash_of
 from imgcache_scrapy.core.errors import NotFoundError, UnavailableError
+from imgcache_scrapy.engine.backup import back_up
 from imgcache_scrapy.engine.blobs.files import FileBlobs
 from imgcache_scrapy.engine.blobs.opening import open_blobs
 from imgcache_scrapy.engine.cache import ImageCache
+from imgcache_scrapy.engine.rebuild import rebuild
 from imgcache_scrapy.engine.upkeep import Upkeep
 from tests.support.programs import blobs
 
@@ -122,6 +126,31 @@ def test_each_unreadable_blob_is_found_and_repaired(cache, folder, is_read_first
         assert not store(cache, name)["created"]
     assert set(states(cache).values()) == {"sound"}
     assert found(cache) == readable(cache) == set(NAMES)
+
+
+@pytest.mark.parametrize("damage", [to_folder, to_loop, to_io_error])
+@pytest.mark.parametrize("disk", [None, "/dev/shm"], ids=["same disk", "other disk"])
+def test_unreadable_blobs_stop_no_backup(cache, folder, damage, disk):
+    """The copy has the other images, and the unreadable one as damaged."""
+    for name in NAMES[:3]:
+        store(cache, name)
+    damage(folder / "blobs" / blob_key(NAMES[0]))
+    with TemporaryDirectory(dir=disk or folder) as other:
+        assert back_up(cache, Path(other, "copy")) == (3, [NAMES[0]])
+        with closing(ImageCache.in_folder(Path(other, "copy"))) as copy:
+            assert found(copy) == readable(copy) == set(NAMES[1:3])
+
+
+def test_unreadable_blobs_stop_no_rebuild(cache, folder):
+    """The new catalog has the other images, and the unreadable blob is named."""
+    for name in NAMES[:3]:
+        store(cache, name)
+    cache.catalog.close()
+    (folder / "catalog.sqlite3").unlink()
+    faulty = FaultyBlobs(folder / "blobs")
+    faulty.denied = {NAMES[0]}
+    done = rebuild(folder / "catalog.sqlite3", faulty)
+    assert (done.images, done.damaged) == (2, [NAMES[0]])
 
 
 def lose_folder(cache, folder):

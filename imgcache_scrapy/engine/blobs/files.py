@@ -151,13 +151,15 @@ class FileBlobs(BlobStore):
         Call `sync` after the last one.
 
         Returns:
-            False if the file system cannot do this, or if the blob is missing.
+            False if the file system cannot do this, or if the blob is missing or not a file.
         """
-        path = self._path(content_hash)
+        path, original = self._path(content_hash), source._path(content_hash)  # noqa: SLF001
         try:
+            if not S_ISREG(original.lstat().st_mode):
+                return False
             path.parent.mkdir(parents=True, exist_ok=True)
             # A blob is never changed in place, so both names keep these bytes.
-            path.hardlink_to(source._path(content_hash))  # noqa: SLF001
+            path.hardlink_to(original)
         except OSError:
             return False
         return True
