@@ -90,9 +90,13 @@ class Upkeep:
                 page = self.cache.catalog.rows_after(page[-1][0], _BATCH_SIZE)
 
     def decode(self) -> Iterator[str]:
-        """Decode the images that are not decoded yet; yield the hash of each that is tried."""
-        while content_hash := decode_next(self.cache):
-            yield content_hash
+        """Decode the images that are not decoded yet; yield the hash of each that is tried.
+
+        If the cache can only be read, none is tried.
+        """
+        with suppress(ReadOnlyError):
+            while content_hash := decode_next(self.cache):
+                yield content_hash
 
     def orphans(self, older_than: timedelta = MIN_ORPHAN_AGE) -> Iterator[Found]:
         """Find the orphans that crashes left: blobs that no image owns, and temporary files.

@@ -80,6 +80,24 @@ def test_a_read_only_cache_is_read_while_another_program_writes_it(read_only, tm
         read_only.unlock()
 
 
+VERIFY = """
+import sys
+from pathlib import Path
+from imgcache_scrapy.engine.cache import ImageCache
+from imgcache_scrapy.engine.upkeep import Upkeep
+upkeep = Upkeep(ImageCache.in_folder(Path(sys.argv[1])))
+print([each.state for each in upkeep.verify()], list(upkeep.decode()))
+"""
+
+
+def test_a_read_only_cache_is_verified(read_only, tmp_path):
+    """A picture that waits for its decoder stays as it is, and costs no verdict."""
+    with catalog_of(read_only.path) as writer:
+        writer.execute("UPDATE image SET decode_error = NULL")
+    read_only.lock()
+    assert read_only.run(tmp_path, VERIFY) == "['sound'] []\n"
+
+
 WATCH = """
 import sys, time
 from imgcache_scrapy.engine.cache import ImageCache
