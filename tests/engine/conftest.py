@@ -1,8 +1,24 @@
-"""Fixtures of the engine's tests: empty databases of each kind, and addresses of blob stores."""
+"""Fixtures of the engine's tests: empty caches and databases, and addresses of blob stores."""
 
+from contextlib import closing
 from uuid import uuid4
 
 import pytest
+
+from imgcache_scrapy.engine.cache import ImageCache
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return the folder of a cache that does not exist yet."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def cache(folder):
+    """Open an empty cache in `folder`."""
+    with closing(ImageCache.in_folder(folder)) as cache:
+        yield cache
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

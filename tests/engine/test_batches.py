@@ -16,24 +16,12 @@ from imgcache_scrapy.core.errors import (
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.engine.blobs.files import FileBlobs
 from imgcache_scrapy.engine.blobs.objects import ObjectBlobs
-from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.database import is_common
 from imgcache_scrapy.engine.store_request import StoreRequest
 from tests.support.bad_folders import block, one_image_per_folder, unblock
 from tests.support.programs import assert_no_row_without_blob, blobs, images
 
 URL = "http://a.test"
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def cache(folder):
-    with closing(ImageCache.in_folder(folder)) as cache:
-        yield cache
 
 
 async def store_all(cache, found):

@@ -53,17 +53,6 @@ def _clean_environment(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def cache(folder):
-    with closing(ImageCache.in_folder(folder)) as cache:
-        yield cache
-
-
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
     """Open a cache for property tests, whose examples use different URLs."""

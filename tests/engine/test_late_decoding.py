@@ -1,7 +1,6 @@
 """Images that are not decoded when they are stored: they are decoded later, or given up."""
 
 import asyncio
-from contextlib import closing
 
 import pytest
 from PIL import Image
@@ -9,7 +8,6 @@ from PIL import Image
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import UnavailableError
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
-from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.decoding.decoder import Decoders, TimeLimits
 from imgcache_scrapy.engine.late_decoding import MAX_ATTEMPTS, decode_next
 from imgcache_scrapy.engine.upkeep import Upkeep
@@ -19,13 +17,6 @@ from tests.support.waiting import PATIENCE
 # With more pixels than a quick picture may have.
 SLOW = encoded(Image.new("L", (3_000, 2_000)), "PNG")
 URL = "http://a.test/slow.png"
-
-
-@pytest.fixture
-def cache(tmp_path):
-    """Open an empty cache."""
-    with closing(ImageCache.in_folder(tmp_path / "cache")) as cache:
-        yield cache
 
 
 async def wait_until_decoded(images):

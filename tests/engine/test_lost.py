@@ -18,17 +18,6 @@ PICTURES = {f"{URL}/{n}": b"image %d" % n for n in range(40)}
 KEYS = list(PICTURES)
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def cache(folder):
-    with closing(ImageCache.in_folder(folder)) as cache:
-        yield cache
-
-
 @asynccontextmanager
 async def awaited(cache):
     """Open the awaited form of a cache; all that it has begun is done when it is closed."""

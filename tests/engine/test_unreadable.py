@@ -24,17 +24,6 @@ PICTURES = {content_hash_of(data): data for data in (b"image %d" % n for n in ra
 NAMES = list(PICTURES)
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def cache(folder):
-    with closing(ImageCache.in_folder(folder)) as cache:
-        yield cache
-
-
 def store(cache, name):
     return cache.store(f"{URL}/{name}", PICTURES[name], "test")
 

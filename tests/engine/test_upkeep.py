@@ -33,11 +33,6 @@ NO_AGE = timedelta(0)
 
 
 @pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "cache"
-
-
-@pytest.fixture
 def upkeep(folder):
     with upkeep_of(folder) as upkeep:
         yield upkeep
