@@ -2,14 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
+from imgcache_scrapy.core.batches import batches
 from imgcache_scrapy.core.errors import ConfigurationError, ImgCacheError
 from imgcache_scrapy.core.files import sync_file, sync_folder
 from imgcache_scrapy.engine.blobs.states import examine
@@ -20,8 +19,6 @@ from imgcache_scrapy.engine.decoding.decoder import Decoders
 from imgcache_scrapy.engine.decoding.messages import NOT_DECODED
 from imgcache_scrapy.engine.description import image_of
 from imgcache_scrapy.engine.snapshots import snapshots_of
-
-T = TypeVar("T")
 
 # Each may have 100 MiB.
 _IMAGES_IN_MEMORY = 4
@@ -123,13 +120,13 @@ def _add_images(
     damaged = []
     sizes = ((each.content_hash, each.size) for each in blobs.scan())
     with closing(Decoders()) as decoders:
-        for batch in _batches(sizes, _BATCH_SIZE):
+        for batch in batches(sizes, _BATCH_SIZE):
             found = {name: size for name, size in batch if name is not None}
             known = {} if rows is None else rows.image_rows(list(found))
             sound = [row for name, row in known.items() if row["file_size_bytes"] == found[name]]
             new.add_images(sound)
             unknown = found.keys() - {row["content_hash"] for row in sound}
-            for names in _batches(iter(sorted(unknown)), _IMAGES_IN_MEMORY):
+            for names in batches(sorted(unknown), _IMAGES_IN_MEMORY):
                 damaged += _describe(new, blobs, decoders, names)
     return damaged
 
@@ -186,8 +183,3 @@ def _exchange(file: Path, draft: Path) -> Path | None:
     draft.replace(file)
     sync_folder(file.parent)
     return kept if had_file else None
-
-
-def _batches(each: Iterator[T], size: int) -> Iterator[list[T]]:
-    while batch := list(islice(each, size)):
-        yield batch

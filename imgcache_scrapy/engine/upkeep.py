@@ -2,13 +2,13 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
-from itertools import islice
 from typing import Literal, NamedTuple
 
+from imgcache_scrapy.core.batches import batches
 from imgcache_scrapy.core.errors import ConfigurationError, ReadOnlyError
 from imgcache_scrapy.engine.blobs.states import BlobState, examine
 from imgcache_scrapy.engine.blobs.store import Found
@@ -110,7 +110,7 @@ class Upkeep:
         candidates = (
             found for found in self.cache.blobs.scan() if _may_be_orphan(found, now, older_than)
         )
-        for batch in _batches(candidates):
+        for batch in batches(candidates, _BATCH_SIZE):
             known = self.cache.catalog.known(
                 [found.content_hash for found in batch if found.content_hash]
             )
@@ -160,9 +160,3 @@ def _may_be_orphan(found: Found, now: float, older_than: timedelta) -> bool:
             return False
         older_than = max(older_than, MIN_ORPHAN_AGE)
     return now - found.modified >= older_than.total_seconds()
-
-
-def _batches(found: Iterable[Found]) -> Iterator[list[Found]]:
-    each = iter(found)
-    while batch := list(islice(each, _BATCH_SIZE)):
-        yield batch

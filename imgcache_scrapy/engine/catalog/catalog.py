@@ -1,7 +1,6 @@
 """Catalog: every query on images and captures, the same for SQLite and PostgreSQL."""
 
 import functools
-import json
 from collections.abc import Collection, Iterable
 
 import sqlalchemy as sa
@@ -10,15 +9,19 @@ from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.pages import Page, all_pages
 from imgcache_scrapy.engine.catalog import database
 from imgcache_scrapy.engine.catalog.database import database_call
-from imgcache_scrapy.engine.catalog.functions import json_rows
 from imgcache_scrapy.engine.catalog.look_alikes import look_alikes
 from imgcache_scrapy.engine.catalog.opening import OpenCatalog
-from imgcache_scrapy.engine.catalog.paging import LISTED, newest_of_images, rows_of
+from imgcache_scrapy.engine.catalog.paging import (
+    listed_rows,
+    newest_of_images,
+    rows_of,
+    select_listed,
+)
 from imgcache_scrapy.engine.catalog.rows import Image, digest, entry_of, now, seen_at
 from imgcache_scrapy.engine.catalog.search import Search
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
-from imgcache_scrapy.engine.catalog.tables import entries, is_not_decoded
 from imgcache_scrapy.engine.catalog.tables import image as _image
+from imgcache_scrapy.engine.catalog.tables import is_not_decoded
 
 # Built once, because building a statement takes longer than running it.
 _find_images = sa.select(*(_image.c[name] for name in Image._fields)).where(
@@ -53,12 +56,7 @@ _rows_after = (
     .order_by(_image.c.content_hash)
     .limit(sa.bindparam("limit"))
 )
-_newest = (
-    sa.select(json_rows(*(entries.selected_columns[name] for name in LISTED)))
-    .select_from(_capture)
-    .join(_image)
-    .where(_capture.c.url_digest.in_(sa.bindparam("digests", expanding=True)))
-)
+_newest = select_listed.where(_capture.c.url_digest.in_(sa.bindparam("digests", expanding=True)))
 _newest_in_bucket = _newest.where(_capture.c.bucket == sa.bindparam("its_bucket"))
 
 
@@ -89,8 +87,7 @@ class Catalog(OpenCatalog):
         query = _newest if bucket is None else _newest_in_bucket
         values = {"digests": [digest(key) for key in keys], "its_bucket": bucket}
         with database.connect_for_reading(self._engine) as connection:
-            found = json.loads(connection.scalar(query, values) or "[]")
-        rows = [dict(zip(LISTED, row, strict=True)) for row in found]
+            rows = listed_rows(connection, query, **values)
         at = now()
         rows.sort(key=lambda row: (seen_at(row, at), row["id"]))
         sound = (r for r in rows if not r["damaged"] and r["content_hash"] not in without)

@@ -1,36 +1,39 @@
 """Read the entries of captures for one page, which has a bounded number and size of entries."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from imgcache_scrapy.core.batches import batches
 from imgcache_scrapy.core.limits import MAX_PAGE_CHARACTERS, MAX_PAGE_ENTRIES
 from imgcache_scrapy.engine.catalog.functions import json_rows
 from imgcache_scrapy.engine.catalog.rows import now
 from imgcache_scrapy.engine.catalog.tables import capture, entries, in_bucket, seen_at
 from imgcache_scrapy.engine.catalog.tables import image as _image
 
-LISTED = [
+# The columns of an entry: without the digest, which JSON cannot contain.
+_LISTED = [
     column.name for column in entries.selected_columns
     if not column.name.startswith(("url_digest", "decode_", "band"))
 ]  # fmt: skip
-"""The columns of an entry: without the digest, which JSON cannot contain."""
 characters: sa.ColumnElement[int] = (
     sa.func.length(capture.c.url)
     + sa.func.length(capture.c.bucket)
     + sa.func.length(capture.c.client_name)
 )
 """SQL for the number of characters in the long texts of a capture."""
-_rows_of = (
-    sa.select(json_rows(*(entries.selected_columns[name] for name in LISTED)))
+select_listed = (
+    sa.select(json_rows(*(entries.selected_columns[name] for name in _LISTED)))
     .select_from(capture)
     .join(_image)
-    .where(capture.c.id.in_(sa.bindparam("ids", expanding=True)))
 )
-_BATCH = 500
+"""Selects captures joined with their images, for `listed_rows`."""
+_rows_of = select_listed.where(capture.c.id.in_(sa.bindparam("ids", expanding=True)))
+MAX_VALUES = 500
+"""The number of values that one query gets."""
 
 
 class Listed(NamedTuple):
@@ -71,12 +74,18 @@ def count_of_fitting(
 
 def rows_of(connection: Connection, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Return the rows of captures, joined with their images, by the id of the capture."""
-    found = {}
-    for batch in batches(ids):
-        for values in fetch_json(connection, _rows_of, ids=batch):
-            row = dict(zip(LISTED, values, strict=True))
-            found[row["id"]] = row
-    return found
+    return {
+        row["id"]: row
+        for batch in batches(ids, MAX_VALUES)
+        for row in listed_rows(connection, _rows_of, ids=batch)
+    }
+
+
+def listed_rows(
+    connection: Connection, query: sa.Select[Any], **values: Any
+) -> list[dict[str, Any]]:
+    """Return the rows of a query that begins as `select_listed`."""
+    return [dict(zip(_LISTED, row, strict=True)) for row in fetch_json(connection, query, **values)]
 
 
 def newest_of_images(
@@ -106,7 +115,7 @@ def newest_of_images(
     )
     return {
         content_hash: Listed(*listed)
-        for batch in batches(list(content_hashes))
+        for batch in batches(content_hashes, MAX_VALUES)
         for content_hash, *listed in fetch_json(connection, query, hashes=batch)
     }
 
@@ -115,9 +124,3 @@ def fetch_json(connection: Connection, query: sa.Select[Any], **values: Any) -> 
     """Return the rows of a query that selects `json_rows`."""
     rows: list[list[Any]] = json.loads(connection.scalar(query, values) or "[]")
     return rows
-
-
-def batches(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Cut a list into parts that a query can have as parameters."""
-    for start in range(0, len(values), _BATCH):
-        yield values[start : start + _BATCH]

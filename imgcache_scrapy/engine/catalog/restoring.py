@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from imgcache_scrapy.core.batches import batches
 from imgcache_scrapy.core.entry import is_content_hash
 from imgcache_scrapy.engine.catalog import database, url_index
 from imgcache_scrapy.engine.catalog.catalog import Catalog
@@ -39,7 +40,7 @@ _SELECT = f"SELECT {_columns} FROM capture"  # noqa: S608
 
 
 class RestoringCatalog(Catalog):
-    """A catalog in SQLite that nobody else uses."""
+    """A catalog in SQLite, for the only process that uses it."""
 
     @database_call
     def image_rows(self, content_hashes: Sequence[str]) -> dict[str, Row]:
@@ -64,13 +65,8 @@ class RestoringCatalog(Catalog):
 
     def add_captures(self, rows: Iterable[Row]) -> None:
         """Insert the rows whose image is there; a row with the id of another one is left out."""
-        batch: list[Row] = []
-        for row in rows:
-            batch.append(row)
-            if len(batch) == _BATCH_SIZE:
-                self._add_captures(batch)
-                batch = []
-        self._add_captures(batch)
+        for batch in batches(rows, _BATCH_SIZE):
+            self._add_captures(batch)
 
     @database_call
     def remove_images(self, content_hashes: Iterable[str]) -> None:

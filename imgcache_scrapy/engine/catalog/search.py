@@ -5,13 +5,14 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from imgcache_scrapy.core.batches import batches
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.limits import MAX_PAGE_CHARACTERS
 from imgcache_scrapy.core.pages import Page
 from imgcache_scrapy.engine.catalog import url_index
 from imgcache_scrapy.engine.catalog.functions import contains, hexadecimal, json_rows
 from imgcache_scrapy.engine.catalog.paging import (
-    batches,
+    MAX_VALUES,
     characters,
     count_of_fitting,
     fetch_json,
@@ -130,7 +131,7 @@ class Search:
         rows = sa.select(json_rows(hexadecimal(query.subquery().c.url_digest)))
         return {
             digest
-            for batch in batches(digests)
+            for batch in batches(digests, MAX_VALUES)
             for (digest,) in fetch_json(
                 self._connection, rows, digests=[bytes.fromhex(each) for each in batch]
             )
