@@ -7,7 +7,6 @@ section 2.6: https://www.sqlite.org/howtocorrupt.html
 """
 
 import time
-from pathlib import Path
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import QueuePool
@@ -15,6 +14,7 @@ from typing_extensions import override
 
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.forks import FORKED, ForkObserver
+from imgcache_scrapy.engine.catalog.sqlite import identity_of, path_of
 
 # Calls that run in other threads have so long to end.
 _WAIT_SECONDS = 1.0
@@ -34,7 +34,8 @@ class ForkGuard(ForkObserver):
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        if _identity(engine) in _inherited:
+        self._path = path_of(engine.url)
+        if self._path is not None and identity_of(self._path) in _inherited:
             raise ConfigurationError(FORKED)
         self.observe_forks()
 
@@ -53,18 +54,10 @@ class ForkGuard(ForkObserver):
     def after_fork(self) -> None:
         """Remember the database if the parent has connections to it; they stay open."""
         pool = self._engine.pool
-        is_sqlite = self._engine.dialect.name == "sqlite"
-        if is_sqlite and isinstance(pool, QueuePool) and pool.checkedin() + pool.checkedout():
-            _inherited.add(_identity(self._engine))
+        identity = None if self._path is None else identity_of(self._path)
+        is_open = isinstance(pool, QueuePool) and pool.checkedin() + pool.checkedout() > 0
+        if identity is not None and is_open:
+            _inherited.add(identity)
 
 
-def _identity(engine: Engine) -> tuple[int, int] | None:
-    """Return the numbers that identify the file of an SQLite database; None if it has no file."""
-    try:
-        found = Path(engine.url.database or "").stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-_inherited: set[tuple[int, int] | None] = set()
+_inherited: set[tuple[int, int]] = set()

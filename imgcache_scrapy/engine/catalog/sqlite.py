@@ -80,7 +80,7 @@ class SqliteFile:
 
     def remember(self) -> None:
         """Remember which file is open, for `check_in_place`."""
-        self._identity = self._found()
+        self._identity = identity_of(self.path)
 
     def check_in_place(self) -> None:
         """Check that the file is still the one that was opened.
@@ -90,7 +90,7 @@ class SqliteFile:
         Raises:
             UnavailableError: the file was removed or replaced.
         """
-        if self._identity is not None and self._identity != self._found():
+        if self._identity is not None and self._identity != identity_of(self.path):
             raise UnavailableError(
                 "the catalog's file was removed or replaced while this process used it: "
                 "start the process again"
@@ -119,13 +119,6 @@ class SqliteFile:
     @property
     def _log(self) -> Path:
         return self.path.with_name(f"{self.path.name}-wal")
-
-    def _found(self) -> tuple[int, int] | None:
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
 
     def _state(self) -> tuple[object, ...]:
         """Return what changes when another program writes the file."""
@@ -160,6 +153,15 @@ def path_of(database_url: str | sa.URL) -> Path | None:
         return None
     name = url.database if url.get_backend_name() == "sqlite" else None
     return Path(name) if name and name != ":memory:" and not name.startswith("file:") else None
+
+
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """Return the numbers that identify a file, whatever its name; None if there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def set_up(connection: sqlite3.Connection, _record: object) -> None:
