@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self, cast
 from urllib.parse import parse_qsl, urlsplit
 
-from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.entry import Entry, is_content_hash
 from imgcache_scrapy.core.errors import (
     REFUSALS,
     HostError,
@@ -16,7 +16,6 @@ from imgcache_scrapy.core.errors import (
     error_for_status,
 )
 from imgcache_scrapy.core.limits import (
-    HASH_PATTERN,
     MAX_TEXT,
     MAX_URL_BYTES,
     PERCEPTUAL_HASH_PATTERN,
@@ -198,7 +197,7 @@ _MAX_NUMBER = 2**63 - 1
 _CONTENT_TYPE_PATTERN = r"[!-~]+/[ -~]{1,200}"
 _REQUIRED: dict[str, Callable[[Any], bool]] = {
     "url": lambda value: _is_text(value, MAX_URL_BYTES),
-    "content_hash": lambda value: _is_match(value, HASH_PATTERN),
+    "content_hash": is_content_hash,
     "content_type": lambda value: _is_match(value, _CONTENT_TYPE_PATTERN),
     "file_size_bytes": lambda value: _is_number(value, 0),
     "original_filename": lambda value: value is None or _is_text(value),

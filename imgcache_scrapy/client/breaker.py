@@ -24,6 +24,8 @@ _BLOCKED = "the cache failed and is not called until it works again"
 
 # Errors that only a working cache can return.
 _ANSWERS = (NotFoundError, *REFUSALS)
+# The trouble of one image, and that of stores alone: the cache works for other calls.
+_NO_FAILURES = (StoreFailedError, ReadOnlyError)
 
 
 class Breaker:
@@ -59,7 +61,7 @@ class Breaker:
         # Failures in a row, for each kind of call.
         self._streak: Counter[str] = Counter()
         self._has_warned = self._has_warned_of_streak = False
-        self._has_warned_of_store = self._has_warned_of_read_only = False
+        self._warned_codes: set[str] = set()
         self._total_failures = 0
         # Weak, because the traceback of an error keeps the bytes of its image in memory.
         self._last_failure: weakref.ref[Exception] | None = None
@@ -90,15 +92,9 @@ class Breaker:
         except _ANSWERS as error:
             self._on_failure(error, False)
             raise
-        except StoreFailedError as error:
-            # The trouble of one image: the cache works for the others.
-            self._on_failure(error, not self._has_warned_of_store)
-            self._has_warned_of_store = True
-            raise
-        except ReadOnlyError as error:
-            # The cache works, and lookups find what it has.
-            self._on_failure(error, not self._has_warned_of_read_only)
-            self._has_warned_of_read_only = True
+        except _NO_FAILURES as error:
+            self._on_failure(error, error.code not in self._warned_codes)
+            self._warned_codes.add(error.code)
             raise
         except Exception as error:
             if timeout.expired():

@@ -164,7 +164,7 @@ class HttpTransport:
     async def _lookup_batch(self, keys: list[str], bucket: str | None) -> dict[str, Entry]:
         if self._supports_batches:
             body = {"urls": keys, **_without_none(bucket=bucket)}
-            # An entry contains its URL, as does the answer, and the form of JSON takes its part.
+            # The answer has each key twice: before its entry, and in it.
             max_bytes = len(keys) * _MAX_ENTRY + 2 * _MAX_ESCAPE * sum(map(len, keys))
             answer = await self._answer("POST", "/images/lookup", max_bytes=max_bytes, json=body)
             if answer.status not in _BATCHES_UNSUPPORTED:

@@ -48,9 +48,14 @@ class Entry(TypedDict):
     distance: NotRequired[int]
 
 
+def content_hasher(data: bytes = b"") -> "hashlib.blake2b":
+    """Return an object that computes a content hash part by part; its `hexdigest` is the hash."""
+    return hashlib.blake2b(data, digest_size=32)
+
+
 def content_hash_of(data: bytes) -> str:
     """Compute the content hash of an image: BLAKE2b-256 of its bytes, 64 hex digits."""
-    return hashlib.blake2b(data, digest_size=32).hexdigest()
+    return content_hasher(data).hexdigest()
 
 
 def is_content_hash(text: object) -> bool:

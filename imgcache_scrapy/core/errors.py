@@ -109,6 +109,11 @@ def not_found(content_hash: str, bucket: str | None) -> NotFoundError:
     return NotFoundError(f"{where} has no image {content_hash}")
 
 
+def without_bytes(content_hash: str) -> NotFoundError:
+    """Return the error for an image that the cache knows, but whose bytes cannot be used."""
+    return NotFoundError(f"the bytes of image {content_hash} are missing or damaged")
+
+
 REFUSALS = (InvalidRequestError, TooLargeError)
 """The errors for an image that the cache will never accept."""
 

@@ -8,11 +8,11 @@ from typing import Any, Self
 
 from imgcache_scrapy.core.entry import Entry, content_hash_of
 from imgcache_scrapy.core.errors import (
-    NotFoundError,
     ReadOnlyError,
     StoreFailedError,
     UnavailableError,
     not_found,
+    without_bytes,
 )
 from imgcache_scrapy.engine.blobs.opening import open_blobs
 from imgcache_scrapy.engine.blobs.states import examine
@@ -172,7 +172,7 @@ class ImageCache:
             with suppress(ReadOnlyError):  # Then nothing can be marked.
                 data = self._read_under_lock(content_hash)
         if data is None:
-            raise NotFoundError(f"the bytes of image {content_hash} are missing or damaged")
+            raise without_bytes(content_hash)
         return data, found[0]
 
     def _verified_bytes(self, content_hash: str) -> bytes | None:

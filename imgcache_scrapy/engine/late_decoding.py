@@ -20,7 +20,7 @@ from imgcache_scrapy.engine.description import image_of
 logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
-"""After so many attempts, an image counts as one that cannot be decoded."""
+"""An image that was tried this often is not tried again."""
 
 
 @database_call

@@ -1,11 +1,11 @@
 """Read a large image part by part, so that its whole bytes are never in memory."""
 
-import hashlib
 from collections.abc import AsyncGenerator
 from functools import partial
 from typing import NamedTuple
 
-from imgcache_scrapy.core.errors import NotFoundError, UnavailableError
+from imgcache_scrapy.core.entry import content_hasher
+from imgcache_scrapy.core.errors import NotFoundError, UnavailableError, without_bytes
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.engine.cache import ImageCache
 
@@ -88,7 +88,7 @@ class PartReader:
         self._content_hash = content_hash
         self._size = size
         self._hashed = 0
-        self._hash = hashlib.blake2b(digest_size=32)
+        self._hash = content_hasher()
 
     def read(self, part: range, cache: ImageCache) -> bytes:
         """Read a part.
@@ -99,13 +99,10 @@ class PartReader:
         """
         data = cache.blobs.get_range(self._content_hash, part.start, part.stop)
         if data is None or len(data) != len(part):
-            raise self._not_found()
+            raise without_bytes(self._content_hash)
         if part.start == self._hashed:
             self._hash.update(data)
             self._hashed = part.stop
             if self._hashed == self._size and self._hash.hexdigest() != self._content_hash:
-                raise self._not_found()
+                raise without_bytes(self._content_hash)
         return data
-
-    def _not_found(self) -> NotFoundError:
-        return NotFoundError(f"the bytes of image {self._content_hash} are missing or damaged")
