@@ -9,7 +9,7 @@ from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.pages import Page, all_pages
 from imgcache_scrapy.engine.catalog import database
 from imgcache_scrapy.engine.catalog.database import database_call
-from imgcache_scrapy.engine.catalog.look_alikes import look_alikes
+from imgcache_scrapy.engine.catalog.look_alikes import LookAlikes
 from imgcache_scrapy.engine.catalog.opening import OpenCatalog
 from imgcache_scrapy.engine.catalog.paging import (
     listed_rows,
@@ -187,9 +187,8 @@ class Catalog(OpenCatalog):
         """
         wanted = int(perceptual_hash, 16)
         with database.connect_for_reading(self._engine) as connection:
-            return look_alikes(
-                connection, wanted, max_hamming_distance, bucket, limit=limit, after=after
-            )
+            near = LookAlikes(connection, wanted, max_hamming_distance, bucket)
+            return near.page(limit, after)
 
     @database_call
     def next_not_decoded(self) -> str | None:
