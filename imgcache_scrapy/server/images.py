@@ -8,11 +8,9 @@ from starlette.exceptions import HTTPException
 
 from imgcache_scrapy.core.entry import UNKNOWN_TYPE
 from imgcache_scrapy.core.errors import (
-    InvalidRequestError,
     NotFoundError,
     ReadOnlyError,
     TooLargeError,
-    UnavailableError,
 )
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.engine.reading import OpenImage, open_image, parts
@@ -24,7 +22,7 @@ from imgcache_scrapy.server.bodies import (
     whole_response,
 )
 from imgcache_scrapy.server.metrics import Metrics
-from imgcache_scrapy.server.parameters import REFUSALS, AnyBucket, ContentHash, Text
+from imgcache_scrapy.server.parameters import FAILURES, AnyBucket, ContentHash, Text
 from imgcache_scrapy.server.problems import PROBLEM, TOO_SLOW, documented
 from imgcache_scrapy.server.ranges import etag_matches, requested_range
 from imgcache_scrapy.server.schemas import Entry
@@ -46,7 +44,6 @@ _ACTIVE_TYPES = frozenset({"image/svg+xml", UNKNOWN_TYPE})
 
 def add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
     """Add the routes that store and delete images."""
-    failing = (InvalidRequestError, UnavailableError, *REFUSALS)
 
     @app.post(
         "/images",
@@ -59,7 +56,7 @@ def add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
                 "links": _LINKS,
             },
             201: {"links": _LINKS},
-            **documented(TooLargeError, ReadOnlyError, *failing),
+            **documented(TooLargeError, ReadOnlyError, *FAILURES),
             **TOO_SLOW,
         },
         openapi_extra={"requestBody": UPLOAD_SCHEMA},
@@ -75,7 +72,7 @@ def add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
         "/images/{content_hash}",
         status_code=204,
         response_class=Response,
-        responses=documented(NotFoundError, ReadOnlyError, *failing),
+        responses=documented(NotFoundError, ReadOnlyError, *FAILURES),
     )
     async def delete(content_hash: ContentHash, bucket: Text = "") -> Response:
         await images.delete(content_hash, bucket)
@@ -84,14 +81,13 @@ def add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
 
 def add_bytes(app: FastAPI, images: AsyncImageCache, memory: AnswerMemory) -> None:
     """Add the routes that return the bytes of images."""
-    failing = (InvalidRequestError, UnavailableError, *REFUSALS)
     content = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
     image: dict[int | str, dict[str, Any]] = {
         200: {"description": "The image, as it was stored.", "content": content},
         206: {"description": "The requested part.", "content": content},
         304: {"description": "The client already has the image."},
         416: {"description": "The image has no such bytes.", "content": PROBLEM},
-        **documented(NotFoundError, *failing),
+        **documented(NotFoundError, *FAILURES),
     }
 
     async def get_bytes(

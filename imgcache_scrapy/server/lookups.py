@@ -9,10 +9,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from imgcache_scrapy.core.errors import (
-    InvalidRequestError,
     NotFoundError,
     TooLargeError,
-    UnavailableError,
     not_found,
 )
 from imgcache_scrapy.core.limits import (
@@ -26,7 +24,7 @@ from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.server.bodies import AnswerMemory, json_response
 from imgcache_scrapy.server.metrics import Metrics
 from imgcache_scrapy.server.parameters import (
-    REFUSALS,
+    FAILURES,
     AnyBucket,
     ContentHash,
     GivenUrl,
@@ -55,10 +53,9 @@ def add_lookups(
     app: FastAPI, images: AsyncImageCache, metrics: Metrics, memory: AnswerMemory
 ) -> None:
     """Add the routes that answer with entries."""
-    failing = (InvalidRequestError, UnavailableError, *REFUSALS)
-    pages = {200: _PAGE, **documented(*failing)}
+    pages = {200: _PAGE, **documented(*FAILURES)}
 
-    @app.get("/images/lookup", response_model=Entry, responses=documented(NotFoundError, *failing))
+    @app.get("/images/lookup", response_model=Entry, responses=documented(NotFoundError, *FAILURES))
     async def lookup(url: Annotated[Url, Query()], bucket: AnyBucket = None) -> Response:
         entry = await images.lookup(url, bucket)
         metrics.count_lookups(int(entry is not None), int(entry is None))
@@ -69,7 +66,7 @@ def add_lookups(
     @app.post(
         "/images/lookup",
         response_model=dict[str, dict[str, Entry]],
-        responses={**documented(TooLargeError, *failing), **TOO_SLOW},
+        responses={**documented(TooLargeError, *FAILURES), **TOO_SLOW},
     )
     async def lookup_many(
         urls: Annotated[list[GivenUrl], Body(max_length=MAX_BATCH_URLS)],
@@ -112,7 +109,7 @@ def add_lookups(
     @app.get(
         "/images/meta/{content_hash}",
         response_model=Entry,
-        responses=documented(NotFoundError, *failing),
+        responses=documented(NotFoundError, *FAILURES),
     )
     async def meta(content_hash: ContentHash, bucket: AnyBucket = None) -> Response:
         entry = await images.get_meta(content_hash, bucket)

@@ -6,7 +6,12 @@ from fastapi import Path, Query
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from imgcache_scrapy.core.checks import checked_text, checked_url
-from imgcache_scrapy.core.errors import HostError, InvalidRequestError, UnauthorizedError
+from imgcache_scrapy.core.errors import (
+    HostError,
+    InvalidRequestError,
+    UnauthorizedError,
+    UnavailableError,
+)
 from imgcache_scrapy.core.limits import (
     HASH_PATTERN,
     MAX_LIMIT,
@@ -18,6 +23,8 @@ from imgcache_scrapy.core.urls import without_fragment
 
 REFUSALS = (UnauthorizedError, HostError)
 """Errors that every route may answer, except for `/health`."""
+FAILURES = (InvalidRequestError, UnavailableError, *REFUSALS)
+"""Errors that every route with parameters may answer."""
 
 
 def _check_url(url: str) -> str:
