@@ -7,11 +7,11 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.text import printable, quoted
+from imgcache_scrapy.core.urls import DEFAULT_PORTS
 
 SERVICE_URL = "http://127.0.0.1:8010"
 """The default address of `imgcache serve`."""
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 # Names of parameters in the URL of a database or an object store.
 _SECRET = re.compile("pass|secret|token|key|sig|credential", re.IGNORECASE)
 
@@ -78,7 +78,7 @@ def without_secrets(address: str) -> str:
     """Return a URL without user, password, secret parameters and default port."""
     parts = urlsplit(address)
     host = parts.netloc.rpartition("@")[2].lower()
-    host = host.removesuffix(f":{_DEFAULT_PORTS.get(parts.scheme)}")
+    host = host.removesuffix(f":{DEFAULT_PORTS.get(parts.scheme)}")
     parameters = [each for each in parse_qsl(parts.query) if not _SECRET.search(each[0])]
     query = f"?{urlencode(parameters)}" if parameters else ""
     return f"{parts.scheme}://{host}{parts.path.rstrip('/')}{query}"

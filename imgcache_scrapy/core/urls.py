@@ -15,6 +15,9 @@ from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.limits import MAX_FILENAME
 from imgcache_scrapy.core.text import printable, quoted
 
+DEFAULT_PORTS = {"http": 80, "https": 443}
+"""The port of each scheme, if a URL names none."""
+
 _DATA_KEY = re.compile(r"data:,blake2b-[0-9a-f]{64}")
 
 

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from imgcache_scrapy.core.errors import ConfigurationError, HostError, UnauthorizedError
 from imgcache_scrapy.core.text import quoted
+from imgcache_scrapy.core.urls import DEFAULT_PORTS
 from imgcache_scrapy.server.problems import problem
 
 _HOST = re.compile(
@@ -27,7 +28,6 @@ _OPEN_PATHS = frozenset({"/health", "/metrics"})
 # Paths that a person opens by a link on another site.
 _PAGES = frozenset({"/", "/docs"})
 _READING = frozenset({"GET", "HEAD"})
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Caller(NamedTuple):
@@ -207,11 +207,11 @@ def _is_navigation(caller: Caller) -> bool:
 def _is_own_origin(origin: str, hosts: Collection[str], known_names: Collection[str]) -> bool:
     try:
         parts = urlsplit(origin)
-        port = parts.port or _DEFAULT_PORTS[parts.scheme]
+        port = parts.port or DEFAULT_PORTS[parts.scheme]
     except (ValueError, KeyError):  # An origin may be "null", too.
         return False
     name = host_name(parts.netloc)
-    own = {(host_name(host), _port_of(host) or _DEFAULT_PORTS[parts.scheme]) for host in hosts}
+    own = {(host_name(host), _port_of(host) or DEFAULT_PORTS[parts.scheme]) for host in hosts}
     return bool(name) and (name in known_names or (name, port) in own)
 
 
