@@ -18,7 +18,8 @@ from imgcache_scrapy.engine.blobs.opening import open_blobs
 from imgcache_scrapy.engine.blobs.states import examine
 from imgcache_scrapy.engine.blobs.store import BlobStore
 from imgcache_scrapy.engine.catalog.catalog import Catalog
-from imgcache_scrapy.engine.catalog.database import DatabaseUrl, database_call
+from imgcache_scrapy.engine.catalog.database import database_call
+from imgcache_scrapy.engine.catalog.sqlite import DatabaseUrl
 from imgcache_scrapy.engine.decoding.decoder import Decoders
 from imgcache_scrapy.engine.description import image_of
 from imgcache_scrapy.engine.location import addresses_in, uses_folder

@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from imgcache_scrapy.engine.catalog.database import DatabaseUrl, sqlite_url
+from imgcache_scrapy.engine.catalog.database import sqlite_url
+from imgcache_scrapy.engine.catalog.sqlite import DatabaseUrl
 
 CATALOG_NAME = "catalog.sqlite3"
 """The name of the catalog in the folder of a cache."""

@@ -19,7 +19,7 @@ from imgcache_scrapy.core.errors import (
     UnavailableError,
 )
 from imgcache_scrapy.engine.catalog import sqlite
-from imgcache_scrapy.engine.catalog.sqlite import BUSY_SECONDS
+from imgcache_scrapy.engine.catalog.sqlite import BUSY_SECONDS, DatabaseUrl
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,16 +40,12 @@ _POSTGRESQL: dict[str, Any] = {
 }
 
 
-DatabaseUrl = str | sa.URL
-"""The address of a database, as SQLAlchemy takes it."""
-
-
 def sqlite_url(path: Path) -> sa.URL:
     """Return the URL of a database in a file."""
     return sa.URL.create("sqlite", database=str(path))
 
 
-def create_engine(database_url: str | sa.URL) -> Engine:
+def create_engine(database_url: DatabaseUrl) -> Engine:
     """Connect to the database of a catalog.
 
     Args:

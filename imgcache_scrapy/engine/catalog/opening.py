@@ -4,8 +4,6 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from imgcache_scrapy.core.errors import ReadOnlyError
 from imgcache_scrapy.core.files import sync_file
 from imgcache_scrapy.engine.catalog import database
@@ -13,7 +11,7 @@ from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.forks import ForkGuard
 from imgcache_scrapy.engine.catalog.integrity import damage_of
 from imgcache_scrapy.engine.catalog.schema import check_unchanged, end_adoption, open_schema
-from imgcache_scrapy.engine.catalog.sqlite import SqliteFile
+from imgcache_scrapy.engine.catalog.sqlite import DatabaseUrl, SqliteFile
 from imgcache_scrapy.engine.catalog.transaction import WriteTransaction
 
 
@@ -40,7 +38,7 @@ class OpenCatalog:
 
     def __init__(
         self,
-        database_url: str | sa.URL,
+        database_url: DatabaseUrl,
         *,
         upgrade: bool = True,
         before_upgrade: Callable[[list[str]], None] = lambda _: None,

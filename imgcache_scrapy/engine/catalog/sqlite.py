@@ -11,6 +11,9 @@ from sqlalchemy.engine import Engine
 
 from imgcache_scrapy.core.errors import ConfigurationError, ReadOnlyError, UnavailableError
 
+DatabaseUrl = str | sa.URL
+"""The address of a database, as SQLAlchemy takes it."""
+
 BUSY_SECONDS = 30
 """Maximum time in seconds that a write waits for another write."""
 
@@ -145,7 +148,7 @@ class SqliteFile:
             raise sa.exc.DisconnectionError
 
 
-def path_of(database_url: str | sa.URL) -> Path | None:
+def path_of(database_url: DatabaseUrl) -> Path | None:
     """Return the path of the file of a database in SQLite; None for any other address."""
     try:
         url = sa.make_url(database_url)
