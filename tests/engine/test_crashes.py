@@ -106,7 +106,7 @@ def used_cache(tmp_path_factory):
 
 @with_strace
 def test_a_folder_that_somebody_else_made_is_synced(tmp_path, used_cache):
-    """An image is stored only when the name of its folder is on disk, whoever made the folder.
+    """An image is stored only when the name of its folder is on disk.
 
     Two threads or processes may store the first two images of a folder at the same time.
     """
