@@ -21,6 +21,7 @@ from imgcache_scrapy.core.limits import (
     PERCEPTUAL_HASH_PATTERN,
 )
 from imgcache_scrapy.core.pages import Page
+from imgcache_scrapy.core.response_info import KEPT_HEADERS
 from imgcache_scrapy.core.urls import without_fragment
 
 _CREATED = 201
@@ -74,7 +75,7 @@ class Answer(NamedTuple):
         """Read an entry.
 
         Args:
-            asked: the keys of the entry whose values were asked for, as `url=…`.
+            asked: the fields of the entry whose values were asked for, as `key=…`.
 
         Raises:
             ProtocolError: the body is not an entry, or it is an entry of something else.
@@ -93,7 +94,7 @@ class Answer(NamedTuple):
         """
         created = self.status == _CREATED
         # For a known image, the reference service returns the URL of its first store.
-        entry = self.entry(content_hash=content_hash, **({"url": key} if created else {}))
+        entry = self.entry(content_hash=content_hash, **({"key": key} if created else {}))
         return {**entry, "created": created}
 
     def entries(self) -> list[Entry]:
@@ -118,7 +119,7 @@ class Answer(NamedTuple):
             raise ProtocolError("the answer is an empty page, but says that another one follows")
         return Page(entries, after)
 
-    def entries_by_url(self, keys: Iterable[str]) -> dict[str, Entry]:
+    def entries_by_key(self, keys: Iterable[str]) -> dict[str, Entry]:
         """Read the answer to a batch of lookups: the entry of each key that is in the cache.
 
         Args:
@@ -128,7 +129,7 @@ class Answer(NamedTuple):
             ProtocolError: the body is not such an answer.
         """
         found = _object(self.object().get("entries"))
-        return {key: _entry(found[key], url=key) for key in keys if key in found}
+        return {key: _entry(found[key], key=key) for key in keys if key in found}
 
     def _problem(self) -> dict[str, Any]:
         """Read the body of an error; empty if it is not a JSON object."""
@@ -156,7 +157,7 @@ def newest_of_urls(entries: Iterable[Entry]) -> list[Entry]:
     """Return one entry per URL, newest first; not every service sorts and filters like this."""
     newest: dict[str, Entry] = {}
     for entry in sorted(entries, key=_lookup_time, reverse=True):
-        newest.setdefault(without_fragment(entry["url"]), entry)
+        newest.setdefault(without_fragment(entry["key"]), entry)
     return list(newest.values())
 
 
@@ -188,6 +189,12 @@ def _is_number(value: Any, lowest: int) -> bool:
     return type(value) is int and lowest <= value <= _MAX_NUMBER
 
 
+def _are_headers(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        name in KEPT_HEADERS and _is_text(value[name]) for name in value
+    )
+
+
 def _is_match(value: Any, pattern: str) -> bool:
     return isinstance(value, str) and re.fullmatch(pattern, value) is not None
 
@@ -208,7 +215,13 @@ _REQUIRED: dict[str, Callable[[Any], bool]] = {
     "lookup_time": _is_text,
     "created_at": _is_text,
 }
-_OPTIONAL: dict[str, Callable[[Any], bool]] = {"bucket": _is_text}
+_OPTIONAL: dict[str, Callable[[Any], bool]] = {
+    "key": lambda value: _is_text(value, MAX_URL_BYTES),
+    "bucket": _is_text,
+    "headers": _are_headers,
+    "final_url": lambda value: _is_text(value, MAX_URL_BYTES),
+    "blocked": lambda value: isinstance(value, bool),
+}
 
 
 def _entry(body: Any, **asked: str) -> Entry:
@@ -216,13 +229,15 @@ def _entry(body: Any, **asked: str) -> Entry:
     entry = _object(body)
     known = {name: entry[name] for name in (*_REQUIRED, *_OPTIONAL) if name in entry}
     wrong = [name for name, is_right in _REQUIRED.items() if not is_right(entry.get(name, ...))]
-    wrong += [name for name, is_right in _OPTIONAL.items() if not is_right(known.get(name, ""))]
+    wrong += [name for name in _OPTIONAL if name in known and not _OPTIONAL[name](known[name])]
     if wrong:
         raise ProtocolError(
             f"the answer is not an entry ({', '.join(wrong)}): is this the address of a cache?"
         )
+    # The key of other services is the URL.
+    known.setdefault("key", entry["url"])
     for name, value in asked.items():
-        if entry[name] != value:
+        if known[name] != value:
             raise ProtocolError(f"the answer is an entry of something else: its {name} is another")
     try:
         times = {name: _with_offset(entry[name]) for name in ("lookup_time", "created_at")}

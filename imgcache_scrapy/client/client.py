@@ -1,34 +1,25 @@
 """The clients of a cache: `AsyncImgCacheClient`, and `ImgCacheClient`, its blocking form."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
-from imgcache_scrapy.client.address import SERVICE_URL, folder_of
 from imgcache_scrapy.client.blocking import BlockingClient, blocking
-from imgcache_scrapy.client.embedded import embedded_transport
-from imgcache_scrapy.client.transport import Transport
-from imgcache_scrapy.core.checks import (
-    checked_distance,
-    checked_hash,
-    checked_limit,
-    checked_perceptual_hash,
-    checked_text,
-    checked_time,
-    checked_token,
-)
+from imgcache_scrapy.client.lookups import LookupMethods
+from imgcache_scrapy.core.checks import checked_hash, checked_text, checked_time
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import InvalidRequestError
-from imgcache_scrapy.core.urls import cache_key, keys_of
+from imgcache_scrapy.core.image_url import ImageUrl
+from imgcache_scrapy.core.response_info import HeaderValue, ResponseInfo
 
 if TYPE_CHECKING:
     import httpx
 
 
-class AsyncImgCacheClient:
+class AsyncImgCacheClient(LookupMethods):
     """The async client of a cache; use it within one event loop.
 
     Args:
@@ -47,28 +38,6 @@ class AsyncImgCacheClient:
         ConfigurationError: the address or the token is not valid, or the folder cannot be created.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        timeout: float | None = 30.0,
-        *,
-        token: str | None = None,
-        bucket: str = "",
-        transport: "httpx.AsyncBaseTransport | None" = None,
-    ) -> None:
-        checked_token(token)
-        folder = folder_of(base_url) if transport is None else None
-        address = base_url if folder is None else str(folder)
-        self._arguments = (address, timeout, token, bucket, transport)
-        self._base = (base_url if folder is None else SERVICE_URL).rstrip("/")
-        self._bucket = bucket
-        self._is_closed = False
-        self.transport: Transport = (
-            _http_transport(self._base, timeout, token, transport)
-            if folder is None
-            else embedded_transport(folder, timeout)
-        )
-
     async def store(
         self,
         url: str,
@@ -77,7 +46,11 @@ class AsyncImgCacheClient:
         lookup_time: datetime | None = None,
         filename: str | None = None,
         *,
+        key: str | None = None,
         bucket: str | None = None,
+        headers: Mapping[str, HeaderValue] | None = None,
+        final_url: str | None = None,
+        accept: str | None = None,
     ) -> Entry:
         """Store an image and the URL that it came from.
 
@@ -87,7 +60,11 @@ class AsyncImgCacheClient:
             client_name: name of the client that stores it.
             lookup_time: when it was fetched; default now. A time without an offset is UTC.
             filename: the original file name; default the last part of the URL's path.
+            key: the cache key of the URL; default `cache_key(url)`.
             bucket: the bucket to store in.
+            headers: the headers of the site's response; those of `KEPT_HEADERS` are kept.
+            final_url: the URL that gave the image after redirects.
+            accept: the header `Accept` of the request; kept if the response varies by it.
 
         Returns:
             The entry. Its `created` says whether the image is new; the URL is recorded either way.
@@ -100,13 +77,16 @@ class AsyncImgCacheClient:
             raise InvalidRequestError(
                 f"an image must be bytes and not empty, got {type(file_bytes).__name__}"
             )
+        its_url = ImageUrl.of(url, key)
         return await self.transport.store(
-            cache_key(url),
+            its_url.url,
             file_bytes,
             checked_text("a client's name", client_name),
+            key=its_url.key,
             bucket=self._bucket_or_own(bucket),
             lookup_time=checked_time(lookup_time),
             filename=None if filename is None else checked_text("a file name", filename),
+            response=ResponseInfo.of(its_url.url, headers, final_url, accept),
         )
 
     async def get_bytes(self, content_hash: str, *, bucket: str | None = None) -> bytes:
@@ -117,76 +97,6 @@ class AsyncImgCacheClient:
         """
         its_hash = checked_hash(content_hash)
         return await self.transport.get_bytes(its_hash, self._bucket_or_all(bucket))
-
-    async def get_meta(self, content_hash: str, *, bucket: str | None = None) -> Entry | None:
-        """Return the newest capture of an image in the bucket; None if there is none."""
-        its_hash = checked_hash(content_hash)
-        return await self.transport.get_meta(its_hash, self._bucket_or_all(bucket))
-
-    async def lookup(self, url: str, *, bucket: str | None = None) -> Entry | None:
-        """Return the newest capture of a URL; None if there is none."""
-        return await self.transport.lookup(cache_key(url), self._bucket_or_all(bucket))
-
-    async def lookup_many(
-        self, urls: Iterable[str], *, bucket: str | None = None
-    ) -> dict[str, Entry]:
-        """Find the newest captures of many URLs, up to 1,000 URLs per request.
-
-        Args:
-            urls: the URLs, in any spelling, as a page has them; one that is empty, relative or
-                broken is not found.
-            bucket: the bucket to look in.
-
-        Returns:
-            The entry of each URL that has a capture; the keys are the URLs as given.
-
-        Raises:
-            InvalidRequestError: `urls` is a string instead of a list of strings.
-        """
-        keys, where = keys_of(urls), self._bucket_or_all(bucket)
-        distinct = list(dict.fromkeys(keys.values()))
-        found = await self.transport.lookup_many(distinct, where) if distinct else {}
-        return {url: found[key] for url, key in keys.items() if key in found}
-
-    async def search(
-        self, url_contains: str, *, bucket: str | None = None, limit: int | None = None
-    ) -> list[Entry]:
-        """Find captures whose URL contains a text; the text is case-sensitive and literal.
-
-        Returns:
-            One entry per URL, newest first.
-        """
-        part = checked_text("a part of a URL", url_contains)
-        return await self.transport.search(part, self._bucket_or_all(bucket), checked_limit(limit))
-
-    async def similar(
-        self,
-        perceptual_hash: str,
-        max_hamming_distance: int = 4,
-        *,
-        bucket: str | None = None,
-        limit: int | None = None,
-    ) -> list[Entry]:
-        """Find images that look similar, by their perceptual hash.
-
-        Args:
-            perceptual_hash: 16 hex digits.
-            max_hamming_distance: maximum number of the 64 bits that differ.
-            bucket: the bucket to look in.
-            limit: maximum number of entries.
-
-        Returns:
-            One entry per image with its `distance`, nearest first. They are only suggestions.
-
-        Raises:
-            InvalidRequestError: the hash or the distance is not valid.
-        """
-        return await self.transport.similar(
-            checked_perceptual_hash(perceptual_hash),
-            checked_distance(max_hamming_distance),
-            self._bucket_or_all(bucket),
-            checked_limit(limit),
-        )
 
     async def delete(self, content_hash: str, *, bucket: str | None = None) -> None:
         """Delete an image's captures in this bucket; after its last capture, delete the image.
@@ -237,12 +147,6 @@ class AsyncImgCacheClient:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def _bucket_or_own(self, bucket: str | None) -> str:
-        return checked_text("a bucket", self._bucket if bucket is None else bucket)
-
-    def _bucket_or_all(self, bucket: str | None) -> str | None:
-        return None if bucket is None and not self._bucket else self._bucket_or_own(bucket)
-
 
 class ImgCacheClient(BlockingClient):
     """The blocking client of a cache; usable from any thread.
@@ -290,10 +194,3 @@ class ImgCacheClient(BlockingClient):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _http_transport(*args: Any) -> Transport:
-    # Imported here, because an embedded cache needs no HTTP.
-    from imgcache_scrapy.client.http import HttpTransport  # noqa: PLC0415
-
-    return HttpTransport(*args)

@@ -3,6 +3,7 @@
 # ruff: noqa: D102 - the methods are documented once, in AsyncImgCacheClient.
 
 import asyncio
+import json
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,7 @@ from imgcache_scrapy.core.errors import (
     ProtocolError,
     UnavailableError,
 )
+from imgcache_scrapy.core.keys import is_default_key
 from imgcache_scrapy.core.limits import (
     MAX_BATCH_BYTES,
     MAX_BATCH_URLS,
@@ -26,6 +28,7 @@ from imgcache_scrapy.core.limits import (
     MAX_URL_BYTES,
 )
 from imgcache_scrapy.core.pages import Page, all_pages_async
+from imgcache_scrapy.core.response_info import MAX_HEADER_CHARACTERS, ResponseInfo
 from imgcache_scrapy.core.urls import filename_of
 
 _CONNECTIONS = 16
@@ -37,8 +40,8 @@ _MAX_KEY_IN_QUERY = 4000
 # The most bytes of an answer, so that no service can fill the memory. JSON writes a character in
 # at most six bytes.
 _MAX_ESCAPE = 6
-_MAX_ENTRY = 2 * _MAX_ESCAPE * MAX_TEXT + 2**14
-_MAX_ANSWER = _MAX_ENTRY + _MAX_ESCAPE * MAX_URL_BYTES
+_MAX_ENTRY = 2 * _MAX_ESCAPE * MAX_TEXT + _MAX_ESCAPE * MAX_HEADER_CHARACTERS + 2**14
+_MAX_ANSWER = _MAX_ENTRY + 3 * _MAX_ESCAPE * MAX_URL_BYTES
 _MAX_LIST = 2**26
 
 
@@ -61,6 +64,7 @@ class HttpTransport:
     ) -> None:
         self._base = base_url
         self._supports_batches = True
+        self._supports_keys: bool | None = None
         self._limiter = Limiter(_CONNECTIONS, timeout)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         # Only a transport, not a whole httpx client: it follows no redirects, uses no proxies from
@@ -74,18 +78,21 @@ class HttpTransport:
 
     async def store(
         self,
-        key: str,
+        url: str,
         data: bytes,
         client_name: str,
         *,
+        key: str,
         bucket: str,
         lookup_time: datetime | None,
         filename: str | None,
+        response: ResponseInfo,
     ) -> Entry:
-        form = {"url": key, "client_name": client_name, "bucket": bucket}
+        form = {"client_name": client_name, "bucket": bucket, **await self._url_and_key(url, key)}
         if lookup_time is not None:
             form["lookup_time"] = lookup_time.isoformat()
-        file = (filename or filename_of(key) or "image", data, "application/octet-stream")
+        form |= _form_of(response)
+        file = (filename or filename_of(url) or "image", data, "application/octet-stream")
         answer = await self._send("POST", "/images", data=form, files={"file": file})
         return answer.stored_entry(key, await asyncio.to_thread(content_hash_of, data))
 
@@ -109,16 +116,19 @@ class HttpTransport:
         route, query = f"/images/meta/{content_hash}", _without_none(bucket=bucket)
         return await self._entry(route, query, content_hash=content_hash)
 
-    async def lookup(self, key: str, bucket: str | None) -> Entry | None:
+    async def lookup(self, key: str, bucket: str | None, accept: str | None = None) -> Entry | None:
         if len(key) > _MAX_KEY_IN_QUERY and self._supports_batches:
-            return (await self.lookup_many([key], bucket)).get(key)
-        query = {"url": key, **_without_none(bucket=bucket)}
-        return await self._entry("/images/lookup", query, url=key)
+            return (await self.lookup_many([key], bucket, accept)).get(key)
+        named = None if is_default_key(key) else key
+        query = {"url": key, **_without_none(key=named, bucket=bucket, accept=accept)}
+        return await self._entry("/images/lookup", query, key=key)
 
-    async def lookup_many(self, keys: list[str], bucket: str | None) -> dict[str, Entry]:
+    async def lookup_many(
+        self, keys: list[str], bucket: str | None, accept: str | None = None
+    ) -> dict[str, Entry]:
         found: dict[str, Entry] = {}
         for batch in _batches(keys):
-            found |= await self._lookup_batch(batch, bucket)
+            found |= await self._lookup_batch(batch, bucket, accept)
         return found
 
     async def search(self, url_contains: str, bucket: str | None, limit: int | None) -> list[Entry]:
@@ -161,17 +171,31 @@ class HttpTransport:
         self._limiter.close()
         await self._transport.aclose()
 
-    async def _lookup_batch(self, keys: list[str], bucket: str | None) -> dict[str, Entry]:
+    async def _lookup_batch(
+        self, keys: list[str], bucket: str | None, accept: str | None
+    ) -> dict[str, Entry]:
         if self._supports_batches:
-            body = {"urls": keys, **_without_none(bucket=bucket)}
-            # The answer has each key twice: before its entry, and in it.
+            named = {key: key for key in keys if not is_default_key(key)} or None
+            body = {"urls": keys, **_without_none(keys=named, bucket=bucket, accept=accept)}
+            # The answer has each key twice: before its entry, and in it. One entry may have URLs
+            # of any length.
             max_bytes = len(keys) * _MAX_ENTRY + 2 * _MAX_ESCAPE * sum(map(len, keys))
+            max_bytes += _MAX_ANSWER
             answer = await self._answer("POST", "/images/lookup", max_bytes=max_bytes, json=body)
             if answer.status not in _BATCHES_UNSUPPORTED:
-                return answer.checked().entries_by_url(keys)
+                return answer.checked().entries_by_key(keys)
             self._supports_batches = False
-        entries = await asyncio.gather(*(self.lookup(key, bucket) for key in keys))
+        entries = await asyncio.gather(*(self.lookup(key, bucket, accept) for key in keys))
         return {key: entry for key, entry in zip(keys, entries, strict=True) if entry is not None}
+
+    async def _url_and_key(self, url: str, key: str) -> dict[str, str]:
+        """Return the fields of a request for a URL and its key."""
+        if url == key:
+            return {"url": url} if is_default_key(key) else {"url": url, "key": key}
+        if self._supports_keys is None:
+            self._supports_keys = bool((await self.health()).get("keys"))
+        # Any other service compares the URLs that it stores.
+        return {"url": url, "key": key} if self._supports_keys else {"url": key}
 
     async def _counts(self, route: str) -> dict[str, int]:
         try:
@@ -250,6 +274,11 @@ def _batches(keys: list[str]) -> Iterator[list[str]]:
         batch.append(key)
         size += len(key)
     yield batch
+
+
+def _form_of(response: ResponseInfo) -> dict[str, str]:
+    headers = json.dumps(response.headers) if response.headers else None
+    return _without_none(headers=headers, final_url=response.final_url, accept=response.accept)
 
 
 def _without_none(**options: Any) -> dict[str, Any]:

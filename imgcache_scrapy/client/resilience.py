@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,9 @@ from imgcache_scrapy.core.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from imgcache_scrapy.core.image_url import ImageUrl, keys_of
+from imgcache_scrapy.core.keys import cache_key
+from imgcache_scrapy.core.response_info import NO_RESPONSE, ResponseInfo
 
 # No host can have this name (RFC 2606), so the cache never has an image of it.
 _PROBED_URL = "http://imgcache.invalid/"
@@ -99,17 +102,28 @@ class ResilientClient:
         except Exception:
             return
 
-    async def lookup_many(self, keys: list[str]) -> dict[str, Entry]:
+    async def lookup_many(
+        self, urls: Collection[ImageUrl], accept: str | None = None
+    ) -> dict[ImageUrl, Entry]:
         """Find the newest captures of URLs in the cache, and those that wait in the spool for it.
+
+        Args:
+            urls: the URLs.
+            accept: the header `Accept` of the requests that hits will answer; None if unknown.
 
         Raises:
             ImgCacheError: the cache failed, or the breaker is open, and the spool has none of
                 the URLs.
         """
+        found = await self._look_up_all(keys_of(urls), accept)
+        entries = {url: url.newest(found) for url in urls}
+        return {url: entry for url, entry in entries.items() if entry is not None}
+
+    async def _look_up_all(self, keys: list[str], accept: str | None) -> dict[str, Entry]:
         # Before the lookup: an image that is stored meanwhile must not be missed in both places.
         waiting = await self._waiting(keys)
         try:
-            found = await self._look_up(keys)
+            found = await self._look_up(keys, accept)
         except Exception:
             if spooled := await self._spooled_entries(waiting):
                 return spooled
@@ -119,7 +133,7 @@ class ResilientClient:
             spooled = await self._spooled_entries(missing)
             found = {**found, **spooled}
             if stored := [key for key in missing if key not in spooled]:
-                found |= await self._look_up(stored)
+                found |= await self._look_up(stored, accept)
         return found
 
     async def get_bytes(self, entry: Entry) -> bytes:
@@ -129,7 +143,7 @@ class ResilientClient:
             ImgCacheError: the bytes are missing, the cache failed, or the breaker is open.
         """
         bucket = entry.get("bucket", self._bucket)
-        waiting = await self._waiting([entry["url"]], bucket)
+        waiting = await self._waiting([entry["key"]], bucket)
         for name in waiting.values():
             data = await asyncio.to_thread(self._spooled_bytes, name, entry["content_hash"])
             if data is not None:
@@ -138,8 +152,16 @@ class ResilientClient:
             size = entry["file_size_bytes"]
             return await self._cache.get_bytes(entry["content_hash"], bucket, size)
 
-    async def store(self, key: str, data: bytes, client_name: str) -> Stored:
+    async def store(
+        self, url: ImageUrl, data: bytes, client_name: str, response: ResponseInfo = NO_RESPONSE
+    ) -> Stored:
         """Store an image; put it into the spool if the cache fails.
+
+        Args:
+            url: the URL that was asked for.
+            data: the bytes of the image.
+            client_name: the name of the client that stores it.
+            response: what the site said.
 
         Raises:
             ImgCacheError: the cache refused the image, or can only be read; or it failed, and the
@@ -147,7 +169,8 @@ class ResilientClient:
             OSError: the cache failed, and the spool cannot be written.
         """
         fetched = datetime.now(UTC)
-        record = Record(key, self._bucket, client_name, fetched, data, self._cache_name)
+        where = self._bucket, client_name, fetched, data, self._cache_name
+        record = Record(url.url, *where, url.key, response)
         try:
             return Stored(await self._store(record), is_spooled=False)
         except (*REFUSALS, ReadOnlyError):
@@ -201,9 +224,11 @@ class ResilientClient:
                 record.url,
                 record.data,
                 record.client_name,
+                key=record.key or cache_key(record.url),
                 bucket=record.bucket,
                 lookup_time=record.lookup_time,
                 filename=None,
+                response=record.response,
             )
 
     async def _spooled(self, spool: Spool, record: Record) -> Entry:
@@ -216,9 +241,9 @@ class ResilientClient:
             raise
         return await asyncio.to_thread(record.entry)
 
-    async def _look_up(self, keys: list[str]) -> dict[str, Entry]:
+    async def _look_up(self, keys: list[str], accept: str | None) -> dict[str, Entry]:
         async with self._breaker.call("lookup"):
-            return await self._cache.lookup_many(keys, self._bucket)
+            return await self._cache.lookup_many(keys, self._bucket, accept)
 
     async def _waiting(self, keys: Iterable[str], bucket: str | None = None) -> dict[str, str]:
         """Return the names of the records that the spool has of these keys."""
@@ -237,7 +262,7 @@ class ResilientClient:
         entries = {}
         for key, name in waiting.items():
             record = self._spool.read(name)
-            if record is not None and record.url == key:
+            if record is not None and key == (record.key or record.url):
                 entries[key] = record.entry()
         return entries
 

@@ -109,7 +109,7 @@ class SpoolIndex:
         if record is None:
             self._names[name] = None
             return
-        digest = self._names[name] = hash((record.cache, record.bucket, record.url))
+        digest = self._names[name] = hash((record.cache, record.bucket, record.key or record.url))
         newest = (record.lookup_time.timestamp(), name)
         self._records[digest] = max(newest, self._records.get(digest, newest))
 

@@ -6,24 +6,27 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.response_info import ResponseInfo
 
 
 class Transport(Protocol):
     """The calls of a client to a cache; the client has already checked the arguments.
 
     `AsyncImgCacheClient` has methods of the same names, which document what each call returns and
-    raises. Here URLs are cache keys, and a bucket of None means all buckets.
+    raises. Here lookups have cache keys, and a bucket of None means all buckets.
     """
 
     async def store(
         self,
-        key: str,
+        url: str,
         data: bytes,
         client_name: str,
         *,
+        key: str,
         bucket: str,
         lookup_time: datetime | None,
         filename: str | None,
+        response: ResponseInfo,
     ) -> Entry: ...
 
     async def get_bytes(
@@ -34,9 +37,13 @@ class Transport(Protocol):
 
     async def get_meta(self, content_hash: str, bucket: str | None) -> Entry | None: ...
 
-    async def lookup(self, key: str, bucket: str | None) -> Entry | None: ...
+    async def lookup(
+        self, key: str, bucket: str | None, accept: str | None = None
+    ) -> Entry | None: ...
 
-    async def lookup_many(self, keys: list[str], bucket: str | None) -> dict[str, Entry]: ...
+    async def lookup_many(
+        self, keys: list[str], bucket: str | None, accept: str | None = None
+    ) -> dict[str, Entry]: ...
 
     async def search(
         self, url_contains: str, bucket: str | None, limit: int | None

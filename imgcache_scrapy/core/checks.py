@@ -54,6 +54,21 @@ def checked_url(url: str) -> str:
     return url
 
 
+def checked_key(key: object) -> str:
+    """Check a cache key that the caller named.
+
+    Raises:
+        InvalidRequestError: the value is not a string, is empty, is longer than `MAX_URL_BYTES`,
+            or contains a NUL character or a lone surrogate.
+    """
+    if not isinstance(key, str):
+        raise InvalidRequestError(f"a cache key must be a string, got {type(key).__name__}")
+    try:
+        return checked_url(key)
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(f"{quoted(key)} is not a cache key: {error.reason}") from error
+
+
 def checked_hash(content_hash: object) -> str:
     """Check a content hash.
 

@@ -14,7 +14,8 @@ class Entry(TypedDict):
     """An image seen through one capture, "this URL gave this image then".
 
     Attributes:
-        url: the captured URL.
+        url: the captured URL, as it was requested.
+        key: the cache key of the URL, which lookups compare.
         content_hash: BLAKE2b-256 of the bytes, 64 hex digits.
         content_type: detected from the first bytes, for example `image/jpeg`.
         file_size_bytes: number of bytes.
@@ -27,12 +28,16 @@ class Entry(TypedDict):
         lookup_time: when the URL was fetched, ISO 8601, UTC.
         created_at: when the capture was made, ISO 8601, UTC.
         bucket: the name space of the capture.
+        headers: headers of the site's response, see `KEPT_HEADERS`; missing if it is not known.
+        final_url: the URL that gave the image after redirects; missing if it is `url`.
+        blocked: True if the image is blocked; missing if it is not.
         created: only in the result of `store`: whether the image is new to the cache.
         distance: only in the result of `similar`: number of bits of the perceptual hash that
             differ, 0 to 64.
     """
 
     url: str
+    key: str
     content_hash: str
     content_type: str
     file_size_bytes: int
@@ -44,6 +49,9 @@ class Entry(TypedDict):
     lookup_time: str
     created_at: str
     bucket: NotRequired[str]
+    headers: NotRequired[dict[str, str]]
+    final_url: NotRequired[str]
+    blocked: NotRequired[bool]
     created: NotRequired[bool]
     distance: NotRequired[int]
 

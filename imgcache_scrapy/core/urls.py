@@ -1,4 +1,4 @@
-"""Compute the cache key of a URL, and check whether a URL can be fetched."""
+"""Normalize URLs as a browser requests them, and check whether a URL can be fetched."""
 
 import re
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from w3lib.url import parse_data_uri, safe_url_string
 from imgcache_scrapy.core.checks import checked_url
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import InvalidRequestError
-from imgcache_scrapy.core.limits import MAX_FILENAME
+from imgcache_scrapy.core.limits import MAX_FILENAME, MAX_HOST
 from imgcache_scrapy.core.text import printable, quoted
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -21,19 +21,17 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 _DATA_KEY = re.compile(r"data:,blake2b-[0-9a-f]{64}")
 
 
-def cache_key(url: str) -> str:
-    """Compute the cache key of a URL: the URL as a browser or Scrapy would request it.
+def request_url(url: str) -> str:
+    """Return a URL as a browser or Scrapy would request it.
 
-    `lookup` compares these keys. The spelling in an item and the spelling in a request have the
-    same key, and so have URLs that differ in their fragment, which no request contains. The key
-    of a `data:` URL is `data_key`. The key is only for comparing: the URL that is fetched is never
-    changed.
+    The spelling in an item and the spelling in a request give the same URL, and so do URLs that
+    differ in their fragment, which no request contains. For a `data:` URL it is `data_key`.
 
     Args:
         url: any spelling of the URL.
 
     Returns:
-        The key. The key of a key is the key itself.
+        The URL. The function does not change a URL that it has returned.
 
     Raises:
         InvalidRequestError: the value is not a string, fails `checked_url`, or is not a URL.
@@ -42,42 +40,50 @@ def cache_key(url: str) -> str:
         raise InvalidRequestError(f"a URL must be a string, got {type(url).__name__}")
     if is_data_url(url):
         return url if _DATA_KEY.fullmatch(url) else data_key(url)
-    return _cache_key(url)
+    return _request_url(url)
 
 
-# The key of one image is computed several times during a crawl.
+# The URL of one image is normalized several times during a crawl.
 @lru_cache(maxsize=256)
-def _cache_key(url: str) -> str:
+def _request_url(url: str) -> str:
     try:
         return checked_url(without_fragment(safe_url_string(checked_url(url))))
     except ValueError as error:
         raise InvalidRequestError(f"{quoted(url)} is not a URL: {printable(error)}") from error
 
 
-def keys_of(urls: Iterable[str]) -> dict[str, str]:
-    """Compute the cache keys of the URLs of a page.
+def request_urls(urls: Iterable[str]) -> dict[str, str]:
+    """Normalize the URLs of a page.
 
     Args:
         urls: the URLs.
 
     Returns:
-        The key of each URL that has one; the others, such as empty ones, are left out.
+        The `request_url` of each URL; those that have none, such as empty ones, are left out.
 
     Raises:
         InvalidRequestError: the value is a single string, or no iterable.
     """
     if isinstance(urls, (str, bytes)) or not isinstance(urls, Iterable):
         raise InvalidRequestError(f"URLs must be a list of strings, got {type(urls).__name__}")
-    keys = {}
+    found = {}
     for url in urls:
         with suppress(InvalidRequestError):
-            keys[url] = cache_key(url)
-    return keys
+            found[url] = request_url(url)
+    return found
 
 
 def without_fragment(url: str) -> str:
     """Return a URL without its fragment; a `data:` URL has none."""
     return url if is_data_url(url) else url.partition("#")[0]
+
+
+def host_of(url: str) -> str:
+    """Return the host of a URL in lower case; an empty string if it has none."""
+    try:
+        return (urlsplit(url).hostname or "")[:MAX_HOST]
+    except ValueError:
+        return ""
 
 
 def is_data_url(url: str) -> bool:
@@ -130,7 +136,7 @@ def fetchable(url: object) -> str:
         stripped = f"https:{stripped}"
     if is_data_url(stripped):
         return stripped
-    parts = urlsplit("" if stripped.startswith("#") else cache_key(stripped))
+    parts = urlsplit("" if stripped.startswith("#") else request_url(stripped))
     if not parts.scheme and not parts.netloc:
         raise InvalidRequestError(
             f"{quoted(url, 200)} is relative: make it absolute in the spider with "

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from imgcache_scrapy.core.concurrency import Batcher, Limiter
@@ -28,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_LookupKey = tuple[str | None, str]
+_LookupKey = tuple[str | None, str | None, str]
 
 # With many threads, the event loop would often wait for the interpreter lock.
 _READER_THREADS = 2
@@ -141,29 +140,22 @@ class AsyncImageCache:
             functools.partial(self.similar_page, *hash_and_distance, bucket), limit
         )
 
-    async def lookup(self, key: str, bucket: str | None = None) -> Entry | None:
-        """Return the entry of the newest capture of a URL; None if there is none."""
-        entry = await self._limited(lambda: self._lookup_batcher.ask((bucket, key)))
+    async def lookup(
+        self, key: str, bucket: str | None = None, accept: str | None = None
+    ) -> Entry | None:
+        """Return the entry of the newest capture of a key; None if there is none."""
+        entry = await self._limited(lambda: self._lookup_batcher.ask((bucket, accept, key)))
         return None if entry is None else entry.copy()
 
-    async def lookup_many(self, keys: Iterable[str], bucket: str | None = None) -> dict[str, Entry]:
-        """Return the entries of the newest captures of URLs, by key; misses are missing."""
-        return await self._limited(lambda: self._look_up(list(keys), bucket))
+    async def lookup_many(
+        self, keys: Iterable[str], bucket: str | None = None, accept: str | None = None
+    ) -> dict[str, Entry]:
+        """Return the entries of the newest captures of keys; misses are missing."""
+        return await self._limited(lambda: self._look_up(list(keys), bucket, accept))
 
-    async def store(
-        self,
-        key: str,
-        data: bytes,
-        client_name: str,
-        *,
-        bucket: str = "",
-        lookup_time: datetime | None = None,
-        filename: str | None = None,
-    ) -> Entry:
+    async def store(self, url: str, data: bytes, client_name: str, **options: Any) -> Entry:
         """Store one image; the arguments are those of `StoreRequest.of`."""
-        store = StoreRequest.of(
-            key, data, client_name, bucket=bucket, lookup_time=lookup_time, filename=filename
-        )
+        store = StoreRequest.of(url, data, client_name, **options)
         entry = await self._limited(lambda: self._store_batcher.ask(store))
         assert entry is not None  # noqa: S101 - every store has an entry
         return entry
@@ -243,17 +235,19 @@ class AsyncImageCache:
             threads.shutdown()
 
     async def _lookup_batch(self, lookups: list[_LookupKey]) -> dict[_LookupKey, Entry]:
-        keys = defaultdict(list)
-        for bucket, key in lookups:
-            keys[bucket].append(key)
+        groups = defaultdict(list)
+        for bucket, accept, key in lookups:
+            groups[bucket, accept].append(key)
         found: dict[_LookupKey, Entry] = {}
-        for bucket, bucket_keys in keys.items():
-            entries = await self._look_up(bucket_keys, bucket)
-            found |= {(bucket, key): entry for key, entry in entries.items()}
+        for (bucket, accept), keys in groups.items():
+            entries = await self._look_up(keys, bucket, accept)
+            found |= {(bucket, accept, key): entry for key, entry in entries.items()}
         return found
 
-    async def _look_up(self, keys: list[str], bucket: str | None) -> dict[str, Entry]:
-        look_up = functools.partial(lookup_many, keys=keys, bucket=bucket)
+    async def _look_up(
+        self, keys: list[str], bucket: str | None, accept: str | None
+    ) -> dict[str, Entry]:
+        look_up = functools.partial(lookup_many, keys=keys, bucket=bucket, accept=accept)
         entries, lost = await self._run(self._readers, look_up)
         if lost and self._cache is not None:
             with suppress(RuntimeError):  # The threads are stopped already.

@@ -25,15 +25,17 @@ class LookupResult(NamedTuple):
     lost: dict[str, int]
 
 
-def lookup_many(cache: ImageCache, keys: Collection[str], bucket: str | None) -> LookupResult:
-    """Return the newest capture of each URL whose image is sound; see `Catalog.lookup_many`.
+def lookup_many(
+    cache: ImageCache, keys: Collection[str], bucket: str | None, accept: str | None = None
+) -> LookupResult:
+    """Return the newest capture of each key whose image is sound; see `Catalog.lookup_many`.
 
     If the blobs are files, an image without its blob is left out. It is not marked, because a
     reader must not wait for writers.
     """
     lost: dict[str, int] = {}
     while True:
-        entries = cache.catalog.lookup_many(keys, bucket, lost)
+        entries = cache.catalog.lookup_many(keys, bucket, lost, accept)
         found = _lost(cache, entries)
         if not found:
             return LookupResult(entries, lost)

@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 from typing import Self
 
 from imgcache_scrapy.core.errors import InvalidRequestError, TooLargeError
+from imgcache_scrapy.core.keys import cache_key
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
+from imgcache_scrapy.core.response_info import NO_RESPONSE, ResponseInfo
 from imgcache_scrapy.core.urls import clean_filename, filename_of
 from imgcache_scrapy.engine.catalog.rows import Capture
 
@@ -24,20 +26,24 @@ class StoreRequest:
         data: bytes,
         client_name: str,
         *,
+        key: str | None = None,
         bucket: str = "",
         lookup_time: datetime | None = None,
         filename: str | None = None,
+        response: ResponseInfo = NO_RESPONSE,
     ) -> Self:
         """Check the arguments of a store.
 
         Args:
-            url: the cache key of the URL.
+            url: the URL.
             data: the original bytes.
             client_name: the name of the client that stores the image.
+            key: the cache key; by default that of the URL.
             bucket: the name space of the capture.
             lookup_time: when the image was fetched; by default now. A naive time is UTC.
             filename: the original file name, of which `clean_filename` keeps the last part; by
                 default the last part of the URL's path.
+            response: what the site said.
 
         Raises:
             InvalidRequestError: `data` is empty, or `lookup_time` cannot be converted to UTC.
@@ -48,7 +54,9 @@ class StoreRequest:
         if len(data) > MAX_IMAGE_BYTES:
             raise TooLargeError(f"an image must not be larger than {MAX_IMAGE_BYTES} bytes")
         name = clean_filename(filename or "") or filename_of(url)
-        return cls(Capture(url, bucket, client_name, name, _utc(lookup_time)), data)
+        key = key or cache_key(url)
+        time, other_key = _utc(lookup_time), None if key == url else key
+        return cls(Capture(url, bucket, client_name, name, time, response, other_key), data)
 
 
 def _utc(time: datetime | None) -> datetime:

@@ -1,5 +1,6 @@
 """Flow: finds images in the cache and stores fetched ones, for all components of a crawl."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -14,15 +15,18 @@ from imgcache_scrapy.core.admission import is_picture
 from imgcache_scrapy.core.concurrency import Batcher
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import REFUSALS, NotFoundError
+from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.plugin import meta
 from imgcache_scrapy.plugin.memory import MemoryBudget
 from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome, refusal_error, status_error
 from imgcache_scrapy.plugin.reservation import KeyLocks, Reservation
-from imgcache_scrapy.plugin.responses import cached_response, is_from_cache
+from imgcache_scrapy.plugin.responses import cached_response, is_from_cache, response_info
 from imgcache_scrapy.plugin.session import Session
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
+
+_Question = tuple[str | None, ImageUrl]
 
 _MAX_BATCH = 100
 # With a single call, pages would queue behind it while it waits for the interpreter lock.
@@ -64,9 +68,21 @@ class Flow:
         slot_context = self.session.counted_as_download if counts_as_download else None
         return Reservation(self._locks, self._budget, self.session.settings.timeout, slot_context)
 
+    def image_url(self, request: Request, url: str | None = None) -> ImageUrl:
+        """Return the URL of a request with its cache key.
+
+        Args:
+            request: the request.
+            url: another URL that has the key which the request names, if it names one.
+
+        Raises:
+            InvalidRequestError: the URL or the key is not valid.
+        """
+        return ImageUrl.of(request.url if url is None else url, request.meta.get(meta.KEY))
+
     async def find(
         self,
-        key: str,
+        url: ImageUrl,
         request: Request,
         reservation: Reservation | None = None,
         *,
@@ -76,12 +92,12 @@ class Flow:
         """Look up an image and read its bytes.
 
         Args:
-            key: the cache key of its URL.
+            url: its URL.
             request: the request that the hit will answer.
             reservation: the image's; it gets a slot before the bytes are read. None to read them
                 without a slot.
             reads: whether to read the bytes.
-            asked: the key of the URL that was asked for, if a redirect led from it to this one.
+            asked: the URL that was asked for, if a redirect led from it to this one.
 
         Returns:
             The hit; None for a miss. An error of the cache is a miss, and so are bytes that a
@@ -90,10 +106,10 @@ class Flow:
         Raises:
             ImgCacheError: the cache failed, and `IMGCACHE_STRICT` is set.
         """
-        self.session.tally.count_lookup(asked or key)
+        self.session.tally.count_lookup(asked or url.url)
         entry = body = None
         with self._tolerating_errors():
-            entry = await self._lookup_batcher.ask(key)
+            entry = await self._lookup_batcher.ask((self._accept(request), url))
         if entry is None or not is_picture(entry):
             return None
         if not reads:
@@ -108,7 +124,8 @@ class Flow:
 
     async def keep(
         self,
-        key: str,
+        url: ImageUrl,
+        request: Request,
         response: Response,
         reservation: Reservation | None,
         *,
@@ -119,7 +136,8 @@ class Flow:
         If the cache fails, the image goes to the spool.
 
         Args:
-            key: the cache key of the requested URL.
+            url: the URL that was asked for.
+            request: the request for it.
             response: the response of the site; after a redirect it may come from the cache.
             reservation: the image's; it is corrected to the size of the body.
             stores: False if the image must not be stored.
@@ -136,7 +154,7 @@ class Flow:
             return Outcome.failed(error, response)
         if not stores:
             return Outcome(None, None, response)
-        return await self._store(key, response)
+        return await self._store(url, request, response)
 
     async def _refusal(self, response: Response) -> ImageFailed | None:
         error = status_error(response)
@@ -148,12 +166,13 @@ class Flow:
             return None
         return refusal_error(reason, response.status, admission.max_bytes)
 
-    async def _store(self, key: str, response: Response) -> Outcome:
+    async def _store(self, url: ImageUrl, request: Request, response: Response) -> Outcome:
         session, body = self.session, response.body
+        info = response_info(url.url, response, self._accept(request))
         if not is_from_cache(response):
             session.tally.count_fetched(len(body))
         with self._tolerating_errors(*REFUSALS):
-            stored = await session.resilient_client.store(key, body, session.client_name)
+            stored = await session.resilient_client.store(url, body, session.client_name, info)
             if stored.entry.get("created"):
                 session.tally.inc("bytes_stored", len(body))
             return Outcome.stored(response, stored.entry, is_spooled=stored.is_spooled)
@@ -165,9 +184,23 @@ class Flow:
         return KeyLocks.of(cache_name(settings.url), settings.bucket)
 
     @cached_property
-    def _lookup_batcher(self) -> Batcher[str, Entry]:
-        look_up = self.session.resilient_client.lookup_many
-        return Batcher(look_up, max_batch=_MAX_BATCH, max_calls=_MAX_CALLS)
+    def _lookup_batcher(self) -> Batcher[_Question, Entry]:
+        return Batcher(self._look_up, max_batch=_MAX_BATCH, max_calls=_MAX_CALLS)
+
+    async def _look_up(self, questions: list[_Question]) -> dict[_Question, Entry]:
+        urls = defaultdict(list)
+        for accept, url in questions:
+            urls[accept].append(url)
+        found: dict[_Question, Entry] = {}
+        for accept, group in urls.items():
+            entries = await self.session.resilient_client.lookup_many(group, accept)
+            found |= {(accept, url): entry for url, entry in entries.items()}
+        return found
+
+    def _accept(self, request: Request) -> str | None:
+        """Return the header `Accept` of a request, or the one that Scrapy will give it."""
+        accept = request.headers.get("Accept")
+        return self.session.default_accept if accept is None else accept.decode("latin-1")
 
     @contextmanager
     def _tolerating_errors(self, *always: type[Exception]) -> Iterator[None]:

@@ -2,16 +2,18 @@
 
 # For users: True forces the cache for one request, False forbids it.
 CACHE = "imgcache"
+# For users: the cache key of the request's URL.
+KEY = "imgcache_key"
 # For users: the entry of the image, after a hit or a store.
 ENTRY = "imgcache_entry"
 
 # The URL as written in the item; the results have this URL.
 ITEM_URL = "imgcache_url"
-# The cache key; only in requests of our own pipelines.
-PIPELINE_KEY = "imgcache_managed"
+# The URL that is asked for; only in requests of our own pipelines.
+PIPELINE_URL = "imgcache_managed"
 # The number of the reservation; only in requests that the middleware looked up without a hit.
 RESERVATION = "imgcache_held"
-# The cache key of the first request of a redirect chain, and the URL of the last request.
+# The URL of the first request of a redirect chain, and the URL of the last request.
 CHAIN = "imgcache_asked"
 
 # Keys of Scrapy.

@@ -12,7 +12,8 @@ from scrapy.http.request import NO_CALLBACK
 
 from imgcache_scrapy.core.errors import ConfigurationError, ImgCacheError, InvalidRequestError
 from imgcache_scrapy.core.formats import has_image_suffix
-from imgcache_scrapy.core.urls import cache_key, is_data_url
+from imgcache_scrapy.core.image_url import ImageUrl
+from imgcache_scrapy.core.urls import is_data_url
 from imgcache_scrapy.plugin import meta
 from imgcache_scrapy.plugin.flow import Flow, bypasses_cache
 from imgcache_scrapy.plugin.log import SpiderLogger
@@ -62,23 +63,23 @@ class ImgCacheMiddleware:
 
     async def process_request(self, request: Request) -> Response | None:
         """Answer a request from the cache, or let Scrapy send it."""
-        key = _key_to_look_up(request)
-        if key is None:
+        url = self._url_to_look_up(request)
+        if url is None:
             return None
         request.meta.pop(meta.ENTRY, None)
-        first_key = _first_key(request, key)
-        request.meta[meta.CHAIN] = [first_key, request.url]
+        first_url = _first_url(request, url.url)
+        request.meta[meta.CHAIN] = [first_url, request.url]
         if not _is_from_pipeline(request):
             # Other components may drop the request, or its response, and no hook is called.
-            self._tally.count_later(first_key, _DROPPED)
+            self._tally.count_later(first_url, _DROPPED)
         if _is_from_pipeline(request) or request.meta.get(meta.RESERVATION) in self._reservations:
             # A redirect or a retry still has the reservation of its first request. It must not
             # wait for a second one, because the first is released only at the end.
-            return await self._find(key, request)
+            return await self._find(url, request)
         with ExitStack() as stack:
             reservation = stack.enter_context(self._flow.reservation())
-            await reservation.acquire_lock(key)
-            response = await self._find(key, request)
+            await reservation.acquire_lock(url.key)
+            response = await self._find(url, request)
             if response is None:
                 await reservation.acquire_slot()
                 self._register(request, reservation)
@@ -87,15 +88,15 @@ class ImgCacheMiddleware:
 
     async def process_response(self, request: Request, response: Response) -> Response:
         """Store a fetched image under the URL of the first request, before any redirect."""
-        if _key_to_look_up(request) is None or _is_from_pipeline(request):
+        url = self._url_to_look_up(request)
+        if url is None or _is_from_pipeline(request):
             return response
-        own_key = cache_key(request.url)
-        key = _first_key(request, own_key)
+        first_url = _first_url(request, url.url)
         try:
-            if not is_from_cache(response) or key != own_key:
-                await self._keep(key, request, response)
+            if not is_from_cache(response) or first_url != url.url:
+                await self._keep(first_url, request, response)
         except ImgCacheError as error:  # in strict mode
-            self._tally.count(key, Outcome.failed(ImageFailed.of(error)))
+            self._tally.count(first_url, Outcome.failed(ImageFailed.of(error)))
             raise
         except Exception:
             self._log.exception("The image cache could not process %s", response)
@@ -106,16 +107,26 @@ class ImgCacheMiddleware:
     def process_exception(self, request: Request, exception: Exception) -> None:
         """Release the request's reservation, because there is no response."""
         self._release(request)
-        key = _key_to_look_up(request)
-        if key is not None and not _is_from_pipeline(request):
+        url = self._url_to_look_up(request)
+        if url is not None and not _is_from_pipeline(request):
             failure = Outcome.failed(ImageFailed.of(exception))
-            self._tally.count_later(_first_key(request, key), failure)
+            self._tally.count_later(_first_url(request, url.url), failure)
 
-    async def _find(self, key: str, request: Request) -> Response | None:
+    def _url_to_look_up(self, request: Request) -> ImageUrl | None:
+        """Return the URL to look up; None if the request does not use the cache."""
+        if bypasses_cache(request) or is_data_url(request.url) or not _is_image_request(request):
+            return None
+        try:
+            url = self._flow.image_url(request)
+        except InvalidRequestError:
+            return None
+        return None if request.meta.get(meta.PIPELINE_URL) == url.url else url
+
+    async def _find(self, url: ImageUrl, request: Request) -> Response | None:
         try:
             # Without a slot: a hit must not wait for downloads.
-            asked = request.meta.get(meta.PIPELINE_KEY) or _first_key(request, key)
-            outcome = await self._flow.find(key, request, asked=asked)
+            asked = request.meta.get(meta.PIPELINE_URL) or _first_url(request, url.url)
+            outcome = await self._flow.find(url, request, asked=asked)
         except ImgCacheError:  # in strict mode
             raise
         except Exception:
@@ -123,17 +134,18 @@ class ImgCacheMiddleware:
             return None
         if outcome is None:
             return None
-        if not _is_from_pipeline(request) and _first_key(request, key) == key:
-            self._tally.count(key, outcome)
+        if not _is_from_pipeline(request) and _first_url(request, url.url) == url.url:
+            self._tally.count(url.url, outcome)
         return outcome.response
 
-    async def _keep(self, key: str, request: Request, response: Response) -> None:
+    async def _keep(self, url: str, request: Request, response: Response) -> None:
         reservation = self._reservations.get(request.meta.get(meta.RESERVATION, -1))
-        outcome = await self._flow.keep(key, response, reservation)
+        image_url = self._flow.image_url(request, url)
+        outcome = await self._flow.keep(image_url, request, response, reservation)
         if outcome.entry is not None:
             request.meta[meta.ENTRY] = outcome.entry
         # Scrapy may send the request of a failure again.
-        (self._tally.count if outcome.is_image else self._tally.count_later)(key, outcome)
+        (self._tally.count if outcome.is_image else self._tally.count_later)(url, outcome)
 
     def _register(self, request: Request, reservation: Reservation) -> None:
         # A number, because meta is copied to other requests and written to disk.
@@ -150,26 +162,15 @@ class ImgCacheMiddleware:
 
 def _is_from_pipeline(request: Request) -> bool:
     """Return whether one of our pipelines made this request."""
-    return meta.PIPELINE_KEY in request.meta
+    return meta.PIPELINE_URL in request.meta
 
 
-def _key_to_look_up(request: Request) -> str | None:
-    """Return the cache key to look up; None if the request does not use the cache."""
-    if bypasses_cache(request) or is_data_url(request.url) or not _is_image_request(request):
-        return None
-    try:
-        key = cache_key(request.url)
-    except InvalidRequestError:
-        return None
-    return None if request.meta.get(meta.PIPELINE_KEY) == key else key
-
-
-def _first_key(request: Request, key: str) -> str:
-    """Return the key of the first request in the chain of redirects that led to this one."""
-    first_key, last_url = request.meta.get(meta.CHAIN, (key, request.url))
+def _first_url(request: Request, url: str) -> str:
+    """Return the URL of the first request in the chain of redirects that led to this one."""
+    first_url, last_url = request.meta.get(meta.CHAIN, (url, request.url))
     # A spider may have copied the meta of another response: that is not a redirect chain.
     came_from = [request.url, *request.meta.get(meta.REDIRECT_URLS, [])[-1:]]
-    return first_key if last_url in came_from else key
+    return first_url if last_url in came_from else url
 
 
 def _is_image_request(request: Request) -> bool:

@@ -51,18 +51,18 @@ class CacheOnlySource(ImageSource):
         }
         return with_entry(result, outcome)
 
-    async def _fetch(self, key: str, request: Request) -> Response:
+    async def _fetch(self, url: str, request: Request) -> Response:
         limit = limit_download(request, self.pipeline.crawler, self.settings.max_image_bytes)
         try:
-            return await super()._fetch(key, request)
+            return await super()._fetch(url, request)
         except Exception as error:
             if exceeds_limit(error):
                 raise too_large_error(limit) from error
             raise
 
 
-class _KeyFingerprinter:
-    """Gives requests with the same cache key the same result."""
+class _UrlFingerprinter:
+    """Gives requests of the same URL the same result."""
 
     def __init__(self, source: ImageSource) -> None:
         self._source = source
@@ -70,7 +70,7 @@ class _KeyFingerprinter:
         self._known: WeakKeyDictionary[Request, bytes] = WeakKeyDictionary()
 
     def fingerprint(self, request: Request) -> bytes:
-        """Return the cache key of a request."""
+        """Return what identifies the URL of a request."""
         if request not in self._known:
             key = self._source.url_key(request)
             self._known[request] = key.encode(errors="surrogatepass")
@@ -95,7 +95,7 @@ class ImgCachePipeline(CachedMediaPipeline):
                 "remove it from ITEM_PIPELINES (or the add-on from ADDONS), or use "
                 "ImgCacheFilesPipeline"
             )
-        self._fingerprinter = _KeyFingerprinter(self._imgcache)
+        self._fingerprinter = _UrlFingerprinter(self._imgcache)
         self._handle_statuses(allow_redirects=True)
 
     def get_media_requests(self, item: Any, info: MediaPipeline.SpiderInfo) -> list[Request]:  # noqa: ARG002

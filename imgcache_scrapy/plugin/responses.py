@@ -5,6 +5,8 @@ from scrapy.http import Headers, Response
 from scrapy.responsetypes import responsetypes
 
 from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.response_info import KEPT_HEADERS, ResponseInfo
+from imgcache_scrapy.core.urls import is_data_url
 from imgcache_scrapy.plugin import meta
 
 CACHED_FLAGS = ("cached", "imgcache")
@@ -20,16 +22,35 @@ def cached_response(request: Request, entry: Entry, body: bytes) -> Response:
 
     Returns:
         A response of the same class as the site's response would have. Its flags are `imgcache`
-        and `cached`; `cached` prevents Scrapy's HttpCache from storing it again.
+        and `cached`; `cached` prevents Scrapy's HttpCache from storing it again. It has the URL
+        and the headers that the capture kept; without these it has only a Content-Type.
     """
     request.meta[meta.ENTRY] = entry
+    url = entry.get("final_url", request.url)
     headers = Headers({"Content-Type": entry["content_type"]})
-    response_class: type[Response] = responsetypes.from_args(
-        headers=headers, url=request.url, body=body
-    )
+    if "headers" in entry:
+        headers = Headers({**entry["headers"], "Content-Length": str(len(body))})
+    response_class: type[Response] = responsetypes.from_args(headers=headers, url=url, body=body)
     return response_class(
-        request.url, headers=headers, body=body, flags=list(CACHED_FLAGS), request=request
+        url, headers=headers, body=body, flags=list(CACHED_FLAGS), request=request
     )
+
+
+def response_info(url: str, response: Response, accept: str | None) -> ResponseInfo:
+    """Return what the site said in a response.
+
+    Args:
+        url: the URL that was asked for.
+        response: the response, after redirects.
+        accept: the header `Accept` of the request.
+    """
+    headers = {
+        name: [value.decode("latin-1") for value in response.headers.getlist(name)]
+        for name in KEPT_HEADERS
+        if name in response.headers
+    }
+    final_url = None if is_data_url(response.url) else response.url
+    return ResponseInfo.of(url, headers, final_url, accept)
 
 
 def is_from_cache(response: Response) -> bool:

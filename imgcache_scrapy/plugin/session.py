@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, ref
 
 from scrapy import signals
+from scrapy.http import Headers
 from scrapy.utils.asyncio import is_asyncio_available
 
 from imgcache_scrapy.client.address import cache_name, folder_of
@@ -53,6 +54,7 @@ class Session:
         settings: the settings of the crawl.
         tally: the stats of the crawl.
         log: the log of the crawl.
+        default_accept: the header `Accept` that Scrapy gives a request without one.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -62,6 +64,9 @@ class Session:
         self.settings = Settings.from_settings(crawler.settings)
         self.tally = Tally(crawler)
         self.log = SpiderLogger(__name__, crawler)
+        headers = Headers(crawler.settings.getdict("DEFAULT_REQUEST_HEADERS"))
+        accept = headers.get("Accept")
+        self.default_accept = None if accept is None else accept.decode("latin-1")
         self._crawler = ref(crawler)
         self._has_frozen = False
         self._refusal: ConfigurationError | None = None

@@ -18,7 +18,8 @@ from w3lib.url import parse_data_uri
 
 from imgcache_scrapy.core.admission import ACCEPTED_STATUSES
 from imgcache_scrapy.core.errors import InvalidRequestError
-from imgcache_scrapy.core.urls import cache_key, is_data_url
+from imgcache_scrapy.core.image_url import ImageUrl
+from imgcache_scrapy.core.urls import is_data_url, request_url
 from imgcache_scrapy.plugin import blame, meta
 from imgcache_scrapy.plugin.failures import FailuresField, current_failures
 from imgcache_scrapy.plugin.flow import Flow, bypasses_cache
@@ -35,6 +36,9 @@ REMEMBERED_RESULTS = 2_000
 # Scrapy's pipelines hash and write files in the event loop. Files of this size get one turn of the
 # loop each, so that other tasks run between them.
 _LARGE_BODY = 2**20
+
+# The URL in a result is the item's spelling.
+_NOT_IN_RESULTS = {"url", "created", "headers", "final_url"}
 
 _FILE_EXCEPTION = ImageException.__mro__[1]  # Its module depends on the version of Scrapy.
 
@@ -177,15 +181,15 @@ class ImageSource:
                     field,
                 )
 
-    def key(self, request: Request) -> str:
-        """Return the key that identifies the image of a request.
+    def image_url(self, request: Request) -> ImageUrl:
+        """Return the URL of a request with its key.
 
         Raises:
-            InvalidRequestError: the URL is not valid.
+            InvalidRequestError: the URL or the key is not valid.
         """
         if request.method != "GET":
-            return self.pipeline.crawler.request_fingerprinter.fingerprint(request).hex()
-        return cache_key(request.url)
+            return ImageUrl.of(request.url, self._request_fingerprint(request))
+        return self.flow.image_url(request)
 
     async def _find_or_fetch(self, request: Request, reservation: Reservation) -> Outcome:
         """Find an image in the cache, or fetch and keep it."""
@@ -193,21 +197,21 @@ class ImageSource:
         if problem is not None:
             raise ImageFailed("bad_url", problem)
         try:
-            key = self.key(request)
+            url = self.image_url(request)
         except InvalidRequestError as error:
             return await self._fetch_without_key(request, str(error))
-        await reservation.acquire_lock(key)
+        await reservation.acquire_lock(url.key)
         bypasses = bypasses_cache(request)
         if not bypasses:
-            hit = await self.flow.find(key, request, reservation, reads=self.needs_bytes)
+            hit = await self.flow.find(url, request, reservation, reads=self.needs_bytes)
             if hit is not None:
                 return hit
         if self.must_store and request.method != "GET":
             raise ImageFailed("not_get", "only responses to GET requests can be cached")
         await reservation.acquire_slot()
-        response = await self._fetch(key, request)
+        response = await self._fetch(url.url, request)
         stores = self.must_store or not bypasses
-        return await self.flow.keep(key, response, reservation, stores=stores)
+        return await self.flow.keep(url, request, response, reservation, stores=stores)
 
     async def _fetch_without_key(self, request: Request, problem: str) -> Outcome:
         if self.must_store:
@@ -215,11 +219,11 @@ class ImageSource:
         response = await self._fetch(request.url, request)
         return Outcome.failed(ImageFailed("bad_url", problem, fate="rejected"), response)
 
-    async def _fetch(self, key: str, request: Request) -> Response:
+    async def _fetch(self, url: str, request: Request) -> Response:
         if is_data_url(request.url):
             return Response(request.url, body=parse_data_uri(request.url).data, request=request)
         request.meta.setdefault(meta.ALLOW_OFFSITE, True)
-        request.meta[meta.PIPELINE_KEY] = key
+        request.meta[meta.PIPELINE_URL] = url
         self.pipeline._modify_media_request(request)  # noqa: SLF001
         return await self.pipeline.crawler.engine.download_async(request)
 
@@ -230,10 +234,18 @@ class ImageSource:
         """Return what identifies the URL of any request, also of one that has no key."""
         if bad_url_reason(request) is not None:
             return f"{request.url} {item_url(request)}"
+        if request.method != "GET":
+            return self._request_fingerprint(request)
         try:
-            return self.key(request)
+            url = request_url(request.url)
         except InvalidRequestError:
             return request.url
+        # The user may say that one URL has several images.
+        key = request.meta.get(meta.KEY)
+        return url if key is None else f"{url} {key}"
+
+    def _request_fingerprint(self, request: Request) -> str:
+        return self.pipeline.crawler.request_fingerprinter.fingerprint(request).hex()
 
     def _remember(self, request: Request, outcome: Outcome) -> None:
         self._outcomes[self._fingerprint(request)] = outcome._replace(response=None)
@@ -263,7 +275,7 @@ def with_entry(result: Any, outcome: Outcome) -> Any:
         return result
     result = copy(result)
     for name, value in (outcome.entry or {}).items():
-        if name not in {"url", "created"}:
+        if name not in _NOT_IN_RESULTS:
             result.setdefault(name, value)
     if outcome.error is not None:
         result.setdefault("reason", outcome.error.reason)

@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
@@ -102,8 +103,9 @@ def _add_state(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
     """Add the routes that report the state of the cache."""
 
     @app.get("/health", responses=documented(UnavailableError))
-    async def health() -> dict[str, str]:
-        return await images.health()
+    async def health() -> dict[str, Any]:
+        # Clients send keys only to a service that has them.
+        return {**await images.health(), "keys": True}
 
     @app.get("/stats", responses=documented(UnavailableError, *REFUSALS))
     async def stats() -> dict[str, int]:

@@ -63,8 +63,7 @@ def add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
     )
     async def store(request: Request) -> Response:
         upload = await read_upload(request)
-        fields = upload.model_dump(exclude={"file", "url"})
-        entry = await images.store(upload.url, upload.file, **fields)
+        entry = await images.store(**upload.arguments())
         metrics.count_store(entry)
         return JSONResponse(entry, status_code=201 if entry["created"] else 200)
 

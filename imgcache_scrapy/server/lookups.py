@@ -13,13 +13,13 @@ from imgcache_scrapy.core.errors import (
     TooLargeError,
     not_found,
 )
+from imgcache_scrapy.core.image_url import keys_of
 from imgcache_scrapy.core.limits import (
     MAX_BATCH_URLS,
     PERCEPTUAL_HASH_BITS,
     PERCEPTUAL_HASH_PATTERN,
 )
 from imgcache_scrapy.core.pages import Page
-from imgcache_scrapy.core.urls import without_fragment
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.server.bodies import AnswerMemory, json_response
 from imgcache_scrapy.server.metrics import Metrics
@@ -28,11 +28,13 @@ from imgcache_scrapy.server.parameters import (
     AnyBucket,
     ContentHash,
     GivenUrl,
+    Key,
     Limit,
     SearchPosition,
     SimilarPosition,
     Text,
     Url,
+    image_url,
 )
 from imgcache_scrapy.server.problems import TOO_SLOW, documented
 from imgcache_scrapy.server.schemas import Entry
@@ -56,8 +58,17 @@ def add_lookups(
     pages = {200: _PAGE, **documented(*FAILURES)}
 
     @app.get("/images/lookup", response_model=Entry, responses=documented(NotFoundError, *FAILURES))
-    async def lookup(url: Annotated[Url, Query()], bucket: AnyBucket = None) -> Response:
-        entry = await images.lookup(url, bucket)
+    async def lookup(
+        url: Annotated[Url, Query()],
+        key: Annotated[Key | None, Query()] = None,
+        bucket: AnyBucket = None,
+        accept: Annotated[Text | None, Query()] = None,
+    ) -> Response:
+        its_url = image_url(url, key)
+        if len(its_url.keys) == 1:
+            entry = await images.lookup(its_url.key, bucket, accept)
+        else:
+            entry = its_url.newest(await images.lookup_many(its_url.keys, bucket, accept))
         metrics.count_lookups(int(entry is not None), int(entry is None))
         if entry is None:
             raise NotFoundError("the cache has no image of this URL")
@@ -70,11 +81,15 @@ def add_lookups(
     )
     async def lookup_many(
         urls: Annotated[list[GivenUrl], Body(max_length=MAX_BATCH_URLS)],
+        keys: Annotated[dict[GivenUrl, Key] | None, Body()] = None,
         bucket: Annotated[Text | None, Body()] = None,
+        accept: Annotated[Text | None, Body()] = None,
     ) -> Response:
-        keys = {url: without_fragment(url) for url in urls}
-        found = await images.lookup_many(list(dict.fromkeys(keys.values())), bucket)
-        entries = {url: found[key] for url, key in keys.items() if key in found}
+        named = keys or {}
+        asked = {url: image_url(url, named.get(url)) for url in urls}
+        found = await images.lookup_many(keys_of(asked.values()), bucket, accept)
+        newest = {url: each.newest(found) for url, each in asked.items()}
+        entries = {url: entry for url, entry in newest.items() if entry is not None}
         metrics.count_lookups(len(entries), len(urls) - len(entries))
         return await _json(memory, {"entries": entries}, len(entries), {})
 

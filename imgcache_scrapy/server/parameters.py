@@ -1,5 +1,6 @@
 """The types of the parameters of routes: their rules, and how the OpenAPI document shows them."""
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import Path, Query
@@ -12,6 +13,8 @@ from imgcache_scrapy.core.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from imgcache_scrapy.core.image_url import ImageUrl
+from imgcache_scrapy.core.keys import cache_key
 from imgcache_scrapy.core.limits import (
     HASH_PATTERN,
     MAX_LIMIT,
@@ -43,7 +46,7 @@ def _check_text(text: str) -> str:
 
 # The rules of the validators above, for the OpenAPI document.
 TEXT_PATTERN = r"^[^\x00]*$"
-_GIVEN_URL_PATTERN = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"
+GIVEN_URL_PATTERN = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"
 # A fragment alone is no URL.
 URL_PATTERN = r"^[^\x00#]*[^\s\x00\x1c-\x1f\x85#][^\x00]*$"
 
@@ -60,9 +63,10 @@ Text = Annotated[
 ]
 GivenUrl = Annotated[
     str,
-    WithJsonSchema({"type": "string", **_pattern_schema(_GIVEN_URL_PATTERN)}),
+    WithJsonSchema({"type": "string", **_pattern_schema(GIVEN_URL_PATTERN)}),
     AfterValidator(_check_url),
 ]
+Key = GivenUrl
 # A fragment is never sent to a site, so that it cannot select another image.
 Url = Annotated[
     str,
@@ -71,6 +75,21 @@ Url = Annotated[
     AfterValidator(without_fragment),
     AfterValidator(_check_url),
 ]
+
+
+def image_url(url: str, key: str | None) -> ImageUrl:
+    """Return a URL of a request with its key: the one that the request named, else the default.
+
+    Any text is a URL here, as in the reference service. A text that has no default key is its key.
+    """
+    sent = without_fragment(url)
+    if key is not None:
+        return ImageUrl(sent, key, (key,))
+    key = sent
+    with suppress(InvalidRequestError):
+        key = cache_key(sent)
+    return ImageUrl(sent, key, (key,) if key == sent else (key, sent))
+
 
 ContentHash = Annotated[str, Path(pattern=HASH_PATTERN)]
 AnyBucket = Annotated[Text | None, Query()]

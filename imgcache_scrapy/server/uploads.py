@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Request
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, Json, ValidationError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -13,9 +13,18 @@ from starlette.requests import ClientDisconnect
 
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.limits import MAX_TEXT
+from imgcache_scrapy.core.response_info import ResponseInfo
 from imgcache_scrapy.core.text import quoted
 from imgcache_scrapy.server.guard import MAX_BODY_BYTES
-from imgcache_scrapy.server.parameters import TEXT_PATTERN, URL_PATTERN, Text, Url
+from imgcache_scrapy.server.parameters import (
+    GIVEN_URL_PATTERN,
+    TEXT_PATTERN,
+    URL_PATTERN,
+    Key,
+    Text,
+    Url,
+    image_url,
+)
 from imgcache_scrapy.server.problems import validation_detail
 
 # The time to parse the header grows with the square of its length.
@@ -37,11 +46,15 @@ class Upload(BaseModel):
 
     Attributes:
         file: the bytes of the image.
-        url: the cache key of its URL.
+        url: its URL.
         client_name: the name of the client that stores it.
         bucket: the name space of the capture.
         lookup_time: when the image was fetched, in ISO 8601.
         filename: the name of the file in the form.
+        key: the cache key of the URL; None for the default one.
+        headers: headers of the site's response, a JSON object.
+        final_url: the URL that gave the image after redirects.
+        accept: the header `Accept` of the request.
     """
 
     file: bytes
@@ -50,6 +63,22 @@ class Upload(BaseModel):
     bucket: Text = ""
     lookup_time: Annotated[datetime | None, BeforeValidator(_check_iso_8601)] = None
     filename: Text | None = None
+    key: Key | None = None
+    headers: Json[dict[str, str]] = {}
+    final_url: Url | None = None
+    accept: Text | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `AsyncImageCache.store`.
+
+        Raises:
+            InvalidRequestError: the final URL is not a URL.
+        """
+        url, key, _ = image_url(self.url, self.key)
+        names = {"client_name", "bucket", "lookup_time", "filename"}
+        response = ResponseInfo.of(url, self.headers, self.final_url, self.accept)
+        known = {"url": url, "key": key, "data": self.file, "response": response}
+        return self.model_dump(include=names) | known
 
 
 def _field(**limits: Any) -> dict[str, Any]:
@@ -77,6 +106,10 @@ UPLOAD_SCHEMA: dict[str, Any] = {
                     "client_name": _field(minLength=1, **_TEXT_LIMITS),
                     "bucket": {"default": "", **_field(**_TEXT_LIMITS)},
                     "lookup_time": _field(format="date-time"),
+                    "key": _field(pattern=GIVEN_URL_PATTERN),
+                    "headers": _field(contentMediaType="application/json"),
+                    "final_url": _field(pattern=URL_PATTERN),
+                    "accept": _field(**_TEXT_LIMITS),
                 },
             },
             "encoding": {"file": {"contentType": "application/octet-stream"}},

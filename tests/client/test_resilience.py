@@ -12,11 +12,13 @@ from imgcache_scrapy.client import breaker
 from imgcache_scrapy.client.address import cache_name
 from imgcache_scrapy.client.resilience import ResilientClient
 from imgcache_scrapy.client.spool import Spool
+from imgcache_scrapy.core.image_url import ImageUrl
 from tests.support.proxy import POISON, Proxy
 from tests.support.records import UNREADABLE, add_unreadable, filled, record_of
 from tests.support.waiting import PATIENCE
 
 URL = "http://h.example/a.gif"
+ASKED = ImageUrl.of(URL)
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ class Crawl:
         """Make lookups until the cache is left alone."""
         for _ in range(3):
             with pytest.raises(UnavailableError):
-                await self.cache.lookup_many([URL])
+                await self.cache.lookup_many([ASKED])
 
     def _log(self, level, message, *args):
         self.logged.append((logging.getLevelName(level), message % args))
@@ -76,7 +78,7 @@ async def test_a_direct_call_is_made_whatever_the_breaker_says(proxy, tmp_path):
         proxy.fault = None
         assert await crawl.client.lookup(URL) is None
         with pytest.raises(UnavailableError, match="is not called"):
-            await crawl.cache.lookup_many([URL])
+            await crawl.cache.lookup_many([ASKED])
 
 
 async def test_a_store_is_spooled_at_once_while_the_cache_is_left_alone(proxy, tmp_path):
@@ -85,7 +87,7 @@ async def test_a_store_is_spooled_at_once_while_the_cache_is_left_alone(proxy, t
         proxy.fault = "error"
         await crawl.fail()
         asked = len(proxy.asked)
-        entry, is_spooled = await crawl.cache.store(URL, b"GIF89a", "me")
+        entry, is_spooled = await crawl.cache.store(ASKED, b"GIF89a", "me")
         assert len(proxy.asked) == asked
         assert is_spooled
         assert "created" not in entry
@@ -99,7 +101,7 @@ async def test_without_a_spool_the_error_is_told(proxy):
     async with Crawl(proxy, None) as crawl:
         proxy.fault = "error"
         with pytest.raises(UnavailableError):
-            await crawl.cache.store(URL, b"GIF89a", "me")
+            await crawl.cache.store(ASKED, b"GIF89a", "me")
 
 
 async def test_a_record_that_never_works_holds_up_no_other(proxy, tmp_path):
@@ -108,7 +110,7 @@ async def test_a_record_that_never_works_holds_up_no_other(proxy, tmp_path):
         proxy.fault = "error"
         await crawl.fail()
         for number in range(6):
-            await crawl.cache.store(f"{URL}?{number}", b"GIF89a%d" % number, "me")
+            await crawl.cache.store(ImageUrl.of(f"{URL}?{number}"), b"GIF89a%d" % number, "me")
     first, *_ = Spool(tmp_path).listed()
     proxy.fault, proxy.poison = POISON, first.record.data
     async with Crawl(proxy, tmp_path) as crawl:
@@ -122,7 +124,7 @@ async def test_the_spool_is_not_read_while_the_cache_is_left_alone(proxy, tmp_pa
     async with Crawl(proxy, tmp_path) as crawl:
         proxy.fault = "error"
         await crawl.fail()
-        await crawl.cache.store(URL, b"GIF89a", "me")
+        await crawl.cache.store(ASKED, b"GIF89a", "me")
         (name,) = Spool(tmp_path).names()
         (tmp_path / name).write_bytes(b"")
         await crawl.cache.replay()
@@ -193,16 +195,16 @@ async def test_a_url_that_waits_is_a_hit(proxy, tmp_path):
     async with Crawl(proxy, tmp_path) as crawl:
         proxy.fault = "error"
         await crawl.fail()
-        stored, _ = await crawl.cache.store(URL, b"GIF89a", "me")
-        other = f"{URL}?other"
-        assert await crawl.cache.lookup_many([URL, other]) == {URL: stored}
+        stored, _ = await crawl.cache.store(ASKED, b"GIF89a", "me")
+        other = ImageUrl.of(f"{URL}?other")
+        assert await crawl.cache.lookup_many([ASKED, other]) == {ASKED: stored}
     async with Crawl(proxy, tmp_path) as crawl:
-        assert await crawl.cache.lookup_many([URL, other]) == {URL: stored}
+        assert await crawl.cache.lookup_many([ASKED, other]) == {ASKED: stored}
         proxy.fault = None
-        assert await crawl.cache.lookup_many([URL, other]) == {URL: stored}
+        assert await crawl.cache.lookup_many([ASKED, other]) == {ASKED: stored}
         assert await crawl.cache.get_bytes(stored) == b"GIF89a"
         await crawl.cache.replay()
-        (found,) = (await crawl.cache.lookup_many([URL, other])).values()
+        (found,) = (await crawl.cache.lookup_many([ASKED, other])).values()
         assert "original_filename" in found
         assert found["created_at"] != stored["created_at"]
         assert await crawl.cache.get_bytes(found) == b"GIF89a"
@@ -213,11 +215,11 @@ async def test_a_damaged_record_is_no_hit(proxy, tmp_path):
     async with Crawl(proxy, tmp_path) as crawl:
         proxy.fault = "error"
         await crawl.fail()
-        await crawl.cache.store(URL, b"GIF89a", "me")
+        await crawl.cache.store(ASKED, b"GIF89a", "me")
         (name,) = Spool(tmp_path).names()
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-1])
         with pytest.raises(UnavailableError):
-            await crawl.cache.lookup_many([URL])
+            await crawl.cache.lookup_many([ASKED])
 
 
 async def test_a_refused_token_is_told(service, stopped_service, tmp_path):

@@ -11,7 +11,7 @@ from scrapy import Request
 from imgcache_scrapy import InvalidRequestError
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.limits import MAX_URL_BYTES
-from imgcache_scrapy.core.urls import cache_key, data_key, fetchable, filename_of
+from imgcache_scrapy.core.urls import data_key, fetchable, filename_of, request_url
 
 HOSTS = st.sampled_from(
     [
@@ -38,7 +38,7 @@ http_urls = st.builds(
 
 def key_or_none(url):
     try:
-        return cache_key(url)
+        return request_url(url)
     except InvalidRequestError:
         return None
 
@@ -47,21 +47,21 @@ def key_or_none(url):
 @example("http://h.example/%")
 @example("http://h.example/%zz%2")
 @example("http://h.example/a b\u00a0c?q=ü%C3%BC+%2B#f g")
-def test_a_cache_key_is_its_own_key(url):
+def test_a_request_url_is_its_own_key(url):
     """Making a key of a key changes nothing, so that a stored URL finds itself."""
     key = key_or_none(url)
     assume(key is not None)
-    assert cache_key(key) == key
+    assert request_url(key) == key
 
 
 @given(http_urls)
 @example("http://h.example/ü b.png?q=ü c&r=%C3%BC#ü")
 @example("http://ü.example/[a]|b")
-def test_a_cache_key_is_the_url_that_scrapy_requests(url):
+def test_a_request_url_is_the_url_that_scrapy_requests(url):
     """An item's spelling and the request's spelling of one URL share a key."""
     key = key_or_none(url)
     assume(key is not None)
-    assert key == cache_key(Request(url).url) == Request(url).url.partition("#")[0]
+    assert key == request_url(Request(url).url) == Request(url).url.partition("#")[0]
 
 
 def test_different_urls_have_different_keys():
@@ -75,7 +75,7 @@ def test_different_urls_have_different_keys():
         "https://h.example/a?b=1&c=2",
         "http://h.example/a?b=1&c=2%26",
     ]
-    assert len({cache_key(url) for url in urls}) == len(urls)
+    assert len({request_url(url) for url in urls}) == len(urls)
 
 
 @pytest.mark.parametrize(
@@ -85,23 +85,23 @@ def test_different_urls_have_different_keys():
 def test_what_is_no_url_has_no_key(url):
     """Whatever cannot be kept as a URL is an invalid request, never another exception."""
     with pytest.raises(InvalidRequestError):
-        cache_key(url)
+        request_url(url)
 
 
 def test_a_key_is_as_long_as_the_catalog_allows():
     """64 KiB are allowed, one byte more is not, also when only the quoting makes it."""
     start = "http://h.example/"
     longest = start.ljust(MAX_URL_BYTES, "a")
-    assert cache_key(longest) == longest
+    assert request_url(longest) == longest
     for too_long in (f"{longest}a", start + "ü" * (MAX_URL_BYTES // 4)):
         with pytest.raises(InvalidRequestError, match="64 KiB"):
-            cache_key(too_long)
+            request_url(too_long)
 
 
 @given(odd_text)
 def test_only_invalid_request_errors_leave(text):
     """Any text is fetchable, or refused as an invalid request."""
-    for judge in (cache_key, fetchable):
+    for judge in (request_url, fetchable):
         with suppress(InvalidRequestError):
             assert judge(text)
 
@@ -168,7 +168,7 @@ def test_the_key_of_a_data_url_is_its_pictures(data):
         data_key("data:," + "".join(f"%{byte:02x}" for byte in data)),
     }
     assert keys == {f"data:,blake2b-{content_hash_of(data)}"}
-    assert cache_key(*keys) in keys
+    assert request_url(*keys) in keys
 
 
 @pytest.mark.parametrize("url", ["data:", "data:;base64,A", "http://h.example/"])

@@ -118,6 +118,7 @@ def test_an_entry_is_complete(cache):
     assert len(entry.pop("perceptual_hash")) == 16
     assert entry == {
         "url": HERE,
+        "key": HERE,
         "content_hash": A_HASH,
         "content_type": "image/png",
         "file_size_bytes": len(A),
@@ -334,7 +335,7 @@ def test_a_deleted_image_can_be_stored_again(cache):
 @pytest.mark.parametrize("part", ["50%", "_", "\\", "Cat", "é"])
 def test_search_is_literal(cache, part):
     """There are no wildcards and no escapes, and the search is case-sensitive."""
-    other = {"50%": "505", "_": "x", "\\": "/", "Cat": "cat", "é": "e"}[part]
+    other = {"50%": "505", "_": "x", "\\": "x", "Cat": "cat", "é": "e"}[part]
     for text in (part, other):
         store(cache, url=f"ftp:{text}.png")
     assert [entry["url"] for entry in cache.catalog.search(f":{part}.")] == [f"ftp:{part}.png"]

@@ -15,6 +15,7 @@ from tests.support.waiting import PATIENCE
 
 ENTRY_TYPES: dict[str, type] = {
     "url": str,
+    "key": str,
     "content_hash": str,
     "content_type": str,
     "file_size_bytes": int,

@@ -121,16 +121,19 @@ def rows(database_url: str) -> dict[str, list[tuple[Any, ...]]]:
     """Read everything that schema 1 has in a catalog: rows, search index, next capture id."""
     image = "content_hash, content_type, file_size_bytes, width, height, perceptual_hash, "
     image += "band0, band1, band2, band3, band4, damaged"
+    capture = "id, url_digest, bucket, url, content_hash, original_filename, client_name, "
+    capture += "lookup_time, created_at"
     queries = {
         "image": f"SELECT {image} FROM image ORDER BY content_hash",
-        "capture": "SELECT * FROM capture ORDER BY id",
+        "capture": f"SELECT {capture} FROM capture ORDER BY id",
     }
     if make_url(database_url).get_backend_name() == "sqlite":
         queries |= {
             "next id": "SELECT seq FROM sqlite_sequence WHERE name = 'capture'",
             "indexed": "SELECT id FROM capture_url_docsize ORDER BY id",
             "found": 'SELECT rowid FROM capture_url WHERE capture_url MATCH \'"op3" AND "jpg"\'',
-            "capture's table": "SELECT sql FROM sqlite_master WHERE name = 'capture'",
+            "capture's table": "SELECT sql LIKE '%AUTOINCREMENT%' FROM sqlite_master "
+            "WHERE name = 'capture'",
         }
     else:
         queries["next id"] = "SELECT last_value FROM capture_id_seq"

@@ -72,17 +72,23 @@ class Catalog(OpenCatalog):
 
     @database_call
     def lookup_many(
-        self, keys: Iterable[str], bucket: str | None = None, without: Collection[str] = ()
+        self,
+        keys: Iterable[str],
+        bucket: str | None = None,
+        without: Collection[str] = (),
+        accept: str | None = None,
     ) -> dict[str, Entry]:
-        """Return the newest capture of each URL: the latest lookup time, then the latest insertion.
+        """Return the newest capture of each key: the latest lookup time, then the latest insertion.
 
         Args:
-            keys: the cache keys of the URLs.
+            keys: the cache keys.
             bucket: the bucket to look in; None for all buckets.
             without: the hashes of images to leave out, as damaged images are.
+            accept: the header `Accept` of the request that a hit will answer; captures whose
+                response depends on another value are left out. None for all captures.
 
         Returns:
-            The entries by key. URLs without a capture of a sound image are missing.
+            The entries by key. Keys without a capture of a sound image are missing.
         """
         query = _newest if bucket is None else _newest_in_bucket
         values = {"digests": [digest(key) for key in keys], "its_bucket": bucket}
@@ -90,8 +96,14 @@ class Catalog(OpenCatalog):
             rows = listed_rows(connection, query, **values)
         at = now()
         rows.sort(key=lambda row: (seen_at(row, at), row["id"]))
-        sound = (r for r in rows if not r["damaged"] and r["content_hash"] not in without)
-        return {url: entry_of(row) for url, row in {row["url"]: row for row in sound}.items()}
+        newest = {
+            row["key"] or row["url"]: row
+            for row in rows
+            if not row["damaged"]
+            and row["content_hash"] not in without
+            and accept in {None, row["accept"] or accept}
+        }
+        return {key: entry_of(row) for key, row in newest.items()}
 
     @database_call
     def type_and_size(self, content_hash: str, bucket: str | None) -> tuple[str, int] | None:

@@ -7,6 +7,8 @@ from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.engine.catalog.rows import Capture, Image, entry_of
 
 Row = dict[str, Any]
+CaptureKey = tuple[bytes, str, str | None]
+"""What is the same in all captures of a history: the digest of the key, bucket and `accept`."""
 
 
 class Changes:
@@ -14,7 +16,7 @@ class Changes:
 
     Args:
         images: the existing rows of the images in the batch, by content hash.
-        newest: the row of the newest capture of each URL digest and bucket in the batch.
+        newest: the row of the newest capture of each URL digest, bucket and `accept` in the batch.
         now: the creation time of new captures; a later lookup time is that of a wrong clock, and
             becomes this time.
 
@@ -23,12 +25,13 @@ class Changes:
         healed_images: rows to update, because the image was damaged and is stored again.
         new_captures: rows to insert.
         renewed_captures: rows to update, by their `id`.
+        replaced_captures: the ids of rows that new rows replace.
     """
 
     def __init__(
         self,
         images: Mapping[str, Mapping[Any, Any]],
-        newest: Mapping[tuple[bytes, str], Mapping[Any, Any]],
+        newest: Mapping[CaptureKey, Mapping[Any, Any]],
         now: int,
     ) -> None:
         self._images = dict(images)
@@ -38,6 +41,7 @@ class Changes:
         self.healed_images: list[Row] = []
         self.new_captures: list[Row] = []
         self.renewed_captures: dict[int, Row] = {}
+        self.replaced_captures: list[int] = []
 
     def add(self, image: Image, capture: Capture) -> Entry:
         """Add an image and a capture of it.
@@ -58,12 +62,23 @@ class Changes:
         return row
 
     def _capture_row(self, row: Row, content_hash: str) -> Row:
-        """Renew the newest capture of the URL if it has the same image, else add a new capture."""
+        """Renew the newest capture of the key if it has the same image, else add a new capture."""
         row["lookup_time"] = min(row["lookup_time"], self._now)
-        key = row["url_digest"], row["bucket"]
+        key = capture_key(row)
         newest = self._newest.get(key)
         if newest is not None and newest["content_hash"] == content_hash:
-            newest |= row | {"lookup_time": max(row["lookup_time"], newest["lookup_time"])}
+            # A store may know nothing of the response.
+            row["headers"] = row["headers"] or newest["headers"]
+            row["lookup_time"] = max(row["lookup_time"], newest["lookup_time"])
+            if "id" in newest and row["url"] != newest["url"]:
+                # A new row, because the index of URLs does not see that a URL changes.
+                self.replaced_captures.append(newest["id"])
+                self.renewed_captures.pop(newest["id"], None)
+                row |= {name: newest[name] for name in ("content_hash", "created_at")}
+                self.new_captures.append(row)
+                self._newest[key] = row
+                return row
+            newest |= row
             if "id" in newest:
                 self.renewed_captures[newest["id"]] = newest
             return newest
@@ -72,3 +87,8 @@ class Changes:
         if newest is None or row["lookup_time"] >= newest["lookup_time"]:
             self._newest[key] = row
         return row
+
+
+def capture_key(row: Mapping[Any, Any]) -> CaptureKey:
+    """Return what is the same in all captures of the history to which a row belongs."""
+    return row["url_digest"], row["bucket"], row["accept"]

@@ -10,7 +10,9 @@ from imgcache_scrapy.engine.catalog.rows import digest
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 
 _MAX_FINDINGS = 100
-_digests = sa.select(_capture.c.id, _capture.c.url, _capture.c.url_digest)
+_digests = sa.select(
+    _capture.c.id, sa.func.coalesce(_capture.c.key, _capture.c.url), _capture.c.url_digest
+)
 
 
 def damage_of(connection: Connection, *, may_write: bool) -> list[str]:
@@ -57,8 +59,8 @@ def _reference_findings(connection: Connection) -> Iterator[str]:
 
 
 def _url_findings(connection: Connection) -> Iterator[str]:
-    for number, url, url_digest in connection.execute(_digests):
-        if digest(url) != url_digest:
+    for number, key, key_digest in connection.execute(_digests):
+        if digest(key) != key_digest:
             yield f"the URL of capture {number} is damaged"
             return
 

@@ -17,12 +17,15 @@ from imgcache_scrapy.engine.catalog.tables import image as _image
 # The columns of an entry: without the digest, which JSON cannot contain.
 _LISTED = [
     column.name for column in entries.selected_columns
-    if not column.name.startswith(("url_digest", "decode_", "band"))
+    if not column.name.startswith(("url_digest", "decode_", "band", "host"))
 ]  # fmt: skip
 characters: sa.ColumnElement[int] = (
     sa.func.length(capture.c.url)
     + sa.func.length(capture.c.bucket)
     + sa.func.length(capture.c.client_name)
+    + sa.func.coalesce(sa.func.length(capture.c.key), 0)
+    + sa.func.coalesce(sa.func.length(capture.c.headers), 0)
+    + sa.func.coalesce(sa.func.length(capture.c.final_url), 0)
 )
 """SQL for the number of characters in the long texts of a capture."""
 select_listed = (

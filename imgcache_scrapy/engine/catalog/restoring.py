@@ -1,5 +1,6 @@
 """Read and write whole rows of catalogs in SQLite, to rebuild a catalog or to back it up."""
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -35,8 +36,8 @@ _captures_after = (
     .limit(_BATCH_SIZE)
 )
 _insert_capture = _capture.insert().prefix_with("OR IGNORE")
-_columns = ", ".join(column.name for column in _capture.columns)
-_SELECT = f"SELECT {_columns} FROM capture"  # noqa: S608
+_ABSENT: Row = {column.name: None for column in _capture.columns}
+_OPTIONAL = ("original_filename", "key", "host", "headers", "final_url", "accept")
 
 
 class RestoringCatalog(Catalog):
@@ -143,20 +144,21 @@ class ReadableCaptures:
         last = 0
         try:
             # One scan: after a page in a wrong place, another one would begin in a wrong place.
-            for row in database.execute(f"{_SELECT} ORDER BY id"):
+            for row in database.execute("SELECT * FROM capture ORDER BY id"):
                 self.are_all &= row["id"] > last
                 last = row["id"]
                 yield row
         except sqlite3.Error:
             self.are_all = False
-            for row in database.execute(f"{_SELECT} ORDER BY id DESC"):
+            for row in database.execute("SELECT * FROM capture ORDER BY id DESC"):
                 if row["id"] == last:
                     return
                 yield row
 
     def _sound(self, rows: Iterable[Any]) -> Iterator[Row]:
         for row in rows:
-            if is_sound(row := dict(row)):
+            # A catalog of an older version has fewer columns.
+            if is_sound(row := {**_ABSENT, **dict(row)}):
                 yield row
             else:
                 self.are_all = False
@@ -169,11 +171,19 @@ def is_sound(row: Row) -> bool:
         isinstance(row[name], int) and _FIRST <= row[name] <= _LAST
         for name in ("lookup_time", "created_at")
     )
-    has_name = isinstance(row["original_filename"], str | None)
+    optional = all(isinstance(row[name], str | None) for name in _OPTIONAL)
     return (
         texts
         and times
-        and has_name
+        and optional
+        and _is_object(row["headers"])
         and is_content_hash(row["content_hash"])
-        and digest(row["url"]) == row["url_digest"]
+        and digest(row["key"] or row["url"]) == row["url_digest"]
     )
+
+
+def _is_object(headers: str | None) -> bool:
+    try:
+        return headers is None or isinstance(json.loads(headers), dict)
+    except (ValueError, RecursionError):
+        return False

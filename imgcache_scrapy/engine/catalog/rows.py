@@ -1,11 +1,14 @@
 """Convert between rows of the catalog and images, captures and entries."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.response_info import NO_RESPONSE, ResponseInfo
+from imgcache_scrapy.core.urls import host_of
 from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT, bands
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,11 +48,13 @@ class Capture(NamedTuple):
     """One observation to record: this URL gave this image at this time.
 
     Attributes:
-        url: the cache key of the URL.
+        url: the URL.
         bucket: the name space of the capture.
         client_name: the name of the client that fetched the image.
         original_filename: the file name of the image; None if unknown.
         lookup_time: when the image was fetched.
+        response: what the site said.
+        other_key: the cache key of the URL; None if it is the URL itself.
     """
 
     url: str
@@ -57,16 +62,35 @@ class Capture(NamedTuple):
     client_name: str
     original_filename: str | None
     lookup_time: datetime
+    response: ResponseInfo = NO_RESPONSE
+    other_key: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The cache key of the URL."""
+        return self.other_key or self.url
 
     def row(self) -> dict[str, Any]:
         """Return the columns of the row that do not depend on the image."""
-        seen = microseconds(self.lookup_time)
-        return self._asdict() | {"url_digest": digest(self.url), "lookup_time": seen}
+        headers, final_url, accept = self.response
+        return {
+            "url": self.url,
+            "url_digest": digest(self.key),
+            "key": self.other_key,
+            "host": host_of(self.url),
+            "bucket": self.bucket,
+            "client_name": self.client_name,
+            "original_filename": self.original_filename,
+            "lookup_time": microseconds(self.lookup_time),
+            "headers": json.dumps(headers) if headers else None,
+            "final_url": final_url,
+            "accept": accept,
+        }
 
 
-def digest(url: str) -> bytes:
-    """Return the 128-bit digest of a URL: PostgreSQL cannot index rows over 2,704 bytes."""
-    return hashlib.blake2b(url.encode(), digest_size=16).digest()
+def digest(key: str) -> bytes:
+    """Return the 128-bit digest of a key: PostgreSQL cannot index rows over 2,704 bytes."""
+    return hashlib.blake2b(key.encode(), digest_size=16).digest()
 
 
 def microseconds(time: datetime) -> int:
@@ -95,8 +119,9 @@ def seen_at(row: Mapping[Any, Any], at: int) -> int:
 
 def entry_of(row: Mapping[Any, Any]) -> Entry:
     """Return the entry of a row that joins a capture with its image."""
-    return {
+    entry: Entry = {
         "url": row["url"],
+        "key": row["key"] or row["url"],
         "content_hash": row["content_hash"],
         "content_type": row["content_type"],
         "file_size_bytes": row["file_size_bytes"],
@@ -109,6 +134,13 @@ def entry_of(row: Mapping[Any, Any]) -> Entry:
         "created_at": _iso(row["created_at"]),
         "bucket": row["bucket"],
     }
+    if row["headers"]:
+        entry["headers"] = json.loads(row["headers"])
+    if row["final_url"]:
+        entry["final_url"] = row["final_url"]
+    if row.get("blocked"):
+        entry["blocked"] = True
+    return entry
 
 
 def _iso(microseconds: int) -> str:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT
 
-SCHEMA = 3
+SCHEMA = 4
 """The number of this schema, stored in the database; newer schemas have higher numbers."""
 
 metadata = sa.MetaData()
@@ -51,7 +51,7 @@ capture = sa.Table(
     metadata,
     # SQLite numbers rows automatically only if the key is INTEGER.
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
-    # Indexed in place of the URL, which may be too long for an index.
+    # The digest of the key, which may be too long for an index.
     sa.Column("url_digest", sa.LargeBinary(16), nullable=False, index=True),
     sa.Column("bucket", sa.Text, nullable=False),
     sa.Column("url", sa.Text, nullable=False),
@@ -60,14 +60,49 @@ capture = sa.Table(
     sa.Column("client_name", sa.Text, nullable=False),
     sa.Column("lookup_time", sa.BigInteger, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    # The cache key; NULL if it is the URL, as in the rows of schema 3.
+    sa.Column("key", sa.Text),
+    # The host of the URL; NULL in a row of schema 3 that `imgcache upgrade` has not filled yet.
+    sa.Column("host", sa.Text, index=True),
+    # A JSON object; NULL if they are not known.
+    sa.Column("headers", sa.Text),
+    # NULL if it is the URL.
+    sa.Column("final_url", sa.Text),
+    # The request's header; NULL if the response does not vary by it, or if it is not known.
+    sa.Column("accept", sa.Text),
     # An id is never used again: the index of URLs would miss the second URL of the same id.
     sqlite_autoincrement=True,
 )
 newest_first = (capture.c.lookup_time.desc(), capture.c.id.desc())
 sa.Index("ix_capture_newest_first", *newest_first)
-entries = sa.select(capture, *(column for column in image.c if column.name != "content_hash")).join(
-    image
+failure = sa.Table(
+    "failure",
+    metadata,
+    # The digest of the bucket and the URL that was asked.
+    sa.Column("digest", sa.LargeBinary(16), primary_key=True),
+    sa.Column("bucket", sa.Text, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False, index=True),
+    sa.Column("reason", sa.String(32), nullable=False),
+    sa.Column("http_status", sa.Integer),
+    sa.Column("failed_at", sa.BigInteger, nullable=False, index=True),
+    sa.Column("expires_at", sa.BigInteger, nullable=False, index=True),
 )
+blocked = sa.Table(
+    "blocked",
+    metadata,
+    # The image itself may have been deleted.
+    sa.Column("content_hash", sa.String(64), primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+)
+is_blocked = sa.exists().where(blocked.c.content_hash == image.c.content_hash).correlate(image)
+"""SQL for whether an image is blocked."""
+entries = sa.select(
+    capture,
+    *(column for column in image.c if column.name != "content_hash"),
+    is_blocked.label("blocked"),
+).join(image)
 """Selects captures joined with their images: one row for each entry."""
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.engine.catalog import url_index
-from imgcache_scrapy.engine.catalog.changes import Changes
+from imgcache_scrapy.engine.catalog.changes import CaptureKey, Changes, capture_key
 from imgcache_scrapy.engine.catalog.rows import Capture, Image, digest, now
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import image as _image
@@ -23,7 +23,7 @@ _ranked = (
         _capture,
         sa.func.row_number()
         .over(
-            partition_by=(_capture.c.url_digest, _capture.c.bucket),
+            partition_by=(_capture.c.url_digest, _capture.c.bucket, _capture.c.accept),
             order_by=(_capture.c.lookup_time.desc(), _capture.c.id.desc()),
         )
         .label("rank"),
@@ -55,9 +55,21 @@ _renew_capture = (
     _capture.update()
     .where(_capture.c.id == sa.bindparam("its_id"))
     .values(
-        {name: sa.bindparam(name) for name in ("client_name", "original_filename", "lookup_time")}
+        {
+            name: sa.bindparam(name)
+            for name in (
+                "key",
+                "host",
+                "client_name",
+                "original_filename",
+                "lookup_time",
+                "headers",
+                "final_url",
+            )
+        }
     )
 )
+_delete_captures = _capture.delete().where(_capture.c.id.in_(sa.bindparam("ids", expanding=True)))
 
 
 class WriteTransaction:
@@ -95,6 +107,8 @@ class WriteTransaction:
         self._execute(_insert_image, changes.new_images)
         healed = [row | {"its_hash": row["content_hash"]} for row in changes.healed_images]
         self._execute(_update_image, healed)
+        if changes.replaced_captures:
+            self._connection.execute(_delete_captures, {"ids": changes.replaced_captures})
         self._execute(_insert_capture, changes.new_captures)
         renewed = [row | {"its_id": row["id"]} for row in changes.renewed_captures.values()]
         self._execute(_renew_capture, renewed)
@@ -149,11 +163,11 @@ class WriteTransaction:
 
     def _newest(
         self, observed: Sequence[tuple[Image, Capture]], at: int
-    ) -> dict[tuple[bytes, str], RowMapping]:
-        digests = [digest(capture.url) for _, capture in observed]
+    ) -> dict[CaptureKey, RowMapping]:
+        digests = [digest(capture.key) for _, capture in observed]
         self._connection.execute(_correct_times, {"digests": digests, "at": at})
         found = self._connection.execute(_newest_captures, {"digests": digests}).mappings()
-        return {(row["url_digest"], row["bucket"]): row for row in found}
+        return {capture_key(row): row for row in found}
 
     def _execute(self, statement: sa.Executable, rows: list[dict[str, Any]]) -> None:
         if rows:

@@ -1,0 +1,50 @@
+"""ClientBase: how a client reaches its cache, and which bucket its calls use."""
+
+from typing import TYPE_CHECKING, Any
+
+from imgcache_scrapy.client.address import SERVICE_URL, folder_of
+from imgcache_scrapy.client.embedded import embedded_transport
+from imgcache_scrapy.client.transport import Transport
+from imgcache_scrapy.core.checks import checked_text, checked_token
+
+if TYPE_CHECKING:
+    import httpx
+
+
+class ClientBase:
+    """The base of `AsyncImgCacheClient`, which documents the arguments and attributes."""
+
+    def __init__(
+        self,
+        base_url: str,
+        timeout: float | None = 30.0,
+        *,
+        token: str | None = None,
+        bucket: str = "",
+        transport: "httpx.AsyncBaseTransport | None" = None,
+    ) -> None:
+        checked_token(token)
+        folder = folder_of(base_url) if transport is None else None
+        address = base_url if folder is None else str(folder)
+        self._arguments = (address, timeout, token, bucket, transport)
+        self._base = (base_url if folder is None else SERVICE_URL).rstrip("/")
+        self._bucket = bucket
+        self._is_closed = False
+        self.transport: Transport = (
+            _http_transport(self._base, timeout, token, transport)
+            if folder is None
+            else embedded_transport(folder, timeout)
+        )
+
+    def _bucket_or_own(self, bucket: str | None) -> str:
+        return checked_text("a bucket", self._bucket if bucket is None else bucket)
+
+    def _bucket_or_all(self, bucket: str | None) -> str | None:
+        return None if bucket is None and not self._bucket else self._bucket_or_own(bucket)
+
+
+def _http_transport(*args: Any) -> Transport:
+    # Imported here, because an embedded cache needs no HTTP.
+    from imgcache_scrapy.client.http import HttpTransport  # noqa: PLC0415
+
+    return HttpTransport(*args)

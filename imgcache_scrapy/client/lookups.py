@@ -1,0 +1,117 @@
+"""LookupMethods: the methods of a client that return entries."""
+
+from collections.abc import Iterable
+
+from imgcache_scrapy.client.base import ClientBase
+from imgcache_scrapy.core.checks import (
+    checked_distance,
+    checked_hash,
+    checked_limit,
+    checked_perceptual_hash,
+    checked_text,
+)
+from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.freshness import is_fresh
+from imgcache_scrapy.core.image_url import ImageUrl, keys_of
+from imgcache_scrapy.core.urls import request_urls
+
+
+class LookupMethods(ClientBase):
+    """The methods of `AsyncImgCacheClient` that return entries."""
+
+    async def get_meta(self, content_hash: str, *, bucket: str | None = None) -> Entry | None:
+        """Return the newest capture of an image in the bucket; None if there is none."""
+        its_hash = checked_hash(content_hash)
+        return await self.transport.get_meta(its_hash, self._bucket_or_all(bucket))
+
+    async def lookup(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        bucket: str | None = None,
+        max_age: float | None = None,
+        accept: str | None = None,
+    ) -> Entry | None:
+        """Return the newest capture of a URL.
+
+        Args:
+            url: the URL.
+            key: the cache key of the URL; default `cache_key(url)`.
+            bucket: the bucket to look in.
+            max_age: maximum age of the capture in seconds; None for no limit.
+            accept: the header `Accept` of a request: captures of responses that depend on another
+                value are left out. None for all captures.
+
+        Returns:
+            The entry; None if there is none, or if it is too old.
+        """
+        its_url, where = ImageUrl.of(url, key), self._bucket_or_all(bucket)
+        if len(its_url.keys) == 1:
+            entry = await self.transport.lookup(its_url.key, where, accept)
+        else:
+            found = await self.transport.lookup_many(list(its_url.keys), where, accept)
+            entry = its_url.newest(found)
+        return entry if entry is not None and is_fresh(entry, max_age) else None
+
+    async def lookup_many(
+        self, urls: Iterable[str], *, bucket: str | None = None
+    ) -> dict[str, Entry]:
+        """Find the newest captures of many URLs, up to 1,000 URLs per request.
+
+        Args:
+            urls: the URLs, in any spelling, as a page has them; one that is empty, relative or
+                broken is not found.
+            bucket: the bucket to look in.
+
+        Returns:
+            The entry of each URL that has a capture; the keys are the URLs as given.
+
+        Raises:
+            InvalidRequestError: `urls` is a string instead of a list of strings.
+        """
+        image_urls = {url: ImageUrl.of(each) for url, each in request_urls(urls).items()}
+        keys, where = keys_of(image_urls.values()), self._bucket_or_all(bucket)
+        found = await self.transport.lookup_many(keys, where) if keys else {}
+        entries = {url: each.newest(found) for url, each in image_urls.items()}
+        return {url: entry for url, entry in entries.items() if entry is not None}
+
+    async def search(
+        self, url_contains: str, *, bucket: str | None = None, limit: int | None = None
+    ) -> list[Entry]:
+        """Find captures whose URL contains a text; the text is case-sensitive and literal.
+
+        Returns:
+            One entry per URL, newest first.
+        """
+        part = checked_text("a part of a URL", url_contains)
+        return await self.transport.search(part, self._bucket_or_all(bucket), checked_limit(limit))
+
+    async def similar(
+        self,
+        perceptual_hash: str,
+        max_hamming_distance: int = 4,
+        *,
+        bucket: str | None = None,
+        limit: int | None = None,
+    ) -> list[Entry]:
+        """Find images that look similar, by their perceptual hash.
+
+        Args:
+            perceptual_hash: 16 hex digits.
+            max_hamming_distance: maximum number of the 64 bits that differ.
+            bucket: the bucket to look in.
+            limit: maximum number of entries.
+
+        Returns:
+            One entry per image with its `distance`, nearest first. They are only suggestions.
+
+        Raises:
+            InvalidRequestError: the hash or the distance is not valid.
+        """
+        return await self.transport.similar(
+            checked_perceptual_hash(perceptual_hash),
+            checked_distance(max_hamming_distance),
+            self._bucket_or_all(bucket),
+            checked_limit(limit),
+        )

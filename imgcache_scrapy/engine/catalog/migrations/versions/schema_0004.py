@@ -1,0 +1,33 @@
+"""Add cache keys, hosts and the site's response to captures; add failures and blocked images."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    """Add the columns, which are empty in old rows, and create the tables."""
+    for name in ("key", "host", "headers", "final_url", "accept"):
+        op.add_column("capture", sa.Column(name, sa.Text))
+    op.create_index("ix_capture_host", "capture", ["host"])
+    op.create_table(
+        "failure",
+        sa.Column("digest", sa.LargeBinary(16), primary_key=True),
+        sa.Column("bucket", sa.Text, nullable=False),
+        sa.Column("url", sa.Text, nullable=False),
+        sa.Column("host", sa.Text, nullable=False),
+        sa.Column("reason", sa.String(32), nullable=False),
+        sa.Column("http_status", sa.Integer),
+        sa.Column("failed_at", sa.BigInteger, nullable=False),
+        sa.Column("expires_at", sa.BigInteger, nullable=False),
+    )
+    for name in ("host", "failed_at", "expires_at"):
+        op.create_index(f"ix_failure_{name}", "failure", [name])
+    op.create_table(
+        "blocked",
+        sa.Column("content_hash", sa.String(64), primary_key=True),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+    )
