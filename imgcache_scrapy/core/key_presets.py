@@ -103,7 +103,7 @@ _DEFAULT: dict[str, tuple[Shape, ...]] = {
     ),
     "akamai": (
         *(Shape(marks={name: _AKAMAI}, names=frozenset({name})) for name in _AKAMAI_NAMES),
-        Shape(segment=_AKAMAI_SEGMENT),
+        Shape(segment=_AKAMAI_SEGMENT, marker="~hmac="),
     ),
     "bunny": (
         Shape(hosts=("*.b-cdn.net",), marks=_marks("token", "expires"), names=_BUNNY_NAMES),
@@ -210,7 +210,7 @@ _OPT_IN: dict[str, tuple[Shape, ...]] = {
     "version": (Shape(names=_named("", "v ver version")),),
     "bunny-any-host": (
         Shape(marks=_marks("token", "expires"), names=_BUNNY_NAMES),
-        Shape(segment=_BUNNY_SEGMENT),
+        Shape(segment=_BUNNY_SEGMENT, marker="/bcdn_token="),
     ),
     "cloudinary-version": (
         Shape(

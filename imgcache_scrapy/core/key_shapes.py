@@ -34,6 +34,7 @@ class Shape:
         marks: the parameters that must be there, each once, and what their values must match.
         one_of: parameters of which at least one must be there; none for no such condition.
         path: what the path must start with.
+        marker: what the path must contain, so that others need no search.
         names: parameters to leave out.
         prefixes: starts of the names of further parameters to leave out.
         parameters: further parameters to leave out if they are written exactly so.
@@ -46,6 +47,7 @@ class Shape:
     marks: Mapping[str, Pattern] = field(default_factory=dict)
     one_of: tuple[str, ...] = ()
     path: str = ""
+    marker: str = ""
     names: frozenset[str] = frozenset()
     prefixes: tuple[str, ...] = ()
     parameters: frozenset[str] = frozenset()
@@ -54,11 +56,12 @@ class Shape:
 
     def is_complete(self, path: str, values: Values) -> bool:
         """Return whether a URL, whose host fits, has all marks of this shape."""
-        return (
-            all(pattern.fullmatch(values.get(name, "")) for name, pattern in self.marks.items())
-            and (not self.one_of or any(name in values for name in self.one_of))
-            and path.startswith(self.path)
-        )
+        for name, pattern in self.marks.items():
+            if not pattern.fullmatch(values.get(name, "")):
+                return False
+        if self.one_of and not any(name in values for name in self.one_of):
+            return False
+        return self.marker in path and path.startswith(self.path)
 
     def reduce(self, parts: Parts) -> Parts:
         """Leave out what signs, expires or routes."""
@@ -118,7 +121,8 @@ class ShapeIndex:
         self._ignored_names = ignored_names
         self._by_domain: dict[str, list[tuple[str, Pattern, Shape]]] = {}
         self._by_mark: dict[str, list[tuple[str, Shape]]] = {}
-        self._anywhere: list[tuple[str, Shape]] = []
+        self._of_paths: list[tuple[str, Shape]] = []
+        self._of_names: list[tuple[str, Shape]] = []
         for preset, shapes in presets.items():
             for shape in shapes:
                 self._add(preset, shape)
@@ -131,8 +135,10 @@ class ShapeIndex:
             return
         if shape.marks:
             self._by_mark.setdefault(next(iter(shape.marks)), []).append((preset, shape))
+        elif shape.segment is not None:
+            self._of_paths.append((preset, shape))
         else:
-            self._anywhere.append((preset, shape))
+            self._of_names.append((preset, shape))
 
     def rules_of(self, host: str) -> HostRules:
         """Return what holds for a host."""
@@ -151,22 +157,33 @@ class ShapeIndex:
         Returns:
             What is left, and why: the presets that left something out, then `IGNORED`.
         """
-        values = _values_of(parts.parameters)
-        candidates = list(rules.shapes)
-        for mark in self._by_mark.keys() & values.keys():
-            candidates += self._by_mark[mark]
-        candidates += self._anywhere
+        path, parameters = parts
+        values = _values_of(parameters) if parameters else {}
         changed_by, left = {rules.folded_by}, parts
-        for preset, shape in candidates:
-            if shape.is_complete(parts.path, values):
+        for preset, shape in self._candidates(rules, values):
+            if shape.is_complete(path, values):
                 before, left = left, shape.reduce(left)
                 if left != before:
                     changed_by.add(preset)
-        reasons = tuple(preset for preset in self._presets if preset in changed_by)
+        reasons = self._in_order(changed_by)
         if not rules.ignored.isdisjoint(values):
             kept = tuple(each for each in left.parameters if each[0] not in rules.ignored)
             return Parts(left.path, kept), (*reasons, IGNORED)
         return left, reasons
+
+    def _candidates(self, rules: HostRules, values: Values) -> list[tuple[str, Shape]]:
+        found = [*rules.shapes, *self._of_paths]
+        if values:
+            found += self._of_names
+            if not self._by_mark.keys().isdisjoint(values):
+                for mark in self._by_mark.keys() & values.keys():
+                    found += self._by_mark[mark]
+        return found
+
+    def _in_order(self, presets: set[str | None]) -> tuple[str, ...]:
+        if presets == {None}:
+            return ()
+        return tuple(preset for preset in self._presets if preset in presets)
 
 
 def domain_of(host: str) -> str:

@@ -91,8 +91,10 @@ class _Keys:
         host, port = _host_and_port(authority, DEFAULT_PORTS[scheme])
         parts = Parts(with_short_escapes(path), _parameters(query))
         folded, reduced, reasons = self._reduce(host, parts)
-        if reasons and self._reduce(folded, reduced) != (folded, reduced, ()):
-            # What is left is again a complete shape: no provider writes such URLs.
+        # With its parameters a URL only loses marks. Another path or host may complete a shape
+        # again; no provider writes such URLs, and their keys leave nothing out.
+        is_moved = (folded, reduced.path) != (host, parts.path)
+        if is_moved and self._reduce(folded, reduced) != (folded, reduced, ()):
             folded, reduced, reasons = host, parts, ()
         tail = _query(reduced.parameters, is_ordered=_ORDERED_HOST.fullmatch(folded) is not None)
         key = f"{scheme}://{folded}{port}{reduced.path}{tail}"
