@@ -21,7 +21,7 @@ _MAX_HOST = 253
 _MAX_REMEMBERED_URL = 4096
 
 _HTTP = re.compile(r"(https?)://([^/?]*)([^?]*)(?:\?(.*))?", re.DOTALL)
-_USER = re.compile(r"((?:[a-z][a-z0-9+.-]*:)?//)[^/?#]*@")
+_USER = re.compile(r"^((?:[a-z][a-z0-9+.-]*:)?//)[^/?#]*@")
 # On these hosts the parameters are steps, which are done in their order.
 _ORDERED_HOST = re.compile(r"i[^.]*\.wp\.com|.+\.files\.wordpress\.com")
 

@@ -53,7 +53,9 @@ def _request_url(url: str) -> str:
     if len(url) <= MAX_URL_BYTES and _QUOTED.fullmatch(url):
         return url
     try:
-        return checked_url(without_fragment(safe_url_string(checked_url(url))))
+        key = without_fragment(safe_url_string(checked_url(url)))
+        # A blank at the end of a host is only at the end of the URL once the fragment is gone.
+        return checked_url(key if key[-1:] > " " else safe_url_string(key))
     except ValueError as error:
         raise InvalidRequestError(f"{quoted(url)} is not a URL: {printable(error)}") from error
 
