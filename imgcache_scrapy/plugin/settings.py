@@ -1,26 +1,33 @@
 """Settings: reads all IMGCACHE_* settings once and checks them."""
 
+import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self, TypeVar
 
 from scrapy.exceptions import NotConfigured
 from scrapy.settings import BaseSettings
+from scrapy.utils.misc import load_object
 from scrapy.utils.project import data_path
 
 from imgcache_scrapy.client.address import folder_of
 from imgcache_scrapy.client.spool import SPOOL_FOLDER
 from imgcache_scrapy.core.checks import checked_token
 from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.core.key_presets import DEFAULT_PRESETS
+from imgcache_scrapy.core.key_rules import KeyRules
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 from imgcache_scrapy.core.text import printable
+from imgcache_scrapy.plugin.keys import KeyFinder
 
 T = TypeVar("T")
 
 _ADDRESS = "http(s)://host, file:///folder or a path"
 _IMAGE_BYTES = f"a number of bytes, 1 to {MAX_IMAGE_BYTES}"
+_PARAMS = "a dict of hosts, each with a list of parameters"
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,9 @@ class Settings:
         max_image_bytes: size of the largest image that is kept, in bytes.
         strict: whether an error of the cache fails the image; otherwise the image is fetched.
         spool_dir: the folder for images that could not be stored.
+        key_presets: the names of the presets for cache keys.
+        key_ignore_params: for each host, the parameters that cache keys leave out.
+        key_function: computes the cache key of a URL instead; None for no such function.
     """
 
     enabled: bool
@@ -59,6 +69,9 @@ class Settings:
     max_image_bytes: int
     strict: bool
     spool_dir: str
+    key_presets: tuple[str, ...]
+    key_ignore_params: Mapping[str, tuple[str, ...]]
+    key_function: Callable[[str], str] | None
 
     @classmethod
     def from_settings(cls, settings: BaseSettings) -> Self:
@@ -83,7 +96,15 @@ class Settings:
             max_image_bytes=get("MAX_IMAGE_BYTES", MAX_IMAGE_BYTES, _image_bytes, _IMAGE_BYTES),
             strict=get("STRICT", False, _flag, "True or False"),
             spool_dir=get("SPOOL_DIR", None, _name, "a folder") or _default_spool(),
+            key_presets=get("KEY_PRESETS", DEFAULT_PRESETS, _presets, "a list of presets"),
+            key_ignore_params=get("KEY_IGNORE_PARAMS", {}, _ignore_params, _PARAMS),
+            key_function=get("KEY_FUNCTION", None, _function, "the path of a function"),
         )
+
+    @cached_property
+    def key_of(self) -> KeyFinder:
+        """What computes the cache keys of the crawl."""
+        return KeyFinder(KeyRules(self.key_presets, self.key_ignore_params), self.key_function)
 
 
 class _Reader:
@@ -166,3 +187,26 @@ def _image_bytes(value: Any) -> int:
     if not 1 <= size <= MAX_IMAGE_BYTES:
         raise ValueError
     return size
+
+
+def _presets(value: Any) -> tuple[str, ...]:
+    # On the command line a list is a text with commas.
+    if isinstance(value, str):
+        value = [name.strip() for name in value.split(",") if name.strip()]
+    return KeyRules(presets=value).presets
+
+
+def _ignore_params(value: Any) -> Mapping[str, tuple[str, ...]]:
+    params = json.loads(value) if isinstance(value, str) else value
+    return KeyRules(ignore_params=params).ignore_params
+
+
+def _function(value: Any) -> Callable[[str], str]:
+    try:
+        function = load_object(value)
+    # A module of the project can raise anything while it is imported.
+    except Exception as error:
+        raise ConfigurationError(f"{type(error).__name__}: {error}") from error
+    if not callable(function):
+        raise TypeError
+    return function  # type: ignore[no-any-return]
