@@ -8,6 +8,7 @@ import pytest
 
 import imgcache_scrapy
 from imgcache_scrapy.client.client import AsyncImgCacheClient
+from imgcache_scrapy.core import ALL_PRESETS
 from imgcache_scrapy.core.admission import MESSAGES
 from imgcache_scrapy.plugin.settings import Settings
 
@@ -41,8 +42,9 @@ def required_names():
     yield from (name for name in dir(AsyncImgCacheClient) if not name.startswith("_"))
     yield from imgcache_scrapy.__all__
     yield from MESSAGES
+    yield from ALL_PRESETS
     commands = ("serve", "stats", "get", "verify", "gc", "spool list", "spool replay")
-    commands += ("upgrade", "backup", "rebuild")
+    commands += ("upgrade", "backup", "rebuild", "key")
     yield from (f"imgcache {command}" for command in commands)
 
 

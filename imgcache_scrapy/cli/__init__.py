@@ -6,7 +6,8 @@ decides which cache and which spool a command uses, `output.py` prints tables, a
 the commands together and reports errors. What must hold:
 
 - Standard output contains only the result. Messages go to standard error: first the cache, the
-  spool or the settings that the command uses, and after an error one sentence. The exit code is then not 0.
+  spool or the project that the command uses, and after an error one sentence. The exit code is
+  then not 0.
 - If standard output is not a terminal, the result is never shortened.
 - Only `serve` creates a cache if there is none.
 - A command loads only the libraries that it needs. A command that talks to a service does not load
