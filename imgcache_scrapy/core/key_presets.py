@@ -13,10 +13,9 @@ from imgcache_scrapy.core.key_shapes import Pattern, Shape
 _ANY = re.compile(r".+")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _NUMBER = re.compile(r"\d+")
-_HEX = re.compile(r"[0-9A-Fa-f]+")
 _JWT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+")
 # The value of an Akamai token ends with its signature; "=" may be escaped.
-_AKAMAI = re.compile(r".*~hmac(?:=|%3D)[0-9A-Fa-f]+")
+_AKAMAI = re.compile(r".*~hmac(?:=|%3D)[^~]+")
 _AKAMAI_NAMES = ("hdnts", "hdnea", "hdntl", "__token__")
 # A token that contains the start of another one is in no provider's shape. Without this condition
 # the search would take quadratic time.
@@ -147,7 +146,7 @@ _DEFAULT: dict[str, tuple[Shape, ...]] = {
     "discord": (
         Shape(
             hosts=("cdn.discordapp.com", "media.discordapp.net"),
-            marks={"ex": _HEX, "is": _HEX, "hm": _HEX},
+            marks=_marks("ex", "is", "hm"),
             names=_named("", "ex is hm backend"),
             # Discord writes `&` or `&=&` after its signature.
             parameters=frozenset({"", "="}),
@@ -190,7 +189,7 @@ _DEFAULT: dict[str, tuple[Shape, ...]] = {
     "linkedin": (
         Shape(
             hosts=("media.licdn.com",),
-            marks={"e": _NUMBER, "v": re.compile("beta"), "t": _ANY},
+            marks={"e": _ANY, "v": re.compile("beta"), "t": _ANY},
             names=frozenset({"e", "v", "t"}),
         ),
     ),
