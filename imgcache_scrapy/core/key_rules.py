@@ -85,7 +85,7 @@ def _host_in_key(host: Any) -> str:
         return EVERY_HOST
     with suppress(InvalidRequestError):
         parts = urlsplit(requested_url(f"http://{host}/"))
-        if parts.netloc and parts.netloc == parts.hostname and parts.path == "/":
+        if isinstance(host, str) and parts.netloc == parts.hostname and parts.path == "/":
             return parts.netloc
     raise ConfigurationError(
         f"{quoted(host)} is not a host: write example.com, or * for every host"
