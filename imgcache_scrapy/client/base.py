@@ -1,11 +1,14 @@
 """ClientBase: how a client reaches its cache, and which bucket its calls use."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from imgcache_scrapy.client.address import SERVICE_URL, folder_of
 from imgcache_scrapy.client.embedded import embedded_transport
 from imgcache_scrapy.client.transport import Transport
 from imgcache_scrapy.core.checks import checked_text, checked_token
+from imgcache_scrapy.core.image_url import ImageUrl
+from imgcache_scrapy.core.keys import cache_key
 
 if TYPE_CHECKING:
     import httpx
@@ -22,11 +25,19 @@ class ClientBase:
         token: str | None = None,
         bucket: str = "",
         transport: "httpx.AsyncBaseTransport | None" = None,
+        key_of: Callable[[str], str] = cache_key,
     ) -> None:
         checked_token(token)
         folder = folder_of(base_url) if transport is None else None
         address = base_url if folder is None else str(folder)
-        self._arguments = (address, timeout, token, bucket, transport)
+        self._arguments = (address, timeout)
+        self._options: dict[str, Any] = {
+            "token": token,
+            "bucket": bucket,
+            "transport": transport,
+            "key_of": key_of,
+        }
+        self._key_of = key_of
         self._base = (base_url if folder is None else SERVICE_URL).rstrip("/")
         self._bucket = bucket
         self._is_closed = False
@@ -35,6 +46,9 @@ class ClientBase:
             if folder is None
             else embedded_transport(folder, timeout)
         )
+
+    def _image_url(self, url: str, key: str | None) -> ImageUrl:
+        return ImageUrl.of(url, key, self._key_of)
 
     def _bucket_or_own(self, bucket: str | None) -> str:
         return checked_text("a bucket", self._bucket if bucket is None else bucket)

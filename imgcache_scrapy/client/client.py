@@ -1,7 +1,7 @@
 """The clients of a cache: `AsyncImgCacheClient`, and `ImgCacheClient`, its blocking form."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -12,7 +12,7 @@ from imgcache_scrapy.client.lookups import LookupMethods
 from imgcache_scrapy.core.checks import checked_hash, checked_text, checked_time
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import InvalidRequestError
-from imgcache_scrapy.core.image_url import ImageUrl
+from imgcache_scrapy.core.keys import cache_key
 from imgcache_scrapy.core.response_info import HeaderValue, ResponseInfo
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class AsyncImgCacheClient(LookupMethods):
         bucket: the bucket for calls that name none. If it is "", then calls that read look in all
             buckets, and `store` and `delete` use the bucket "".
         transport: an httpx transport to use instead, also in `sync`.
+        key_of: computes the cache key of a URL for which a call names none.
 
     Attributes:
         transport: the connection to the cache; its methods do not check their arguments.
@@ -77,7 +78,7 @@ class AsyncImgCacheClient(LookupMethods):
             raise InvalidRequestError(
                 f"an image must be bytes and not empty, got {type(file_bytes).__name__}"
             )
-        its_url = ImageUrl.of(url, key)
+        its_url = self._image_url(url, key)
         return await self.transport.store(
             its_url.url,
             file_bytes,
@@ -130,8 +131,7 @@ class AsyncImgCacheClient(LookupMethods):
     @cached_property
     def sync(self) -> "ImgCacheClient":
         """The blocking client of the same cache; it is closed together with this client."""
-        address, timeout, token, bucket, transport = self._arguments
-        return ImgCacheClient(address, timeout, token=token, bucket=bucket, transport=transport)
+        return ImgCacheClient(*self._arguments, **self._options)
 
     async def aclose(self) -> None:
         """Close the connections; an embedded cache first finishes the calls that are running."""
@@ -165,11 +165,11 @@ class ImgCacheClient(BlockingClient):
         token: str | None = None,
         bucket: str = "",
         transport: "httpx.AsyncBaseTransport | None" = None,
+        key_of: Callable[[str], str] = cache_key,
     ) -> None:
+        options: dict[str, Any] = {"token": token, "bucket": bucket, "transport": transport}
         super().__init__(
-            lambda: AsyncImgCacheClient(
-                base_url, timeout, token=token, bucket=bucket, transport=transport
-            ),
+            lambda: AsyncImgCacheClient(base_url, timeout, key_of=key_of, **options),
             reopens=transport is None,
         )
 

@@ -12,7 +12,7 @@ from imgcache_scrapy.core.checks import (
 )
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.freshness import is_fresh
-from imgcache_scrapy.core.image_url import ImageUrl, keys_of
+from imgcache_scrapy.core.image_url import keys_of
 from imgcache_scrapy.core.urls import request_urls
 
 
@@ -46,7 +46,7 @@ class LookupMethods(ClientBase):
         Returns:
             The entry; None if there is none, or if it is too old.
         """
-        its_url, where = ImageUrl.of(url, key), self._bucket_or_all(bucket)
+        its_url, where = self._image_url(url, key), self._bucket_or_all(bucket)
         if len(its_url.keys) == 1:
             entry = await self.transport.lookup(its_url.key, where, accept)
         else:
@@ -70,7 +70,7 @@ class LookupMethods(ClientBase):
         Raises:
             InvalidRequestError: `urls` is a string instead of a list of strings.
         """
-        image_urls = {url: ImageUrl.of(each) for url, each in request_urls(urls).items()}
+        image_urls = {url: self._image_url(each, None) for url, each in request_urls(urls).items()}
         keys, where = keys_of(image_urls.values()), self._bucket_or_all(bucket)
         found = await self.transport.lookup_many(keys, where) if keys else {}
         entries = {url: each.newest(found) for url, each in image_urls.items()}

@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 
 from imgcache_scrapy.core.checks import checked_key
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.keys import cache_key
+from imgcache_scrapy.core.keys import cache_key, without_user
 from imgcache_scrapy.core.urls import request_url
 
 
@@ -14,7 +14,7 @@ class ImageUrl(NamedTuple):
     """A URL and its cache key.
 
     Attributes:
-        url: the URL as it is requested.
+        url: the URL as it is requested, without user and password.
         key: what the cache compares.
         keys: the keys to look up: `key`, and the URL itself where it differs, because versions
             without keys stored that. A key that the caller named has no such older spelling.
@@ -38,7 +38,7 @@ class ImageUrl(NamedTuple):
         Raises:
             InvalidRequestError: the URL or the key is not valid.
         """
-        requested = request_url(url)
+        requested = without_user(request_url(url))
         if key is not None:
             return cls(requested, checked_key(key), (key,))
         key = compute_key(requested)

@@ -10,7 +10,7 @@ from imgcache_scrapy.core.errors import ConfigurationError, InvalidRequestError
 from imgcache_scrapy.core.escapes import with_short_escapes
 from imgcache_scrapy.core.key_presets import ALL_PRESETS, DEFAULT_PRESETS
 from imgcache_scrapy.core.text import quoted
-from imgcache_scrapy.core.urls import cache_key as requested_url
+from imgcache_scrapy.core.urls import request_url
 
 EVERY_HOST = "*"
 
@@ -84,7 +84,7 @@ def _host_in_key(host: Any) -> str:
     if host == EVERY_HOST:
         return EVERY_HOST
     with suppress(InvalidRequestError):
-        parts = urlsplit(requested_url(f"http://{host}/"))
+        parts = urlsplit(request_url(f"http://{host}/"))
         if isinstance(host, str) and parts.netloc == parts.hostname and parts.path == "/":
             return parts.netloc
     raise ConfigurationError(

@@ -11,7 +11,6 @@ from imgcache_scrapy.core.key_rules import DEFAULT_RULES, KeyRules
 from imgcache_scrapy.core.key_shapes import HostRules, Parts, ShapeIndex
 from imgcache_scrapy.core.urls import DEFAULT_PORTS, is_data_url, request_url
 
-
 PLAIN = "plain"
 """The reason of a key that leaves nothing out."""
 _DATA = "data"
@@ -83,7 +82,7 @@ class _Keys:
 
     def find(self, url: str) -> KeyedUrl:
         """Compute a key and its reason."""
-        base = _without_user(request_url(url))
+        base = without_user(request_url(url))
         match = _HTTP.fullmatch(base)
         if match is None:
             return KeyedUrl(base, _DATA if is_data_url(base) else PLAIN)
@@ -109,7 +108,13 @@ class _Keys:
 _keys_of = lru_cache(maxsize=16)(_Keys)
 
 
-def _without_user(url: str) -> str:
+def has_user(url: str) -> bool:
+    """Return whether a URL contains a user or a password."""
+    return "@" in url and _USER.match(url) is not None
+
+
+def without_user(url: str) -> str:
+    """Return a URL, as `request_url` gives it, without a user and a password."""
     if "@" not in url:
         return url
     without = _USER.sub(r"\1", url, count=1)

@@ -16,6 +16,7 @@ from imgcache_scrapy.core.concurrency import Batcher
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import REFUSALS, NotFoundError
 from imgcache_scrapy.core.image_url import ImageUrl
+from imgcache_scrapy.core.keys import has_user
 from imgcache_scrapy.plugin import meta
 from imgcache_scrapy.plugin.memory import MemoryBudget
 from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome, refusal_error, status_error
@@ -77,8 +78,10 @@ class Flow:
 
         Raises:
             InvalidRequestError: the URL or the key is not valid.
+            KeyFunctionError: `IMGCACHE_KEY_FUNCTION` failed.
         """
-        return ImageUrl.of(request.url if url is None else url, request.meta.get(meta.KEY))
+        asked = request.url if url is None else url
+        return ImageUrl.of(asked, request.meta.get(meta.KEY), self.session.settings.key_of)
 
     async def find(
         self,
@@ -217,10 +220,14 @@ class Flow:
 
 
 def bypasses_cache(request: Request) -> bool:
-    """Return whether the cache must not be used for this request."""
+    """Return whether the cache must not be used for this request.
+
+    What a user and a password give is private, unless the request says that the cache may have it.
+    """
+    is_private = has_user(request.url) and not request.meta.get(meta.CACHE)
     is_whole = request.method == "GET" and b"Range" not in request.headers
     is_forbidden = bool(request.meta.get(meta.DONT_CACHE)) or request.meta.get(meta.CACHE) is False
-    return not is_whole or is_forbidden
+    return not is_whole or is_forbidden or is_private
 
 
 _flows: WeakKeyDictionary["Crawler", Flow] = WeakKeyDictionary()

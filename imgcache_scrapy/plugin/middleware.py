@@ -13,9 +13,10 @@ from scrapy.http.request import NO_CALLBACK
 from imgcache_scrapy.core.errors import ConfigurationError, ImgCacheError, InvalidRequestError
 from imgcache_scrapy.core.formats import has_image_suffix
 from imgcache_scrapy.core.image_url import ImageUrl
-from imgcache_scrapy.core.urls import is_data_url
+from imgcache_scrapy.core.urls import is_data_url, request_url
 from imgcache_scrapy.plugin import meta
 from imgcache_scrapy.plugin.flow import Flow, bypasses_cache
+from imgcache_scrapy.plugin.keys import KeyFunctionError
 from imgcache_scrapy.plugin.log import SpiderLogger
 from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome
 from imgcache_scrapy.plugin.reservation import Reservation
@@ -107,6 +108,9 @@ class ImgCacheMiddleware:
     def process_exception(self, request: Request, exception: Exception) -> None:
         """Release the request's reservation, because there is no response."""
         self._release(request)
+        if isinstance(exception, KeyFunctionError):
+            self._tally.count(request_url(request.url), Outcome.failed(exception))
+            return
         url = self._url_to_look_up(request)
         if url is not None and not _is_from_pipeline(request):
             failure = Outcome.failed(ImageFailed.of(exception))

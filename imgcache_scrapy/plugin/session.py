@@ -92,7 +92,11 @@ class Session:
         require_asyncio()
         settings = self.settings
         return AsyncImgCacheClient(
-            settings.url, settings.timeout, token=settings.token, bucket=settings.bucket
+            settings.url,
+            settings.timeout,
+            token=settings.token,
+            bucket=settings.bucket,
+            key_of=settings.key_of,
         )
 
     @cached_property
