@@ -61,7 +61,7 @@ A hit over a service leaves the first journey after `ResilientClient.lookup_many
     server/guard.py:TokenMiddleware.__call__               token, then bounds on the body
     server/lookups.py:add_lookups                          the route
     engine/async_cache.py:AsyncImageCache.lookup_many      as above
-    client/answers.py:Answer.entries_by_url                the answer is checked
+    client/answers.py:Answer.entries_by_key                the answer is checked
 
 An outage, the spool, and the replay:
 
@@ -102,7 +102,7 @@ Invariants
 1. A blob is durable before its row, a row before the answer; a row is gone before its blob.
 2. A blob's name is the hash of its bytes, and every reader checks it. A damaged image is a miss
    until the next store repairs it. In an outage of the storage no image is marked as damaged.
-3. Known bytes under a new URL record the URL; under the same URL they renew its newest capture.
+3. Known bytes under a new key record the URL; under the same key they renew its newest capture.
 4. Bytes come back exactly as they came in.
 5. Trouble with the cache never costs an item an image, and never stops a crawl. What is wrong for
    good and known at the start, a refused token or host name, stops it there with one sentence.

@@ -107,12 +107,15 @@ UPLOAD_SCHEMA: dict[str, Any] = {
                     "bucket": {"default": "", **_field(**_TEXT_LIMITS)},
                     "lookup_time": _field(format="date-time"),
                     "key": _field(pattern=GIVEN_URL_PATTERN),
-                    "headers": _field(contentMediaType="application/json"),
+                    "headers": {"type": "object", "additionalProperties": {"type": "string"}},
                     "final_url": _field(pattern=URL_PATTERN),
                     "accept": _field(**_TEXT_LIMITS),
                 },
             },
-            "encoding": {"file": {"contentType": "application/octet-stream"}},
+            "encoding": {
+                "file": {"contentType": "application/octet-stream"},
+                "headers": {"contentType": "application/json"},
+            },
         }
     },
 }

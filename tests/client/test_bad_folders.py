@@ -9,6 +9,7 @@ from imgcache_scrapy import AsyncImgCacheClient, ImgCacheClient, StoreFailedErro
 from imgcache_scrapy.client import breaker
 from imgcache_scrapy.client.resilience import ResilientClient
 from imgcache_scrapy.client.spool import Spool
+from imgcache_scrapy.core.image_url import ImageUrl
 from tests.support.bad_folders import block, images_of_folder, one_image_per_folder, unblock
 from tests.support.waiting import PATIENCE
 
@@ -45,7 +46,9 @@ async def test_a_spool_gets_past_images_that_cannot_be_stored(tmp_path, bad):
     block(tmp_path / "cache", bad_folders)
     counted = []
     async with crawl_of(tmp_path, counted) as crawl:
-        stores = (crawl.store(f"http://a.test/{n}", data, "me") for n, data in found.items())
+        stores = (
+            crawl.store(ImageUrl.of(f"http://a.test/{n}"), data, "me") for n, data in found.items()
+        )
         stored = await asyncio.gather(*stores)
         assert sum(each.is_spooled for each in stored) == bad
     waiting = {each.record.data for each in Spool(tmp_path / "spool").listed()}

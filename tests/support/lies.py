@@ -73,7 +73,9 @@ _BOMB = gzip.compress(bytes(2**24))
 _GZIP = {"Content_Encoding": "gzip"}
 _OTHER = {
     "another hash": _with(content_hash="ab" * 32),
-    "another URL": _with(url="http://elsewhere.example/a.jpg"),
+    "another URL": _with(
+        url="http://elsewhere.example/a.jpg", key="http://elsewhere.example/a.jpg"
+    ),
     "a hash in capitals": _entries(lambda entry: entry | {"content_hash": "AB" * 32}),
     "a path as hash": _with(content_hash="../../../../etc/passwd"),
     "no hash": _entries(lambda entry: {k: v for k, v in entry.items() if k != "content_hash"}),
