@@ -7,11 +7,12 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from scrapy import Request
+from w3lib.url import safe_url_string
 
 from imgcache_scrapy import InvalidRequestError
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.limits import MAX_URL_BYTES
-from imgcache_scrapy.core.urls import data_key, fetchable, filename_of, request_url
+from imgcache_scrapy.core.urls import _QUOTED, data_key, fetchable, filename_of, request_url
 
 HOSTS = st.sampled_from(
     [
@@ -47,6 +48,7 @@ def key_or_none(url):
 @example("http://h.example/%")
 @example("http://h.example/%zz%2")
 @example("http://h.example/a b\u00a0c?q=ü%C3%BC+%2B#f g")
+@example("http://h.example #f")
 def test_a_request_url_is_its_own_key(url):
     """Making a key of a key changes nothing, so that a stored URL finds itself."""
     key = key_or_none(url)
@@ -203,3 +205,9 @@ def test_every_key_has_a_file_name_or_none(url):
     assume(key is not None)
     name = filename_of(key)
     assert name is None or name
+
+
+@given(st.from_regex(_QUOTED, fullmatch=True))
+def test_a_url_that_is_already_quoted_stays(url):
+    """What is not quoted again is what quoting would leave as it is."""
+    assert request_url(url) == url == safe_url_string(url)

@@ -28,6 +28,7 @@ IMAGES = {
         ({"IMGCACHE_ENABLED": "maybe"}, "IMGCACHE_ENABLED must be True or False"),
         ({"IMGCACHE_ENABLED": False}, "remove it from ITEM_PIPELINES"),
         ({"IMGCACHE_BUCKET": 7}, "IMGCACHE_BUCKET must be a string"),
+        ({"IMGCACHE_KEY_PRESETS": ["s4"]}, "no preset 's4': the presets are s3, cloudfront"),
     ],
 )
 def test_a_wrong_setting_stops_the_crawl(site, crawl, settings, sentence):
