@@ -12,7 +12,7 @@ Each part is a folder, and its `__init__` says what must hold in it.
     engine/   the cache itself, synchronous: catalog/ (tables), blobs/ (bytes), decoding/ (pictures)
     server/   the REST API over an engine
     cli/      the command `imgcache`
-    core/     what every part uses: entries, errors, limits, checks, URLs, formats
+    core/     what every part uses: entries, errors, limits, checks, URLs, keys, formats
 
 Rule: plugin → client → engine → core; server → engine; cli → client, engine, server, and inside of
 functions plugin. Every part may import core. `tests/test_architecture.py` checks it.

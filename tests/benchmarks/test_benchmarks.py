@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from imgcache_scrapy.core import DEFAULT_PRESETS
 from tests.support.waiting import PATIENCE
 
 HERE = Path(__file__).parent
@@ -52,6 +53,14 @@ def test_the_store_benchmark():
     lines = done.stdout.splitlines()[1:]
     assert len(lines) == 8
     assert all(" ms " in line and line.endswith("%") for line in lines)
+
+
+def test_the_key_benchmark():
+    """Each preset has its time, and the slowest plain and signed URLs stand beside their limits."""
+    done = run_benchmark(HERE / "keys.py", "--rounds", "1", "--urls", "5")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3 + len(DEFAULT_PRESETS) + 2
+    assert all(" µs" in line for line in lines)
 
 
 def test_the_service_benchmark(tmp_path):
