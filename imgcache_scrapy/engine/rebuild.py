@@ -1,20 +1,20 @@
 """Rebuild a catalog in SQLite from its blobs; the URLs come from what is left of the old one."""
 
-import os
 import shutil
 from contextlib import closing, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from imgcache_scrapy.core.batches import batches
+from imgcache_scrapy.core.entry import UNKNOWN_TYPE
 from imgcache_scrapy.core.errors import ConfigurationError, ImgCacheError
-from imgcache_scrapy.core.files import sync_file, sync_folder
 from imgcache_scrapy.engine.blobs.states import examine
 from imgcache_scrapy.engine.blobs.store import BlobStore
 from imgcache_scrapy.engine.catalog.database import database_call, sqlite_url
-from imgcache_scrapy.engine.catalog.restoring import ReadableCaptures, RestoringCatalog
+from imgcache_scrapy.engine.catalog.exchange import copy_file, exchange, without_writers
+from imgcache_scrapy.engine.catalog.restoring import ReadableCaptures, RestoringCatalog, Row
+from imgcache_scrapy.engine.catalog.rows import Image
 from imgcache_scrapy.engine.decoding.decoder import Decoders
 from imgcache_scrapy.engine.decoding.messages import NOT_DECODED
 from imgcache_scrapy.engine.description import image_of
@@ -30,10 +30,11 @@ class Rebuilt(NamedTuple):
     """The result of a rebuild.
 
     Attributes:
-        images: number of images in the new catalog.
+        images: number of sound images in the new catalog.
         captures: number of captures in it.
-        without_url: number of images without a capture; only their hash finds them.
-        damaged: the keys of blobs with wrong bytes, or that cannot be read; they are left out.
+        without_url: number of these images without a capture; only their hash finds them.
+        damaged: the hashes of images whose bytes are missing or wrong, or cannot be read; the new
+            catalog has them as damaged, so that their blobs are not removed.
         source: the catalog or the snapshot whose rows were copied; None if there is none.
         kept: the file in which the old catalog is kept; None if there was none.
     """
@@ -49,8 +50,9 @@ class Rebuilt(NamedTuple):
 def rebuild(file: Path, blobs: BlobStore) -> Rebuilt:
     """Make a new catalog from blobs, and put it in the place of the old one, which is kept.
 
-    Nothing else may use the cache meanwhile. The captures come from the old catalog if it is
-    whole; else those that can be read in it, and the others from the newest snapshot.
+    Others that use the cache meanwhile can read it, but cannot store. The captures come from the
+    old catalog if it is whole; else those that can be read in it, and the others from the newest
+    snapshot. A kill at any time leaves the old catalog or the new one whole.
 
     Args:
         file: the file of the catalog.
@@ -58,7 +60,8 @@ def rebuild(file: Path, blobs: BlobStore) -> Rebuilt:
 
     Raises:
         ConfigurationError: there are no blobs.
-        UnavailableError: the blobs or the disk fail; then nothing is changed.
+        UnavailableError: the blobs or the disk fail, or a folder of blobs cannot be listed; then
+            nothing is changed.
     """
     owner = blobs.owner()
     if owner is None and next(blobs.scan(), None) is None:
@@ -66,23 +69,29 @@ def rebuild(file: Path, blobs: BlobStore) -> Rebuilt:
     for left in file.parent.glob(f"{_DRAFTS}*"):  # A rebuild was killed.
         shutil.rmtree(left)
     # A folder beside the catalog: the new catalog is moved from there.
-    with TemporaryDirectory(prefix=_DRAFTS, dir=file.parent) as folder:
+    with (
+        TemporaryDirectory(prefix=_DRAFTS, dir=file.parent) as folder,
+        without_writers(file),
+    ):
         draft = Path(folder, file.name)
         source = _source(file, owner, Path(folder))
         with closing(_open(sqlite_url(draft))) as new:
             rows = None if source is None else _open(sqlite_url(source.copy))
             damaged = _add_images(new, blobs, rows)
+            if rows is not None and source is not None and source.path == file:
+                damaged += _add_lost_images(new, rows)
             _add_captures(new, file, owner, source, rows)
             if rows is not None:
                 rows.close()
             cache_id = owner or (rows or new).cache_id
             new.finish(cache_id)
             stats, without_url = new.stats(), new.count_without_url()
-        kept = _exchange(file, draft)
+        kept = exchange(file, draft)
     if owner is None:
         blobs.set_owner(cache_id)
     path = None if source is None else source.path
-    return Rebuilt(stats["images"], stats["captures"], without_url, damaged, path, kept)
+    sound = stats["images"] - stats["damaged"]
+    return Rebuilt(sound, stats["captures"], without_url, damaged, path, kept)
 
 
 _open = database_call(RestoringCatalog)
@@ -101,34 +110,56 @@ def _source(file: Path, owner: str | None, folder: Path) -> _Source | None:
         copy = folder / f"source-{number}.sqlite3"
         # A damaged catalog raises an error of SQLite, of the disk, or of its schema.
         with suppress(ImgCacheError, OSError):
-            _copy(path, copy)
+            copy_file(path, copy)
             with closing(_open(sqlite_url(copy), create=False)) as catalog:
                 if not catalog.damage() and owner in {None, catalog.cache_id}:
                     return _Source(path, copy)
     return None
 
 
-def _copy(path: Path, copy: Path) -> None:
-    for suffix in ("", "-wal"):
-        with suppress(FileNotFoundError):
-            shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
-
-
 def _add_images(
     new: RestoringCatalog, blobs: BlobStore, rows: RestoringCatalog | None
 ) -> list[str]:
     damaged = []
-    sizes = ((each.content_hash, each.size) for each in blobs.scan())
+    # What is not listed now would be an orphan later, and orphans are removed.
+    sizes = ((each.content_hash, each.size) for each in blobs.scan(whole=True))
     with closing(Decoders()) as decoders:
         for batch in batches(sizes, _BATCH_SIZE):
             found = {name: size for name, size in batch if name is not None}
             known = {} if rows is None else rows.image_rows(list(found))
-            sound = [row for name, row in known.items() if row["file_size_bytes"] == found[name]]
+            sound = [row for name, row in known.items() if _is_sound(row, found[name])]
             new.add_images(sound)
             unknown = found.keys() - {row["content_hash"] for row in sound}
             for names in batches(sorted(unknown), _IMAGES_IN_MEMORY):
-                damaged += _describe(new, blobs, decoders, names)
+                bad = _describe(new, blobs, decoders, names)
+                # They may be readable again, so they must not be orphans.
+                new.add_images(
+                    {**(known.get(name) or _unknown_row(name, found[name])), "damaged": True}
+                    for name in bad
+                )
+                damaged += bad
     return damaged
+
+
+def _is_sound(row: Row, size: int) -> bool:
+    return not row["damaged"] and row["file_size_bytes"] == size
+
+
+def _unknown_row(content_hash: str, size: int) -> Row:
+    return Image(content_hash, UNKNOWN_TYPE, size, None, None, None).row()
+
+
+def _add_lost_images(new: RestoringCatalog, rows: RestoringCatalog) -> list[str]:
+    """Add the images that a whole catalog has, but the storage does not; return their hashes."""
+    lost = []
+    page = rows.rows_after("", _BATCH_SIZE)
+    while page:
+        names = [name for name, _, _ in page]
+        known = new.known(names)
+        lost += (absent := [name for name in names if name not in known])
+        new.add_images({**row, "damaged": True} for row in rows.image_rows(absent).values())
+        page = rows.rows_after(names[-1], _BATCH_SIZE)
+    return lost
 
 
 def _describe(
@@ -164,22 +195,3 @@ def _add_captures(
             return
     if rows is not None:
         new.add_captures(rows.capture_rows())
-
-
-def _exchange(file: Path, draft: Path) -> Path | None:
-    """Put the new catalog in the place of the old one, and keep that with its log."""
-    sync_file(draft)
-    kept = file.with_name(f"{file.name}.old-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-    # The log belongs to the old file: beside the new one it would destroy it.
-    for suffix in ("-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            file.with_name(f"{file.name}{suffix}").rename(f"{kept}{suffix}")
-    had_file = file.exists()
-    if had_file:
-        try:
-            os.link(file, kept)
-        except OSError:  # This file system has no links.
-            file.rename(kept)
-    draft.replace(file)
-    sync_folder(file.parent)
-    return kept if had_file else None

@@ -17,7 +17,8 @@ from imgcache_scrapy.engine.blobs.opening import open_blobs
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.rebuild import rebuild
 from imgcache_scrapy.engine.upkeep import Upkeep
-from tests.support.programs import blobs
+from tests.support.pictures import jpeg
+from tests.support.programs import blobs, catalog_of, program, remove_orphans
 
 URL = "http://a.test"
 PICTURES = {content_hash_of(data): data for data in (b"image %d" % n for n in range(100))}
@@ -140,6 +141,90 @@ def test_unreadable_blobs_stop_no_rebuild(cache, folder):
     faulty.denied = {NAMES[0]}
     done = rebuild(folder / "catalog.sqlite3", faulty)
     assert (done.images, done.damaged) == (2, [NAMES[0]])
+
+
+def rebuild_and_collect(folder, faulty):
+    """Rebuild the catalog, and remove all orphans as if they were old."""
+    done = rebuild(folder / "catalog.sqlite3", faulty)
+    remove_orphans(folder)
+    return done
+
+
+@pytest.mark.parametrize("has_catalog", [False, True])
+def test_a_rebuild_leaves_no_blob_to_be_removed(cache, folder, has_catalog):
+    """A picture that cannot be read during the rebuild is healed when it can be read again."""
+    picture = jpeg(1)
+    name = cache.store(f"{URL}/picture", picture, "test")["content_hash"]
+    store(cache, NAMES[0])
+    cache.close()
+    if has_catalog:
+        with catalog_of(folder) as database:
+            database.execute("UPDATE image SET damaged = 1")  # So that the bytes are read.
+    else:
+        shutil.rmtree(folder / "snapshots")
+        (folder / "catalog.sqlite3").unlink()
+    faulty = FaultyBlobs(folder / "blobs")
+    faulty.denied = {name}
+    done = rebuild_and_collect(folder, faulty)
+    assert (done.images, done.captures, done.damaged) == (1, 2 * has_catalog, [name])
+    assert done.without_url == (not has_catalog)
+    with closing(ImageCache.in_folder(folder)) as rebuilt:
+        assert rebuilt.catalog.lookup_many([f"{URL}/picture"]) == {}
+        assert states(rebuilt)[name] == "healed"
+        list(Upkeep(rebuilt).decode())
+        assert rebuilt.get_image(name) == (picture, "image/jpeg")
+        assert len(rebuilt.catalog.lookup_many([f"{URL}/picture"])) == has_catalog
+
+
+def test_a_rebuild_keeps_what_a_whole_catalog_knows_of_lost_images(cache, folder):
+    """When the blob is there again, for example from a backup, the image is, too."""
+    for name in NAMES[:3]:
+        store(cache, name)
+    cache.close()
+    blob = folder / "blobs" / blob_key(NAMES[1])
+    blob.rename(folder / "elsewhere")
+    done = rebuild_and_collect(folder, FileBlobs(folder / "blobs"))
+    assert (done.images, done.captures, done.damaged) == (2, 3, [NAMES[1]])
+    (folder / "elsewhere").rename(blob)
+    remove_orphans(folder)
+    with closing(ImageCache.in_folder(folder)) as rebuilt:
+        assert found(rebuilt) == {NAMES[0], NAMES[2]}
+        assert states(rebuilt)[NAMES[1]] == "healed"
+        assert found(rebuilt) == readable(rebuilt) == set(NAMES[:3])
+
+
+REBUILD_WITHOUT_POWERS = """
+from imgcache_scrapy.core.errors import UnavailableError
+from imgcache_scrapy.engine.blobs.files import FileBlobs
+from imgcache_scrapy.engine.rebuild import rebuild
+from tests.support.confinement import WITHOUT_POWERS, confine
+confine({WITHOUT_POWERS: "1"})
+folder = Path(sys.argv[1])
+try:
+    rebuild(folder / "catalog.sqlite3", FileBlobs(folder / "blobs"))
+except UnavailableError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("mode", [0, 0o400], ids=["not listed", "without sizes"])
+def test_a_folder_that_cannot_be_listed_stops_a_rebuild(cache, folder, mode):
+    """Its images would be orphans later, so the error names it, and nothing is changed."""
+    for name in NAMES[:20]:
+        store(cache, name)
+    cache.close()
+    (folder / "catalog.sqlite3").unlink()
+    hidden = folder / "blobs" / NAMES[0][:2]
+    hidden.chmod(mode)
+    try:
+        with program(REBUILD_WITHOUT_POWERS, folder) as process:
+            text = process.stdout.read()
+    finally:
+        hidden.chmod(0o755)
+    assert "Permission denied" in text
+    assert str(hidden) in text
+    assert not list(folder.glob("catalog*"))
+    assert rebuild(folder / "catalog.sqlite3", FileBlobs(folder / "blobs")).images == 20
 
 
 def lose_folder(cache, folder):

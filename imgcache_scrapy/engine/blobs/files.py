@@ -102,14 +102,17 @@ class FileBlobs(BlobStore):
             (self._folder / key).unlink(missing_ok=True)
 
     @override
-    def scan(self) -> Iterator[Found]:
+    def scan(self, *, whole: bool = False) -> Iterator[Found]:
         with _storage_errors():
-            yield from (each for each in _files(self._folder, "") if each.key != OWNER_KEY)
+            files = _files(self._folder, "", whole=whole)
+            yield from (each for each in files if each.key != OWNER_KEY)
             folders = self._folder.iterdir() if self._folder.exists() else ()
             for folder in filter(Path.is_dir, folders):
                 try:
-                    yield from _files(folder, f"{folder.name}/")
+                    yield from _files(folder, f"{folder.name}/", whole=whole)
                 except OSError as error:
+                    if whole:
+                        raise
                     logger.warning("The folder %s cannot be read: %s", folder, error)
 
     @override
@@ -235,12 +238,13 @@ def _replace(temporary: Path, path: Path) -> None:
         temporary.replace(path)
 
 
-def _files(folder: Path, prefix: str) -> Iterator[Found]:
+def _files(folder: Path, prefix: str, *, whole: bool) -> Iterator[Found]:
     if not folder.exists():
         return
     with os.scandir(folder) as entries:
         for entry in entries:
-            with suppress(OSError):  # It is gone, or cannot be read.
+            # It is gone, or cannot be read.
+            with suppress(FileNotFoundError if whole else OSError):
                 stat = entry.stat(follow_symlinks=False)
                 if S_ISREG(stat.st_mode):
                     yield Found(f"{prefix}{entry.name}", stat.st_size, stat.st_mtime)

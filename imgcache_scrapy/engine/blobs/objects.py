@@ -106,7 +106,7 @@ class ObjectBlobs(BlobStore):
                 return
 
     @override
-    def scan(self) -> Iterator[Found]:
+    def scan(self, *, whole: bool = False) -> Iterator[Found]:
         with _storage_errors():
             for page in obstore.list(self._store):
                 for each in page:

@@ -88,10 +88,17 @@ class BlobStore(Protocol):
     def discard(self, key: str) -> None:
         """Delete a file or object that `scan` found; do nothing if it is gone."""
 
-    def scan(self) -> Iterator[Found]:
+    def scan(self, *, whole: bool = False) -> Iterator[Found]:
         """List all files in no order, including temporary files and files of other programs.
 
         `OWNER_KEY` is left out. A file that is created or deleted meanwhile may be listed or not.
+
+        Args:
+            whole: whether the list must be whole; else folders that cannot be listed are left out.
+
+        Raises:
+            UnavailableError: the storage fails; or one folder cannot be listed, and the list must
+                be whole.
         """
 
     def owner(self) -> str | None:

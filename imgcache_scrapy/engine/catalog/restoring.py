@@ -27,7 +27,7 @@ _BATCH_SIZE = 500
 _FIRST = microseconds(datetime.min.replace(tzinfo=UTC))
 _LAST = microseconds(datetime.max.replace(tzinfo=UTC))
 _find_images = sa.select(_image).where(
-    _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True)), ~_image.c.damaged
+    _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True))
 )
 _captures_after = (
     sa.select(_capture)
@@ -45,7 +45,7 @@ class RestoringCatalog(Catalog):
 
     @database_call
     def image_rows(self, content_hashes: Sequence[str]) -> dict[str, Row]:
-        """Return the rows of images that are not damaged, by their content hash."""
+        """Return the rows of images, damaged or not, by their content hash."""
         with database.connect_for_reading(self._engine) as connection:
             rows = connection.execute(_find_images, {"hashes": list(content_hashes)}).mappings()
             return {row["content_hash"]: dict(row) for row in rows}
@@ -86,9 +86,10 @@ class RestoringCatalog(Catalog):
 
     @database_call
     def count_without_url(self) -> int:
-        """Return the number of images that have no capture."""
+        """Return the number of sound images that have no capture."""
         query = sa.select(sa.func.count()).where(
-            ~sa.exists().where(_capture.c.content_hash == _image.c.content_hash)
+            ~_image.c.damaged,
+            ~sa.exists().where(_capture.c.content_hash == _image.c.content_hash),
         )
         with database.connect_for_reading(self._engine) as connection:
             return int(connection.scalar(query.select_from(_image)) or 0)

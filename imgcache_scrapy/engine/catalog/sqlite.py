@@ -22,6 +22,7 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _READ_ONLY = {sqlite3.SQLITE_READONLY}
 _CANNOT_WRITE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_UNREADABLE = {*_DAMAGED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 
 
 class SqliteFile:
@@ -185,7 +186,7 @@ def use_wal(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            if not _has_code(error, _BUSY) or time.monotonic() > deadline:
+            if not is_busy(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:
@@ -200,6 +201,16 @@ def is_read_only_error(error: BaseException) -> bool:
 def is_damage(error: BaseException) -> bool:
     """Return whether SQLite found that the file is damaged, or is not a database."""
     return _has_code(error, _DAMAGED)
+
+
+def is_unreadable(error: BaseException | None) -> bool:
+    """Return whether SQLite could not read a file, or found that it is damaged."""
+    return error is not None and _has_code(error, _UNREADABLE)
+
+
+def is_busy(error: BaseException) -> bool:
+    """Return whether SQLite waited too long for a lock of another program."""
+    return _has_code(error, _BUSY)
 
 
 def _has_code(error: BaseException, codes: set[int]) -> bool:
