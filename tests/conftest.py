@@ -1,9 +1,10 @@
 """Fixtures for all tests: pictures, servers, and caches served by separate processes."""
 
 import asyncio
+import gc
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -30,6 +31,17 @@ wait_for_small_pictures()
 def pytest_xdist_auto_num_workers() -> int:
     """Start more workers than there are processors, because many tests wait for a server."""
     return (os.cpu_count() or 1) + 3
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep modules and collected tests out of the garbage collector, which finds nothing there."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

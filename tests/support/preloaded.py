@@ -3,6 +3,7 @@
 No module here may install a reactor or start a thread.
 """
 
+import gc
 import importlib
 import sys
 from pathlib import Path
@@ -39,6 +40,9 @@ wait_for_small_pictures()
 for _setting in _COMPONENTS:
     for _path in getattr(default_settings, _setting):
         importlib.import_module(_path.rpartition(".")[0])
+
+# Each collection in a fork would examine all of these modules, and copy their pages.
+gc.freeze()
 
 assert "twisted.internet.reactor" not in sys.modules
 assert len(list(Path("/proc/self/task").iterdir())) == 1

@@ -93,7 +93,8 @@ class Service:
 
 def http_client(url: str, **options: Any) -> httpx.Client:
     """Open a plain HTTP client of a service, with no proxy and a long timeout."""
-    return httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE, **options)
+    # Loading the certificates takes longer than most tests, and no service has TLS.
+    return httpx.Client(base_url=url, trust_env=False, verify=False, timeout=PATIENCE, **options)
 
 
 def new_storage_environment(postgresql: PostgreSQL, object_store: ObjectStore) -> dict[str, str]:
