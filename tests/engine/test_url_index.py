@@ -65,17 +65,22 @@ def scan(text, limit):
     return [url for url in reversed(URLS) if text in url][:limit]
 
 
-@settings(max_examples=200)
-@given(
-    number=st.integers(0, len(URLS) - 1),
-    start=st.integers(0, 40),
-    length=st.integers(0, 30),
-    limit=st.sampled_from([None, 1, 50]),
-)
-def test_a_search_finds_what_a_scan_finds(catalog, number, start, length, limit):
+@pytest.mark.parametrize("examples", [40, pytest.param(200, marks=pytest.mark.endurance)])
+def test_a_search_finds_what_a_scan_finds(catalog, examples):
     """A search finds any part of a URL: rare or common, already indexed or not."""
-    text = URLS[number][start : start + length]
-    assert [entry["url"] for entry in catalog.search(text, limit=limit)] == scan(text, limit)
+
+    @settings(max_examples=examples)
+    @given(
+        number=st.integers(0, len(URLS) - 1),
+        start=st.integers(0, 40),
+        length=st.integers(0, 30),
+        limit=st.sampled_from([None, 1, 50]),
+    )
+    def compare(number, start, length, limit):
+        text = URLS[number][start : start + length]
+        assert [entry["url"] for entry in catalog.search(text, limit=limit)] == scan(text, limit)
+
+    compare()
 
 
 @pytest.mark.parametrize(
