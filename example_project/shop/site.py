@@ -2,7 +2,7 @@
 
 /                         the page of the shop, one product per photograph
 /photos/NAME              the photograph
-/signed/NAME?…&sig=…      the same bytes under a URL that changes with every page
+/signed/NAME?…            the same bytes under a URL with a signature, which is always new
 /copy/NAME                the same bytes under another URL
 /go/NAME                  a redirect to the photograph
 /resized/NAME             different bytes: 320 pixels wide
@@ -137,7 +137,9 @@ def product(name: str, images: list[str]) -> str:
 
 def urls(name: str) -> list[str]:
     """Return all URLs of a photograph."""
-    signature = f"expires={int(time.time()) + 900}&sig={secrets.token_hex(16)}"
+    # In the shape of CloudFront's signed URLs.
+    expires, signature = int(time.time()) + 900, secrets.token_urlsafe(32)
+    signature = f"Expires={expires}&Signature={signature}&Key-Pair-Id=K2SHOPEXAMPLE"
     kinds = ("photos", "copy", "go", "resized", "recompressed")
     return [f"/{kind}/{name}" for kind in kinds] + [f"/signed/{name}?{signature}"]
 
