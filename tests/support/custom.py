@@ -187,3 +187,13 @@ class FirstFiles(ImgCacheFilesPipeline):
 
 class SecondFiles(ImgCacheFilesPipeline):
     """Another pipeline of the same project."""
+
+
+def key_of_directory(url: str) -> str:
+    """Return the folder of a URL as its key: all its pictures are one."""
+    return url.rpartition("/")[0] + "/"
+
+
+def broken_key(url: str) -> str:
+    """Fail, as a project's function with a bug does."""
+    raise ValueError("no key")
