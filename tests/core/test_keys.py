@@ -144,7 +144,7 @@ def test_the_order_of_parameters_does_not_count(url, random):
     start, _, query = url.partition("?")
     listed = query.split("&")
     random.shuffle(listed)
-    other = "?".join([start, *filter(None, ["&".join(listed)])])
+    other = "?".join([start, *filter(None, ["&".join(listed)])]).strip()
     is_same = meaning(url) == meaning(other)
     assert (cache_key(url) == cache_key(other)) is is_same
 
@@ -258,6 +258,7 @@ def test_only_parameters_of_a_preset_are_left_out(host, path, sign, more, random
         ("http://h/%7e%2f%2B%c3%bc", "http://h/~%2F%2B%C3%BC"),
         ("http://h/%2541", "http://h/%2541"),
         ("http://h/100%", "http://h/100%"),
+        ("http://h/%%34%31?%4%31", "http://h/%%341?%4%31"),
         ("http://h/?b=1&a=2&b=0", "http://h/?a=2&b=1&b=0"),
         ("http://h/?b&a=2", "http://h/?b&a=2"),
         ("http://h/?b=1&&a=2", "http://h/?b=1&&a=2"),
