@@ -54,8 +54,10 @@ class Shape:
     segment: Pattern | None = None
     mirrors: tuple[Pattern, str] | None = None
 
-    def is_complete(self, path: str, values: Values) -> bool:
-        """Return whether a URL, whose host fits, has all marks of this shape."""
+    def applies(self, path: str, values: Values) -> bool:
+        """Return whether a URL, whose host fits, has all marks and something to leave out."""
+        if self.segment is None and not self._finds_names(values):
+            return False
         for name, pattern in self.marks.items():
             if not pattern.fullmatch(values.get(name, "")):
                 return False
@@ -79,6 +81,11 @@ class Shape:
         pattern, representative = self.mirrors
         match = pattern.fullmatch(host)
         return host if match is None else match.expand(representative)
+
+    def _finds_names(self, values: Values) -> bool:
+        if not self.names.isdisjoint(values):
+            return True
+        return bool(self.prefixes) and any(name.startswith(self.prefixes) for name in values)
 
     def _leaves_out(self, name: str, written: str) -> bool:
         return (
@@ -161,7 +168,7 @@ class ShapeIndex:
         values = _values_of(parameters) if parameters else {}
         changed_by, left = {rules.folded_by}, parts
         for preset, shape in self._candidates(rules, values):
-            if shape.is_complete(path, values):
+            if shape.applies(path, values):
                 before, left = left, shape.reduce(left)
                 if left != before:
                     changed_by.add(preset)
