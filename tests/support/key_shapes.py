@@ -67,7 +67,7 @@ def signed(base, sign, keeps, incomplete):
 
 
 def without_each(sign, *names):
-    """Yield the parameters of a signature without one of these names, and with it twice."""
+    """Yield the parameters of a signature without one of these names, and with an empty value."""
     parameters = sign.split("&")
     for name in names:
         (one,) = [each for each in parameters if each.startswith(f"{name}=")]
@@ -228,7 +228,14 @@ SIGNED = {
         "https://x.imgix.net/1.jpg",
         "s=<hex32>&expires=<num>&ixlib=rb-<num>",
         ["w=1", "w=2", "h=1", "fit=crop", "auto=format", "q=5", "fm=png", "crop=faces"],
-        ["s=<hex8>", "s=<hex40>", "s=<num>&expires=1", "expires=<num>", "ixlib=<num>"],
+        [
+            "s=<hex8>",
+            "s=<hex40>",
+            "s=5&s=<hex32>",
+            "s=<num>&expires=1",
+            "expires=<num>",
+            "ixlib=<num>",
+        ],
     ),
     "tiktok": signed(
         "https://p16-sign-va.tiktokcdn.com/o/1~tplv-x:100:100.jpeg",
