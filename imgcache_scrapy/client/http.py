@@ -65,6 +65,7 @@ class HttpTransport:
         self._base = base_url
         self._supports_batches = True
         self._supports_keys: bool | None = None
+        self._asking = asyncio.Lock()
         self._limiter = Limiter(_CONNECTIONS, timeout)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         # Only a transport, not a whole httpx client: it follows no redirects, uses no proxies from
@@ -91,7 +92,8 @@ class HttpTransport:
         form = {"client_name": client_name, "bucket": bucket, **await self._url_and_key(url, key)}
         if lookup_time is not None:
             form["lookup_time"] = lookup_time.isoformat()
-        form |= _form_of(response)
+        if any(response) and await self._has_keys():
+            form |= _form_of(response)
         file = (filename or filename_of(url) or "image", data, "application/octet-stream")
         answer = await self._send("POST", "/images", data=form, files={"file": file})
         return answer.stored_entry(key, await asyncio.to_thread(content_hash_of, data))
@@ -119,8 +121,10 @@ class HttpTransport:
     async def lookup(self, key: str, bucket: str | None, accept: str | None = None) -> Entry | None:
         if len(key) > _MAX_KEY_IN_QUERY and self._supports_batches:
             return (await self.lookup_many([key], bucket, accept)).get(key)
+        query = {"url": key, **_without_none(bucket=bucket)}
         named = None if is_default_key(key) else key
-        query = {"url": key, **_without_none(key=named, bucket=bucket, accept=accept)}
+        if (named or accept) and await self._has_keys():
+            query |= _without_none(key=named, accept=accept)
         return await self._entry("/images/lookup", query, key=key)
 
     async def lookup_many(
@@ -175,8 +179,10 @@ class HttpTransport:
         self, keys: list[str], bucket: str | None, accept: str | None
     ) -> dict[str, Entry]:
         if self._supports_batches:
+            body = {"urls": keys, **_without_none(bucket=bucket)}
             named = {key: key for key in keys if not is_default_key(key)} or None
-            body = {"urls": keys, **_without_none(keys=named, bucket=bucket, accept=accept)}
+            if (named or accept) and await self._has_keys():
+                body |= _without_none(keys=named, accept=accept)
             # The answer has each key twice: before its entry, and in it. One entry may have URLs
             # of any length.
             max_bytes = len(keys) * _MAX_ENTRY + 2 * _MAX_ESCAPE * sum(map(len, keys))
@@ -190,12 +196,17 @@ class HttpTransport:
 
     async def _url_and_key(self, url: str, key: str) -> dict[str, str]:
         """Return the fields of a request for a URL and its key."""
-        if url == key:
-            return {"url": url} if is_default_key(key) else {"url": url, "key": key}
-        if self._supports_keys is None:
-            self._supports_keys = bool((await self.health()).get("keys"))
+        if url == key and is_default_key(key):
+            return {"url": url}
         # Any other service compares the URLs that it stores.
-        return {"url": url, "key": key} if self._supports_keys else {"url": key}
+        return {"url": url, "key": key} if await self._has_keys() else {"url": key}
+
+    async def _has_keys(self) -> bool:
+        """Return whether the service knows keys, and what the site said; others refuse both."""
+        async with self._asking:
+            if self._supports_keys is None:
+                self._supports_keys = bool((await self.health()).get("keys"))
+        return self._supports_keys
 
     async def _counts(self, route: str) -> dict[str, int]:
         try:

@@ -2,6 +2,7 @@
 
 import pytest
 from scrapy import Request
+from scrapy.utils.request import fingerprint
 
 from imgcache_scrapy.core import DEFAULT_PRESETS
 from imgcache_scrapy.core.image_url import ImageUrl
@@ -19,15 +20,15 @@ COMPONENTS = {"plain": PIPELINE, "files": FILES, "images": IMAGES, "middleware":
 
 
 class Everywhere(dict):
-    """The answers of a site that has one picture at every URL, also as the proxy of other hosts."""
+    """The answers of a site that has a picture at every URL, also as the proxy of other hosts."""
 
     def __init__(self, picture):
         super().__init__()
         self.picture = picture
 
     def get(self, path):
-        """Return the picture, except for the start page."""
-        return None if path == "/" else self.picture
+        """Return a picture of its own for each URL, except for the start page."""
+        return None if path == "/" else self.picture + path.encode()
 
 
 @pytest.fixture
@@ -89,8 +90,10 @@ def test_a_second_crawl_fetches_no_url_with_a_fresh_signature(site, crawl, compo
     asked = site.images_asked()
     second = crawl([{"image_urls": second_urls}], settings, environment=proxy)
     assert site.images_asked() == asked
-    assert second.fates == {"hit": len(second_urls)}
-    assert [image["url"] for image in second.items[0]["images"]] == second_urls
+    # Scrapy's own pipeline compares the canonical form of URLs.
+    distinct = {fingerprint(Request(url)) for url in second_urls}
+    assert second.fates == {"hit": len(distinct if component == "middleware" else second_urls)}
+    assert len(second.items[0]["images"]) == len(second_urls)
 
 
 def test_a_request_can_name_its_key(site, crawl):
@@ -127,7 +130,7 @@ def test_the_project_can_compute_keys(site, crawl, component):
 
 
 def test_a_url_with_a_password_is_private():
-    """The cache is not used for it, unless the request allows that; then the cache never sees it."""
+    """The cache is not used for it, unless the request allows that; it never sees the password."""
     url = "http://me:secret@h.example/a.jpg"
     assert bypasses_cache(Request(url))
     assert not bypasses_cache(Request(url, meta={"imgcache": True}))
