@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 from threading import main_thread
 
@@ -21,7 +22,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from imgcache_scrapy.engine.decoding.child import info_of
+from imgcache_scrapy.engine.decoding.child import _is_decodable, info_of
 from imgcache_scrapy.engine.decoding.decoder import Decoder, Decoders, TimeLimits
 from imgcache_scrapy.engine.decoding.frames import FrameDecoder
 from imgcache_scrapy.engine.decoding.messages import (
@@ -30,7 +31,9 @@ from imgcache_scrapy.engine.decoding.messages import (
     ImageInfo,
     undecodable,
 )
+from imgcache_scrapy.engine.decoding.signatures import may_be_decoded
 from tests.support.bombs import slow_bmp
+from tests.support.mutations import pictures
 from tests.support.pictures import chunk
 from tests.support.pictures import picture as picture_of
 from tests.support.waiting import PATIENCE, wait_until
@@ -115,6 +118,25 @@ def test_one_child_decodes_all(decoder: Decoder) -> None:
         assert info_of(picture(seed))[:2] == (64, 64)
         pids.add(child_pid(decoder))
     assert len(pids) == 1
+
+
+def test_what_is_no_picture_starts_no_child(decoders: Decoders) -> None:
+    """Text and archives get the same answer as from a child; pictures beside them are decoded."""
+    others = [b"", b"a text", b"PK\3\4" + bytes(100), b"%PDF-1.7"]
+    assert decoders.decode_quick(others) == [info_of(other) for other in others]
+    assert all(decoder._child is None for decoder in decoders._quick)
+    infos = decoders.decode_quick([others[1], picture(), others[2]])
+    assert infos == [info_of(others[1]), info_of(picture()), info_of(others[2])]
+
+
+@pytest.mark.parametrize("name", pictures())
+def test_what_may_be_a_picture_reaches_a_child(name: str) -> None:
+    """Whatever bytes a picture begins with: if a decoder accepts them, a child gets them."""
+    data = pictures()[name]
+    assert may_be_decoded(data)
+    for place, byte in product(range(16), (0, 1, 2, 16, 32, 42, 43, 73, 77, 97, 127, 255)):
+        changed = data[:place] + bytes([byte]) + data[place + 1 :]
+        assert may_be_decoded(changed) or not _is_decodable(changed)
 
 
 def test_parent_imports_no_decoder() -> None:

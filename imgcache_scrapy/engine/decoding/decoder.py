@@ -30,6 +30,7 @@ from imgcache_scrapy.engine.decoding.messages import (
     info_of_reply,
     undecodable,
 )
+from imgcache_scrapy.engine.decoding.signatures import may_be_decoded
 
 CHILDREN = min(max(os.cpu_count() or 1, 2), 4)
 """How many threads can decode quick pictures at the same time, each with a child of its own."""
@@ -91,14 +92,10 @@ class Decoders:
             The information about each picture; `NOT_DECODED` for pictures that are not quick, and
             for those that come after too many of them.
         """
-        if not pictures:
-            return []
-        decoder = self._free.get()
-        try:
-            decoder.start()
-            return self._decode_each(decoder, pictures)
-        finally:
-            self._free.put(decoder)
+        decodable = [picture for picture in pictures if may_be_decoded(picture)]
+        infos = iter(self._decode_some(decodable) if decodable else ())
+        other = undecodable(DecodeError.FORMAT)
+        return [next(infos) if may_be_decoded(picture) else other for picture in pictures]
 
     def decode_slow(self, picture: bytes) -> ImageInfo:
         """Find the size and the perceptual hash of a picture that is not quick.
@@ -108,6 +105,14 @@ class Decoders:
         """
         self._full.start()
         return self._full.decode(picture) or undecodable(DecodeError.TOO_LARGE)
+
+    def _decode_some(self, pictures: Sequence[bytes]) -> list[ImageInfo]:
+        decoder = self._free.get()
+        try:
+            decoder.start()
+            return self._decode_each(decoder, pictures)
+        finally:
+            self._free.put(decoder)
 
     def _decode_each(self, decoder: "Decoder", pictures: Sequence[bytes]) -> list[ImageInfo]:
         found = []
