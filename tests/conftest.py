@@ -5,6 +5,7 @@ import gc
 import inspect
 import os
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,8 +13,9 @@ import hypothesis
 import pytest
 
 from tests.support.patience import wait_for_small_pictures
-from tests.support.servers import ObjectStore, PostgreSQL
+from tests.support.servers import ObjectStore, ObjectStoreServer, PostgreSQL, PostgreSQLServer
 from tests.support.service import Service, new_storage_environment
+from tests.support.sharing import shared
 
 PHOTOS = Path(__file__).parents[1] / "example_project" / "photos"
 
@@ -83,18 +85,36 @@ def service(stopped_service: Service) -> Service:
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[PostgreSQL]:
-    """Start a PostgreSQL server for all tests; each test creates its own databases."""
-    server = PostgreSQL()
-    yield server
-    server.close()
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that all workers of this test run use."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")
-def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
-    """Start an object store for all tests; each test creates its own buckets."""
-    with ObjectStore(tmp_path_factory.mktemp("object-store") / "data") as store:
-        yield store
+def postgresql(run_folder: Path) -> Iterator[PostgreSQL]:
+    """Start a PostgreSQL server for all workers; each test creates its own databases."""
+    with shared(
+        run_folder / "postgresql",
+        lambda: closing(PostgreSQLServer()),
+        lambda server: server.host,
+        PostgreSQL,
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def object_store(
+    run_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ObjectStore]:
+    """Start an object store for all workers; each test creates its own buckets."""
+    with shared(
+        run_folder / "object-store",
+        lambda: ObjectStoreServer(tmp_path_factory.mktemp("object-store") / "data"),
+        lambda server: server.environment,
+        ObjectStore,
+    ) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

