@@ -23,7 +23,9 @@ def script(tmp_path, site):
         path.write_text(source)
         process = start(
             run_python,
-            f"import runpy; runpy.run_path({str(path)!r}, run_name='__main__')",
+            # As in a new interpreter, no object is frozen.
+            "import gc, runpy; gc.unfreeze();"
+            f" runpy.run_path({str(path)!r}, run_name='__main__')",
             [site.url, str(tmp_path / "cache")],
             folder=tmp_path,
             environment=dict(os.environ),

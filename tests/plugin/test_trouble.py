@@ -68,7 +68,15 @@ def test_a_damaged_image_is_fetched_again(items, crawl, tmp_path, site):
     assert crawl(items, FILES | {"FILES_EXPIRES": -1}).fates == {"hit": IMAGES}
 
 
-@pytest.mark.parametrize(("settings", "count", "bound"), [(PIPELINE, 600, 500), (STOCK, 1000, 900)])
+@pytest.mark.parametrize(
+    ("settings", "count", "bound"),
+    [
+        (PIPELINE, 350, 350),
+        (STOCK, 600, 650),
+        pytest.param(PIPELINE, 600, 500, marks=pytest.mark.endurance),
+        pytest.param(STOCK, 1000, 900, marks=pytest.mark.endurance),
+    ],
+)
 def test_memory_is_bounded_if_stores_are_slower_than_downloads(site, crawl, settings, count, bound):
     """With images of 1 MB, few bodies wait for their store, and no store times out."""
     padding = bytes(2**20)
