@@ -32,8 +32,8 @@ from tests.support.programs import (
     assert_no_row_without_blob,
     blobs,
     catalog_of,
+    forked_program,
     images,
-    program,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -629,7 +629,7 @@ def test_a_store_waits_for_another_writer(cache, folder):
 def four_programs(text, *arguments):
     """Start the program four times, each with its own number as the last argument."""
     with ExitStack() as stack:
-        yield [stack.enter_context(program(text, *arguments, number)) for number in range(4)]
+        yield [stack.enter_context(forked_program(text, *arguments, number)) for number in range(4)]
 
 
 OPEN_MANY = """
@@ -666,7 +666,7 @@ def test_processes_share_a_cache(folder):
     with four_programs(STORE_MANY, folder) as processes:
         for process in processes:
             process.stdin.write("go\n")
-        created = [process.communicate()[0] for process in processes]
+        created = [process.communicate() for process in processes]
         assert [process.returncode for process in processes] == [0] * 4
     assert sum(map(int, created)) == 300
     with closing(ImageCache.in_folder(folder)) as cache:

@@ -14,7 +14,7 @@ import pytest
 
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.engine.cache import ImageCache
-from tests.support.programs import PREAMBLE, assert_recovers, images, program
+from tests.support.programs import PREAMBLE, assert_recovers, forked_program, images, program
 from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def test_acknowledged_stores_and_deletes_survive_a_kill(tmp_path, kills):
         if number % 25 == 0:
             folder = tmp_path / f"{number}" / "cache"
             printed = {"stored": set(), "deleting": set(), "deleted": set()}
-        with program(STORE_AND_DELETE_UNTIL_KILLED, folder) as process:
+        with forked_program(STORE_AND_DELETE_UNTIL_KILLED, folder) as process:
             lines = [process.stdout.readline() for _ in range(random.randrange(40))]
             process.kill()
             lines += process.stdout.readlines()

@@ -22,8 +22,7 @@ from imgcache_scrapy.engine.catalog import database, tables
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.tables import SCHEMA
 from tests.support import schema_1
-from tests.support.programs import program
-from tests.support.waiting import PATIENCE
+from tests.support.programs import forked_program, program
 
 HERE = "http://a.test/here.png"
 A = b"the bytes of an image"
@@ -125,11 +124,13 @@ cache.close()
 def test_eight_processes_open_an_old_catalog_at_once(old, database_url, blobs_url):
     """Eight processes open an old catalog: one upgrades it, and all of them find every image."""
     with ExitStack() as stack:
-        processes = [stack.enter_context(program(OPEN, database_url, blobs_url)) for _ in range(8)]
+        processes = [
+            stack.enter_context(forked_program(OPEN, database_url, blobs_url)) for _ in range(8)
+        ]
         for process in processes:
             process.stdin.write("go\n")
         lines = {process.stdout.readline() for process in processes}
-        assert {process.wait(timeout=PATIENCE) for process in processes} == {0}
+        assert {process.wait() for process in processes} == {0}
     assert len(lines) == 1
     cache_id, found = lines.pop().split()
     assert schema_of(database_url) == [(SCHEMA, cache_id, False)]

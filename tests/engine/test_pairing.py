@@ -12,7 +12,7 @@ from imgcache_scrapy.engine.blobs.opening import open_blobs
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.pairing import mismatch_of
 from tests.support import schema_1
-from tests.support.programs import program
+from tests.support.programs import forked_program
 
 HERE = "http://a.test/here.png"
 A, B = b"the bytes of an image", b"the bytes of another image"
@@ -221,7 +221,7 @@ def test_processes_create_a_cache_together_and_store(new_catalog, new_blobs):
     catalog, blobs = new_catalog(), new_blobs()
     with contextlib.ExitStack() as stack:
         processes = [
-            stack.enter_context(program(OPEN_AND_STORE, catalog, blobs, number))
+            stack.enter_context(forked_program(OPEN_AND_STORE, catalog, blobs, number))
             for number in range(6)
         ]
         for process in processes:

@@ -18,8 +18,8 @@ from tests.support.programs import (
     blob_files,
     blobs,
     catalog_of,
+    forked_program,
     images,
-    program,
     remove_orphans,
     upkeep_of,
 )
@@ -343,7 +343,7 @@ def test_processes_store_delete_and_collect_in_one_folder(upkeep, folder, count)
     with eight_programs(WORK, folder, count) as processes:
         for process in processes:
             process.stdin.write("go\n")
-        created = [int(process.communicate(timeout=4 * PATIENCE)[0]) for process in processes]
+        created = [int(process.communicate()) for process in processes]
         assert [process.returncode for process in processes] == [0] * 8
     assert sum(created) == 8 * count + count
     kept = {b"mine %d %d" % (number, i) for number in range(8) for i in range(0, count, 2)}
@@ -359,4 +359,4 @@ def test_processes_store_delete_and_collect_in_one_folder(upkeep, folder, count)
 def eight_programs(text, *arguments):
     """Start the program eight times, each with its own number as the last argument."""
     with ExitStack() as stack:
-        yield [stack.enter_context(program(text, *arguments, number)) for number in range(8)]
+        yield [stack.enter_context(forked_program(text, *arguments, number)) for number in range(8)]

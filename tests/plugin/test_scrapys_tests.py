@@ -68,8 +68,7 @@ def test_scrapys_own_tests_pass(source, tmp_path):
         text=True,
         check=False,
         cwd=source,
-        env=clean
-        | {"PYTHONPATH": os.pathsep.join(paths), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env=clean | {"PYTHONPATH": os.pathsep.join(paths), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
     )
     outcomes = json.loads(report.read_text())
     failed = {test for test, outcome in outcomes.items() if outcome == "failed"}

@@ -24,8 +24,7 @@ def script(tmp_path, site):
         process = start(
             run_python,
             # As in a new interpreter, no object is frozen.
-            "import gc, runpy; gc.unfreeze();"
-            f" runpy.run_path({str(path)!r}, run_name='__main__')",
+            f"import gc, runpy; gc.unfreeze(); runpy.run_path({str(path)!r}, run_name='__main__')",
             [site.url, str(tmp_path / "cache")],
             folder=tmp_path,
             environment=dict(os.environ),

@@ -22,6 +22,7 @@ def start(
     environment: dict[str, str],
     out: Path,
     err: Path | None = None,
+    stdin: Path = Path(os.devnull),
 ) -> ForkServerProcess:
     """Call a function in a new process.
 
@@ -32,10 +33,11 @@ def start(
         environment: all environment variables of the process.
         out: the file to which the process appends its standard output.
         err: the file for its standard error; None for the same file.
+        stdin: the file for its standard input.
     """
-    outputs = [str(out), str(err or out)]
+    files = [str(stdin), str(out), str(err or out)]
     process = _FORKING.Process(
-        target=_call, args=(function, arguments, str(folder), environment, outputs)
+        target=_call, args=(function, arguments, str(folder), environment, files)
     )
     # A process with threads must not fork, so OpenBLAS must not start any.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -54,7 +56,7 @@ def _call(
     arguments: tuple[Any, ...],
     folder: str,
     environment: dict[str, str],
-    outputs: list[str],
+    files: list[str],
 ) -> None:
     confine(environment)
     os.chdir(folder)
@@ -62,9 +64,9 @@ def _call(
     os.environ.update({name: str(value) for name, value in environment.items()})
     # Python reads this variable only when it starts.
     sys.path[1:1] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, path in enumerate(files):
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT if number else os.O_RDONLY
+        os.dup2(os.open(path, flags), number)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
-    for number, path in enumerate(outputs, start=1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), number)
     function(*arguments)
     gc.collect()  # Twisted logs an unhandled error when the error is collected.

@@ -5,12 +5,17 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from select import POLLIN, poll
+from tempfile import TemporaryDirectory
 
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.engine.blobs.store import OWNER_KEY
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.upkeep import Upkeep
+from tests.support.forking import run_python, start
+from tests.support.waiting import PATIENCE
 
 
 def blobs(folder):
@@ -103,3 +108,70 @@ def program(text, *arguments):
             yield process
         finally:
             process.kill()
+
+
+class ForkedProgram:
+    """A program in a fork, which starts faster than an interpreter, with two pipes.
+
+    Attributes:
+        stdin: the text that the program reads; each line is sent at once.
+        stdout: the text that the program writes.
+    """
+
+    def __init__(self, code, arguments, pipes):
+        paths = {name: pipes / name for name in ("stdin", "stdout")}
+        for path in paths.values():
+            os.mkfifo(path)
+        # Neither call waits until the program opens the other end.
+        self.stdin = os.fdopen(os.open(paths["stdin"], os.O_RDWR), "w", buffering=1)
+        self.stdout = os.fdopen(os.open(paths["stdout"], os.O_RDONLY | os.O_NONBLOCK))
+        self._process = start(
+            run_python,
+            code,
+            list(map(str, arguments)),
+            folder=Path.cwd(),
+            environment=dict(os.environ),
+            out=paths["stdout"],
+            err=pipes / "stderr",
+            stdin=paths["stdin"],
+        )
+        waiting = poll()
+        waiting.register(self.stdout, POLLIN)
+        while not waiting.poll(100):
+            assert self._process.is_alive(), "the program ended while it started"
+        os.set_blocking(self.stdout.fileno(), True)
+
+    @property
+    def returncode(self):
+        """The exit code, as that of a `subprocess.Popen`."""
+        return self._process.exitcode
+
+    def kill(self):
+        """Kill the program with SIGKILL."""
+        self._process.kill()
+
+    def wait(self):
+        """Wait until the program ends, and return its exit code."""
+        self._process.join(PATIENCE)
+        assert self.returncode is not None, "the program did not end"
+        return self.returncode
+
+    def communicate(self):
+        """End the input of the program, and return the rest of its output."""
+        self.stdin.close()
+        rest = self.stdout.read()
+        self.wait()
+        return rest
+
+
+@contextmanager
+def forked_program(text, *arguments):
+    """Start a program as `program` does, but in a fork, where more modules are imported."""
+    with TemporaryDirectory() as pipes, ExitStack() as stack:
+        process = ForkedProgram(PREAMBLE + text, arguments, Path(pipes))
+        stack.callback(process.stdout.close)
+        stack.callback(process.stdin.close)
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        assert process.stdout.readline() == "ready\n"
+        yield process
