@@ -25,6 +25,8 @@ from imgcache_scrapy.core.response_info import KEPT_HEADERS
 from imgcache_scrapy.core.urls import without_fragment
 
 _CREATED = 201
+_NOT_FOUND = 404
+_NO_METHOD = 405
 _LINK = re.compile(r"<([^<>]*)>([^<]*)")
 _RELATION = re.compile(r';\s*rel\s*=\s*"?([^",;]*)', re.IGNORECASE)
 
@@ -96,6 +98,28 @@ class Answer(NamedTuple):
         # For a known image, the reference service returns the URL of its first store.
         entry = self.entry(content_hash=content_hash, **({"key": key} if created else {}))
         return {**entry, "created": created}
+
+    @property
+    def lacks_route(self) -> bool:
+        """Whether the service does not have the route of the request."""
+        is_missing = self.status == _NOT_FOUND and self._problem().get("code") != NotFoundError.code
+        return is_missing or self.status == _NO_METHOD
+
+    def claimed_entry(self, key: str, content_hash: str) -> Entry | None:
+        """Read the answer to a claim: the entry; None if the service does not have the bytes.
+
+        Args:
+            key: the cache key that was claimed.
+            content_hash: the hash of the image.
+
+        Raises:
+            ProtocolError: the body is not the entry of this capture.
+        """
+        try:
+            entry = self.checked().entry(key=key, content_hash=content_hash)
+        except NotFoundError:
+            return None
+        return {**entry, "created": False}
 
     def entries(self) -> list[Entry]:
         """Read a list of entries.

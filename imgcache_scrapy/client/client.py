@@ -90,6 +90,55 @@ class AsyncImgCacheClient(LookupMethods):
             response=ResponseInfo.of(its_url.url, headers, final_url, accept),
         )
 
+    async def claim(
+        self,
+        url: str,
+        content_hash: str,
+        client_name: str,
+        lookup_time: datetime | None = None,
+        filename: str | None = None,
+        *,
+        key: str | None = None,
+        bucket: str | None = None,
+        headers: Mapping[str, HeaderValue] | None = None,
+        final_url: str | None = None,
+        accept: str | None = None,
+    ) -> Entry | None:
+        """Record that a URL gave an image that the cache has, without sending the image.
+
+        The image may be in any bucket. The other arguments are those of `store`.
+
+        Args:
+            url: the image's URL.
+            content_hash: the hash of the image; see `content_hash_of`.
+            client_name: name of the client that fetched the image.
+            lookup_time: when it was fetched; default now.
+            filename: the original file name.
+            key: the cache key of the URL.
+            bucket: the bucket of the new capture.
+            headers: the headers of the site's response.
+            final_url: the URL that gave the image after redirects.
+            accept: the header `Accept` of the request.
+
+        Returns:
+            The entry, as from `store`. None if nothing was recorded, because the cache does not
+            have the bytes, or they are damaged, or the service cannot do this: store the image.
+
+        Raises:
+            InvalidRequestError: an argument is not valid.
+        """
+        its_url = self._image_url(url, key)
+        return await self.transport.claim(
+            its_url.url,
+            checked_hash(content_hash),
+            checked_text("a client's name", client_name),
+            key=its_url.key,
+            bucket=self._bucket_or_own(bucket),
+            lookup_time=checked_time(lookup_time),
+            filename=None if filename is None else checked_text("a file name", filename),
+            response=ResponseInfo.of(its_url.url, headers, final_url, accept),
+        )
+
     async def get_bytes(self, content_hash: str, *, bucket: str | None = None) -> bytes:
         """Read the bytes of an image and verify them against its hash.
 
@@ -174,6 +223,7 @@ class ImgCacheClient(BlockingClient):
         )
 
     store = blocking(AsyncImgCacheClient.store)
+    claim = blocking(AsyncImgCacheClient.claim)
     get_bytes = blocking(AsyncImgCacheClient.get_bytes)
     get_meta = blocking(AsyncImgCacheClient.get_meta)
     lookup = blocking(AsyncImgCacheClient.lookup)

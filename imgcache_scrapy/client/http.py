@@ -3,14 +3,18 @@
 # ruff: noqa: D102 - the methods are documented once, in AsyncImgCacheClient.
 
 import asyncio
-import json
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import httpx
 
 from imgcache_scrapy.client.answers import Answer, newest_of_urls, with_distance
+from imgcache_scrapy.client.fields import (
+    batches_of_keys,
+    capture_fields,
+    form_of,
+    without_none,
+)
 from imgcache_scrapy.core.concurrency import Limiter
 from imgcache_scrapy.core.entry import Entry, content_hash_of
 from imgcache_scrapy.core.errors import (
@@ -21,19 +25,17 @@ from imgcache_scrapy.core.errors import (
 )
 from imgcache_scrapy.core.keys import is_default_key
 from imgcache_scrapy.core.limits import (
-    MAX_BATCH_BYTES,
-    MAX_BATCH_URLS,
     MAX_IMAGE_BYTES,
     MAX_TEXT,
     MAX_URL_BYTES,
 )
 from imgcache_scrapy.core.pages import Page, all_pages_async
-from imgcache_scrapy.core.response_info import MAX_HEADER_CHARACTERS, ResponseInfo
+from imgcache_scrapy.core.response_info import MAX_HEADER_CHARACTERS, NO_RESPONSE, ResponseInfo
 from imgcache_scrapy.core.urls import filename_of
 
 _CONNECTIONS = 16
-# A character of a URL takes one byte in JSON, rarely up to six.
-_BATCH_CHARACTERS = MAX_BATCH_BYTES // 2
+# For smaller images, the additional request would cost more than their bytes.
+_MIN_CLAIMED_BYTES = 64 * 2**10
 _BATCHES_UNSUPPORTED = (404, 405)
 # Some servers and proxies accept only 8 KB in a request line, so longer keys are sent in a body.
 _MAX_KEY_IN_QUERY = 4000
@@ -53,6 +55,10 @@ class HttpTransport:
         timeout: seconds for one call from the moment it has a connection; None for no limit.
         token: the service's bearer token.
         transport: an httpx transport to use instead.
+
+    Attributes:
+        supports_claims: whether `claim` may record captures; False once the service has shown that
+            it has no such route.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class HttpTransport:
         transport: httpx.AsyncBaseTransport | None,
     ) -> None:
         self._base = base_url
+        self.supports_claims = True
         self._supports_batches = True
         self._supports_keys: bool | None = None
         self._asking = asyncio.Lock()
@@ -89,14 +96,44 @@ class HttpTransport:
         filename: str | None,
         response: ResponseInfo,
     ) -> Entry:
-        form = {"client_name": client_name, "bucket": bucket, **await self._url_and_key(url, key)}
-        if lookup_time is not None:
-            form["lookup_time"] = lookup_time.isoformat()
-        if any(response) and await self._has_keys():
-            form |= _form_of(response)
+        content_hash = await asyncio.to_thread(content_hash_of, data)
+        is_large = len(data) >= _MIN_CLAIMED_BYTES
+        is_plain = url == key and is_default_key(key) and not any(response)
+        has_keys = not (is_plain and not is_large) and await self._has_keys()
+        # Any other service compares the URLs that it stores.
+        fields: dict[str, Any] = {"url": url, "key": key} if has_keys else {"url": key}
+        fields |= capture_fields(
+            client_name, bucket, lookup_time, response if has_keys else NO_RESPONSE
+        )
         file = (filename or filename_of(url) or "image", data, "application/octet-stream")
-        answer = await self._send("POST", "/images", data=form, files={"file": file})
-        return answer.stored_entry(key, await asyncio.to_thread(content_hash_of, data))
+
+        async def claim_or_upload() -> Entry:
+            if is_large and has_keys:
+                claim = fields | without_none(content_hash=content_hash, filename=filename)
+                entry = await self._claim(claim)
+                if entry is not None:
+                    return entry
+            answer = await self._call("POST", "/images", data=form_of(fields), files={"file": file})
+            return answer.checked().stored_entry(key, content_hash)
+
+        return await self._limiter.run(claim_or_upload)
+
+    async def claim(
+        self,
+        url: str,
+        content_hash: str,
+        client_name: str,
+        *,
+        key: str,
+        bucket: str,
+        lookup_time: datetime | None,
+        filename: str | None,
+        response: ResponseInfo,
+    ) -> Entry | None:
+        fields = capture_fields(client_name, bucket, lookup_time, response)
+        claim = {"url": url, "key": key, "content_hash": content_hash, **fields}
+        claim |= without_none(filename=filename)
+        return await self._limiter.run(lambda: self._claim(claim))
 
     async def get_bytes(
         self, content_hash: str, bucket: str | None, size: int | None = None
@@ -107,7 +144,7 @@ class HttpTransport:
             "GET",
             f"/images/{content_hash}",
             max_bytes=min(max_bytes, MAX_IMAGE_BYTES),
-            params=_without_none(bucket=bucket),
+            params=without_none(bucket=bucket),
         )
         # The network can damage bytes; an embedded cache has already checked them.
         if await asyncio.to_thread(content_hash_of, answer.body) != content_hash:
@@ -115,28 +152,28 @@ class HttpTransport:
         return answer.body
 
     async def get_meta(self, content_hash: str, bucket: str | None) -> Entry | None:
-        route, query = f"/images/meta/{content_hash}", _without_none(bucket=bucket)
+        route, query = f"/images/meta/{content_hash}", without_none(bucket=bucket)
         return await self._entry(route, query, content_hash=content_hash)
 
     async def lookup(self, key: str, bucket: str | None, accept: str | None = None) -> Entry | None:
         if len(key) > _MAX_KEY_IN_QUERY and self._supports_batches:
             return (await self.lookup_many([key], bucket, accept)).get(key)
-        query = {"url": key, **_without_none(bucket=bucket)}
+        query = {"url": key, **without_none(bucket=bucket)}
         named = None if is_default_key(key) else key
         if (named or accept) and await self._has_keys():
-            query |= _without_none(key=named, accept=accept)
+            query |= without_none(key=named, accept=accept)
         return await self._entry("/images/lookup", query, key=key)
 
     async def lookup_many(
         self, keys: list[str], bucket: str | None, accept: str | None = None
     ) -> dict[str, Entry]:
         found: dict[str, Entry] = {}
-        for batch in _batches(keys):
+        for batch in batches_of_keys(keys):
             found |= await self._lookup_batch(batch, bucket, accept)
         return found
 
     async def search(self, url_contains: str, bucket: str | None, limit: int | None) -> list[Entry]:
-        query = {"url_contains": url_contains, **_without_none(bucket=bucket)}
+        query = {"url_contains": url_contains, **without_none(bucket=bucket)}
         found = await self._all_pages("/images/search", query, limit)
         # Some services find other texts as well, for example in other letter case.
         entries = (entry for entry in found if url_contains in entry["url"])
@@ -152,7 +189,7 @@ class HttpTransport:
         query = {
             "perceptual_hash": perceptual_hash,
             "max_hamming_distance": max_hamming_distance,
-            **_without_none(bucket=bucket),
+            **without_none(bucket=bucket),
         }
         found = await self._all_pages("/images/similar", query, limit)
         entries = (with_distance(entry, perceptual_hash) for entry in found)
@@ -179,10 +216,10 @@ class HttpTransport:
         self, keys: list[str], bucket: str | None, accept: str | None
     ) -> dict[str, Entry]:
         if self._supports_batches:
-            body = {"urls": keys, **_without_none(bucket=bucket)}
+            body = {"urls": keys, **without_none(bucket=bucket)}
             named = {key: key for key in keys if not is_default_key(key)} or None
             if (named or accept) and await self._has_keys():
-                body |= _without_none(keys=named, accept=accept)
+                body |= without_none(keys=named, accept=accept)
             # The answer has each key twice: before its entry, and in it. One entry may have URLs
             # of any length.
             max_bytes = len(keys) * _MAX_ENTRY + 2 * _MAX_ESCAPE * sum(map(len, keys))
@@ -194,12 +231,14 @@ class HttpTransport:
         entries = await asyncio.gather(*(self.lookup(key, bucket, accept) for key in keys))
         return {key: entry for key, entry in zip(keys, entries, strict=True) if entry is not None}
 
-    async def _url_and_key(self, url: str, key: str) -> dict[str, str]:
-        """Return the fields of a request for a URL and its key."""
-        if url == key and is_default_key(key):
-            return {"url": url}
-        # Any other service compares the URLs that it stores.
-        return {"url": url, "key": key} if await self._has_keys() else {"url": key}
+    async def _claim(self, claim: dict[str, Any]) -> Entry | None:
+        if not self.supports_claims:
+            return None
+        answer = await self._call("POST", "/images/claim", json=claim)
+        if answer.lacks_route:
+            self.supports_claims = False
+            return None
+        return answer.claimed_entry(claim["key"], claim["content_hash"])
 
     async def _has_keys(self) -> bool:
         """Return whether the service knows keys, and what the site said; others refuse both."""
@@ -225,22 +264,26 @@ class HttpTransport:
     async def _all_pages(self, route: str, query: dict[str, Any], limit: int | None) -> list[Entry]:
         async def read(missing: int | None, after: dict[str, str] | None) -> Page:
             # Only the query of the next page's address is used: the token must go to no other host.
-            params = (query if after is None else after) | _without_none(limit=missing)
+            params = (query if after is None else after) | without_none(limit=missing)
             return (await self._send("GET", route, max_bytes=_MAX_LIST, params=params)).page()
 
         return await all_pages_async(read, limit)
 
-    async def _send(
+    async def _send(self, method: str, route: str, **content: Any) -> Answer:
+        return (await self._answer(method, route, **content)).checked()
+
+    async def _answer(self, method: str, route: str, **content: Any) -> Answer:
+        return await self._limiter.run(lambda: self._call(method, route, **content))
+
+    async def _call(
         self, method: str, route: str, *, max_bytes: int = _MAX_ANSWER, **content: Any
     ) -> Answer:
-        return (await self._answer(method, route, max_bytes=max_bytes, **content)).checked()
-
-    async def _answer(self, method: str, route: str, *, max_bytes: int, **content: Any) -> Answer:
+        """Make a request; the caller has a slot of the limiter."""
         try:
             request = httpx.Request(method, self._base + route, headers=self._headers, **content)
         except (UnicodeError, httpx.InvalidURL) as error:
             raise InvalidRequestError(f"the request cannot be sent: {error}") from error
-        return await self._limiter.run(lambda: self._exchange(request, max_bytes))
+        return await self._exchange(request, max_bytes)
 
     async def _exchange(self, request: httpx.Request, max_bytes: int) -> Answer:
         try:
@@ -273,24 +316,3 @@ async def _body(response: httpx.Response, max_bytes: int) -> bytes:
             )
         parts.append(part)
     return b"".join(parts)
-
-
-def _batches(keys: list[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    size = 0
-    for key in keys:
-        if len(batch) == MAX_BATCH_URLS or size + len(key) > _BATCH_CHARACTERS:
-            yield batch
-            batch, size = [], 0
-        batch.append(key)
-        size += len(key)
-    yield batch
-
-
-def _form_of(response: ResponseInfo) -> dict[str, str]:
-    headers = json.dumps(response.headers) if response.headers else None
-    return _without_none(headers=headers, final_url=response.final_url, accept=response.accept)
-
-
-def _without_none(**options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}

@@ -180,6 +180,40 @@ class ResilientClient:
                 raise
             return Stored(await self._spooled(self._spool, record), is_spooled=True)
 
+    async def renew(
+        self, url: ImageUrl, entry: Entry, client_name: str, response: ResponseInfo = NO_RESPONSE
+    ) -> Entry | None:
+        """Record that a URL still gives the image of an entry, as a site says by a 304.
+
+        If the cache fails, can only be read, or is a service without claims, nothing is recorded:
+        the capture keeps its age, and there are no bytes that the spool could keep.
+
+        Args:
+            url: the URL that was asked for.
+            entry: the entry of the image.
+            client_name: the name of the client that asked.
+            response: what the site said.
+
+        Returns:
+            The renewed entry, or the given one if nothing was recorded. None if the cache does not
+            have the bytes of the image any more.
+        """
+        try:
+            async with self._breaker.call("store"):
+                renewed = await self._cache.claim(
+                    url.url,
+                    entry["content_hash"],
+                    client_name,
+                    key=url.key,
+                    bucket=self._bucket,
+                    lookup_time=datetime.now(UTC),
+                    filename=entry["original_filename"],
+                    response=response,
+                )
+        except Exception:  # The breaker has counted and logged it.
+            return entry
+        return renewed if renewed is not None or self._cache.supports_claims else entry
+
     def replay_soon(self) -> None:
         """Start to store the images in the spool, in the background."""
         task = asyncio.create_task(self.replay())

@@ -14,7 +14,12 @@ class Transport(Protocol):
 
     `AsyncImgCacheClient` has methods of the same names, which document what each call returns and
     raises. Here lookups have cache keys, and a bucket of None means all buckets.
+
+    Attributes:
+        supports_claims: whether `claim` may record captures; if it is False, `claim` returns None.
     """
+
+    supports_claims: bool
 
     async def store(
         self,
@@ -28,6 +33,19 @@ class Transport(Protocol):
         filename: str | None,
         response: ResponseInfo,
     ) -> Entry: ...
+
+    async def claim(
+        self,
+        url: str,
+        content_hash: str,
+        client_name: str,
+        *,
+        key: str,
+        bucket: str,
+        lookup_time: datetime | None,
+        filename: str | None,
+        response: ResponseInfo,
+    ) -> Entry | None: ...
 
     async def get_bytes(
         self, content_hash: str, bucket: str | None, size: int | None = None

@@ -1,19 +1,21 @@
 """AbsentCache: answers for a cache that does not exist yet, and creates nothing."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from typing_extensions import override
 
-from imgcache_scrapy.core.errors import ReadOnlyError, not_found
+from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.errors import ReadOnlyError, StoreFailedError, not_found
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog import migrations
 from imgcache_scrapy.engine.catalog.empty import EmptyCatalog
 from imgcache_scrapy.engine.catalog.sqlite import path_of
 from imgcache_scrapy.engine.location import CATALOG_NAME
+from imgcache_scrapy.engine.store_request import ClaimRequest, StoreRequest
 
 
 class AbsentCache(ImageCache):
@@ -41,6 +43,13 @@ class AbsentCache(ImageCache):
     @override
     def paired_blobs(self) -> None:
         """None: there are no blobs."""
+
+    @override
+    def store_many(
+        self, requests: Sequence[StoreRequest | ClaimRequest]
+    ) -> list[Entry | StoreFailedError | None]:
+        """Record nothing: only claims come here, and there are no images."""
+        return [None for _ in requests]
 
     @override
     def get_image(self, content_hash: str, bucket: str | None = None) -> tuple[bytes, str]:

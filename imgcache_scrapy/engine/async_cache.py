@@ -1,43 +1,29 @@
 """AsyncImageCache: the cache for an event loop, with few threads and batched calls."""
 
-import asyncio
 import functools
-import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from imgcache_scrapy.core.concurrency import Batcher, Limiter
 from imgcache_scrapy.core.deadline import timeout
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.errors import ImgCacheError, StoreFailedError, UnavailableError
+from imgcache_scrapy.core.errors import StoreFailedError, UnavailableError
 from imgcache_scrapy.core.pages import all_pages_async
 from imgcache_scrapy.engine.absent import AbsentCache
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import is_common
-from imgcache_scrapy.engine.decoding.decoder import CHILDREN
 from imgcache_scrapy.engine.late_decoding import LateDecoding, decode_next
 from imgcache_scrapy.engine.lookup import lookup_many, mark_lost
-from imgcache_scrapy.engine.store_request import StoreRequest
-
-logger = logging.getLogger(__name__)
+from imgcache_scrapy.engine.store_request import ClaimRequest, StoreRequest
+from imgcache_scrapy.engine.threads import WRITER_THREADS, CacheThreads
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _LookupKey = tuple[str | None, str | None, str]
 
-# With many threads, the event loop would often wait for the interpreter lock.
-_READER_THREADS = 2
-# A separate pool for queries that read many rows: lookups must not wait for them. With one thread,
-# they leave the other processors to the lookups.
-_SCANNER_THREADS = 1
-# A separate pool: an object store that hangs must not delay lookups.
-_BLOB_READER_THREADS = 4
-# One store decodes pictures while another one writes.
-_WRITER_THREADS = CHILDREN
 # All waiters of a batch resume together when it ends; a large batch would block the loop.
 _MAX_LOOKUPS = 32
 _MAX_STORES = 16
@@ -46,7 +32,7 @@ _HEALTH_SECONDS = 3
 
 def _awaited_query(
     query: Callable[Concatenate[Catalog, P], T], *, is_costly: bool = False
-) -> "Callable[Concatenate[AsyncImageCache, P], Coroutine[Any, Any, T]]":
+) -> Callable[Concatenate[CacheThreads, P], Coroutine[Any, Any, T]]:
     """Derive a coroutine method from a query of the catalog; the query runs in a thread.
 
     Args:
@@ -55,7 +41,7 @@ def _awaited_query(
     """
 
     @functools.wraps(query)
-    async def method(self: "AsyncImageCache", /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def method(self: CacheThreads, /, *args: P.args, **kwargs: P.kwargs) -> T:
         def call(cache: ImageCache) -> T:
             return query(cache.catalog, *args, **kwargs)
 
@@ -65,7 +51,7 @@ def _awaited_query(
     return method
 
 
-class AsyncImageCache:
+class AsyncImageCache(CacheThreads):
     """An `ImageCache` with coroutine methods; use it within one event loop.
 
     The service answers requests with it, and it is the transport of a client with an embedded
@@ -73,12 +59,16 @@ class AsyncImageCache:
     query. Stores are batched in the same way.
 
     Args:
-        open_cache: returns the cache; called in a thread by the first method that needs the
-            cache, and called again if it raised.
-        close_cache: closes the cache; called in a thread by `aclose`.
-        limiter: limits the number of calls; None for no limit.
-        absent: answers calls that read while there is no cache; None if such calls create it.
+        open_cache: as for `CacheThreads`.
+        close_cache: as for `CacheThreads`.
+        limiter: as for `CacheThreads`.
+        absent: as for `CacheThreads`.
+
+    Attributes:
+        supports_claims: always True; other transports may lack the call `claim`.
     """
+
+    supports_claims = True
 
     def __init__(
         self,
@@ -87,27 +77,15 @@ class AsyncImageCache:
         limiter: Limiter | None = None,
         absent: AbsentCache | None = None,
     ) -> None:
-        self._open_cache = open_cache
-        self._close_cache = close_cache
-        self._absent = absent
-        self._limiter = limiter
-        self._limited = _unlimited if limiter is None else limiter.run
-        self._cache: ImageCache | None = None
-        self._opening: asyncio.Future[ImageCache] | None = None
-        self._readers = ThreadPoolExecutor(_READER_THREADS, "imgcache-read")
-        self._scanners = ThreadPoolExecutor(_SCANNER_THREADS, "imgcache-scan")
-        self._blob_readers = ThreadPoolExecutor(_BLOB_READER_THREADS, "imgcache-read-blob")
-        self._writers = ThreadPoolExecutor(_WRITER_THREADS, "imgcache-write")
-        # A separate thread: it often waits for the decoder.
-        self._decoding_thread = ThreadPoolExecutor(1, "imgcache-decode")
+        super().__init__(open_cache, close_cache, limiter, absent)
         self._late_decoding = LateDecoding(lambda: self._run(self._decoding_thread, decode_next))
         self._lookup_batcher: Batcher[_LookupKey, Entry] = Batcher(
             self._lookup_batch, max_batch=_MAX_LOOKUPS, is_common=is_common
         )
-        self._store_batcher: Batcher[StoreRequest, Entry] = Batcher(
+        self._store_batcher: Batcher[StoreRequest | ClaimRequest, Entry] = Batcher(
             self._store_batch,
             max_batch=_MAX_STORES,
-            max_calls=_WRITER_THREADS,
+            max_calls=WRITER_THREADS,
             is_common=is_common,
         )
 
@@ -159,6 +137,16 @@ class AsyncImageCache:
         entry = await self._limited(lambda: self._store_batcher.ask(store))
         assert entry is not None  # noqa: S101 - every store has an entry
         return entry
+
+    async def claim(
+        self, url: str, content_hash: str, client_name: str, **options: Any
+    ) -> Entry | None:
+        """Record a capture of an image without its bytes; see `ImageCache.store_many`.
+
+        The arguments are those of `ClaimRequest.of`.
+        """
+        claim = ClaimRequest.of(url, content_hash, client_name, **options)
+        return await self._limited(lambda: self._store_batcher.ask(claim))
 
     async def get_bytes(
         self,
@@ -214,25 +202,7 @@ class AsyncImageCache:
         if self._limiter is not None:
             await self._limiter.finish()
         await self._late_decoding.aclose()
-        await asyncio.to_thread(self._stop_threads)
-        if self._absent is not None:
-            self._absent.close()
-        if self._opening is not None:
-            # Its error was raised by the call that opened the cache.
-            with suppress(Exception):
-                await self._opening
-            if not self._opening.exception():
-                await asyncio.to_thread(self._close_cache, self._opening.result())
-
-    def _stop_threads(self) -> None:
-        for threads in (
-            self._readers,
-            self._scanners,
-            self._blob_readers,
-            self._writers,
-            self._decoding_thread,
-        ):
-            threads.shutdown()
+        await self._close()
 
     async def _lookup_batch(self, lookups: list[_LookupKey]) -> dict[_LookupKey, Entry]:
         groups = defaultdict(list)
@@ -255,40 +225,13 @@ class AsyncImageCache:
         return entries
 
     async def _store_batch(
-        self, stores: list[StoreRequest]
-    ) -> dict[StoreRequest, Entry | StoreFailedError]:
+        self, requests: list[StoreRequest | ClaimRequest]
+    ) -> dict[StoreRequest | ClaimRequest, Entry | StoreFailedError]:
+        creates = any(isinstance(each, StoreRequest) for each in requests)
         with self._late_decoding.paused():
             entries = await self._run(
-                self._writers, lambda cache: cache.store_many(stores), creates=True
+                self._writers, lambda cache: cache.store_many(requests), creates=creates
             )
             self._late_decoding.note(entries)
-        return dict(zip(stores, entries, strict=True))
-
-    async def _run(
-        self, threads: ThreadPoolExecutor, call: Callable[[ImageCache], T], *, creates: bool = False
-    ) -> T:
-        run = functools.partial(asyncio.get_running_loop().run_in_executor, threads)
-        if self._cache is None:
-            absent = None if creates else self._absent
-            if absent is not None and await run(absent.is_absent):
-                return await run(call, absent)
-            self._cache = await self._open()
-        return await run(call, self._cache)
-
-    async def _open(self) -> ImageCache:
-        if self._opening is None:
-            self._opening = asyncio.ensure_future(asyncio.to_thread(self._open_cache))
-        try:
-            return await asyncio.shield(self._opening)
-        except ImgCacheError:
-            self._opening = None
-            raise
-        except Exception as error:
-            # An error of the package: otherwise a batch would be taken apart, and try again.
-            self._opening = None
-            logger.exception("The cache cannot be opened: %s", type(error).__name__)
-            raise UnavailableError("the cache cannot be opened; its log says why") from error
-
-
-async def _unlimited(call: Callable[[], Awaitable[T]]) -> T:
-    return await call()
+        answers = zip(requests, entries, strict=True)
+        return {request: entry for request, entry in answers if entry is not None}

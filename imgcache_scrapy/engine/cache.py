@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from imgcache_scrapy.core.entry import Entry, content_hash_of
+from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import (
     ReadOnlyError,
     StoreFailedError,
@@ -26,7 +26,7 @@ from imgcache_scrapy.engine.location import addresses_in, uses_folder
 from imgcache_scrapy.engine.lost import warn_of_lost_blobs
 from imgcache_scrapy.engine.pairing import check_adoption, pair
 from imgcache_scrapy.engine.snapshots import Snapshots
-from imgcache_scrapy.engine.store_request import StoreRequest
+from imgcache_scrapy.engine.store_request import ClaimRequest, StoreRequest
 
 
 class ImageCache:
@@ -107,22 +107,30 @@ class ImageCache:
         (stored,) = self.store_many([StoreRequest.of(url, data, client_name, **options)])
         if isinstance(stored, StoreFailedError):
             raise stored
+        assert stored is not None  # noqa: S101 - every store has an entry
         return stored
 
     @database_call
-    def store_many(self, stores: Sequence[StoreRequest]) -> list[Entry | StoreFailedError]:
-        """Store images and their captures; they are durable when this returns.
+    def store_many(
+        self, requests: Sequence[StoreRequest | ClaimRequest]
+    ) -> list[Entry | StoreFailedError | None]:
+        """Store images and record captures; they are durable when this returns.
+
+        A claim is recorded if the cache has the image, it is not damaged, and its blob is there
+        with the right size.
 
         Returns:
-            The entry of each store, with `created`: whether the image is new. If only the bytes of
-            some images cannot be written, the error of these, and the others are stored.
+            The entry of each request, with `created`: whether the image is new; None for a claim
+            that is not recorded. If only the bytes of some images cannot be written, the error of
+            these, and the others are stored.
 
         Raises:
-            UnavailableError: the catalog or the storage fails; none of the images is stored.
+            UnavailableError: the catalog or the storage fails; nothing is recorded.
         """
         self.catalog.check_writable()
-        hashes = [content_hash_of(store.data) for store in stores]
-        blobs = {name: store.data for name, store in zip(hashes, stores, strict=True)}
+        blobs = {
+            each.content_hash: each.data for each in requests if isinstance(each, StoreRequest)
+        }
         images = self.catalog.images(blobs)
         new = {name: data for name, data in blobs.items() if name not in images}
         decoded = self.decoders.decode_quick(list(new.values()))
@@ -133,11 +141,12 @@ class ImageCache:
         # Written before the transaction, so that other writers wait less.
         failed = self.blobs.put_many(new)
         blobs = {name: data for name, data in blobs.items() if name not in failed}
-        if not blobs:
-            return [failed[name] for name in hashes]
-        with self.catalog.exclusive(blobs) as transaction:
+        names = {each.content_hash for each in requests} - failed.keys()
+        if not names:
+            return [failed[each.content_hash] for each in requests]
+        with self.catalog.exclusive(names) as transaction:
             # Meanwhile the blob may have been deleted, or found damaged.
-            sizes = self.blobs.sizes(blobs)
+            sizes = self.blobs.sizes(names)
             failed |= self.blobs.put_many(
                 {
                     name: data
@@ -145,13 +154,20 @@ class ImageCache:
                     if transaction.is_damaged(name) or sizes[name] != len(data)
                 }
             )
-            captures = zip(hashes, (store.capture for store in stores), strict=True)
+            images = {name: images[name] for name in blobs if name not in failed} | {
+                name: image
+                for name in names - blobs.keys()
+                if (image := transaction.sound_image(name)) is not None
+                and sizes[name] == image.file_size_bytes
+            }
+            recorded = [each for each in requests if each.content_hash in images]
             entries = iter(
-                transaction.record(
-                    [(images[name], capture) for name, capture in captures if name not in failed]
-                )
+                transaction.record([(images[each.content_hash], each.capture) for each in recorded])
             )
-        return [failed.get(name) or next(entries) for name in hashes]
+        return [
+            next(entries) if each.content_hash in images else failed.get(each.content_hash)
+            for each in requests
+        ]
 
     def get_image(self, content_hash: str, bucket: str | None = None) -> tuple[bytes, str]:
         """Read an image and check its hash; mark it as damaged if its bytes cannot be used.

@@ -79,9 +79,9 @@ class LateDecoding:
             self._running_stores -= 1
             self.go_on()
 
-    def note(self, stores: Iterable[Entry | StoreFailedError]) -> None:
+    def note(self, stores: Iterable[Entry | StoreFailedError | None]) -> None:
         """Look for images again if one of these stores has left its image without a size."""
-        stored = (entry for entry in stores if not isinstance(entry, StoreFailedError))
+        stored = (entry for entry in stores if not isinstance(entry, StoreFailedError | None))
         self._is_due |= any(entry["width"] is None for entry in stored)
 
     def go_on(self) -> None:

@@ -17,6 +17,7 @@ from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.location import DEFAULT_FOLDER
 from imgcache_scrapy.server import docs
 from imgcache_scrapy.server.bodies import AnswerMemory
+from imgcache_scrapy.server.claims import add_claims
 from imgcache_scrapy.server.guard import BodyLimitMiddleware, TokenMiddleware
 from imgcache_scrapy.server.images import add_bytes, add_images
 from imgcache_scrapy.server.lookups import add_lookups, refuse_methods
@@ -73,6 +74,7 @@ def create_app(
     _add_state(app, images, metrics)
     add_lookups(app, images, metrics, memory)
     refuse_methods(app)
+    add_claims(app, images, metrics)
     add_images(app, images, metrics)
     add_bytes(app, images, memory)
     return app

@@ -1,11 +1,9 @@
 """Read and check the multipart form of an upload."""
 
-import re
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import Request
-from pydantic import BaseModel, BeforeValidator, Field, Json, ValidationError
+from pydantic import Field, Json, ValidationError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -13,18 +11,10 @@ from starlette.requests import ClientDisconnect
 
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.limits import MAX_TEXT
-from imgcache_scrapy.core.response_info import ResponseInfo
 from imgcache_scrapy.core.text import quoted
+from imgcache_scrapy.server.capture_fields import CaptureFields
 from imgcache_scrapy.server.guard import MAX_BODY_BYTES
-from imgcache_scrapy.server.parameters import (
-    GIVEN_URL_PATTERN,
-    TEXT_PATTERN,
-    URL_PATTERN,
-    Key,
-    Text,
-    Url,
-    image_url,
-)
+from imgcache_scrapy.server.parameters import GIVEN_URL_PATTERN, TEXT_PATTERN, URL_PATTERN
 from imgcache_scrapy.server.problems import validation_detail
 
 # The time to parse the header grows with the square of its length.
@@ -34,39 +24,16 @@ _CHARSETS = {b"utf-8", b"utf8"}
 _NO_NAMES = {None, "", "image"}
 
 
-def _check_iso_8601(value: object) -> object:
-    # Pydantic would also accept a number of seconds.
-    if not re.match(r"\d{4}-\d\d-\d\d", str(value)):
-        raise ValueError("a time must look like 2026-01-31T12:00:00+00:00")
-    return value
-
-
-class Upload(BaseModel):
+class Upload(CaptureFields):
     """The fields of the form of a store, and its file.
 
     Attributes:
         file: the bytes of the image.
-        url: its URL.
-        client_name: the name of the client that stores it.
-        bucket: the name space of the capture.
-        lookup_time: when the image was fetched, in ISO 8601.
-        filename: the name of the file in the form.
-        key: the cache key of the URL; None for the default one.
         headers: headers of the site's response, a JSON object.
-        final_url: the URL that gave the image after redirects.
-        accept: the header `Accept` of the request.
     """
 
     file: bytes
-    url: Url
-    client_name: Annotated[Text, Field(min_length=1)]
-    bucket: Text = ""
-    lookup_time: Annotated[datetime | None, BeforeValidator(_check_iso_8601)] = None
-    filename: Text | None = None
-    key: Key | None = None
-    headers: Json[dict[str, str]] = {}
-    final_url: Url | None = None
-    accept: Text | None = None
+    headers: Json[dict[str, str]] = Field(default_factory=dict)
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of `AsyncImageCache.store`.
@@ -74,11 +41,7 @@ class Upload(BaseModel):
         Raises:
             InvalidRequestError: the final URL is not a URL.
         """
-        url, key, _ = image_url(self.url, self.key)
-        names = {"client_name", "bucket", "lookup_time", "filename"}
-        response = ResponseInfo.of(url, self.headers, self.final_url, self.accept)
-        known = {"url": url, "key": key, "data": self.file, "response": response}
-        return self.model_dump(include=names) | known
+        return {"data": self.file, **self.capture_arguments(self.headers)}
 
 
 def _field(**limits: Any) -> dict[str, Any]:

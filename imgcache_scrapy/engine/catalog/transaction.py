@@ -92,6 +92,13 @@ class WriteTransaction:
         """Return whether an image was marked as damaged when the transaction began."""
         return self.has_image(content_hash) and self._images[content_hash]["damaged"]
 
+    def sound_image(self, content_hash: str) -> Image | None:
+        """Return an image as it was when the transaction began; None if damaged or without row."""
+        row = self._images.get(content_hash)
+        if row is None or row["damaged"]:
+            return None
+        return Image(*(row[name] for name in Image._fields))
+
     def record(self, observed: Sequence[tuple[Image, Capture]]) -> list[Entry]:
         """Record images and their captures, in this order.
 

@@ -1,0 +1,113 @@
+"""CacheThreads: opens a cache when it is needed, and runs calls to it in a few threads."""
+
+import asyncio
+import functools
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TypeVar
+
+from imgcache_scrapy.core.concurrency import Limiter
+from imgcache_scrapy.core.errors import ImgCacheError, UnavailableError
+from imgcache_scrapy.engine.absent import AbsentCache
+from imgcache_scrapy.engine.cache import ImageCache
+from imgcache_scrapy.engine.decoding.decoder import CHILDREN
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# With many threads, the event loop would often wait for the interpreter lock.
+_READER_THREADS = 2
+# A separate pool for queries that read many rows: lookups must not wait for them. With one thread,
+# they leave the other processors to the lookups.
+_SCANNER_THREADS = 1
+# A separate pool: an object store that hangs must not delay lookups.
+_BLOB_READER_THREADS = 4
+WRITER_THREADS = CHILDREN
+"""Number of threads that write: one store decodes pictures while another one writes."""
+
+
+class CacheThreads:
+    """The threads of an `AsyncImageCache`; use them within one event loop.
+
+    Args:
+        open_cache: returns the cache; called in a thread by the first method that needs the
+            cache, and called again if it raised.
+        close_cache: closes the cache; called in a thread by `_close`.
+        limiter: limits the number of calls; None for no limit.
+        absent: answers calls that read while there is no cache; None if such calls create it.
+    """
+
+    def __init__(
+        self,
+        open_cache: Callable[[], ImageCache],
+        close_cache: Callable[[ImageCache], None],
+        limiter: Limiter | None = None,
+        absent: AbsentCache | None = None,
+    ) -> None:
+        self._open_cache = open_cache
+        self._close_cache = close_cache
+        self._absent = absent
+        self._limiter = limiter
+        self._limited = _unlimited if limiter is None else limiter.run
+        self._cache: ImageCache | None = None
+        self._opening: asyncio.Future[ImageCache] | None = None
+        self._readers = ThreadPoolExecutor(_READER_THREADS, "imgcache-read")
+        self._scanners = ThreadPoolExecutor(_SCANNER_THREADS, "imgcache-scan")
+        self._blob_readers = ThreadPoolExecutor(_BLOB_READER_THREADS, "imgcache-read-blob")
+        self._writers = ThreadPoolExecutor(WRITER_THREADS, "imgcache-write")
+        # A separate thread: it often waits for the decoder.
+        self._decoding_thread = ThreadPoolExecutor(1, "imgcache-decode")
+
+    async def _run(
+        self, threads: ThreadPoolExecutor, call: Callable[[ImageCache], T], *, creates: bool = False
+    ) -> T:
+        run = functools.partial(asyncio.get_running_loop().run_in_executor, threads)
+        if self._cache is None:
+            absent = None if creates else self._absent
+            if absent is not None and await run(absent.is_absent):
+                return await run(call, absent)
+            self._cache = await self._open()
+        return await run(call, self._cache)
+
+    async def _open(self) -> ImageCache:
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(asyncio.to_thread(self._open_cache))
+        try:
+            return await asyncio.shield(self._opening)
+        except ImgCacheError:
+            self._opening = None
+            raise
+        except Exception as error:
+            # An error of the package: otherwise a batch would be taken apart, and try again.
+            self._opening = None
+            logger.exception("The cache cannot be opened: %s", type(error).__name__)
+            raise UnavailableError("the cache cannot be opened; its log says why") from error
+
+    async def _close(self) -> None:
+        """Stop the threads after their calls, and close the cache."""
+        await asyncio.to_thread(self._stop_threads)
+        if self._absent is not None:
+            self._absent.close()
+        if self._opening is not None:
+            # Its error was raised by the call that opened the cache.
+            with suppress(Exception):
+                await self._opening
+            if not self._opening.exception():
+                await asyncio.to_thread(self._close_cache, self._opening.result())
+
+    def _stop_threads(self) -> None:
+        for threads in (
+            self._readers,
+            self._scanners,
+            self._blob_readers,
+            self._writers,
+            self._decoding_thread,
+        ):
+            threads.shutdown()
+
+
+async def _unlimited(call: Callable[[], Awaitable[T]]) -> T:
+    return await call()
