@@ -28,8 +28,8 @@ from imgcache_scrapy.server.ranges import etag_matches, requested_range
 from imgcache_scrapy.server.schemas import Entry
 from imgcache_scrapy.server.uploads import UPLOAD_SCHEMA, read_upload
 
-# Links of the OpenAPI document: from an entry to the routes of its bytes.
-_LINKS = {
+# Links of the OpenAPI document: from an entry to the routes of its bytes, and to a claim of them.
+_LINKS: dict[str, Any] = {
     name: {
         "operationRef": f"#/paths/{path.replace('/', '~1')}/get",
         "parameters": {
@@ -38,6 +38,11 @@ _LINKS = {
         },
     }
     for name, path in (("bytes", "/images/{content_hash}"), ("page", "/serve/{content_hash}"))
+} | {
+    "claim": {
+        "operationRef": "#/paths/~1images~1claim/post",
+        "requestBody": {"content_hash": "$response.body#/content_hash"},
+    }
 }
 _ACTIVE_TYPES = frozenset({"image/svg+xml", UNKNOWN_TYPE})
 

@@ -161,3 +161,5 @@ def refuse_methods(app: FastAPI) -> None:
 
     for path in ("/images/lookup", "/images/search", "/images/similar"):
         app.add_api_route(path, refuse, methods=["DELETE", "HEAD"], include_in_schema=False)
+    others = ["DELETE", "GET", "HEAD"]
+    app.add_api_route("/images/claim", refuse, methods=others, include_in_schema=False)

@@ -23,6 +23,7 @@ ROUTES = {
     "/images/lookup": {"get", "post"},
     "/images/search": {"get"},
     "/images/similar": {"get"},
+    "/images/claim": {"post"},
     "/images/meta/{content_hash}": {"get"},
     "/images/{content_hash}": {"get", "head", "delete"},
     "/serve/{content_hash}": {"get", "head"},

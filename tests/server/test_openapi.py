@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-OPERATIONS = 15
+OPERATIONS = 16
 
 
 @pytest.mark.parametrize(

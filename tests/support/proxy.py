@@ -22,6 +22,7 @@ class Proxy:
         poison: bytes in the requests that the fault POISON is about.
         host: the name that the service finds in the header Host; empty to keep that of the client.
         asked: method and path of each request, also of those that got a fault.
+        moved: the number of bytes of all requests and of the answers that were passed on.
     """
 
     def __init__(self, to: str) -> None:
@@ -33,6 +34,7 @@ class Proxy:
         self.poison = b""
         self.host = b""
         self.asked: list[tuple[str, str]] = []
+        self.moved = 0
         self._server = self._listening(0)
         self._port = self._server.getsockname()[1]
         self.url = f"http://127.0.0.1:{self._port}"
@@ -82,7 +84,9 @@ class Proxy:
         with suppress(OSError, ConnectionError):
             while request := _message(client):
                 method, path, _ = request.split(b" ", 2)
-                self.asked.append((method.decode(), path.decode()))
+                with self._lock:
+                    self.asked.append((method.decode(), path.decode()))
+                    self.moved += len(request)
                 self._answer(request, client, service)
         _end(service)
         _end(client)
@@ -103,6 +107,8 @@ class Proxy:
         else:
             service.sendall(_renamed(request, self.host) if self.host else request)
             answer = _message(service)
+            with self._lock:
+                self.moved += len(answer)
             if self._mode != "reset":
                 client.sendall(answer)
                 return

@@ -1,0 +1,211 @@
+"""Large images over a service: a claim comes first, so that known bytes are not sent."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from imgcache_scrapy import AsyncImgCacheClient, ImgCacheClient, ProtocolError, UnavailableError
+from imgcache_scrapy.core.entry import content_hash_of
+from imgcache_scrapy.core.image_url import ImageUrl
+from imgcache_scrapy.core.response_info import ResponseInfo
+from tests.client.test_resilience import Crawl
+from tests.support.proxy import Proxy
+from tests.support.reference_service import serving
+
+LARGE = 64 * 2**10
+JSON = {"Content-Type": "application/json"}
+CLAIM, STORE = ("POST", "/images/claim"), ("POST", "/images")
+
+
+def body_of(size):
+    """Return new bytes that begin like an image."""
+    return b"GIF89a" + uuid4().bytes + bytes(size - 22)
+
+
+@pytest.fixture
+def proxy(shared_service):
+    """A proxy in front of a service."""
+    proxy = Proxy(shared_service.url)
+    yield proxy
+    proxy.close()
+
+
+@pytest.mark.parametrize("count", [30, pytest.param(1000, marks=pytest.mark.endurance)])
+async def test_known_pictures_move_few_bytes(proxy, site, count):
+    """Stores of pictures of 200 KB that the service knows move less than 2 KB each."""
+    bodies = [body_of(200_000) for _ in range(10)]
+    async with AsyncImgCacheClient(proxy.url, None) as client:
+        for number, data in enumerate(bodies):
+            await client.store(f"{site}/old/{number}", data, "me")
+        before = proxy.moved
+        assert before > 10 * 200_000
+        stores = (
+            client.store(f"{site}/{number}", bodies[number % 10], "me") for number in range(count)
+        )
+        entries = await asyncio.gather(*stores)
+        assert proxy.moved - before < count * 2000
+        assert not any(entry["created"] for entry in entries)
+        found = await client.lookup_many(f"{site}/{number}" for number in range(count))
+    assert len(found) == count
+
+
+def test_only_large_images_are_claimed_first(proxy, site):
+    """An unknown image is sent after its claim; a small one is sent at once."""
+    with ImgCacheClient(proxy.url) as client:
+        assert client.store(f"{site}/a", body_of(LARGE), "me")["created"] is True
+        assert client.store(f"{site}/b", body_of(LARGE - 1), "me")["created"] is True
+    assert proxy.asked == [CLAIM, STORE, STORE]
+
+
+def test_a_service_without_claims_is_asked_once(site):
+    """The reference service has no such route: each image is sent, and claims record nothing."""
+    with serving(strict=True) as url:
+        proxy = Proxy(url)
+        with ImgCacheClient(proxy.url) as client:
+            for number in range(3):
+                entry = client.store(f"{site}/{number}", body_of(LARGE), "me")
+                assert entry["created"] is True
+            assert client.claim(f"{site}/a", entry["content_hash"], "me") is None
+        assert proxy.asked == [CLAIM, STORE, STORE, STORE]
+        proxy.close()
+
+
+@pytest.mark.parametrize("status", [404, 405])
+async def test_a_route_that_is_missing_is_told_from_missing_bytes(status, site):
+    """Only a 404 that is our problem document is a missing image; other ones end the claims."""
+    asked = []
+    problem = {"code": "not_found", "status": 404, "detail": "the cache does not have the bytes"}
+
+    def answer(request):
+        asked.append((request.method, request.url.path))
+        is_claim = request.url.path == CLAIM[1]
+        if is_claim and len(asked) == 1:
+            return httpx.Response(404, json=problem)
+        return httpx.Response(status if is_claim else 503, text="<h1>Not here</h1>")
+
+    transport = httpx.MockTransport(answer)
+    async with AsyncImgCacheClient("http://cache", transport=transport) as client:
+        for _ in range(3):
+            with pytest.raises(UnavailableError):
+                await client.store(f"{site}/a", body_of(LARGE), "me")
+    assert asked == [CLAIM, STORE, CLAIM, STORE, STORE]
+
+
+@pytest.mark.parametrize("wrong", ["content_hash", "key"])
+async def test_an_entry_of_something_else_is_no_claim(shared_service, site, wrong):
+    """A claim is answered with the entry of its own image and key."""
+    values = {"content_hash": "ab" * 32, "key": f"{site}/other"}
+
+    async def answer(request):
+        async with httpx.AsyncClient(trust_env=False) as http:
+            url = f"{shared_service.url}{request.url.path}"
+            found = await http.post(url, content=request.content, headers=request.headers)
+        body = found.json()
+        return httpx.Response(found.status_code, json=body | {wrong: values[wrong]})
+
+    data = body_of(LARGE)
+    with ImgCacheClient(shared_service.url) as client:
+        client.store(f"{site}/a", data, "me")
+    transport = httpx.MockTransport(answer)
+    async with AsyncImgCacheClient("http://cache", transport=transport) as client:
+        with pytest.raises(ProtocolError, match=wrong):
+            await client.store(f"{site}/b", data, "me")
+
+
+async def test_claim_and_upload_have_one_deadline(site):
+    """Each of the two is fast enough alone, but together they take longer than a call may."""
+    asked = []
+    problem = {"code": "not_found", "status": 404, "detail": "the cache does not have the bytes"}
+
+    async def answer(request):
+        asked.append((request.method, request.url.path))
+        await asyncio.sleep(0.9)
+        return httpx.Response(404, json=problem)
+
+    transport = httpx.MockTransport(answer)
+    async with AsyncImgCacheClient("http://cache", 1.0, transport=transport) as client:
+        with pytest.raises(UnavailableError, match="within"):
+            await client.store(f"{site}/a", body_of(LARGE), "me")
+    assert asked == [CLAIM, STORE]
+
+
+@asynccontextmanager
+async def known_image(proxy, site):
+    """Open a crawl that has stored an image; yield the crawl, its URL and its entry."""
+    url = ImageUrl.of(f"{site}/a?v=1")
+    async with Crawl(proxy, None) as crawl:
+        entry, _ = await crawl.cache.store(url, body_of(100), "me")
+        yield crawl, url, entry
+
+
+async def test_a_crawl_renews_a_capture_without_its_bytes(proxy, site):
+    """The capture gets the time of the call, and what the site said."""
+    async with known_image(proxy, site) as (crawl, url, entry):
+        response = ResponseInfo.of(url.url, {"ETag": '"1"'})
+        renewed = await crawl.cache.renew(url, entry, "me", response)
+        assert renewed["lookup_time"] > entry["lookup_time"]
+        assert renewed["headers"] == {"ETag": '"1"'}
+        found = await crawl.cache.lookup_many([url])
+        assert found[url]["lookup_time"] == renewed["lookup_time"]
+
+
+async def test_an_image_that_is_gone_cannot_be_renewed(proxy, site):
+    """None tells the crawl to fetch the image again."""
+    async with known_image(proxy, site) as (crawl, url, entry):
+        await crawl.client.delete(entry["content_hash"], bucket="")
+        assert await crawl.cache.renew(url, entry, "me") is None
+    assert crawl.counted == []
+
+
+async def test_a_cache_that_fails_renews_nothing(proxy, site):
+    """The entry stays as it is; the failures are counted, and open the breaker."""
+    async with known_image(proxy, site) as (crawl, url, entry):
+        proxy.fault = "error"
+        for _ in range(5):
+            assert await crawl.cache.renew(url, entry, "me") == entry
+        proxy.fault = None
+    assert crawl.counted == ["error/unavailable"] * 3
+
+
+async def test_a_service_without_claims_renews_nothing(site):
+    """The reference service has the image: the crawl must not fetch it again."""
+    with serving(strict=True) as address:
+        proxy = Proxy(address)
+        async with known_image(proxy, site) as (crawl, url, entry):
+            for _ in range(2):
+                assert await crawl.cache.renew(url, entry, "me") == entry
+            assert crawl.counted == []
+        assert proxy.asked.count(CLAIM) == 1
+        proxy.close()
+
+
+def test_claims_are_counted_as_duplicates(service, site):
+    """The metrics count a claim that records a capture, and no other one."""
+    data = body_of(100)
+    with ImgCacheClient(service.url) as client:
+        client.store(f"{site}/a", data, "me")
+        client.claim(f"{site}/b", content_hash_of(data), "me")
+        client.claim(f"{site}/b", content_hash_of(b""), "me")
+    metrics = httpx.get(f"{service.url}/metrics", trust_env=False).text
+    assert 'imgcache_store_total{result="created"} 1.0' in metrics
+    assert 'imgcache_store_total{result="duplicate"} 1.0' in metrics
+
+
+def test_a_claim_that_is_no_json_is_refused(shared_service):
+    """The answer is a problem that names the field."""
+    route = f"{shared_service.url}/images/claim"
+    valid = {"url": "http://a.example/", "content_hash": "ab" * 32, "client_name": "me"}
+    for body, word in [
+        ("[]", "object"),
+        ("{", "JSON"),
+        *((json.dumps({k: v for k, v in valid.items() if k != name}), name) for name in valid),
+        (json.dumps({**valid, "lookup_time": 5}), "a time must look like"),
+        (json.dumps({**valid, "headers": {"ETag": 1}}), "headers.ETag"),
+    ]:
+        answer = httpx.post(route, content=body, headers=JSON, trust_env=False)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+        assert word in answer.json()["detail"]
