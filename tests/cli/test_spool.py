@@ -1,9 +1,9 @@
 """`imgcache spool …`, and several processes that use one spool."""
 
 import os
-import subprocess
 import time
 from datetime import datetime
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -13,7 +13,7 @@ from imgcache_scrapy.client.address import cache_name
 from imgcache_scrapy.client.spool import Spool
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import TooLargeError
-from tests.support.commands import IMGCACHE, clean_environment
+from tests.support.commands import Command
 from tests.support.proxy import POISON, Proxy
 from tests.support.records import (
     FETCHED,
@@ -24,7 +24,6 @@ from tests.support.records import (
     record_of,
     replayed,
 )
-from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -44,20 +43,13 @@ def served(shared_service):
 
 def start_command(*words):
     """Start `imgcache spool …`."""
-    return subprocess.Popen(
-        [IMGCACHE, "spool", *map(str, words)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=clean_environment(),
-    )
+    return Command(Path.cwd(), "spool", *words)
 
 
-def result_of(process):
+def result_of(command):
     """Wait for a command to end; return its exit code, output and errors."""
-    out, errors = process.communicate(timeout=PATIENCE)
-    return process.returncode, out, errors
+    done = command.result()
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
 def location_lines(spool, proxy=None):
@@ -201,7 +193,7 @@ def test_a_killed_replay_loses_no_record(spool, served):
         while len(proxy.asked) < stored:
             proxy.wait()
         process.kill()
-        process.communicate()
+        process.result()
     code, _, errors = result_of(start_command("replay", proxy.url, "--folder", spool.folder))
     assert (code, errors) == (0, location_lines(spool, proxy))
     found = client.lookup_many((r.url for r in records), bucket=records[0].bucket)

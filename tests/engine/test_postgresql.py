@@ -1,7 +1,5 @@
 """ImageCache on PostgreSQL and an object store: many processes, and failures of either server."""
 
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -15,7 +13,7 @@ from sqlalchemy import make_url
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import ConfigurationError, NotFoundError, UnavailableError
 from imgcache_scrapy.engine.cache import ImageCache
-from tests.support.programs import upkeep_of
+from tests.support.programs import forked_program, upkeep_of
 from tests.support.servers import DebianPostgreSQL, ObjectStoreServer, PostgreSQLServer
 from tests.support.service import new_storage_environment
 from tests.support.waiting import PATIENCE
@@ -58,9 +56,6 @@ def test_no_file_is_written_locally(cache, tmp_path):
 
 
 STORE_MANY = """
-import sys
-from pathlib import Path
-from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.store_request import StoreRequest
 folder, count, number = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 sys.stdin.readline()
@@ -87,24 +82,13 @@ def test_four_processes_store_overlapping_images(request, tmp_path, is_postgresq
     folder = tmp_path / "cache"
     with ExitStack() as stack:
         processes = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-c", STORE_MANY, str(folder), str(count), str(number)],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
-            )
+            stack.enter_context(forked_program(STORE_MANY, folder, count, number))
             for number in range(4)
         ]
-        with ThreadPoolExecutor(4) as pool:
-            answers = [
-                pool.submit(process.communicate, "go\n", timeout=4 * PATIENCE)
-                for process in processes
-            ]
-        assert [answer.result()[1] for answer in answers] == [""] * 4
-        created = sum(int(answer.result()[0]) for answer in answers)
+        for process in processes:
+            process.stdin.write("go\n")
+        created = sum(int(process.communicate()) for process in processes)
+        assert [process.errors for process in processes] == [""] * 4
     distinct = count // 2 * 5
     with closing(ImageCache.in_folder(folder)) as cache:
         totals = cache.catalog.stats()

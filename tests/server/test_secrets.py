@@ -1,19 +1,15 @@
 """Secrets: they appear neither in answers, nor in logs, nor in the output of a command."""
 
 import contextlib
-import os
 import sqlite3
-import subprocess
-import sys
 from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from tests.support.commands import MAIN
+from tests.support.commands import run_imgcache
 from tests.support.service import Service, http_client, new_storage_environment
-from tests.support.waiting import PATIENCE
 
 TOKEN = "canary-token-3f1c"
 PASSWORD = "canary-password-7a2e"
@@ -145,20 +141,14 @@ def test_a_lost_database_shows_no_secret(service_with_secrets, postgresql):
 def test_a_failing_command_shows_no_secret(tmp_path, environment, command):
     """The command ends with one sentence that does not contain the address."""
     (tmp_path / "imgcache").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", MAIN, command, *(["--port", "0"] if command == "serve" else [])],
-        cwd=tmp_path,
-        env=os.environ | environment | {"PGCONNECT_TIMEOUT": "5"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-    )
+    words = [command, "--port", "0"] if command == "serve" else [command]
+    done = run_imgcache(tmp_path, *words, env=environment | {"PGCONNECT_TIMEOUT": "5"})
     assert done.returncode == 1
-    used, sentence = done.stderr.splitlines()
+    errors, output = done.stderr.decode(), done.stdout.decode()
+    used, sentence = errors.splitlines()
     assert used.startswith("Cache: ")
     assert sentence.startswith("imgcache: ")
-    assert_no_secret([done.stderr, done.stdout])
+    assert_no_secret([errors, output])
 
 
 def test_requests_cannot_forge_log_lines(service):

@@ -13,30 +13,41 @@ IMGCACHE = str(Path(sys.executable).with_name("imgcache"))
 MAIN = "from imgcache_scrapy.cli.main import main; main()"
 
 
-def run_imgcache(folder, *words, env=None):
-    """Run `imgcache …` in a folder, without the variables of the cache in the environment.
+class Command:
+    """`imgcache …` in a process, without the variables of the cache in the environment."""
 
-    Returns:
-        The exit code and both outputs, in a `CompletedProcess`.
-    """
-    environment = {**clean_environment(), **(env or {})}
-    with TemporaryDirectory() as outputs:
-        out, err = Path(outputs, "out"), Path(outputs, "err")
-        process = start(
+    def __init__(self, folder, *words, env=None):
+        self._words = words
+        self._outputs = TemporaryDirectory()
+        self._paths = [Path(self._outputs.name, name) for name in ("out", "err")]
+        out, err = self._paths
+        self._process = start(
             run_python,
             MAIN,
             list(map(str, words)),
             folder=folder,
-            environment=environment,
+            environment={**clean_environment(), **(env or {})},
             out=out,
             err=err,
         )
-        process.join(PATIENCE)
-        process.kill()
-        process.join()
-        return subprocess.CompletedProcess(
-            words, process.exitcode, out.read_bytes(), err.read_bytes()
-        )
+
+    def kill(self):
+        """Kill the process with SIGKILL."""
+        self._process.kill()
+
+    def result(self):
+        """Wait for the end, and return the exit code and both outputs in a `CompletedProcess`."""
+        self._process.join(PATIENCE)
+        self._process.kill()
+        self._process.join()
+        out, err = (path.read_bytes() if path.exists() else b"" for path in self._paths)
+        self._outputs.cleanup()
+        return subprocess.CompletedProcess(self._words, self._process.exitcode, out, err)
+
+
+def run_imgcache(folder, *words, env=None):
+    """Run `imgcache …` in a folder, and return the result of the command."""
+    return Command(folder, *words, env=env).result()
 
 
 def clean_environment():

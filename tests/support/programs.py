@@ -119,6 +119,7 @@ class ForkedProgram:
     """
 
     def __init__(self, code, arguments, pipes):
+        self._errors = pipes / "stderr"
         paths = {name: pipes / name for name in ("stdin", "stdout")}
         for path in paths.values():
             os.mkfifo(path)
@@ -132,7 +133,7 @@ class ForkedProgram:
             folder=Path.cwd(),
             environment=dict(os.environ),
             out=paths["stdout"],
-            err=pipes / "stderr",
+            err=self._errors,
             stdin=paths["stdin"],
         )
         waiting = poll()
@@ -145,6 +146,11 @@ class ForkedProgram:
     def returncode(self):
         """The exit code, as that of a `subprocess.Popen`."""
         return self._process.exitcode
+
+    @property
+    def errors(self):
+        """What the program has written to its standard error."""
+        return self._errors.read_text()
 
     def kill(self):
         """Kill the program with SIGKILL."""
