@@ -22,6 +22,9 @@ _JSON_LIMIT = (MAX_BATCH_BYTES, f"a batch must not be larger than {MAX_BATCH_BYT
 
 # Of all requests together, from the first byte of their bodies until they are answered.
 _MAX_BYTES_IN_MEMORY = 4 * MAX_IMAGE_BYTES
+# Smaller bodies have some memory of their own: a few large ones must not keep them out.
+_SMALL_BYTES = 2 * 2**20
+_BYTES_FOR_SMALL = 64 * 2**20
 
 
 class TokenMiddleware:
@@ -80,7 +83,8 @@ class BodyLimitMiddleware:
                 message = await body.receive()
             finally:
                 self._bytes_in_memory += body.size - size
-            if self._bytes_in_memory > _MAX_BYTES_IN_MEMORY:
+            own = _BYTES_FOR_SMALL if body.size <= _SMALL_BYTES else 0
+            if self._bytes_in_memory > _MAX_BYTES_IN_MEMORY + own:
                 raise HTTPException(503, "too many uploads at the same time: try again later")
             return message
 

@@ -129,7 +129,7 @@ def add_bytes(app: FastAPI, images: AsyncImageCache, memory: AnswerMemory) -> No
             data = image.data[wanted.start : wanted.stop]
             return whole_response(memory, data, reserved=reserved, **kind)
         found = parts(images, content_hash, image.size, wanted, PART_BYTES)
-        return StreamedResponse(memory.limited(found), len(wanted), **kind)
+        return StreamedResponse(memory, memory.limited(found), len(wanted), **kind)
 
     for path in ("/images/{content_hash}", "/serve/{content_hash}"):
         for add in (app.get, app.head):

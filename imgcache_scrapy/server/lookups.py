@@ -55,6 +55,8 @@ def add_lookups(
     app: FastAPI, images: AsyncImageCache, metrics: Metrics, memory: AnswerMemory
 ) -> None:
     """Add the routes that answer with entries."""
+    # Of their own, so that lookups have memory while long lists are not read.
+    lookup_memory = AnswerMemory()
     pages = {200: _PAGE, **documented(*FAILURES)}
 
     @app.get("/images/lookup", response_model=Entry, responses=documented(NotFoundError, *FAILURES))
@@ -91,7 +93,7 @@ def add_lookups(
         newest = {url: each.newest(found) for url, each in asked.items()}
         entries = {url: entry for url, entry in newest.items() if entry is not None}
         metrics.count_lookups(len(entries), len(urls) - len(entries))
-        return await _json(memory, {"entries": entries}, len(entries), {})
+        return await _json(lookup_memory, {"entries": entries}, len(entries), {})
 
     @app.get("/images/search", response_model=list[Entry], responses=pages)
     async def search(
@@ -150,6 +152,7 @@ async def _json(
         rendered = JSONResponse(content)
     else:
         rendered = await asyncio.to_thread(JSONResponse, content)
+    await memory.make_room(len(rendered.body))
     return json_response(memory, bytes(rendered.body), headers)
 
 

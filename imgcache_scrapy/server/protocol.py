@@ -1,8 +1,8 @@
 """LimitedHttpProtocol: closes connections that send their head too slowly or read no answer.
 
 uvicorn has no settings for this, nor for its log lines, so the class extends its protocol. Of
-uvicorn it uses the methods that asyncio and the parser call, and the attributes `loop`, `logger`,
-`transport` and `cycle`.
+uvicorn it uses the methods that asyncio and the parser call, `send_400_response`, and the
+attributes `loop`, `logger`, `transport`, `cycle`, `pipeline` and `url`.
 """
 
 import asyncio
@@ -11,23 +11,31 @@ import math
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from imgcache_scrapy.core.errors import InvalidRequestError
+from imgcache_scrapy.server.problems import problem
 
 # The parser refuses URLs over 64 KiB.
 _MAX_HEAD_BYTES = 2**17
 # The kernel would keep up to 4 MB for each client that does not read.
 _MAX_UNSENT_IN_KERNEL = 2**17
 _LOG_SECONDS = 10
+# A client may send further requests before it has read the answer.
+_MAX_WAITING_REQUESTS = 16
+# What the parser of uvicorn can take apart.
+_MAX_URL_BYTES = 2**16 - 1
 
 
 class RareLines(logging.Filter):
-    """Lets a log have at most one warning of uvicorn's protocol in `_LOG_SECONDS`.
+    """Lets a log have at most one line about clients in `_LOG_SECONDS`.
 
-    uvicorn writes one or two for each request that is not valid HTTP, and a client can send any
-    number of these.
+    uvicorn writes one or two for each request that is not valid HTTP, and for each answer that ends
+    too early. A client can cause any number of these.
 
     Args:
         clock: returns the time in seconds.
@@ -41,7 +49,7 @@ class RareLines(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a record is logged; note in it how many were left out before it."""
-        if record.levelno != logging.WARNING or record.module != "httptools_impl":
+        if not _is_of_the_client(record):
             return True
         if self._clock() < self._next:
             self._left_out += 1
@@ -51,6 +59,12 @@ class RareLines(logging.Filter):
             record.msg = f"{record.msg} ({self._left_out} such warnings were left out)"
             self._left_out = 0
         return True
+
+
+def _is_of_the_client(record: logging.LogRecord) -> bool:
+    """Return whether a line of uvicorn's protocol only tells what a client did."""
+    is_warning = record.levelno == logging.WARNING or "without completing response" in record.msg
+    return is_warning and record.module == "httptools_impl"
 
 
 _rare_lines = RareLines()
@@ -75,6 +89,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.logger.addFilter(_rare_lines)
+        # uvicorn itself knows only the newest request of the connection.
+        self._unanswered: deque[Any] = deque()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timer for the first head."""
@@ -102,7 +118,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Stop the timer, because the head is complete."""
         self._stop_head_timer()
         self._head_bytes = 0
+        if len(self._unanswered) > _MAX_WAITING_REQUESTS:
+            raise ValueError("too many requests wait for the answer to the first one")
         super().on_headers_complete()
+        self._unanswered.append(self.cycle)
 
     def on_body(self, body: bytes) -> None:
         """Pass a part of the body on; `BodyLimitMiddleware` counts it."""
@@ -114,6 +133,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
         Closing immediately would reset the connection, and the client might not get the answer.
         """
+        self._unanswered.popleft()
         super().on_response_complete()
         if self.cycle.response_complete:
             self._start_head_timer()
@@ -132,7 +152,28 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Stop both timers."""
         self._stop_head_timer()
         self._stop_send_timer()
+        self._give_up()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a request that is not valid HTTP; a URL that is too long is no more than that."""
+        transport: Any = self.transport
+        if self._unanswered:
+            # In the middle of another answer, this one would damage it.
+            self._give_up()
+            transport.abort()
+        elif len(self.url) <= _MAX_URL_BYTES:
+            super().send_400_response(msg)
+        else:
+            transport.write(_answer_to_long_url())
+            transport.close()
+
+    def _give_up(self) -> None:
+        """Let the app answer no further request; its answers go nowhere."""
+        self.pipeline.clear()
+        for cycle in self._unanswered:
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def _start_head_timer(self) -> None:
         self._stop_head_timer()
@@ -159,6 +200,14 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def _close(self) -> None:
         transport: Any = self.transport
         transport.close()
+
+
+def _answer_to_long_url() -> bytes:
+    detail = f"the URL of a request must not be longer than {_MAX_URL_BYTES} bytes"
+    answer = problem(InvalidRequestError.code, InvalidRequestError.status, detail)
+    head = [b"HTTP/1.1 422 Unprocessable Content", b"connection: close"]
+    head += [name + b": " + value for name, value in answer.raw_headers]
+    return b"\r\n".join([*head, b"", bytes(answer.body)])
 
 
 def _bytes_in_kernel(transport: asyncio.Transport) -> int:

@@ -1,7 +1,10 @@
 """The REST API over real HTTP: statuses, headers and problem documents of every route."""
 
 import asyncio
+import json
 import sqlite3
+from contextlib import closing
+from http.client import HTTPConnection
 from urllib.parse import quote
 
 import httpx
@@ -136,6 +139,21 @@ def test_a_wrong_method_is_a_405(http, method, path):
 def test_bad_input_is_a_422(http, path, words):
     """The problem names the invalid parameter."""
     assert_problem(http.get(path), 422, "invalid_request", *words)
+
+
+@pytest.mark.parametrize("query", ["url_contains=%s&bucket=%s", "url_contains=a&x=%s%s"])
+def test_a_url_that_is_too_long_for_the_parser_is_a_422(shared_service, query):
+    """Two texts that each have the maximum length may need more than 64 KiB together."""
+    text = quote("𓀀" * 4096)
+    path = f"/images/search?{query % (text, text)}"
+    connection = HTTPConnection("127.0.0.1", shared_service.port, timeout=PATIENCE)
+    with closing(connection):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = json.loads(answer.read())
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert (answer.status, body["status"], body["code"]) == (422, 422, "invalid_request")
+    assert "65535 bytes" in body["detail"]
 
 
 @pytest.mark.parametrize("content_hash", ["abc", "A" * 64, "..%2F..%2Fcatalog.sqlite3"])

@@ -10,9 +10,9 @@ from starlette.exceptions import HTTPException
 
 from imgcache_scrapy import ImgCacheClient
 from imgcache_scrapy.core.entry import blob_key
-from imgcache_scrapy.server.bodies import PART_BYTES, AnswerMemory, json_response
+from imgcache_scrapy.server.bodies import PART_BYTES, AnswerMemory, StreamedResponse, json_response
 from tests.support.service import http_client
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, wait_until
 
 MB = 10**6
 
@@ -91,6 +91,28 @@ def test_unread_lists_use_bounded_memory(service):
         assert len(client.search("h")) == 40
 
 
+def test_clients_that_do_not_read_lists_stop_no_others(service):
+    """Lookups have memory of their own, and lists that are not read end when it is needed."""
+    with ImgCacheClient(service.url, PATIENCE) as client:
+        for number in range(40):
+            client.store(f"http://h.example/{number}/{'ä' * 8000}", b"%d" % number, "me")
+        urls = [entry["url"] for entry in client.search("h")]
+        with ExitStack() as stack:
+            request = b"GET /images/search?url_contains=h HTTP/1.1\r\nHost: h\r\n\r\n"
+            for _ in range(150):
+                address = ("127.0.0.1", service.port)
+                each = stack.enter_context(socket.create_connection(address, PATIENCE))
+                each.sendall(request)
+            assert set(client.lookup_many(urls)) == set(urls)
+            wait_until(lambda: can_search(service))
+    assert "Traceback" not in service.log
+
+
+def can_search(service):
+    with http_client(service.url) as http:
+        return http.get("/images/search?url_contains=h").status_code == 200
+
+
 @pytest.mark.parametrize("position", [0, 5 * MB, 10 * MB - 1])
 def test_a_large_damaged_image_is_a_404(service, position):
     """Its bytes are checked before the answer begins, and it is a miss from then on."""
@@ -155,6 +177,75 @@ def test_memory_is_reserved_up_to_a_limit():
     assert refused.value.status_code == 503
     memory.release(30 * 2**20)
     assert json_response(memory, bytes(5 * 2**20), {}).status_code == 200
+
+
+class Unread:
+    """The answers of clients that read nothing."""
+
+    def __init__(self, memory, parts, count):
+        self.task = asyncio.gather(
+            *(
+                StreamedResponse(memory, parts(), 10, headers={}, media_type="a/b")(
+                    {"type": "http", "method": "GET"}, asyncio.Event().wait, self._send
+                )
+                for _ in range(count)
+            )
+        )
+        self.begun = asyncio.Semaphore(0)
+
+    async def _send(self, message):
+        if message["type"] == "http.response.body":
+            self.begun.release()
+            await asyncio.Event().wait()
+
+
+async def test_answers_end_that_are_not_read_while_others_wait(monkeypatch):
+    """Their parts are free for others; without others they go on."""
+    monkeypatch.setattr("imgcache_scrapy.server.bodies._STALLED_SECONDS", 0.5)
+    memory = AnswerMemory()
+
+    async def parts():
+        yield b"part"
+
+    unread = Unread(memory, lambda: memory.limited(parts()), 256)
+    for _ in range(256):
+        await unread.begun.acquire()
+    assert not unread.task.done()
+    other = memory.limited(parts())
+    assert await asyncio.wait_for(anext(other), PATIENCE) == b"part"
+    await other.aclose()
+    await asyncio.wait_for(unread.task, PATIENCE)
+
+
+async def test_an_answer_that_is_read_goes_on_while_others_wait(monkeypatch):
+    """Only the answers end whose clients have read nothing for long."""
+    monkeypatch.setattr("imgcache_scrapy.server.bodies._STALLED_SECONDS", 1)
+    memory = AnswerMemory()
+    assert memory.reserve(2**20)
+    async with memory.sending() as note_read:
+        for _ in range(20):
+            await asyncio.sleep(0.1)
+            note_read()
+            await memory.make_room(32 * 2**20)
+
+
+async def test_an_answer_that_is_not_read_ends_if_others_need_its_memory(monkeypatch):
+    """A client that reads later sees that its answer is not complete."""
+    monkeypatch.setattr("imgcache_scrapy.server.bodies._STALLED_SECONDS", 0.1)
+    memory = AnswerMemory()
+    assert memory.reserve(2**20)
+
+    async def stall():
+        async with memory.sending():
+            await asyncio.Event().wait()
+
+    unread = asyncio.create_task(stall())
+    await asyncio.sleep(0.2)
+    await memory.make_room(2**20)
+    assert not unread.done()
+    await memory.make_room(32 * 2**20)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(unread, PATIENCE)
 
 
 async def test_parts_wait_while_too_many_are_in_memory():

@@ -1,6 +1,7 @@
 """The guard: tokens, and clients that send too much, too slowly or too often."""
 
 import asyncio
+import re
 import selectors
 import socket
 import time
@@ -569,6 +570,73 @@ async def test_a_body_that_is_too_large_gets_413_during_other_uploads():
     ended.set()
     await asyncio.gather(*uploads)
     assert refused.value.status_code == 413
+
+
+async def test_small_uploads_have_memory_beside_large_ones():
+    """Four stalled uploads take all the memory of large bodies, and small ones go on."""
+    ended = asyncio.Event()
+
+    async def app(_scope, receive, _send):
+        await receive()
+        await ended.wait()
+
+    limited = BodyLimitMiddleware(app)
+
+    async def upload(size):
+        async def receive():
+            return {"type": "http.request", "body": bytes(size)}
+
+        await limited({"type": "http", "path": "/images"}, receive, None)
+
+    uploads = [asyncio.create_task(upload(LIMIT)) for _ in range(4)]
+    uploads += [asyncio.create_task(upload(10**6)) for _ in range(20)]
+    await asyncio.sleep(0)
+    assert not any(upload.done() for upload in uploads)
+    for size in (10**7, 2**21 + 1):
+        with pytest.raises(HTTPException) as refused:
+            await upload(size)
+        assert refused.value.status_code == 503
+    ended.set()
+    await asyncio.gather(*uploads)
+
+
+@pytest.mark.parametrize("count", [10, pytest.param(60, marks=pytest.mark.endurance)])
+def test_many_requests_on_a_connection_that_is_not_read_cost_little(service, count):
+    """Clients send thousands of requests behind one whose answer they do not read."""
+    with ImgCacheClient(service.url) as client:
+        content_hash = store(client, bytes(10**7))["content_hash"]
+    before = memory_of(service)
+    requests = f"GET /images/{content_hash} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
+    requests += b"GET / HTTP/1.1\r\nHost:h\r\n\r\n" * 20_000
+    sockets = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(count)]
+    for each in sockets:
+        each.setblocking(False)
+        with suppress(BlockingIOError):
+            each.send(requests)
+    upload_many(service, 5)
+    assert memory_of(service) - before < 100 * 2**20
+    for each in sockets:
+        each.close()
+    with http_client(service.url) as http:
+        found = re.findall(r'_count\{.*status="404".*\} (\d+)', http.get("/metrics").text)
+    # Only the requests are answered that may wait.
+    assert sum(map(int, found)) <= 17 * count
+    assert "Traceback" not in service.log
+
+
+def test_some_requests_may_be_sent_before_the_first_answer(shared_service):
+    """They are answered in their order."""
+    paths = ["/health", "/nothing", "/stats", "/docs", "/images/lookup", "/health"]
+    with socket.create_connection(("127.0.0.1", shared_service.port), PATIENCE) as connection:
+        for path in paths:
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        received = b""
+        while piece := connection.recv(2**16):
+            received += piece
+    assert re.findall(rb"HTTP/1.1 (\d+)", received) == [
+        *(b"200", b"404", b"200", b"200", b"422", b"200", b"200")
+    ]
 
 
 def is_refused(connection):

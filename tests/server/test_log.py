@@ -3,7 +3,7 @@
 import logging
 import socket
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 from imgcache_scrapy.server.protocol import RareLines
 from tests.support.service import http_client
@@ -44,15 +44,35 @@ def test_a_line_says_how_many_were_left_out():
     now = 0
     rare = RareLines(lambda: now)
 
-    def log(level=logging.WARNING, module="httptools_impl"):
-        record = logging.LogRecord("uvicorn.error", level, module, 1, "Invalid.", (), None)
+    def log(level=logging.WARNING, module="httptools_impl", text="Invalid."):
+        record = logging.LogRecord("uvicorn.error", level, module, 1, text, (), None)
         record.module = module
         return record.getMessage() if rare.filter(record) else None
 
     assert [log() for _ in range(4)] == ["Invalid.", None, None, None]
     assert log(logging.ERROR) == log(module="server") == "Invalid."
+    assert log(logging.ERROR, text="It returned without completing response.") is None
     now = 10
-    assert log() == "Invalid. (3 such warnings were left out)"
+    assert log() == "Invalid. (4 such warnings were left out)"
     assert log() is None
     now = 20
     assert log() == "Invalid. (1 such warnings were left out)"
+
+
+def test_a_malformed_request_does_not_damage_the_answer_before_it(service, site):
+    """The connection is closed, because the answer to the first request is under way."""
+    with http_client(service.url) as http:
+        form = {"url": site, "client_name": "me"}
+        entry = http.post("/images", data=form, files={"file": bytes(10**7)}).json()
+    with closing(socket.create_connection(("127.0.0.1", service.port), PATIENCE)) as connection:
+        path = f"/images/{entry['content_hash']}"
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        assert connection.recv(15, socket.MSG_PEEK) == b"HTTP/1.1 200 OK"
+        connection.sendall(b"no http at all\r\n\r\n")
+        received = b""
+        with suppress(ConnectionError):
+            while piece := connection.recv(2**20):
+                received += piece
+        assert len(received) < 10**7
+        assert b"Invalid" not in received
+    assert "Traceback" not in service.log
