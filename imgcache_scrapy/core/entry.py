@@ -32,8 +32,11 @@ class Entry(TypedDict):
         final_url: the URL that gave the image after redirects; missing if it is `url`.
         blocked: True if the image is blocked; missing if it is not.
         created: only in the result of `store`: whether the image is new to the cache.
-        distance: only in the result of `similar`: number of bits of the perceptual hash that
-            differ, 0 to 64.
+        distance: only in the result of `similar`, and of a crawl for a changed image: number of
+            bits of the perceptual hash that differ, 0 to 64.
+        stale: only in a crawl: True if the image is too old, but the site did not give a new one.
+        changed: only in a crawl: True if the URL had another image before.
+        previous_content_hash: only in a crawl: the content hash of that image.
     """
 
     url: str
@@ -54,6 +57,9 @@ class Entry(TypedDict):
     blocked: NotRequired[bool]
     created: NotRequired[bool]
     distance: NotRequired[int]
+    stale: NotRequired[bool]
+    changed: NotRequired[bool]
+    previous_content_hash: NotRequired[str]
 
 
 def content_hasher(data: bytes = b"") -> "hashlib.blake2b":

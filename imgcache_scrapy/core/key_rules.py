@@ -1,18 +1,15 @@
 """Key rules: which presets are on, and which parameters are ignored on which hosts."""
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import quote, quote_plus
 
-from imgcache_scrapy.core.errors import ConfigurationError, InvalidRequestError
+from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.escapes import with_short_escapes
+from imgcache_scrapy.core.hosts import checked_host, hosts_with_rules
 from imgcache_scrapy.core.key_presets import ALL_PRESETS, DEFAULT_PRESETS
 from imgcache_scrapy.core.text import quoted
-from imgcache_scrapy.core.urls import request_url
-
-EVERY_HOST = "*"
 
 
 @dataclass(frozen=True)
@@ -36,16 +33,15 @@ class KeyRules:
         object.__setattr__(self, "presets", _checked_presets(self.presets))
         params = _checked_params(self.ignore_params)
         object.__setattr__(self, "ignore_params", params)
-        names = {_host_in_key(host): _spellings(names) for host, names in params.items()}
+        names = {checked_host(host): _spellings(names) for host, names in params.items()}
         object.__setattr__(self, "_names_by_host", names)
 
     def ignored_names(self, host: str) -> frozenset[str]:
         """Return the parameters to ignore on a host, in each way in which a key may write them."""
         if not self._names_by_host:
             return frozenset()
-        labels = host.split(".")
-        hosts = [EVERY_HOST, *(".".join(labels[start:]) for start in range(len(labels)))]
-        return frozenset().union(*(self._names_by_host.get(each, ()) for each in hosts))
+        names = (self._names_by_host.get(each, ()) for each in hosts_with_rules(host))
+        return frozenset().union(*names)
 
 
 def _checked_presets(presets: Any) -> tuple[str, ...]:
@@ -77,19 +73,6 @@ def _checked_names(what: str, names: Any) -> tuple[str, ...]:
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"{what} are a list of names, and {name!r:.80} is not one")
     return checked
-
-
-def _host_in_key(host: Any) -> str:
-    """Return a host of the settings as it is in keys."""
-    if host == EVERY_HOST:
-        return EVERY_HOST
-    with suppress(InvalidRequestError):
-        parts = urlsplit(request_url(f"http://{host}/"))
-        if isinstance(host, str) and parts.netloc == parts.hostname and parts.path == "/":
-            return parts.netloc
-    raise ConfigurationError(
-        f"{quoted(host)} is not a host: write example.com, or * for every host"
-    )
 
 
 def _spellings(names: Iterable[str]) -> frozenset[str]:

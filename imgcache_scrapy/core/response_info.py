@@ -1,5 +1,6 @@
 """ResponseInfo: what the site said about an image when it was fetched."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Self
 
@@ -24,6 +25,7 @@ KEPT_HEADERS = (
 MAX_HEADER_CHARACTERS = 4096
 """Maximum characters of the names and values of all these headers together."""
 
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _KEPT = {name.lower(): name for name in KEPT_HEADERS}
 HeaderValue = str | Iterable[str]
 
@@ -109,5 +111,6 @@ def _text(name: str, value: HeaderValue) -> str:
     for each in values:
         if not isinstance(each, str):
             raise InvalidRequestError(f"the header {name} must be a string, got {each!r:.80}")
-    # Control characters could end the line of a header.
-    return "".join(char for char in ", ".join(values) if char.isprintable()).strip()
+    # Control characters could end the line of a header. Those from 0x80 on stay: UTF-8 that is
+    # read as Latin-1 has them.
+    return _CONTROLS.sub("", ", ".join(values)).strip(" ")

@@ -14,6 +14,7 @@ from scrapy.pipelines.media import MediaPipeline
 
 from imgcache_scrapy.plugin.conversion import Converter
 from imgcache_scrapy.plugin.item_requests import bad_url_reason, item_request
+from imgcache_scrapy.plugin.local_files import dated_file
 from imgcache_scrapy.plugin.media import CachedMediaPipeline
 
 
@@ -48,6 +49,13 @@ class DropInPipeline(CachedMediaPipeline):
         if bad_url_reason(request) is not None:
             return None
         return super().media_to_download(request, info, item=item)  # type: ignore[safe-super]
+
+    def _onsuccess(self, result: Any, *args: Any, **kwargs: Any) -> Any:
+        """Do the same as Scrapy, but hold a local file to the same age as a capture."""
+        if self._imgcache.is_enabled:
+            request = kwargs["request"] if "request" in kwargs else args[0]
+            result = dated_file(self._imgcache.flow.session, result, request)
+        return super()._onsuccess(result, *args, **kwargs)  # type: ignore[misc]
 
     def _imgcache_urls(self, item: Any) -> Any:
         raise NotImplementedError

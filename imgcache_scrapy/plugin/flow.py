@@ -1,10 +1,9 @@
 """Flow: finds images in the cache and stores fetched ones, for all components of a crawl."""
 
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 from scrapy import Request
@@ -12,26 +11,34 @@ from scrapy.http import Response
 
 from imgcache_scrapy.client.address import cache_name
 from imgcache_scrapy.core.admission import is_picture
-from imgcache_scrapy.core.concurrency import Batcher
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import REFUSALS, NotFoundError
 from imgcache_scrapy.core.image_url import ImageUrl
-from imgcache_scrapy.core.keys import has_user
+from imgcache_scrapy.core.response_info import ResponseInfo
 from imgcache_scrapy.plugin import meta
+from imgcache_scrapy.plugin.freshness import as_stale, renewed_headers
+from imgcache_scrapy.plugin.lookups import Lookups
 from imgcache_scrapy.plugin.memory import MemoryBudget
 from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome, refusal_error, status_error
 from imgcache_scrapy.plugin.reservation import KeyLocks, Reservation
 from imgcache_scrapy.plugin.responses import cached_response, is_from_cache, response_info
+from imgcache_scrapy.plugin.revalidated import RevalidatedUrls
 from imgcache_scrapy.plugin.session import Session
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
-_Question = tuple[str | None, ImageUrl]
 
-_MAX_BATCH = 100
-# With a single call, pages would queue behind it while it waits for the interpreter lock.
-_MAX_CALLS = 2
+class Found(NamedTuple):
+    """What the cache has of a URL.
+
+    Attributes:
+        hit: the outcome if the image can be used as it is.
+        stale: the entry of an image that is too old: the site must be asked first.
+    """
+
+    hit: Outcome | None = None
+    stale: Entry | None = None
 
 
 class Flow:
@@ -47,6 +54,7 @@ class Flow:
     def __init__(self, session: Session) -> None:
         self.session = session
         self._budget = MemoryBudget()
+        self._revalidated = RevalidatedUrls()
 
     @classmethod
     def of(cls, crawler: "Crawler") -> "Flow":
@@ -91,7 +99,8 @@ class Flow:
         *,
         reads: bool = True,
         asked: str | None = None,
-    ) -> Outcome | None:
+        default_max_age: float | None = None,
+    ) -> Found:
         """Look up an image and read its bytes.
 
         Args:
@@ -101,29 +110,100 @@ class Flow:
                 without a slot.
             reads: whether to read the bytes.
             asked: the URL that was asked for, if a redirect led from it to this one.
+            default_max_age: maximum age of the capture in seconds if neither the request nor a
+                setting names one; None for no limit.
 
         Returns:
-            The hit; None for a miss. An error of the cache is a miss, and so are bytes that a
-            client stored although they are no picture.
+            The hit, or the stale image; nothing for a miss. An error of the cache is a miss, and
+            so are bytes that a client stored although they are no picture.
 
         Raises:
             ImgCacheError: the cache failed, and `IMGCACHE_STRICT` is set.
         """
         self.session.tally.count_lookup(asked or url.url)
-        entry = body = None
+        entry = None
         with self._tolerating_errors():
-            entry = await self._lookup_batcher.ask((self._accept(request), url))
+            entry = await self._lookups.find(url, self._accept(request))
         if entry is None or not is_picture(entry):
-            return None
+            return Found()
+        max_age = self.session.ages.of(request, url.url, default_max_age)
+        if self.session.settings.freshness.must_ask(entry, max_age):
+            was_stale = self._revalidated.get(self._variant(url, request))
+            if was_stale is None:
+                return Found(stale=entry)
+            entry = as_stale(entry) if was_stale else entry
         if not reads:
-            return Outcome("hit", entry)
+            return Found(Outcome("hit", entry))
+        body = await self.read(entry, reservation)
+        if body is None:
+            return Found()
+        return Found(Outcome("hit", entry, cached_response(request, entry, body)))
+
+    async def read(self, entry: Entry, reservation: Reservation | None = None) -> bytes | None:
+        """Read the bytes of an image; None if that is not possible.
+
+        Args:
+            entry: the entry of the image.
+            reservation: the image's; it gets a slot before the bytes are read.
+
+        Raises:
+            ImgCacheError: the cache failed, and `IMGCACHE_STRICT` is set.
+        """
         if reservation is not None:
             await reservation.acquire_slot(entry["file_size_bytes"])
         with self._tolerating_errors(NotFoundError):
-            body = await self.session.resilient_client.get_bytes(entry)
-        if body is None:
-            return None
-        return Outcome("hit", entry, cached_response(request, entry, body))
+            return await self.session.resilient_client.get_bytes(entry)
+        return None
+
+    async def renew(
+        self, url: ImageUrl, entry: Entry, request: Request, response: Response
+    ) -> Entry | None:
+        """Record that the site still has the image of an entry.
+
+        Args:
+            url: the URL that was asked for.
+            entry: the entry of the stale image.
+            request: the request.
+            response: the response "not modified".
+
+        Returns:
+            The entry with the new time, or the old one if the cache is in trouble; None if the
+            bytes of the image are lost.
+
+        Raises:
+            ImgCacheError: the cache failed, and `IMGCACHE_STRICT` is set.
+        """
+        accept = self._accept(request)
+        said = response_info(url.url, response, accept)
+        headers = renewed_headers(entry, said.headers)
+        info = ResponseInfo.of(url.url, headers, said.final_url, accept)
+        with self._tolerating_errors(*REFUSALS):
+            try:
+                return await self._renew(url, entry, info)
+            except NotFoundError:
+                return None
+        return entry
+
+    async def _renew(self, url: ImageUrl, entry: Entry, info: ResponseInfo) -> Entry:
+        client, name = self.session.resilient_client, self.session.client_name
+        stored = await client.store(url, await client.get_bytes(entry), name, info)
+        if stored.is_spooled:
+            return {**entry, "lookup_time": stored.entry["lookup_time"]}
+        return stored.entry
+
+    def note_asked(self, url: ImageUrl, request: Request, entry: Entry) -> None:
+        """Remember that this crawl has asked the site for a URL.
+
+        Args:
+            url: the URL.
+            request: the request.
+            entry: the entry of the image that was delivered.
+        """
+        is_stale = entry.get("stale", False)
+        self._revalidated.add(self._variant(url, request), is_stale=is_stale)
+
+    def _variant(self, url: ImageUrl, request: Request) -> tuple[str, str | None]:
+        return url.key, self._accept(request)
 
     async def keep(
         self,
@@ -187,18 +267,8 @@ class Flow:
         return KeyLocks.of(cache_name(settings.url), settings.bucket)
 
     @cached_property
-    def _lookup_batcher(self) -> Batcher[_Question, Entry]:
-        return Batcher(self._look_up, max_batch=_MAX_BATCH, max_calls=_MAX_CALLS)
-
-    async def _look_up(self, questions: list[_Question]) -> dict[_Question, Entry]:
-        urls = defaultdict(list)
-        for accept, url in questions:
-            urls[accept].append(url)
-        found: dict[_Question, Entry] = {}
-        for accept, group in urls.items():
-            entries = await self.session.resilient_client.lookup_many(group, accept)
-            found |= {(accept, url): entry for url, entry in entries.items()}
-        return found
+    def _lookups(self) -> Lookups:
+        return Lookups(self.session)
 
     def _accept(self, request: Request) -> str | None:
         """Return the header `Accept` of a request, or the one that Scrapy will give it."""
@@ -217,17 +287,6 @@ class Flow:
         except Exception as error:
             if self.session.settings.strict and not isinstance(error, always):
                 raise
-
-
-def bypasses_cache(request: Request) -> bool:
-    """Return whether the cache must not be used for this request.
-
-    What a user and a password give is private, unless the request says that the cache may have it.
-    """
-    is_private = has_user(request.url) and not request.meta.get(meta.CACHE)
-    is_whole = request.method == "GET" and b"Range" not in request.headers
-    is_forbidden = bool(request.meta.get(meta.DONT_CACHE)) or request.meta.get(meta.CACHE) is False
-    return not is_whole or is_forbidden or is_private
 
 
 _flows: WeakKeyDictionary["Crawler", Flow] = WeakKeyDictionary()

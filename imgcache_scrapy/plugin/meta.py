@@ -4,6 +4,8 @@
 CACHE = "imgcache"
 # For users: the cache key of the request's URL.
 KEY = "imgcache_key"
+# For users: the maximum age of a capture in seconds; None for no limit.
+MAX_AGE = "imgcache_max_age"
 # For users: the entry of the image, after a hit or a store.
 ENTRY = "imgcache_entry"
 
@@ -15,6 +17,12 @@ PIPELINE_URL = "imgcache_managed"
 RESERVATION = "imgcache_held"
 # The URL of the first request of a redirect chain, and the URL of the last request.
 CHAIN = "imgcache_asked"
+# The names of the headers that make the request conditional; only in requests that revalidate.
+VALIDATORS = "imgcache_validators"
+# The entry of the stale image; only in requests that the middleware revalidates.
+STALE = "imgcache_stale_entry"
+# True in a request that is sent again without validators.
+REPEATED = "imgcache_repeated"
 
 # Keys of Scrapy.
 ALLOW_OFFSITE = "allow_offsite"

@@ -10,17 +10,28 @@ from scrapy.exceptions import NotConfigured
 from scrapy.http import Response
 from scrapy.http.request import NO_CALLBACK
 
+from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import ConfigurationError, ImgCacheError, InvalidRequestError
 from imgcache_scrapy.core.formats import has_image_suffix
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.urls import is_data_url, request_url
 from imgcache_scrapy.plugin import meta
-from imgcache_scrapy.plugin.flow import Flow, bypasses_cache
+from imgcache_scrapy.plugin.bypass import bypasses_cache
+from imgcache_scrapy.plugin.conditional import (
+    add_validators,
+    allow_http_cache,
+    forbid_http_cache,
+    is_conditional_by_user,
+    remove_validators,
+)
+from imgcache_scrapy.plugin.fetch import Fetch
+from imgcache_scrapy.plugin.flow import Flow
 from imgcache_scrapy.plugin.keys import KeyFunctionError
 from imgcache_scrapy.plugin.log import SpiderLogger
-from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome
+from imgcache_scrapy.plugin.outcome import ImageFailed, OfflineError, Outcome, status_error
 from imgcache_scrapy.plugin.reservation import Reservation
 from imgcache_scrapy.plugin.responses import is_from_cache
+from imgcache_scrapy.plugin.retries import Retries
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
@@ -54,6 +65,7 @@ class ImgCacheMiddleware:
             _ = session.client
         except ConfigurationError as error:
             raise NotConfigured(str(error)) from error
+        self._retries = Retries(crawler)
         self._numbers = count()
         self._reservations: WeakValueDictionary[int, Reservation] = WeakValueDictionary()
 
@@ -73,6 +85,8 @@ class ImgCacheMiddleware:
         if not _is_from_pipeline(request):
             # Other components may drop the request, or its response, and no hook is called.
             self._tally.count_later(first_url, _DROPPED)
+        elif meta.VALIDATORS in request.meta:
+            return None  # The pipeline asks the site whether its image has changed.
         if _is_from_pipeline(request) or request.meta.get(meta.RESERVATION) in self._reservations:
             # A redirect or a retry still has the reservation of its first request. It must not
             # wait for a second one, because the first is released only at the end.
@@ -82,20 +96,26 @@ class ImgCacheMiddleware:
             await reservation.acquire_lock(url.key)
             response = await self._find(url, request)
             if response is None:
+                if self._flow.session.settings.freshness.mode == "offline":
+                    raise OfflineError
                 await reservation.acquire_slot()
                 self._register(request, reservation)
                 stack.pop_all()
         return response
 
-    async def process_response(self, request: Request, response: Response) -> Response:
-        """Store a fetched image under the URL of the first request, before any redirect."""
+    async def process_response(self, request: Request, response: Response) -> Response | Request:
+        """Store a fetched image under the URL of the first request, before any redirect.
+
+        If the image is stale and the site gave no good one, the stale image is returned.
+        """
         url = self._url_to_look_up(request)
         if url is None or _is_from_pipeline(request):
             return response
         first_url = _first_url(request, url.url)
         try:
-            if not is_from_cache(response) or first_url != url.url:
-                await self._keep(first_url, request, response)
+            is_hit = first_url == url.url or _is_stale_hit(request)
+            if not is_from_cache(response) or not is_hit:
+                return await self._settle(first_url, request, response)
         except ImgCacheError as error:  # in strict mode
             self._tally.count(first_url, Outcome.failed(ImageFailed.of(error)))
             raise
@@ -105,16 +125,69 @@ class ImgCacheMiddleware:
             self._release(request)
         return response
 
-    def process_exception(self, request: Request, exception: Exception) -> None:
-        """Release the request's reservation, because there is no response."""
-        self._release(request)
-        if isinstance(exception, KeyFunctionError):
-            self._tally.count(request_url(request.url), Outcome.failed(exception))
-            return
-        url = self._url_to_look_up(request)
-        if url is not None and not _is_from_pipeline(request):
-            failure = Outcome.failed(ImageFailed.of(exception))
-            self._tally.count_later(_first_url(request, url.url), failure)
+    async def process_exception(self, request: Request, exception: Exception) -> Response | None:
+        """Return the stale image if there is one, because there is no response."""
+        try:
+            if isinstance(exception, KeyFunctionError):
+                self._tally.count(request_url(request.url), Outcome.failed(exception))
+                return None
+            url = self._url_to_look_up(request)
+            if url is None or _is_from_pipeline(request):
+                return None
+            first_url, failure = _first_url(request, url.url), ImageFailed.of(exception)
+            outcome = await self._fallback(first_url, request, exception, failure)
+            if outcome is None:
+                self._tally.count_later(first_url, Outcome.failed(failure))
+                return None
+            self._note(first_url, request, outcome)
+            return outcome.response
+        finally:
+            self._release(request)
+
+    async def _settle(self, url: str, request: Request, response: Response) -> Response | Request:
+        """Decide what a response of the site means, and return what the spider gets."""
+        error = status_error(response)
+        if error is not None and self._waits_for_retry(request, response):
+            self._tally.count_later(url, Outcome.failed(error))
+            return response
+        outcome = await self._fetch(url, request).outcome(
+            request, response, self._reservation(request)
+        )
+        if outcome is None:
+            return _repeated(request)
+        self._note(url, request, outcome)
+        return response if outcome.response is None else outcome.response
+
+    async def _fallback(
+        self, url: str, request: Request, exception: Exception, failure: ImageFailed
+    ) -> Outcome | None:
+        is_ours = isinstance(exception, (ImgCacheError, OfflineError))
+        if is_ours or self._waits_for_retry(request, exception):
+            return None
+        fetch = self._fetch(url, request)
+        outcome = await fetch.fallback(request, failure, self._reservation(request))
+        _forget_stale(request)
+        return outcome
+
+    def _waits_for_retry(self, request: Request, result: Response | Exception) -> bool:
+        """Return whether the stale image must wait, because Scrapy will try once more."""
+        return meta.STALE in request.meta and self._retries.will_follow(request, result)
+
+    def _fetch(self, url: str, request: Request) -> Fetch:
+        return Fetch(
+            self._flow,
+            self._flow.image_url(request, url),
+            request.meta.get(meta.STALE),
+            is_repeated=meta.REPEATED in request.meta,
+        )
+
+    def _note(self, url: str, request: Request, outcome: Outcome) -> None:
+        """Count the outcome of a URL, and tell the spider about it."""
+        _forget_stale(request)
+        if outcome.entry is not None:
+            request.meta[meta.ENTRY] = outcome.entry
+        # Scrapy may send the request of a failure again.
+        (self._tally.count if outcome.is_image else self._tally.count_later)(url, outcome)
 
     def _url_to_look_up(self, request: Request) -> ImageUrl | None:
         """Return the URL to look up; None if the request does not use the cache."""
@@ -130,26 +203,23 @@ class ImgCacheMiddleware:
         try:
             # Without a slot: a hit must not wait for downloads.
             asked = request.meta.get(meta.PIPELINE_URL) or _first_url(request, url.url)
-            outcome = await self._flow.find(url, request, asked=asked)
+            found = await self._flow.find(url, request, asked=asked)
         except ImgCacheError:  # in strict mode
             raise
         except Exception:
             self._log.exception("The image cache could not answer %s", request)
             return None
-        if outcome is None:
+        is_first = not _is_from_pipeline(request) and _first_url(request, url.url) == url.url
+        if found.hit is None:
+            if is_first:
+                _remember_stale(request, found.stale)
             return None
-        if not _is_from_pipeline(request) and _first_url(request, url.url) == url.url:
-            self._tally.count(url.url, outcome)
-        return outcome.response
+        if is_first:
+            self._tally.count(url.url, found.hit)
+        return found.hit.response
 
-    async def _keep(self, url: str, request: Request, response: Response) -> None:
-        reservation = self._reservations.get(request.meta.get(meta.RESERVATION, -1))
-        image_url = self._flow.image_url(request, url)
-        outcome = await self._flow.keep(image_url, request, response, reservation)
-        if outcome.entry is not None:
-            request.meta[meta.ENTRY] = outcome.entry
-        # Scrapy may send the request of a failure again.
-        (self._tally.count if outcome.is_image else self._tally.count_later)(url, outcome)
+    def _reservation(self, request: Request) -> Reservation | None:
+        return self._reservations.get(request.meta.get(meta.RESERVATION, -1))
 
     def _register(self, request: Request, reservation: Reservation) -> None:
         # A number, because meta is copied to other requests and written to disk.
@@ -167,6 +237,35 @@ class ImgCacheMiddleware:
 def _is_from_pipeline(request: Request) -> bool:
     """Return whether one of our pipelines made this request."""
     return meta.PIPELINE_URL in request.meta
+
+
+def _remember_stale(request: Request, entry: Entry | None) -> None:
+    """Make the request for a stale image conditional; retries and redirects copy its meta."""
+    remove_validators(request)
+    request.meta.pop(meta.STALE, None)
+    if entry is not None and not is_conditional_by_user(request):
+        request.meta[meta.STALE] = entry
+        if meta.REPEATED not in request.meta:
+            add_validators(request, entry)
+
+
+def _forget_stale(request: Request) -> None:
+    remove_validators(request)
+    allow_http_cache(request)
+    request.meta.pop(meta.STALE, None)
+
+
+def _is_stale_hit(request: Request) -> bool:
+    """Return whether the stale image was returned after an error."""
+    return bool((request.meta.get(meta.ENTRY) or {}).get("stale"))
+
+
+def _repeated(request: Request) -> Request:
+    """Return the request to send without validators, because "not modified" was of no use."""
+    repeated = request.replace(dont_filter=True)
+    remove_validators(repeated)
+    forbid_http_cache(repeated)
+    return repeated
 
 
 def _first_url(request: Request, url: str) -> str:

@@ -18,14 +18,24 @@ from imgcache_scrapy.core.errors import ImgCacheError
 from imgcache_scrapy.plugin.download_limit import exceeds_limit
 from imgcache_scrapy.plugin.responses import is_from_cache
 
-Fate = Literal["hit", "stored", "duplicate", "spooled", "rejected", "failed"]
+Fate = Literal["hit", "stored", "duplicate", "revalidated", "spooled", "rejected", "failed"]
+
+
+class OfflineError(IgnoreRequest):
+    """The image is not in the cache, and `IMGCACHE_MODE` is `offline`."""
+
+    def __init__(self) -> None:
+        super().__init__("the image is not in the cache, and IMGCACHE_MODE is offline")
+
 
 _DOWNLOAD_REASONS: dict[type[Exception], str] = {
     CannotResolveHostError: "dns",
     DownloadConnectionRefusedError: "connection",
     DownloadTimeoutError: "timeout",
+    OfflineError: "offline",
     IgnoreRequest: "filtered",
 }
+_FROM_CACHE = frozenset({"hit", "revalidated"})
 _NOT_STORED = "store"
 _TOO_LARGE: Reason = "too_large"
 
@@ -64,6 +74,11 @@ class ImageFailed(ImageException):
                 return cls(reason, str(error))
         return cls("download", f"{type(error).__name__}: {error}")
 
+    @property
+    def is_not_stored(self) -> bool:
+        """Whether the image is good, but could not be stored."""
+        return self.reason == _NOT_STORED
+
 
 class Outcome(NamedTuple):
     """What happened to an image URL.
@@ -73,12 +88,14 @@ class Outcome(NamedTuple):
         entry: the entry from the cache or the spool; None if neither has the image.
         response: the response from the cache or the site; None if the bytes were not read.
         error: why there is no image, or why the image is not in the cache.
+        is_fetched: whether the site sent a revalidated image although it has not changed.
     """
 
     fate: Fate | None
     entry: Entry | None = None
     response: Response | None = None
     error: ImageFailed | None = None
+    is_fetched: bool = False
 
     @classmethod
     def failed(cls, error: ImageFailed, response: Response | None = None) -> Self:
@@ -101,6 +118,16 @@ class Outcome(NamedTuple):
             return cls("spooled", entry, response)
         return cls("stored" if entry["created"] else "duplicate", entry, response)
 
+    @classmethod
+    def revalidated(cls, entry: Entry, response: Response) -> Self:
+        """Return the outcome of an image that the site sent again without a change."""
+        return cls("revalidated", entry, response, is_fetched=True)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the image is too old, but the site gave no new one."""
+        return self.entry is not None and self.entry.get("stale", False)
+
     @property
     def is_image(self) -> bool:
         """Whether the response is an image, even if it could not be stored or is too large."""
@@ -109,14 +136,16 @@ class Outcome(NamedTuple):
     @property
     def saved_bytes(self) -> int:
         """Number of bytes that were not fetched from the site, because they are in the cache."""
-        return self.entry["file_size_bytes"] if self.fate == "hit" and self.entry else 0
+        if self.fate not in _FROM_CACHE or self.entry is None or self.is_fetched:
+            return 0
+        return self.entry["file_size_bytes"]
 
     @property
     def status(self) -> str:
         """The `status` of a result in an item, with Scrapy's names."""
         # The image of a response from Scrapy's HttpCache can be new to our cache.
         is_cached = self.response is not None and "cached" in self.response.flags
-        if self.fate == "hit" or (is_cached and self.fate != "spooled"):
+        if self.fate in _FROM_CACHE or (is_cached and self.fate != "spooled"):
             return "cached"
         return "downloaded" if self.fate == "stored" else str(self.fate)
 

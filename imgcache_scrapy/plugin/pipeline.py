@@ -19,7 +19,8 @@ from imgcache_scrapy.plugin.item_requests import item_request, item_url
 from imgcache_scrapy.plugin.media import CachedMediaPipeline
 from imgcache_scrapy.plugin.minimum_size import size_problem
 from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome, too_large_error
-from imgcache_scrapy.plugin.source import ImageSource, with_entry
+from imgcache_scrapy.plugin.results import with_entry
+from imgcache_scrapy.plugin.source import ImageSource
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler

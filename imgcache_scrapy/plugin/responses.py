@@ -29,11 +29,18 @@ def cached_response(request: Request, entry: Entry, body: bytes) -> Response:
     url = entry.get("final_url", request.url)
     headers = Headers({"Content-Type": entry["content_type"]})
     if "headers" in entry:
-        headers = Headers({**entry["headers"], "Content-Length": str(len(body))})
+        # They were decoded as Latin-1. A program may have stored other text.
+        kept = {name: _encoded(value) for name, value in entry["headers"].items()}
+        headers = Headers({**kept, "Content-Length": str(len(body))})
     response_class: type[Response] = responsetypes.from_args(headers=headers, url=url, body=body)
     return response_class(
         url, headers=headers, body=body, flags=list(CACHED_FLAGS), request=request
     )
+
+
+def as_cached(response: Response) -> Response:
+    """Return a response of the site with the flags of a hit: the cache had its image already."""
+    return response.replace(flags=[*response.flags, *CACHED_FLAGS])
 
 
 def response_info(url: str, response: Response, accept: str | None) -> ResponseInfo:
@@ -51,6 +58,13 @@ def response_info(url: str, response: Response, accept: str | None) -> ResponseI
     }
     final_url = None if is_data_url(response.url) else response.url
     return ResponseInfo.of(url, headers, final_url, accept)
+
+
+def _encoded(value: str) -> bytes:
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode()
 
 
 def is_from_cache(response: Response) -> bool:

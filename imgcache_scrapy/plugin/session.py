@@ -18,6 +18,7 @@ from imgcache_scrapy.client.admission import Admission
 from imgcache_scrapy.client.client import AsyncImgCacheClient
 from imgcache_scrapy.client.resilience import ResilientClient
 from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.plugin.ages import MaxAges
 from imgcache_scrapy.plugin.log import SpiderLogger
 from imgcache_scrapy.plugin.settings import Settings
 from imgcache_scrapy.plugin.tally import Tally
@@ -54,6 +55,7 @@ class Session:
         settings: the settings of the crawl.
         tally: the stats of the crawl.
         log: the log of the crawl.
+        ages: the maximum ages of captures.
         default_accept: the header `Accept` that Scrapy gives a request without one.
 
     Raises:
@@ -64,6 +66,7 @@ class Session:
         self.settings = Settings.from_settings(crawler.settings)
         self.tally = Tally(crawler)
         self.log = SpiderLogger(__name__, crawler)
+        self.ages = MaxAges(self.settings.freshness, self.log)
         headers = Headers(crawler.settings.getdict("DEFAULT_REQUEST_HEADERS"))
         accept = headers.get("Accept")
         self.default_accept = None if accept is None else accept.decode("latin-1")

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self, TypeVar
@@ -20,12 +20,21 @@ from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.key_presets import DEFAULT_PRESETS
 from imgcache_scrapy.core.key_rules import KeyRules
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
-from imgcache_scrapy.core.text import printable
+from imgcache_scrapy.core.text import printable, quoted
+from imgcache_scrapy.plugin.freshness import (
+    MODES,
+    ON_GONE,
+    FreshnessRules,
+    Mode,
+    OnGone,
+    checked_max_ages,
+)
 from imgcache_scrapy.plugin.keys import KeyFinder
 
 T = TypeVar("T")
 
 _ADDRESS = "http(s)://host, file:///folder or a path"
+_AGES = "a number of seconds, 0 or more, or a dict of hosts, each with its number"
 _IMAGE_BYTES = f"a number of bytes, 1 to {MAX_IMAGE_BYTES}"
 _PARAMS = "a dict of hosts, each with a list of parameters"
 
@@ -50,6 +59,7 @@ class Settings:
         max_image_bytes: size of the largest image that is kept, in bytes.
         strict: whether an error of the cache fails the image; otherwise the image is fetched.
         spool_dir: the folder for images that could not be stored.
+        freshness: how old a capture or a local file may be.
         key_presets: the names of the presets for cache keys.
         key_ignore_params: for each host, the parameters that cache keys leave out.
         key_function: computes the cache key of a URL instead; None for no such function.
@@ -69,6 +79,7 @@ class Settings:
     max_image_bytes: int
     strict: bool
     spool_dir: str
+    freshness: FreshnessRules
     key_presets: tuple[str, ...]
     key_ignore_params: Mapping[str, tuple[str, ...]]
     key_function: Callable[[str], str] | None
@@ -80,7 +91,8 @@ class Settings:
         Raises:
             ConfigurationError: a value is not valid; the message names the setting.
         """
-        get = _Reader(settings).get
+        reader = _Reader(settings)
+        get = reader.get
         return cls(
             enabled=get("ENABLED", True, _flag, "True or False"),
             url=get("URL", None, _address, _ADDRESS) or _default_address(),
@@ -96,6 +108,11 @@ class Settings:
             max_image_bytes=get("MAX_IMAGE_BYTES", MAX_IMAGE_BYTES, _image_bytes, _IMAGE_BYTES),
             strict=get("STRICT", False, _flag, "True or False"),
             spool_dir=get("SPOOL_DIR", None, _name, "a folder") or _default_spool(),
+            freshness=FreshnessRules(
+                mode=get("MODE", "normal", _mode, _one_of(MODES)),
+                max_ages=reader.max_ages(),
+                on_gone=get("ON_GONE", "fail", _on_gone, _one_of(ON_GONE)),
+            ),
             key_presets=get("KEY_PRESETS", DEFAULT_PRESETS, _presets, "a list of presets"),
             key_ignore_params=get("KEY_IGNORE_PARAMS", {}, _ignore_params, _PARAMS),
             key_function=get("KEY_FUNCTION", None, _function, "the path of a function"),
@@ -110,6 +127,13 @@ class Settings:
 class _Reader:
     def __init__(self, settings: BaseSettings) -> None:
         self._settings = settings
+
+    def max_ages(self) -> Mapping[str, float | None]:
+        # None is a value, too: no limit, also for the drop-ins.
+        name = "IMGCACHE_MAX_AGE"
+        if name in self._settings and self._settings.get(name) is None:
+            return checked_max_ages(None)
+        return self.get("MAX_AGE", {}, checked_max_ages, _AGES)
 
     def get(self, name: str, default: T, read: Callable[[Any], T], wanted: str) -> T:
         value = self._settings.get(f"IMGCACHE_{name}")
@@ -187,6 +211,18 @@ def _image_bytes(value: Any) -> int:
     if not 1 <= size <= MAX_IMAGE_BYTES:
         raise ValueError
     return size
+
+
+def _mode(value: Any) -> Mode:
+    return MODES[MODES.index(value)]
+
+
+def _on_gone(value: Any) -> OnGone:
+    return ON_GONE[ON_GONE.index(value)]
+
+
+def _one_of(names: Iterable[str]) -> str:
+    return " or ".join(quoted(name) for name in names)
 
 
 def _presets(value: Any) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import copy
 from typing import Any
 
 from itemadapter import ItemAdapter
@@ -21,13 +20,17 @@ from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.urls import is_data_url, request_url
 from imgcache_scrapy.plugin import blame, meta
+from imgcache_scrapy.plugin.bypass import bypasses_cache
 from imgcache_scrapy.plugin.failures import FailuresField, current_failures
-from imgcache_scrapy.plugin.flow import Flow, bypasses_cache
+from imgcache_scrapy.plugin.fetch import Fetch
+from imgcache_scrapy.plugin.flow import Flow, Found
 from imgcache_scrapy.plugin.item_requests import bad_url_reason, item_url
+from imgcache_scrapy.plugin.local_files import expiry
 from imgcache_scrapy.plugin.log import SpiderLogger
-from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome
+from imgcache_scrapy.plugin.outcome import ImageFailed, OfflineError, Outcome
 from imgcache_scrapy.plugin.recent import RecentResults
 from imgcache_scrapy.plugin.reservation import Reservation, never_wait
+from imgcache_scrapy.plugin.results import with_entry
 from imgcache_scrapy.plugin.session import require_asyncio
 
 # Number of results and failures to remember, so that a URL in many items is fetched once.
@@ -36,9 +39,6 @@ REMEMBERED_RESULTS = 2_000
 # Scrapy's pipelines hash and write files in the event loop. Files of this size get one turn of the
 # loop each, so that other tasks run between them.
 _LARGE_BODY = 2**20
-
-# The URL in a result is the item's spelling.
-_NOT_IN_RESULTS = {"url", "created", "headers", "final_url"}
 
 _FILE_EXCEPTION = ImageException.__mro__[1]  # Its module depends on the version of Scrapy.
 
@@ -201,17 +201,26 @@ class ImageSource:
         except InvalidRequestError as error:
             return await self._fetch_without_key(request, str(error))
         await reservation.acquire_lock(url.key)
-        bypasses = bypasses_cache(request)
+        found, bypasses = Found(), bypasses_cache(request)
         if not bypasses:
-            hit = await self.flow.find(url, request, reservation, reads=self.needs_bytes)
-            if hit is not None:
-                return hit
+            age = expiry(self.pipeline)
+            found = await self.flow.find(
+                url, request, reservation, reads=self.needs_bytes, default_max_age=age
+            )
+            if found.hit is not None:
+                return found.hit
+            if self.settings.freshness.mode == "offline" and not is_data_url(request.url):
+                raise OfflineError
         if self.must_store and request.method != "GET":
             raise ImageFailed("not_get", "only responses to GET requests can be cached")
-        await reservation.acquire_slot()
-        response = await self._fetch(url.url, request)
-        stores = self.must_store or not bypasses
-        return await self.flow.keep(url, request, response, reservation, stores=stores)
+        stale = found.stale
+        await reservation.acquire_slot(None if stale is None else stale["file_size_bytes"])
+        return await Fetch(self.flow, url, stale, reads=self.needs_bytes).run(
+            request,
+            reservation,
+            lambda: self._fetch(url.url, request),
+            stores=self.must_store or not bypasses,
+        )
 
     async def _fetch_without_key(self, request: Request, problem: str) -> Outcome:
         if self.must_store:
@@ -264,19 +273,3 @@ class ImageSource:
         # `scrapy parse --pipelines` does not wait for its items.
         if self._items:
             raise DontCloseSpider
-
-
-def with_entry(result: Any, outcome: Outcome) -> Any:
-    """Return a copy of a result with the keys of the entry, or the reason why there is no entry.
-
-    Keys that the result has are not changed. A result without a path is returned as it is.
-    """
-    if not isinstance(result, dict) or "path" not in result:
-        return result
-    result = copy(result)
-    for name, value in (outcome.entry or {}).items():
-        if name not in _NOT_IN_RESULTS:
-            result.setdefault(name, value)
-    if outcome.error is not None:
-        result.setdefault("reason", outcome.error.reason)
-    return result

@@ -14,6 +14,7 @@ REMEMBERED_KEYS = 20_000
 """Minimum number of counted URLs to remember, about 65 bytes each."""
 MAX_UNDECIDED = 5_000
 """Maximum number of URLs whose fate is not final, about 600 bytes each."""
+_RARE_FATES: tuple[Fate, ...] = ("revalidated", "spooled")
 
 
 class Tally:
@@ -83,6 +84,8 @@ class Tally:
         if error is not None:
             self._reasons[error.reason] += 1
             self.inc(f"{fate}/{error.reason}")
+        if outcome.is_stale:
+            self.inc("stale")
         if saved:
             self._saved_bytes += saved
             self.inc("bytes_saved", saved)
@@ -97,11 +100,12 @@ class Tally:
         fates = self._fates
         if not fates:
             return ""
-        spooled = f"{fates['spooled']} spooled, " if fates["spooled"] else ""
+        # These are rare, and are left out if there are none.
+        rare = [f"{fates[fate]} {fate}, " for fate in _RARE_FATES if fates[fate]]
         line = (
             f"Image cache: {fates.total()} images: {fates['hit']} hit"
             f" ({_megabytes(self._saved_bytes)} saved), {fates['stored']} stored,"
-            f" {fates['duplicate']} duplicate, {spooled}{fates['rejected']} rejected,"
+            f" {fates['duplicate']} duplicate, {''.join(rare)}{fates['rejected']} rejected,"
             f" {fates['failed']} failed; {self._fetched} fetched"
             f" ({_megabytes(self._fetched_bytes)})"
         )

@@ -6,7 +6,7 @@ from scrapy.utils.request import fingerprint
 
 from imgcache_scrapy.core import DEFAULT_PRESETS
 from imgcache_scrapy.core.image_url import ImageUrl
-from imgcache_scrapy.plugin.flow import bypasses_cache
+from imgcache_scrapy.plugin.bypass import bypasses_cache
 from tests.support.key_shapes import PROVIDERS, filled
 from tests.support.pictures import jpeg
 from tests.support.pipelines import FILES, PIPELINE, STOCK

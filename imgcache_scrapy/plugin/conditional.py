@@ -1,0 +1,50 @@
+"""Make requests conditional, so that a site sends an image only if it has changed."""
+
+from scrapy import Request
+
+from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.plugin import meta
+from imgcache_scrapy.plugin.freshness import is_conditional, validators
+
+
+def add_validators(request: Request, entry: Entry) -> None:
+    """Ask for an image only if it is not that of an entry.
+
+    The validators of the user stay; then none are added.
+
+    Args:
+        request: the request; retries and redirects copy its headers.
+        entry: the entry of the stale image.
+    """
+    remove_validators(request)
+    added = {} if is_conditional(request.headers) else validators(entry)
+    request.headers.update(added)
+    request.meta[meta.VALIDATORS] = list(added)
+
+
+def remove_validators(request: Request) -> None:
+    """Remove the validators that were added."""
+    for name in request.meta.pop(meta.VALIDATORS, ()):
+        request.headers.pop(name, None)
+
+
+def has_validators(request: Request) -> bool:
+    """Return whether validators were added to a request."""
+    return bool(request.meta.get(meta.VALIDATORS))
+
+
+def is_conditional_by_user(request: Request) -> bool:
+    """Return whether the user made a request conditional."""
+    return not has_validators(request) and is_conditional(request.headers)
+
+
+def forbid_http_cache(request: Request) -> None:
+    """Keep Scrapy's HttpCache from answering a request: it may have stored a "not modified"."""
+    request.meta[meta.REPEATED] = True
+    request.meta[meta.DONT_CACHE] = True
+
+
+def allow_http_cache(request: Request) -> None:
+    """Undo `forbid_http_cache`."""
+    if request.meta.pop(meta.REPEATED, None):
+        request.meta.pop(meta.DONT_CACHE, None)
