@@ -169,27 +169,13 @@ class Flow:
         Returns:
             The entry with the new time, or the old one if the cache is in trouble; None if the
             bytes of the image are lost.
-
-        Raises:
-            ImgCacheError: the cache failed, and `IMGCACHE_STRICT` is set.
         """
         accept = self._accept(request)
         said = response_info(url.url, response, accept)
         headers = renewed_headers(entry, said.headers)
         info = ResponseInfo.of(url.url, headers, said.final_url, accept)
-        with self._tolerating_errors(*REFUSALS):
-            try:
-                return await self._renew(url, entry, info)
-            except NotFoundError:
-                return None
-        return entry
-
-    async def _renew(self, url: ImageUrl, entry: Entry, info: ResponseInfo) -> Entry:
         client, name = self.session.resilient_client, self.session.client_name
-        stored = await client.store(url, await client.get_bytes(entry), name, info)
-        if stored.is_spooled:
-            return {**entry, "lookup_time": stored.entry["lookup_time"]}
-        return stored.entry
+        return await client.renew(url, entry, name, info)
 
     def note_asked(self, url: ImageUrl, request: Request, entry: Entry) -> None:
         """Remember that this crawl has asked the site for a URL.

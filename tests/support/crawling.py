@@ -18,7 +18,7 @@ from tests.support.run_crawl import run
 from tests.support.site import Site
 from tests.support.waiting import PATIENCE
 
-FATES = ("hit", "stored", "duplicate", "spooled", "rejected", "failed")
+FATES = ("hit", "stored", "duplicate", "revalidated", "spooled", "rejected", "failed")
 
 
 @dataclass
