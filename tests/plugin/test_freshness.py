@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from imgcache_scrapy import ImgCacheClient
-from tests.support.originals import TROUBLES, Original, status
+from tests.support.originals import TROUBLES, Original
 from tests.support.pictures import jpeg
 from tests.support.pipelines import FILES, PIPELINE, STOCK
 
