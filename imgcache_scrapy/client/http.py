@@ -262,9 +262,15 @@ class HttpTransport:
             return None
 
     async def _all_pages(self, route: str, query: dict[str, Any], limit: int | None) -> list[Entry]:
+        asked: list[dict[str, Any]] = []
+
         async def read(missing: int | None, after: dict[str, str] | None) -> Page:
             # Only the query of the next page's address is used: the token must go to no other host.
-            params = (query if after is None else after) | without_none(limit=missing)
+            params = query if after is None else after
+            if params in asked:
+                raise ProtocolError("the answer says that a page follows that was read before")
+            asked.append(params)
+            params = params | without_none(limit=missing)
             return (await self._send("GET", route, max_bytes=_MAX_LIST, params=params)).page()
 
         return await all_pages_async(read, limit)

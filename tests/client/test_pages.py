@@ -76,3 +76,26 @@ def test_an_empty_page_with_a_next_one_is_refused():
     """The client would ask for ever."""
     with pytest.raises(ProtocolError, match="empty page"):
         Answer(200, b"[]", '</images/search?after=1>; rel="next"').page()
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+@pytest.mark.parametrize("call", ["search", "similar"])
+def test_a_circle_of_pages_is_refused(call, length):
+    """The client would ask for ever, and keep all entries."""
+    asked = []
+
+    def answer(request):
+        asked.append(str(request.url))
+        assert len(asked) < 20
+        link = f'</x?after={len(asked) % length}>; rel="next"'
+        return httpx.Response(200, json=[ENTRY], headers={"Link": link})
+
+    async def read():
+        transport = httpx.MockTransport(answer)
+        async with AsyncImgCacheClient("http://cache", transport=transport) as client:
+            arguments = ["a"] if call == "search" else ["0" * 16, 64]
+            return await getattr(client, call)(*arguments)
+
+    with pytest.raises(ProtocolError, match="read before"):
+        asyncio.run(read())
+    assert len(asked) <= length + 1
