@@ -103,7 +103,7 @@ def test_unusual_framing_does_not_matter(crawl, site, component):
     done = run(crawl, site, component)
     assert done.fates == {"stored": 1, "duplicate": 4, "rejected": 1}
     assert done.stats["imgcache/rejected/truncated"] == 1
-    assert run(crawl, site, component, FILES_EXPIRES=-1).fates["hit"] == 5
+    assert run(crawl, site, component, WITHOUT_FILES=True).fates["hit"] == 5
 
 
 @every_component
@@ -171,7 +171,7 @@ def test_a_cached_file_that_is_not_a_picture_is_a_miss(crawl, site, component, t
     with ImgCacheClient(str(tmp_path / "cache")) as client:
         client.store(f"{site.url}/a.png", b"<html>Access denied", "a script")
     assert run(crawl, site, component).fates == {"stored": 1}
-    assert run(crawl, site, component, FILES_EXPIRES=-1).fates == {"hit": 1}
+    assert run(crawl, site, component, WITHOUT_FILES=True).fates == {"hit": 1}
     assert site.asked["/a.png"] == 1
 
 
@@ -202,7 +202,7 @@ def test_a_large_file_is_still_delivered(crawl, site, component):
     """The drop-in and the middleware deliver a file above the limit, and do not cache it."""
     site.answers = {"/large.png": BODY}
     for _ in range(2):
-        done = run(crawl, site, component, IMGCACHE_MAX_IMAGE_BYTES=4_000, FILES_EXPIRES=-1)
+        done = run(crawl, site, component, IMGCACHE_MAX_IMAGE_BYTES=4_000, WITHOUT_FILES=True)
         assert len(done.items[0]["images"]) == 1
         assert done.fates == {"failed": 1}
         assert done.stats["imgcache/failed/too_large"] == 1

@@ -84,7 +84,7 @@ def crawls(crawl, site, shared_service, tmp_path):
         "IMGCACHE_URL": proxy.url,
         "IMGCACHE_BUCKET": uuid4().hex,
         "IMGCACHE_TIMEOUT": PATIENCE,
-        "FILES_EXPIRES": -1,
+        "WITHOUT_FILES": True,
     }
     yield ProxiedCrawls(site, proxy, tmp_path / ".scrapy" / "imgcache-spool", crawl, settings)
     proxy.close()

@@ -12,7 +12,7 @@ MIDDLEWARE = {"DOWNLOADER_MIDDLEWARES": {"imgcache_scrapy.ImgCacheMiddleware": 5
 STOCK = MIDDLEWARE | {
     "ITEM_PIPELINES": {"scrapy.pipelines.images.ImagesPipeline": 1},
     "IMAGES_STORE": "images",
-    "IMAGES_EXPIRES": -1,
+    "WITHOUT_FILES": True,
 }
 
 

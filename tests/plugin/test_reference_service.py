@@ -16,7 +16,7 @@ def test_a_crawl_works_with_the_reference_service(site, crawl, settings):
     site.answers["/again.jpg"] = site.answers["/0.jpg"]
     urls = [f"{site.url}/{number}.jpg" for number in range(5)]
     items = [{"image_urls": urls}, {"image_urls": [f"{site.url}/again.jpg"]}]
-    settings = settings | {"FILES_EXPIRES": -1}
+    settings = settings | {"WITHOUT_FILES": True}
     with serving(strict=True) as address:
         cold = crawl(items[:1], settings | {"IMGCACHE_URL": address})
         warm = [crawl(items, settings | {"IMGCACHE_URL": address}) for _ in range(2)]

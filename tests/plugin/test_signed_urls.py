@@ -79,7 +79,7 @@ def urls_of(crawl_number, site):
 def test_a_second_crawl_fetches_no_url_with_a_fresh_signature(site, crawl, component, address):
     """Each default preset knows the pictures under the signatures and mirrors of another day."""
     site.answers = Everywhere(jpeg(1))
-    settings = COMPONENTS[component] | {"FILES_EXPIRES": -1, "IMAGES_EXPIRES": -1}
+    settings = COMPONENTS[component] | {"WITHOUT_FILES": True}
     if address is not None:
         settings |= {"IMGCACHE_URL": address}
     proxy = {"http_proxy": site.url, "no_proxy": "127.0.0.1"}
@@ -115,8 +115,7 @@ def test_the_project_can_compute_keys(site, crawl, component):
     site.answers |= {"/a.jpg": jpeg(1), "/b.jpg": jpeg(2)}
     settings = COMPONENTS[component] | {
         "IMGCACHE_KEY_FUNCTION": "tests.support.custom.key_of_directory",
-        "FILES_EXPIRES": -1,
-        "IMAGES_EXPIRES": -1,
+        "WITHOUT_FILES": True,
     }
     first = crawl([{"image_urls": [f"{site.url}/a.jpg"]}], settings)
     second = crawl([{"image_urls": [f"{site.url}/b.jpg"]}], settings)

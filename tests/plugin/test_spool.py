@@ -21,7 +21,7 @@ def items(site):
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_spooled_images_are_not_fetched_again(items, crawl, site, component):
     """While the cache is down, the second crawl gets its images from the spool."""
-    settings = COMPONENTS[component] | {"IMGCACHE_URL": NOWHERE, "FILES_EXPIRES": -1}
+    settings = COMPONENTS[component] | {"IMGCACHE_URL": NOWHERE, "WITHOUT_FILES": True}
     assert crawl(items, settings).fates == {"spooled": 20}
     again = crawl(items, settings)
     assert (again.fates, site.images_asked().total()) == ({"hit": 20}, 20)

@@ -12,7 +12,7 @@ PIPELINES = {
     "drop-in": {
         "ITEM_PIPELINES": {"imgcache_scrapy.ImgCacheImagesPipeline": 1},
         "IMAGES_STORE": "images",
-        "IMAGES_EXPIRES": -1,
+        "WITHOUT_FILES": True,
     },
 }
 

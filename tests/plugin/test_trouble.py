@@ -32,7 +32,7 @@ def test_a_killed_service_loses_no_image(items, crawl, service, site):
         respond(handler, pictures[handler.path])
 
     site.answers |= dict.fromkeys(pictures, kill_in_the_middle)
-    settings = FILES | {"IMGCACHE_URL": service.url, "FILES_EXPIRES": -1}
+    settings = FILES | {"IMGCACHE_URL": service.url, "WITHOUT_FILES": True}
     done = crawl(items, settings)
     site.answers |= pictures
     assert sum(len(item["images"]) for item in done.items) == IMAGES
@@ -62,10 +62,10 @@ def test_a_damaged_image_is_fetched_again(items, crawl, tmp_path, site):
     for path in blobs[:DAMAGED]:
         path.write_bytes(path.read_bytes()[:-1] + b"x")
     asked = site.images_asked().total()
-    again = crawl(items, FILES | {"FILES_EXPIRES": -1})
+    again = crawl(items, FILES | {"WITHOUT_FILES": True})
     assert site.images_asked().total() == asked + DAMAGED
     assert again.fates == {"hit": IMAGES - DAMAGED, "duplicate": DAMAGED}
-    assert crawl(items, FILES | {"FILES_EXPIRES": -1}).fates == {"hit": IMAGES}
+    assert crawl(items, FILES | {"WITHOUT_FILES": True}).fates == {"hit": IMAGES}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_memory_is_bounded_if_stores_are_slower_than_downloads(site, crawl, sett
 @pytest.mark.parametrize("component", [FILES, STOCK])
 def test_images_that_cannot_be_read_cost_no_other(items, crawl, tmp_path, site, component):
     """The blobs of some images cannot be read: only these are fetched again, and once."""
-    settings = component | {"FILES_EXPIRES": -1, "IMAGES_EXPIRES": -1}
+    settings = component | {"WITHOUT_FILES": True}
     crawl(items, settings)
     for number in range(DAMAGED):
         content_hash = content_hash_of(site.answers[f"/{number}.jpg"])
@@ -112,7 +112,7 @@ def test_images_that_cannot_be_read_cost_no_other(items, crawl, tmp_path, site, 
 @pytest.mark.parametrize("component", [PIPELINE, FILES])
 def test_images_whose_blobs_are_lost_are_fetched_again(items, crawl, tmp_path, site, component):
     """After a backup without the newest blobs was restored, no hit is without bytes."""
-    settings = component | {"FILES_EXPIRES": -1}
+    settings = component | {"WITHOUT_FILES": True}
     crawl(items, settings)
     for path in list((tmp_path / "cache" / "blobs").glob("*/*"))[:DAMAGED]:
         path.unlink()

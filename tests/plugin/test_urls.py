@@ -13,7 +13,7 @@ def test_a_fragment_does_not_make_another_image(crawl, site, component):
     """The image is fetched and counted once; results have spellings from the item."""
     site.answers["/a.jpg"] = jpeg(1)
     urls = [f"{site.url}/a.jpg{end}" for end in ("#1", "", "#2")]
-    settings = COMPONENTS[component] | {"FILES_EXPIRES": -1}
+    settings = COMPONENTS[component] | {"WITHOUT_FILES": True}
     for fates in ({"stored": 1}, {"hit": 1}):
         done = crawl([{"image_urls": urls}], settings)
         assert (done.fates, done.stats["imgcache/lookup"]) == (fates, 1)

@@ -18,6 +18,7 @@ from tests.support.run_crawl import run
 from tests.support.site import Site
 from tests.support.waiting import PATIENCE
 
+_FOLDERS = ("files", "images")
 FATES = ("hit", "stored", "duplicate", "revalidated", "spooled", "rejected", "failed")
 
 
@@ -70,13 +71,17 @@ def run_crawl(
         tmp_path: the working folder, which also contains the cache.
         site: the site with the start page.
         items: the items that the spider yields.
-        settings: added to the settings of every crawl.
+        settings: added to the settings of every crawl. With `WITHOUT_FILES` the local files of
+            earlier crawls are deleted first.
         spiders: attributes of each spider, if there is more than one.
         environment: variables added to the environment.
         interrupt_when: called repeatedly; when it returns true, the crawl gets a SIGINT.
         spider: attributes of the only spider.
     """
     spiders = spiders or [{"items": items or [], **spider}]
+    if settings is not None and settings.get("WITHOUT_FILES"):
+        for folder in _FOLDERS:
+            shutil.rmtree(tmp_path / folder, ignore_errors=True)
     out, result = tmp_path / "items", tmp_path / "result.json"
     result.unlink(missing_ok=True)
     shutil.rmtree(out, ignore_errors=True)
