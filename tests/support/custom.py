@@ -6,10 +6,12 @@ import sys
 import time
 from base64 import b64decode
 from pathlib import Path
+from urllib.parse import quote
 from weakref import ref
 
 from itemadapter import ItemAdapter
 from scrapy import Request, signals
+from scrapy.exceptions import IgnoreRequest
 from scrapy.pipelines.files import FilesPipeline
 
 from imgcache_scrapy import ImgCacheFilesPipeline, ImgCacheImagesPipeline, ImgCachePipeline
@@ -197,3 +199,32 @@ def key_of_directory(url: str) -> str:
 def broken_key(url: str) -> str:
     """Fail, as a project's function with a bug does."""
     raise ValueError("no key")
+
+
+class Troublemaker:
+    """A downloader middleware that drops some requests, and has a bug with others."""
+
+    def process_request(self, request):
+        if request.url.endswith("/dropped.jpg"):
+            raise IgnoreRequest("not this one")
+        if request.url.endswith("/broken.jpg"):
+            raise ValueError("a bug")
+
+
+class NamesByResponse:
+    """Names files by what the response says."""
+
+    def file_path(self, request, response=None, info=None, *, item=None):
+        if response is None:
+            return "unknown"
+        names = [b"Content-Disposition", b"ETag", b"Content-Type"]
+        said = [response.url.encode(), *(response.headers.get(name, b"") for name in names)]
+        return "named/" + quote(b" ".join(said), safe="")
+
+
+class FilesNamedByResponse(NamesByResponse, ImgCacheFilesPipeline):
+    """The drop-in with such names."""
+
+
+class StockFilesNamedByResponse(NamesByResponse, FilesPipeline):
+    """Scrapy's pipeline with such names."""
