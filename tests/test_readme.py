@@ -44,7 +44,7 @@ def required_names():
     yield from MESSAGES
     yield from ALL_PRESETS
     commands = ("serve", "stats", "get", "verify", "gc", "spool list", "spool replay")
-    commands += ("upgrade", "backup", "rebuild", "key")
+    commands += ("upgrade", "backup", "rebuild", "key", "history")
     yield from (f"imgcache {command}" for command in commands)
 
 

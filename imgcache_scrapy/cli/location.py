@@ -1,6 +1,7 @@
 """Decide which cache and spool a command uses: the named, the project's or the default one."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,8 @@ from imgcache_scrapy.client.address import folder_of, without_secrets
 from imgcache_scrapy.client.client import ImgCacheClient
 from imgcache_scrapy.client.spool import SPOOL_FOLDER
 from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.core.keys import cache_key
+from imgcache_scrapy.core.text import quoted
 
 DEFAULT_CACHE = "imgcache"
 
@@ -44,12 +47,14 @@ class Location:
             named it, or if there is no project.
         token: the bearer token of the service; None for no token.
         bucket: the bucket that the crawls of the project use.
+        key_of: computes the cache key of a URL, by the settings of the project.
     """
 
     address: str
     project: Path | None = None
     token: str | None = None
     bucket: str = ""
+    key_of: Callable[[str], str] = cache_key
 
     @property
     def folder(self) -> Path | None:
@@ -82,7 +87,23 @@ def find_cache(named: str | None) -> Location:
     from imgcache_scrapy.plugin.project import read_project_settings  # noqa: PLC0415
 
     settings = read_project_settings(project)
-    return Location(settings.url, project, token or settings.token, settings.bucket)
+    token = token or settings.token
+    return Location(
+        settings.url, project, token, settings.bucket, _with_setting_errors(settings.key_of)
+    )
+
+
+def _with_setting_errors(compute: Callable[[str], str]) -> Callable[[str], str]:
+    """Make the function for keys of a project raise its errors as those of a setting."""
+    from imgcache_scrapy.plugin.keys import KeyFunctionError  # noqa: PLC0415
+
+    def key_of(url: str) -> str:
+        try:
+            return compute(url)
+        except KeyFunctionError as error:
+            raise ConfigurationError(f"{error}, for {quoted(url)}") from error
+
+    return key_of
 
 
 def use_cache(named: str | None, *, creates: bool = False) -> Location:
@@ -146,7 +167,9 @@ def announce(what: str, where: object) -> None:
 
 def open_client(location: Location) -> ImgCacheClient:
     """Open a client of a cache; the caller closes it."""
-    return ImgCacheClient(location.address, token=location.token, bucket=location.bucket)
+    return ImgCacheClient(
+        location.address, token=location.token, bucket=location.bucket, key_of=location.key_of
+    )
 
 
 def project_folder() -> Path | None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from imgcache_scrapy.cli.history import history
 from imgcache_scrapy.cli.key import key
 from imgcache_scrapy.cli.look import get, stats
 from imgcache_scrapy.cli.restore import backup, rebuild
@@ -16,7 +17,7 @@ from imgcache_scrapy.core.errors import ImgCacheError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 spool = typer.Typer(help="List or store the images that wait in the spool.", no_args_is_help=True)
-for command in (serve, stats, get, key, verify, gc, upgrade, backup, rebuild):
+for command in (serve, stats, get, history, key, verify, gc, upgrade, backup, rebuild):
     app.command()(command)
 app.add_typer(spool, name="spool")
 spool.command("list")(list_spool)

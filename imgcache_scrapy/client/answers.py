@@ -121,24 +121,30 @@ class Answer(NamedTuple):
             return None
         return {**entry, "created": False}
 
-    def entries(self) -> list[Entry]:
+    def entries(self, **asked: str) -> list[Entry]:
         """Read a list of entries.
 
+        Args:
+            asked: the fields whose values were asked for, as for `entry`.
+
         Raises:
-            ProtocolError: the body is not a list of entries.
+            ProtocolError: the body is not a list of entries, or one is of something else.
         """
         body = self._json()
         if not isinstance(body, list):
             raise ProtocolError(f"the answer should be a list, not {type(body).__name__}")
-        return [_entry(entry) for entry in body]
+        return [_entry(entry, **asked) for entry in body]
 
-    def page(self) -> Page:
+    def page(self, **asked: str) -> Page:
         """Read a page of a list of entries; its `after` is the query of the next page.
+
+        Args:
+            asked: the fields whose values were asked for, as for `entry`.
 
         Raises:
             ProtocolError: the body is not a list of entries, or an empty page has a next page.
         """
-        entries, after = self.entries(), _next_query(self.link)
+        entries, after = self.entries(**asked), _next_query(self.link)
         if not entries and after is not None:
             raise ProtocolError("the answer is an empty page, but says that another one follows")
         return Page(entries, after)
@@ -180,9 +186,14 @@ def with_distance(entry: Entry, perceptual_hash: str) -> Entry:
 def newest_of_urls(entries: Iterable[Entry]) -> list[Entry]:
     """Return one entry per URL, newest first; not every service sorts and filters like this."""
     newest: dict[str, Entry] = {}
-    for entry in sorted(entries, key=_lookup_time, reverse=True):
+    for entry in newest_first(entries):
         newest.setdefault(without_fragment(entry["key"]), entry)
     return list(newest.values())
+
+
+def newest_first(entries: Iterable[Entry]) -> list[Entry]:
+    """Sort entries by their lookup time, the newest first; entries of one time keep their order."""
+    return sorted(entries, key=_lookup_time, reverse=True)
 
 
 def _lookup_time(entry: Entry) -> datetime:

@@ -228,6 +228,8 @@ class ImgCacheClient(BlockingClient):
     get_meta = blocking(AsyncImgCacheClient.get_meta)
     lookup = blocking(AsyncImgCacheClient.lookup)
     lookup_many = blocking(AsyncImgCacheClient.lookup_many)
+    history = blocking(AsyncImgCacheClient.history)
+    captures = blocking(AsyncImgCacheClient.captures)
     search = blocking(AsyncImgCacheClient.search)
     similar = blocking(AsyncImgCacheClient.similar)
     delete = blocking(AsyncImgCacheClient.delete)

@@ -76,6 +76,43 @@ class LookupMethods(ClientBase):
         entries = {url: each.newest(found) for url, each in image_urls.items()}
         return {url: entry for url, entry in entries.items() if entry is not None}
 
+    async def history(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        bucket: str | None = None,
+        limit: int | None = None,
+    ) -> list[Entry]:
+        """Return all captures of a URL, newest first: which images it has given, and when.
+
+        Captures whose image is damaged now are among them.
+
+        Args:
+            url: the URL.
+            key: the cache key of the URL; default `cache_key(url)`.
+            bucket: the bucket to look in.
+            limit: maximum number of entries.
+
+        Raises:
+            ProtocolError: the service is another implementation, which has no histories.
+        """
+        keys, where = self._image_url(url, key).keys, self._bucket_or_all(bucket)
+        return await self.transport.history(keys, where, checked_limit(limit))
+
+    async def captures(
+        self, content_hash: str, *, bucket: str | None = None, limit: int | None = None
+    ) -> list[Entry]:
+        """Return all captures of an image, newest first: which URLs have given it, and when.
+
+        Those of a damaged image are returned, too.
+
+        Raises:
+            ProtocolError: the service is another implementation, which has no histories.
+        """
+        its_hash, where = checked_hash(content_hash), self._bucket_or_all(bucket)
+        return await self.transport.captures(its_hash, where, checked_limit(limit))
+
     async def search(
         self, url_contains: str, *, bucket: str | None = None, limit: int | None = None
     ) -> list[Entry]:

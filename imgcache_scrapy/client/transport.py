@@ -2,6 +2,7 @@
 
 # ruff: noqa: D102 - the methods are documented once, in AsyncImgCacheClient.
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -62,6 +63,14 @@ class Transport(Protocol):
     async def lookup_many(
         self, keys: list[str], bucket: str | None, accept: str | None = None
     ) -> dict[str, Entry]: ...
+
+    async def history(
+        self, keys: Sequence[str], bucket: str | None, limit: int | None
+    ) -> list[Entry]: ...
+
+    async def captures(
+        self, content_hash: str, bucket: str | None, limit: int | None
+    ) -> list[Entry]: ...
 
     async def search(
         self, url_contains: str, bucket: str | None, limit: int | None

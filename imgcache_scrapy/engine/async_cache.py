@@ -2,7 +2,7 @@
 
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -90,8 +90,10 @@ class AsyncImageCache(CacheThreads):
         )
 
     type_and_size = _awaited_query(Catalog.type_and_size)
-    # An image may have any number of captures.
+    # An image, and a key, may have any number of captures.
     get_meta = _awaited_query(Catalog.get_meta, is_costly=True)
+    history_page = _awaited_query(Catalog.history_page, is_costly=True)
+    captures_page = _awaited_query(Catalog.captures_page, is_costly=True)
     search_page = _awaited_query(Catalog.search_page, is_costly=True)
     similar_page = _awaited_query(Catalog.similar_page, is_costly=True)
     stats = _awaited_query(Catalog.stats, is_costly=True)
@@ -117,6 +119,19 @@ class AsyncImageCache(CacheThreads):
         return await all_pages_async(
             functools.partial(self.similar_page, *hash_and_distance, bucket), limit
         )
+
+    async def history(
+        self, keys: Sequence[str], bucket: str | None = None, limit: int | None = None
+    ) -> list[Entry]:
+        """Return all captures of some keys; see `Catalog.history_page`."""
+        return await all_pages_async(functools.partial(self.history_page, keys, bucket), limit)
+
+    async def captures(
+        self, content_hash: str, bucket: str | None = None, limit: int | None = None
+    ) -> list[Entry]:
+        """Return all captures of an image; see `Catalog.captures_page`."""
+        read = functools.partial(self.captures_page, content_hash, bucket)
+        return await all_pages_async(read, limit)
 
     async def lookup(
         self, key: str, bucket: str | None = None, accept: str | None = None

@@ -19,6 +19,7 @@ from imgcache_scrapy.server import docs
 from imgcache_scrapy.server.bodies import AnswerMemory
 from imgcache_scrapy.server.claims import add_claims
 from imgcache_scrapy.server.guard import BodyLimitMiddleware, TokenMiddleware
+from imgcache_scrapy.server.history import add_histories
 from imgcache_scrapy.server.images import add_bytes, add_images
 from imgcache_scrapy.server.lookups import add_lookups, refuse_methods
 from imgcache_scrapy.server.metric_files import share_metrics
@@ -74,6 +75,7 @@ def create_app(
     _add_state(app, images, metrics)
     add_lookups(app, images, metrics, memory)
     refuse_methods(app)
+    add_histories(app, images, memory)
     add_claims(app, images, metrics)
     add_images(app, images, metrics)
     add_bytes(app, images, memory)

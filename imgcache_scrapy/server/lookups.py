@@ -1,8 +1,6 @@
 """The routes that answer with entries."""
 
-import asyncio
-from typing import Annotated, Any
-from urllib.parse import urlencode
+from typing import Annotated
 
 from fastapi import Body, FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -19,9 +17,9 @@ from imgcache_scrapy.core.limits import (
     PERCEPTUAL_HASH_BITS,
     PERCEPTUAL_HASH_PATTERN,
 )
-from imgcache_scrapy.core.pages import Page
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
-from imgcache_scrapy.server.bodies import AnswerMemory, json_response
+from imgcache_scrapy.server.answers import PAGE, entries_response, page_response
+from imgcache_scrapy.server.bodies import AnswerMemory
 from imgcache_scrapy.server.metrics import Metrics
 from imgcache_scrapy.server.parameters import (
     FAILURES,
@@ -39,17 +37,6 @@ from imgcache_scrapy.server.parameters import (
 from imgcache_scrapy.server.problems import TOO_SLOW, documented
 from imgcache_scrapy.server.schemas import Entry
 
-# To write more entries as JSON takes a millisecond, in which the event loop would stand still.
-_MAX_ENTRIES_IN_LOOP = 100
-_PAGE: dict[str, Any] = {
-    "headers": {
-        "Link": {
-            "description": 'The address of the next page, with `rel="next"`, if there is one.',
-            "schema": {"type": "string"},
-        }
-    }
-}
-
 
 def add_lookups(
     app: FastAPI, images: AsyncImageCache, metrics: Metrics, memory: AnswerMemory
@@ -57,7 +44,7 @@ def add_lookups(
     """Add the routes that answer with entries."""
     # Of their own, so that lookups have memory while long lists are not read.
     lookup_memory = AnswerMemory()
-    pages = {200: _PAGE, **documented(*FAILURES)}
+    pages = {200: PAGE, **documented(*FAILURES)}
 
     @app.get("/images/lookup", response_model=Entry, responses=documented(NotFoundError, *FAILURES))
     async def lookup(
@@ -93,7 +80,7 @@ def add_lookups(
         newest = {url: each.newest(found) for url, each in asked.items()}
         entries = {url: entry for url, entry in newest.items() if entry is not None}
         metrics.count_lookups(len(entries), len(urls) - len(entries))
-        return await _json(lookup_memory, {"entries": entries}, len(entries), {})
+        return await entries_response(lookup_memory, {"entries": entries}, len(entries), {})
 
     @app.get("/images/search", response_model=list[Entry], responses=pages)
     async def search(
@@ -103,7 +90,7 @@ def add_lookups(
         limit: Limit = None,
         after: SearchPosition = None,
     ) -> Response:
-        return await _page(
+        return await page_response(
             memory, request, await images.search_page(url_contains, bucket, limit, after)
         )
 
@@ -121,7 +108,7 @@ def add_lookups(
         page = await images.similar_page(
             perceptual_hash, max_hamming_distance, bucket, limit, after
         )
-        return await _page(memory, request, page)
+        return await page_response(memory, request, page)
 
     @app.get(
         "/images/meta/{content_hash}",
@@ -135,34 +122,13 @@ def add_lookups(
         return JSONResponse(entry)
 
 
-async def _page(memory: AnswerMemory, request: Request, page: Page) -> Response:
-    """Answer with a page; its header `Link` has the address of the next one (RFC 8288)."""
-    headers = {}
-    if page.after is not None:
-        query = {**request.query_params, "after": page.after}
-        path = request.scope.get("root_path", "") + request.scope["path"]
-        headers["Link"] = f'<{path}?{urlencode(query)}>; rel="next"'
-    return await _json(memory, page.entries, len(page.entries), headers)
-
-
-async def _json(
-    memory: AnswerMemory, content: Any, entries: int, headers: dict[str, str]
-) -> Response:
-    if entries <= _MAX_ENTRIES_IN_LOOP:
-        rendered = JSONResponse(content)
-    else:
-        rendered = await asyncio.to_thread(JSONResponse, content)
-    await memory.make_room(len(rendered.body))
-    return json_response(memory, bytes(rendered.body), headers)
-
-
 def refuse_methods(app: FastAPI) -> None:
     """Answer 405 on paths whose last part would otherwise be refused as a malformed hash."""
 
     async def refuse() -> None:
         raise HTTPException(405)
 
-    for path in ("/images/lookup", "/images/search", "/images/similar"):
+    for path in ("/images/lookup", "/images/search", "/images/similar", "/images/history"):
         app.add_api_route(path, refuse, methods=["DELETE", "HEAD"], include_in_schema=False)
     others = ["DELETE", "GET", "HEAD"]
     app.add_api_route("/images/claim", refuse, methods=others, include_in_schema=False)

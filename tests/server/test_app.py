@@ -27,6 +27,8 @@ ROUTES = {
     "/images/search": {"get"},
     "/images/similar": {"get"},
     "/images/claim": {"post"},
+    "/images/history": {"get"},
+    "/images/captures/{content_hash}": {"get"},
     "/images/meta/{content_hash}": {"get"},
     "/images/{content_hash}": {"get", "head", "delete"},
     "/serve/{content_hash}": {"get", "head"},

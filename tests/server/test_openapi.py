@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-OPERATIONS = 16
+OPERATIONS = 18
 
 
 @pytest.mark.parametrize(

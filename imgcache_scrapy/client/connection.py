@@ -1,0 +1,129 @@
+"""Connection: sends the requests to a service, and reads the answers within limits."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import httpx
+
+from imgcache_scrapy.client.answers import Answer
+from imgcache_scrapy.core.concurrency import Limiter
+from imgcache_scrapy.core.errors import InvalidRequestError, ProtocolError, UnavailableError
+from imgcache_scrapy.core.limits import MAX_TEXT, MAX_URL_BYTES
+from imgcache_scrapy.core.response_info import MAX_HEADER_CHARACTERS
+
+T = TypeVar("T")
+
+MAX_ESCAPE = 6
+"""Maximum bytes of a character in JSON."""
+MAX_ENTRY = 2 * MAX_ESCAPE * MAX_TEXT + MAX_ESCAPE * MAX_HEADER_CHARACTERS + 2**14
+"""Maximum bytes of an entry without its URLs, so that no service can fill the memory."""
+MAX_ANSWER = MAX_ENTRY + 3 * MAX_ESCAPE * MAX_URL_BYTES
+"""Maximum bytes of an answer with one entry."""
+MAX_LIST = 2**26
+"""Maximum bytes of a page of a list."""
+_CONNECTIONS = 16
+
+
+class Connection:
+    """The connection to a service.
+
+    Args:
+        base_url: `http(s)://host:port`, without a slash at the end.
+        timeout: seconds for one call from the moment it has a connection; None for no limit.
+        token: the service's bearer token.
+        transport: an httpx transport to use instead.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        timeout: float | None,
+        token: str | None,
+        transport: httpx.AsyncBaseTransport | None,
+    ) -> None:
+        self._base = base_url
+        self._limiter = Limiter(_CONNECTIONS, timeout)
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        # Only a transport, not a whole httpx client: it follows no redirects, uses no proxies from
+        # the environment, and creates no reference cycles that keep bodies in memory.
+        self._transport = transport or httpx.AsyncHTTPTransport(
+            # Loading the certificates takes 40 ms, so load them only for https.
+            verify=self._base.startswith("https:"),
+            trust_env=False,
+            limits=httpx.Limits(max_keepalive_connections=_CONNECTIONS),
+        )
+
+    async def limited(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Run a call, which may make several requests, when a connection is free."""
+        return await self._limiter.run(call)
+
+    async def send(self, method: str, route: str, **content: Any) -> Answer:
+        """Make a request that must succeed; see `call`.
+
+        Raises:
+            ImgCacheError: the error for the status of the answer.
+        """
+        return (await self.answer(method, route, **content)).checked()
+
+    async def answer(self, method: str, route: str, **content: Any) -> Answer:
+        """Make a request when a connection is free; see `call`."""
+        return await self.limited(lambda: self.call(method, route, **content))
+
+    async def call(
+        self, method: str, route: str, *, max_bytes: int = MAX_ANSWER, **content: Any
+    ) -> Answer:
+        """Make a request at once; call it within `limited`.
+
+        Args:
+            method: the HTTP method.
+            route: the path.
+            max_bytes: the most bytes that the answer may have.
+            content: query and body, as for `httpx.Request`.
+
+        Raises:
+            InvalidRequestError: the request cannot be sent.
+            UnavailableError: the service cannot be reached.
+            ProtocolError: the answer is too large or compressed.
+        """
+        try:
+            request = httpx.Request(method, self._base + route, headers=self._headers, **content)
+        except (UnicodeError, httpx.InvalidURL) as error:
+            raise InvalidRequestError(f"the request cannot be sent: {error}") from error
+        return await self._exchange(request, max_bytes)
+
+    async def aclose(self) -> None:
+        """Refuse further calls, and close the connections."""
+        self._limiter.close()
+        await self._transport.aclose()
+
+    async def _exchange(self, request: httpx.Request, max_bytes: int) -> Answer:
+        try:
+            response = await self._transport.handle_async_request(request)
+            try:
+                link = response.headers.get("Link", "")
+                return Answer(response.status_code, await _body(response, max_bytes), link)
+            finally:
+                await response.aclose()
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            raise UnavailableError(f"the cache cannot be reached: {reason}") from error
+
+
+async def _body(response: httpx.Response, max_bytes: int) -> bytes:
+    """Read the body of a response, and stop if it is too large.
+
+    Raises:
+        ProtocolError: it has more than `max_bytes`, or it is compressed.
+    """
+    # A few compressed bytes can become gigabytes. No request asks for them.
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise ProtocolError("the answer is compressed: is this the address of a cache?")
+    parts, size = [], 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > max_bytes:
+            raise ProtocolError(
+                f"the answer has more than {max_bytes:,} bytes: is this the address of a cache?"
+            )
+        parts.append(part)
+    return b"".join(parts)
