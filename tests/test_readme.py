@@ -26,7 +26,8 @@ def test_each_example_runs(block, photos, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if "# settings.py" in block])
 def test_the_settings_in_examples_load(block):
-    """Each component that an example names can be imported."""
+    """Each component that an example names can be imported, and each setting is valid."""
+    from scrapy.settings import BaseSettings
     from scrapy.utils.misc import load_object
 
     settings = {}
@@ -34,6 +35,7 @@ def test_the_settings_in_examples_load(block):
     for name in ("ADDONS", "ITEM_PIPELINES", "DOWNLOADER_MIDDLEWARES"):
         for path in settings.get(name, {}):
             assert load_object(path)
+    assert Settings.from_settings(BaseSettings(settings))
 
 
 def required_names():

@@ -75,6 +75,8 @@ def is_told_in_one_line(failure: ImageFailed, error: BaseException) -> bool:
         failure: the failure.
         error: the exception that led to it.
     """
+    if isinstance(error, ImageFailed) and error.__cause__ is None:  # Its message says all.
+        return True
     return failure.reason not in _WITH_TRACEBACK and not is_bug(error)
 
 

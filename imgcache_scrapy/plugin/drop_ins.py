@@ -15,10 +15,10 @@ from scrapy.pipelines.media import MediaPipeline
 from imgcache_scrapy.plugin.conversion import Converter
 from imgcache_scrapy.plugin.item_requests import bad_url_reason, item_request
 from imgcache_scrapy.plugin.local_files import dated_file
-from imgcache_scrapy.plugin.media import CachedMediaPipeline
+from imgcache_scrapy.plugin.named_files import NamedFilesPipeline
 
 
-class DropInPipeline(CachedMediaPipeline):
+class DropInPipeline(NamedFilesPipeline):
     """The base of the drop-ins: Scrapy's own pipeline writes the files of each response.
 
     All of Scrapy's settings and hooks work. A file that is up to date locally needs no lookup.
@@ -48,7 +48,7 @@ class DropInPipeline(CachedMediaPipeline):
         """Do the same as Scrapy."""
         if bad_url_reason(request) is not None:
             return None
-        return super().media_to_download(request, info, item=item)  # type: ignore[safe-super]
+        return super().media_to_download(request, info, item=item)
 
     def _onsuccess(self, result: Any, *args: Any, **kwargs: Any) -> Any:
         """Do the same as Scrapy, but hold a local file to the same age as a capture."""
@@ -66,6 +66,9 @@ class ImgCacheFilesPipeline(DropInPipeline, FilesPipeline):
 
     def _imgcache_urls(self, item: Any) -> Any:
         return ItemAdapter(item).get(self.files_urls_field)
+
+    def _imgcache_result_field(self) -> str:
+        return self.files_result_field
 
 
 class ImgCacheImagesPipeline(DropInPipeline, ImagesPipeline):
@@ -114,6 +117,23 @@ class ImgCacheImagesPipeline(DropInPipeline, ImagesPipeline):
         if converted.error is not None:
             raise converted.error
 
+    def thumb_path(
+        self,
+        request: Request,
+        thumb_id: str,
+        response: Response | None = None,
+        info: MediaPipeline.SpiderInfo | None = None,
+        *,
+        item: Any = None,
+    ) -> str:
+        """Return the path of a thumbnail: that of its picture in a folder, if IMGCACHE_PATH is set.
+
+        Otherwise, it is the same as in Scrapy.
+        """
+        if self._imgcache.names is None:
+            return super().thumb_path(request, thumb_id, response, info, item=item)
+        return f"thumbs/{thumb_id}/{self.file_path(request, response, info, item=item)}"
+
     def _imgcache_has_own_conversion(self) -> bool:
         own = type(self)
         return (
@@ -124,3 +144,6 @@ class ImgCacheImagesPipeline(DropInPipeline, ImagesPipeline):
 
     def _imgcache_urls(self, item: Any) -> Any:
         return ItemAdapter(item).get(self.images_urls_field)
+
+    def _imgcache_result_field(self) -> str:
+        return self.images_result_field

@@ -1,14 +1,16 @@
 """CachedMediaPipeline: the base of all pipelines; it puts the cache in front of downloads."""
 
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from scrapy import Request, Spider
-from scrapy.exceptions import NotConfigured, ScrapyDeprecationWarning
+from scrapy.exceptions import DropItem, NotConfigured, ScrapyDeprecationWarning
 from scrapy.pipelines.media import MediaPipeline
 from twisted.python.failure import Failure
 
 from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.plugin.item_results import collecting
 from imgcache_scrapy.plugin.source import ImageSource
 
 if TYPE_CHECKING:
@@ -42,17 +44,30 @@ class CachedMediaPipeline(MediaPipeline):
             raise ConfigurationError(f"{cls.__name__} cannot work: {error}") from error
 
     async def process_item(self, item: Any, spider: Spider | None = None) -> Any:  # noqa: ARG002
-        """Do the same as Scrapy, and put the failures into the item if a setting asks for them."""
-        with self._imgcache.processing(item):
-            return await super().process_item(item)
+        """Do the same as Scrapy, and what the settings ask for with all results of the item.
+
+        Raises:
+            DropItem: the item has no image, and `IMGCACHE_DROP_EMPTY` is set.
+        """
+        with self._imgcache.processing(item) as results:
+            processed = await super().process_item(item)
+            if self._imgcache.is_enabled:
+                results.complete(processed, self._imgcache_result_field())
+        drops_empty = self._imgcache.is_enabled and self._imgcache.settings.drop_empty
+        if drops_empty and not results.paths:
+            raise DropItem("The item has no image.")
+        return processed
 
     async def _process_request(
         self, request: Request, info: MediaPipeline.SpiderInfo, item: Any
     ) -> Any:
         if not self._imgcache.is_enabled:
             return await super()._process_request(request, info, item)
-        with self._imgcache.counting(request, info):
-            return await super()._process_request(request, info, item)
+        with collecting(partial(self._imgcache.begin, request, item)) as collect:
+            with self._imgcache.counting(request, info):
+                result = await super()._process_request(request, info, item)
+            collect(result)
+        return result
 
     async def _check_media_to_download(
         self, request: Request, info: MediaPipeline.SpiderInfo, item: Any
@@ -64,6 +79,10 @@ class CachedMediaPipeline(MediaPipeline):
             return await self._imgcache.result(request, info, item)
         except Exception as error:
             return self._imgcache_failed(error, request, info)
+
+    def _imgcache_result_field(self) -> str:
+        """Return the field of an item that has the results; empty if there is none."""
+        return ""
 
     def _imgcache_failed(
         self, error: Exception, request: Request, info: MediaPipeline.SpiderInfo

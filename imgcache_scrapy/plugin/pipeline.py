@@ -158,6 +158,9 @@ class ImgCachePipeline(CachedMediaPipeline):
         """Return the key of the blob; call it only after the image was found or stored."""
         return blob_key(request.meta[meta.ENTRY]["content_hash"])
 
+    def _imgcache_result_field(self) -> str:
+        return self._imgcache.settings.result_field
+
     async def _process_request(
         self, request: Request, info: MediaPipeline.SpiderInfo, item: Any
     ) -> Any:

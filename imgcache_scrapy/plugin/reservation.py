@@ -21,6 +21,11 @@ def never_wait() -> None:
     _never_waits.set(True)
 
 
+def may_wait() -> bool:
+    """Return whether this task may wait for another image: `never_wait` was not called in it."""
+    return not _never_waits.get()
+
+
 class KeyLocks:
     """One lock per cache key; a lock is deleted when no task holds it or waits for it.
 
@@ -72,7 +77,7 @@ class Reservation:
 
     async def acquire_lock(self, key: str) -> None:
         """Wait for the lock of this key; continue without it if that takes too long."""
-        if not _never_waits.get():
+        if may_wait():
             lock = self._locks.lock(key)
             with suppress(TimeoutError):
                 async with timeout(self._max_wait):
@@ -93,7 +98,7 @@ class Reservation:
             if self._slot_context is not None:
                 self._held_slot.enter_context(self._slot_context())
             self._slot = self._held_slot.enter_context(
-                await self._budget.acquire(size, waits=not _never_waits.get())
+                await self._budget.acquire(size, waits=may_wait())
             )
 
     def resize(self, size: int) -> None:

@@ -30,11 +30,13 @@ from imgcache_scrapy.plugin.freshness import (
     checked_max_ages,
 )
 from imgcache_scrapy.plugin.keys import KeyFinder
+from imgcache_scrapy.plugin.path_template import PathTemplate
 
 T = TypeVar("T")
 
 _ADDRESS = "http(s)://host, file:///folder or a path"
 _AGES = "a number of seconds, 0 or more, or a dict of hosts, each with its number"
+_TEMPLATE = "a template of a path, such as '{item[sku]}-{index}.{ext}'"
 _IMAGE_BYTES = f"a number of bytes, 1 to {MAX_IMAGE_BYTES}"
 _PARAMS = "a dict of hosts, each with a list of parameters"
 
@@ -54,6 +56,10 @@ class Settings:
         result_field: the item field for the results, for `ImgCachePipeline`.
         failures_field: the item field for the URLs that gave no image, for all pipelines; None
             for no such field.
+        paths_field: the item field for the paths of the images, for all pipelines; None for no
+            such field.
+        drop_empty: whether items without any image are dropped, by all pipelines.
+        path: the template of the paths of files, for the drop-ins; None for Scrapy's paths.
         min_width: minimum width in pixels; `ImgCachePipeline` rejects narrower images.
         min_height: minimum height in pixels; `ImgCachePipeline` rejects lower images.
         max_image_bytes: size of the largest image that is kept, in bytes.
@@ -74,6 +80,9 @@ class Settings:
     urls_field: str
     result_field: str
     failures_field: str | None
+    paths_field: str | None
+    drop_empty: bool
+    path: PathTemplate | None
     min_width: int
     min_height: int
     max_image_bytes: int
@@ -103,6 +112,9 @@ class Settings:
             urls_field=get("URLS_FIELD", "image_urls", _name, "the name of a field"),
             result_field=get("RESULT_FIELD", "images", _name, "the name of a field"),
             failures_field=get("FAILURES_FIELD", None, _name, "the name of a field"),
+            paths_field=get("PATHS_FIELD", None, _name, "the name of a field"),
+            drop_empty=get("DROP_EMPTY", False, _flag, "True or False"),
+            path=get("PATH", None, _template, _TEMPLATE),
             min_width=get("MIN_WIDTH", 0, _pixels, "a number of pixels, 0 or more"),
             min_height=get("MIN_HEIGHT", 0, _pixels, "a number of pixels, 0 or more"),
             max_image_bytes=get("MAX_IMAGE_BYTES", MAX_IMAGE_BYTES, _image_bytes, _IMAGE_BYTES),
@@ -159,10 +171,15 @@ def _default_address() -> str:
 
 
 def _default_spool() -> str:
+    return project_data_path(SPOOL_FOLDER.name)
+
+
+def project_data_path(name: str) -> str:
+    """Return the path of a file or folder in the project's data folder, `.scrapy`."""
     try:
-        return data_path(SPOOL_FOLDER.name)
+        return data_path(name)
     except NotConfigured:  # there is no scrapy.cfg
-        return str(SPOOL_FOLDER)
+        return str(SPOOL_FOLDER.parent / name)
 
 
 def _flag(value: Any) -> bool:
@@ -186,6 +203,10 @@ def _name(value: Any) -> str:
     if not text:
         raise ValueError
     return text
+
+
+def _template(value: Any) -> PathTemplate:
+    return PathTemplate.parse(_text(value))
 
 
 def _token(value: Any) -> str | None:

@@ -25,6 +25,7 @@ from imgcache_scrapy.plugin.failures import FailuresField, current_failures
 from imgcache_scrapy.plugin.fetch import Fetch
 from imgcache_scrapy.plugin.flow import Flow, Found
 from imgcache_scrapy.plugin.item_requests import bad_url_reason, item_url
+from imgcache_scrapy.plugin.item_results import ItemResults, current_results
 from imgcache_scrapy.plugin.local_files import expiry
 from imgcache_scrapy.plugin.log import SpiderLogger
 from imgcache_scrapy.plugin.outcome import ImageFailed, OfflineError, Outcome
@@ -75,17 +76,29 @@ class ImageSource:
             crawler.signals.connect(self._stay_open, signals.spider_idle)
 
     @contextmanager
-    def processing(self, item: Any) -> Iterator[None]:
+    def processing(self, item: Any) -> Iterator[ItemResults]:
         """Process an item in a block: the spider stays open, and the item gets its failures."""
         field = FailuresField(item, self.settings.failures_field, self.put)
-        previous = current_failures.set(field)
+        results = ItemResults(item, self.settings.paths_field, self.put)
+        previous = current_failures.set(field), current_results.set(results)
         self._items += 1
         try:
-            yield
+            yield results
         finally:
             self._items -= 1
-            current_failures.reset(previous)
+            current_failures.reset(previous[0])
+            current_results.reset(previous[1])
             field.close()
+            results.close()
+
+    def begin(self, request: Request, item: Any, index: int) -> None:
+        """Do nothing; called for the requests of an item in their order.
+
+        Args:
+            request: the request.
+            item: its item.
+            index: its position in the item, from 1.
+        """
 
     @contextmanager
     def counting(self, request: Request, info: MediaPipeline.SpiderInfo) -> Iterator[None]:
@@ -100,7 +113,11 @@ class ImageSource:
                     tell(self._outcome(key, info).error or blame.hook_failure(error))
                 raise
             finally:
-                self.flow.session.tally.count(self.url_key(request), self._outcome(key, info))
+                self.count(request, self._outcome(key, info))
+
+    def count(self, request: Request, outcome: Outcome) -> None:
+        """Count the fate of a request's URL."""
+        self.flow.session.tally.count(self.url_key(request), outcome)
 
     async def result(self, request: Request, info: MediaPipeline.SpiderInfo, item: Any) -> Any:
         """Find the image of a request, or fetch and keep it, and return its result.

@@ -15,6 +15,7 @@ SUPPORT = "tests.support"
 # The keys that only results of our pipelines have.
 OUR_KEYS = {
     "content_hash",
+    "key",
     "content_type",
     "file_size_bytes",
     "width",

@@ -29,6 +29,12 @@ IMAGES = {
         ({"IMGCACHE_ENABLED": False}, "remove it from ITEM_PIPELINES"),
         ({"IMGCACHE_BUCKET": 7}, "IMGCACHE_BUCKET must be a string"),
         ({"IMGCACHE_KEY_PRESETS": ["s4"]}, "no preset 's4': the presets are s3, cloudfront"),
+        ({"IMGCACHE_PATHS_FIELD": ""}, "IMGCACHE_PATHS_FIELD must be the name of a field"),
+        ({"IMGCACHE_DROP_EMPTY": "maybe"}, "IMGCACHE_DROP_EMPTY must be True or False"),
+        ({"IMGCACHE_PATH": "{sku}.{ext}"}, "IMGCACHE_PATH must be a template of a path"),
+        ({"IMGCACHE_PATH": "{item.__class__}"}, "{item.__class__} is not known"),
+        ({"IMGCACHE_PATH": "{index:999999999}"}, "{index} has a format"),
+        ({"IMGCACHE_PATH": "../{item[sku]}"}, "a path is relative"),
     ],
 )
 def test_a_wrong_setting_stops_the_crawl(site, crawl, settings, sentence):

@@ -228,3 +228,22 @@ class FilesNamedByResponse(NamesByResponse, ImgCacheFilesPipeline):
 
 class StockFilesNamedByResponse(NamesByResponse, FilesPipeline):
     """Scrapy's pipeline with such names."""
+
+
+class ReversedImages(ImgCacheImagesPipeline):
+    """A drop-in with own requests, which keeps only the URLs of its results."""
+
+    def get_media_requests(self, item, info):
+        for url in reversed(item.pop("image_urls")):
+            yield Request(url)
+
+    def item_completed(self, results, item, info):
+        item["urls"] = [result["url"] for ok, result in results if ok]
+        return item
+
+
+class CountingPipeline(ImgCachePipeline):
+    """A pipeline that only counts the paths of an item."""
+
+    def item_completed(self, results, item, info):
+        return {**item, "count": len(item.get("paths", ()))}
