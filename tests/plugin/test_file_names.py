@@ -197,6 +197,20 @@ def test_a_cache_that_is_down_changes_no_name(site, crawl, tmp_path):
     assert site.images_asked().total() == 1
 
 
+def test_a_picture_that_changes_replaces_its_file(site, crawl, tmp_path):
+    """With IMGCACHE_MODE refresh, a crawl asks once for two items, and both files are new."""
+    items = [item("files", [f"{site.url}/a.jpg"], sku=sku) for sku in "56"]
+    settings = named("files", "{item[sku]}.{ext}", IMGCACHE_MODE="refresh")
+    for seed in (1, 2):
+        site.answers["/a.jpg"] = jpeg(seed)
+        crawl(items, settings)
+        assert sorted(written(tmp_path)) == ["5.jpg", "6.jpg"]
+        assert {(tmp_path / "files" / path).read_bytes() for path in written(tmp_path)} == {
+            jpeg(seed)
+        }
+        assert site.images_asked().total() == seed
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_value_of_an_item_leaves_the_store(kind, site, crawl, tmp_path):
     """Values of strangers name files below the store, also where they are the same afterwards."""
