@@ -54,6 +54,15 @@ A miss goes on after `Flow.find`:
     engine/blobs/files.py:FileBlobs.put_many               durable bytes
     engine/catalog/transaction.py:WriteTransaction.record  durable rows
 
+A stale hit goes on after `Flow.find`, too: the site is asked whether the image has changed.
+
+    plugin/freshness.py:FreshnessRules.must_ask            is the capture too old?
+    plugin/fetch.py:Fetch.run                              asks, and asks again if it must
+    plugin/conditional.py:add_validators                   If-None-Match, If-Modified-Since
+    plugin/fetch.py:Fetch.outcome                          304, the same bytes, others, or trouble
+    plugin/flow.py:Flow.renew                              a 304: the capture is renewed
+    plugin/fetch.py:Fetch.fallback                         trouble: the stale image is delivered
+
 A hit over a service leaves the first journey after `ResilientClient.lookup_many`:
 
     client/http.py:HttpTransport.lookup_many               POST /images/lookup
@@ -122,7 +131,8 @@ Glossary
     blob       the bytes of an image in the storage
     catalog    the tables of images and captures
     bucket     a name space of captures; blobs are shared between buckets
-    fate       what became of a URL in a crawl: hit, stored, duplicate, spooled, rejected, failed
+    fate       what became of a URL in a crawl: hit, stored, duplicate, revalidated,
+               spooled, rejected, failed
     spool      a folder of images, each of which waits until its cache takes it
     transport  how a client calls a cache: HTTP, or an engine in this process
 """

@@ -9,9 +9,13 @@
 /recompressed/NAME        different bytes: a JPEG of lower quality
 /blocked/NAME             an HTML page instead of the picture
 /photos/sold-out.jpg      404
+/changing                 the page with the pictures of the webcam
+/webcam/now.jpg           another photograph each time the site starts; an ETag tells them apart
+/webcam/always.jpg        one photograph that never changes, with an ETag, too
 /requests                 the number of requests so far, as JSON
 """
 
+import hashlib
 import html
 import json
 import logging
@@ -31,6 +35,7 @@ from urllib.parse import urlsplit
 from PIL import Image, ImageOps
 from scrapy import signals
 from scrapy.crawler import Crawler
+from scrapy.utils.project import data_path
 
 HOST = "127.0.0.1"
 PHOTOS = Path(__file__).parent.parent / "photos"
@@ -55,6 +60,7 @@ class PictureSite:
     def from_crawler(cls, crawler: Crawler) -> Self:
         """Start the site, and stop it when the crawl ends."""
         site = cls(crawler.settings.getint("SITE_PORT"))
+        site._server.view = next_view()
         Thread(target=site._server.serve_forever, args=[0.05], daemon=True).start()
         crawler.signals.connect(site.stop, signals.engine_stopped)
         return site
@@ -77,6 +83,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.requests: Counter[str] = Counter()
+        self.view = ""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -97,6 +104,11 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(page().encode(), "text/html; charset=utf-8")
         elif kind == "blocked":
             self.answer(b"<!doctype html><title>Are you a robot?</title>", "text/html")
+        elif kind == "changing":
+            webcam = [f"/webcam/{name}" for name in WEBCAM]
+            self.answer(product("webcam", webcam).encode(), "text/html; charset=utf-8")
+        elif kind == "webcam" and name in WEBCAM:
+            self.answer_if_new(photo(WEBCAM[name] or self.server.view))
         elif kind == "go":
             self.redirect(f"/photos/{name}")
         elif kind in PICTURES and name in NAMES:
@@ -112,6 +124,19 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def answer_if_new(self, body: bytes) -> None:
+        """Send a JPEG, or a 304 without a body if the client has it already."""
+        etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+        is_known = self.headers.get("If-None-Match") == etag
+        self.send_response(304 if is_known else 200)
+        self.send_header("ETag", etag)
+        if not is_known:
+            self.send_header("Content-Type", "image/jpeg")
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if not is_known:
+            self.wfile.write(body)
+
     def redirect(self, path: str) -> None:
         """Send a redirect to another path."""
         self.send_response(302)
@@ -121,6 +146,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Log nothing: the log of the crawl is enough."""
+
+
+def next_view() -> str:
+    """Return what the webcam shows now: the photograph after the last one."""
+    file = Path(data_path("webcam.txt", createdir=True))
+    number = int(file.read_text()) + 1 if file.exists() else 0
+    file.write_text(str(number))
+    views = [name for name in NAMES if name.endswith(".jpg") and name not in WEBCAM.values()]
+    return views[number % len(views)]
 
 
 def page() -> str:
@@ -175,6 +209,7 @@ def picture_type(kind: str, name: str) -> str:
     return "image/jpeg" if converted else mimetypes.guess_type(name)[0] or "image/webp"
 
 
+WEBCAM = {"now.jpg": None, "always.jpg": "sunset.jpg"}
 FAILING = ["/photos/sold-out.jpg", "/blocked/door.jpg"]
 PICTURES: dict[str, Callable[[str], bytes]] = {
     "photos": photo,

@@ -65,7 +65,10 @@ class Settings:
         max_image_bytes: size of the largest image that is kept, in bytes.
         strict: whether an error of the cache fails the image; otherwise the image is fetched.
         spool_dir: the folder for images that could not be stored.
-        freshness: how old a capture or a local file may be.
+        max_age: maximum age of a capture or a local file in seconds, for each host and its
+            subdomains; None for no limit. The host `*` is every host.
+        mode: `normal`, or `refresh` or `offline` to ask the site for every image or for none.
+        on_gone: `fail`, or `stale` to deliver the stale image if the site answers 404 or 410.
         key_presets: the names of the presets for cache keys.
         key_ignore_params: for each host, the parameters that cache keys leave out.
         key_function: computes the cache key of a URL instead; None for no such function.
@@ -88,7 +91,9 @@ class Settings:
     max_image_bytes: int
     strict: bool
     spool_dir: str
-    freshness: FreshnessRules
+    max_age: Mapping[str, float | None]
+    mode: Mode
+    on_gone: OnGone
     key_presets: tuple[str, ...]
     key_ignore_params: Mapping[str, tuple[str, ...]]
     key_function: Callable[[str], str] | None
@@ -120,15 +125,18 @@ class Settings:
             max_image_bytes=get("MAX_IMAGE_BYTES", MAX_IMAGE_BYTES, _image_bytes, _IMAGE_BYTES),
             strict=get("STRICT", False, _flag, "True or False"),
             spool_dir=get("SPOOL_DIR", None, _name, "a folder") or _default_spool(),
-            freshness=FreshnessRules(
-                mode=get("MODE", "normal", _mode, _one_of(MODES)),
-                max_ages=reader.max_ages(),
-                on_gone=get("ON_GONE", "fail", _on_gone, _one_of(ON_GONE)),
-            ),
+            max_age=reader.max_age(),
+            mode=get("MODE", "normal", _mode, _one_of(MODES)),
+            on_gone=get("ON_GONE", "fail", _on_gone, _one_of(ON_GONE)),
             key_presets=get("KEY_PRESETS", DEFAULT_PRESETS, _presets, "a list of presets"),
             key_ignore_params=get("KEY_IGNORE_PARAMS", {}, _ignore_params, _PARAMS),
             key_function=get("KEY_FUNCTION", None, _function, "the path of a function"),
         )
+
+    @cached_property
+    def freshness(self) -> FreshnessRules:
+        """What decides whether the site is asked again."""
+        return FreshnessRules(self.mode, self.max_age, self.on_gone)
 
     @cached_property
     def key_of(self) -> KeyFinder:
@@ -140,7 +148,7 @@ class _Reader:
     def __init__(self, settings: BaseSettings) -> None:
         self._settings = settings
 
-    def max_ages(self) -> Mapping[str, float | None]:
+    def max_age(self) -> Mapping[str, float | None]:
         # None is a value, too: no limit, also for the drop-ins.
         name = "IMGCACHE_MAX_AGE"
         if name in self._settings and self._settings.get(name) is None:

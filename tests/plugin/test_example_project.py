@@ -84,3 +84,18 @@ def test_a_port_in_use_is_reported_in_one_sentence(project):
         "-s SITE_PORT=NUMBER"
     )
     assert "Traceback" not in done.stderr
+
+
+def test_a_picture_that_changes_is_noticed(project):
+    """The second crawl gets the new picture, and a 304 for the one that is the same."""
+    project("changing")
+    second = project("changing")
+    assert requests_by_kind(second.stderr) == {"changing": 1, "webcam": 2}
+    assert "1 stored, 0 duplicate, 1 revalidated" in second.stderr
+    (item,) = json.loads((project.folder / "items.json").read_text())
+    changed, same = item["images"]
+    assert changed["changed"] is True
+    assert changed["previous_content_hash"] != changed["content_hash"]
+    assert changed["distance"] > 4
+    assert same["status"] == "cached"
+    assert "changed" not in same

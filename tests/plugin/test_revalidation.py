@@ -113,7 +113,7 @@ def test_a_picture_that_is_lost_meanwhile(crawl, site, original, settings, tmp_p
     items = items_of(site, "/a.jpg")
     crawl(items, settings)
     content_hash = content_hash_of(original.body)
-    blob: Path = tmp_path / "cache" / "blobs" / blob_key(content_hash)
+    blob = tmp_path / "cache" / "blobs" / blob_key(content_hash)
 
     def lose(handler):
         blob.unlink()
