@@ -215,6 +215,7 @@ class ImgCacheMiddleware:
                 _remember_stale(request, found.stale)
             return None
         if is_first:
+            _forget_stale(request)
             self._tally.count(url.url, found.hit)
         return found.hit.response
 
@@ -241,12 +242,13 @@ def _is_from_pipeline(request: Request) -> bool:
 
 def _remember_stale(request: Request, entry: Entry | None) -> None:
     """Make the request for a stale image conditional; retries and redirects copy its meta."""
+    if meta.REPEATED in request.meta:
+        return  # It is known, and this time the request is not conditional.
     remove_validators(request)
     request.meta.pop(meta.STALE, None)
     if entry is not None and not is_conditional_by_user(request):
         request.meta[meta.STALE] = entry
-        if meta.REPEATED not in request.meta:
-            add_validators(request, entry)
+        add_validators(request, entry)
 
 
 def _forget_stale(request: Request) -> None:
