@@ -150,7 +150,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def next_view() -> str:
     """Return what the webcam shows now: the photograph after the last one."""
-    file = Path(data_path("webcam.txt", createdir=True))
+    file = Path(data_path("webcam", createdir=True)) / "number.txt"
     number = int(file.read_text()) + 1 if file.exists() else 0
     file.write_text(str(number))
     views = [name for name in NAMES if name.endswith(".jpg") and name not in WEBCAM.values()]
