@@ -59,10 +59,12 @@ def rebuild(file: Path, blobs: BlobStore) -> Rebuilt:
         blobs: the blobs.
 
     Raises:
-        ConfigurationError: there are no blobs.
+        ConfigurationError: there are no blobs, or something else is in the place of the catalog.
         UnavailableError: the blobs or the disk fail, or a folder of blobs cannot be listed; then
             nothing is changed.
     """
+    if file.exists() and not file.is_file():
+        raise ConfigurationError(f"{file} is not a file: move it away, and run this again")
     owner = blobs.owner()
     if owner is None and next(blobs.scan(), None) is None:
         raise ConfigurationError("there are no blobs to make a catalog from")

@@ -1,6 +1,7 @@
 """Blobs that cannot be read: the trouble of one blob is its own, that of all is an outage."""
 
 import errno
+import os
 import shutil
 from collections import Counter
 from contextlib import closing
@@ -10,7 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from imgcache_scrapy.core.entry import blob_key, content_hash_of
-from imgcache_scrapy.core.errors import NotFoundError, UnavailableError
+from imgcache_scrapy.core.errors import ConfigurationError, NotFoundError, UnavailableError
 from imgcache_scrapy.engine.backup import back_up
 from imgcache_scrapy.engine.blobs.files import FileBlobs
 from imgcache_scrapy.engine.blobs.opening import open_blobs
@@ -174,6 +175,26 @@ def test_a_rebuild_leaves_no_blob_to_be_removed(cache, folder, has_catalog):
         list(Upkeep(rebuilt).decode())
         assert rebuilt.get_image(name) == (picture, "image/jpeg")
         assert len(rebuilt.catalog.lookup_many([f"{URL}/picture"])) == has_catalog
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_only_files_are_read(cache, folder, make):
+    """In the place of the catalog or of the cache's id there is a folder or a pipe."""
+    store(cache, NAMES[0])
+    cache.close()
+    catalog, owner = folder / "catalog.sqlite3", folder / "blobs" / "cache_id"
+    kept = catalog.rename(folder / "kept")
+    make(catalog)
+    with pytest.raises(ConfigurationError, match="not a file"):
+        rebuild(catalog, FileBlobs(folder / "blobs"))
+    catalog.rename(folder / "elsewhere")
+    kept.rename(catalog)
+    owner.unlink()
+    make(owner)
+    with closing(ImageCache.in_folder(folder)) as reopened:
+        assert found(reopened) == {NAMES[0]}
+        with pytest.raises(UnavailableError, match="image storage failed"):
+            store(reopened, NAMES[1])
 
 
 def test_a_rebuild_keeps_what_a_whole_catalog_knows_of_lost_images(cache, folder):

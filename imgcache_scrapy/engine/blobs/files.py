@@ -117,9 +117,11 @@ class FileBlobs(BlobStore):
 
     @override
     def owner(self) -> str | None:
+        path = self._folder / OWNER_KEY
         with _storage_errors():
             try:
-                owner = (self._folder / OWNER_KEY).read_bytes()
+                _check_file(path)
+                owner = path.read_bytes()
             except FileNotFoundError:
                 return None
         self._has_owner = True
