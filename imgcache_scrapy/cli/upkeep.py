@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, track
 
 from imgcache_scrapy.cli.location import CacheArgument, Location, use_cache
 from imgcache_scrapy.core.errors import ConfigurationError, UnavailableError
@@ -87,9 +87,25 @@ def gc(
 
 
 def upgrade(cache: CacheArgument = None) -> None:
-    """Upgrade the catalog to the schema of this version; do nothing if it has this schema."""
-    with _open_upkeep(cache):
+    """Upgrade the catalog to this version; crawls and services may go on at the same time.
+
+    Captures of versions without cache keys get their key and host, in batches. If that is
+    interrupted, run it again. A catalog that is up to date stays as it is.
+    """
+    with _open_upkeep(cache) as upkeep:
+        missing = upkeep.cache.catalog.count_unfilled()
+        if missing:
+            typer.echo(f"{missing:,} older captures get their keys and hosts", err=True)
+            _fill_keys(upkeep, missing)
         typer.echo("the catalog has the schema of this version")
+
+
+def _fill_keys(upkeep: "Upkeep", missing: int) -> None:
+    screen = Console(stderr=True)
+    with Progress(console=screen, disable=not screen.is_terminal) as progress:
+        task = progress.add_task("Filling keys", total=missing)
+        for count in upkeep.fill_keys():
+            progress.advance(task, count)
 
 
 def _report_damage(damage: list[str], *, as_json: bool) -> None:

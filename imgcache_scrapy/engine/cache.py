@@ -24,7 +24,7 @@ from imgcache_scrapy.engine.decoding.decoder import Decoders
 from imgcache_scrapy.engine.description import image_of
 from imgcache_scrapy.engine.location import addresses_in, uses_folder
 from imgcache_scrapy.engine.lost import warn_of_lost_blobs
-from imgcache_scrapy.engine.pairing import check_adoption, pair
+from imgcache_scrapy.engine.pairing import check_before_upgrade, pair
 from imgcache_scrapy.engine.snapshots import Snapshots
 from imgcache_scrapy.engine.store_request import ClaimRequest, StoreRequest
 
@@ -64,7 +64,7 @@ class ImageCache:
             self.catalog = database_call(Catalog)(
                 database_url,
                 upgrade=upgrade,
-                before_upgrade=partial(check_adoption, self._unchecked_blobs),
+                before_upgrade=partial(check_before_upgrade, self._unchecked_blobs),
                 create=create,
             )
             resources.callback(self.catalog.close)

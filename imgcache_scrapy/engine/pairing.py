@@ -8,7 +8,7 @@ which had no such id; they get it when the cache is opened the next time.
 from imgcache_scrapy.core.errors import ConfigurationError, ReadOnlyError
 from imgcache_scrapy.engine.blobs.store import BlobStore
 from imgcache_scrapy.engine.catalog.catalog import Catalog
-from imgcache_scrapy.engine.catalog.schema import SAMPLE_SIZE
+from imgcache_scrapy.engine.catalog.schema import SAMPLE_SIZE, Identity
 
 _OTHER_CATALOG = (
     "the blobs hold images of another catalog: the database (--database, IMGCACHE_DATABASE_URL) and"
@@ -54,23 +54,26 @@ def pair(catalog: Catalog, blobs: BlobStore) -> None:
         catalog.end_adoption()
 
 
-def check_adoption(blobs: BlobStore, sample: list[str]) -> None:
-    """Check that blobs belong to a catalog of schema 1, before it is upgraded.
+def check_before_upgrade(blobs: BlobStore, identity: Identity, sample: list[str]) -> None:
+    """Check that blobs belong to an older catalog, before it is upgraded.
 
     Args:
         blobs: the blobs.
+        identity: the identity of the catalog.
         sample: the hashes of some images of the catalog.
 
     Raises:
         ConfigurationError: they do not belong together; the message says what to do.
         UnavailableError: the blobs cannot be reached.
     """
-    # Only a catalog that was upgraded gives its blobs an id.
-    if blobs.owner() is not None:
+    owner = blobs.owner()
+    if owner is None:
+        mismatch = _mismatch(blobs, sample, adopts_blobs=identity.adopts_blobs)
+        if mismatch is not None:
+            raise ConfigurationError(mismatch)
+    # Only a catalog that was upgraded gives the blobs of schema 1 an id.
+    elif owner != identity.cache_id:
         raise ConfigurationError(_OTHER_CATALOG if sample else _EMPTY_CATALOG)
-    mismatch = _mismatch(blobs, sample, adopts_blobs=True)
-    if mismatch is not None:
-        raise ConfigurationError(mismatch)
 
 
 def mismatch_of(*, sampled: int, present: int, has_blobs: bool, adopts_blobs: bool) -> str | None:

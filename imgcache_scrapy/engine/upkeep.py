@@ -98,6 +98,28 @@ class Upkeep:
             while content_hash := decode_next(self.cache):
                 yield content_hash
 
+    def fill_keys(self) -> Iterator[int]:
+        """Fill the keys and hosts of captures that versions without keys recorded.
+
+        Others may store meanwhile. If it is interrupted, the next call goes on.
+
+        Yields:
+            The number of captures of each batch, when they are durable.
+        """
+        filled = True
+        while filled:  # Again, because rows that a store has locked are left out.
+            filled = False
+            last: int | None = 0
+            while last is not None:
+                began = time.monotonic()
+                captures, last = self.cache.catalog.fill_keys(last)
+                if captures:
+                    filled = True
+                    yield captures
+                if self.cache.catalog.file is not None:
+                    # A writer of SQLite that waits sleeps up to 0.1 s, and must find it free.
+                    time.sleep(time.monotonic() - began)
+
     def orphans(self, older_than: timedelta = MIN_ORPHAN_AGE) -> Iterator[Found]:
         """Find the orphans that crashes left: blobs that no image owns, and temporary files.
 

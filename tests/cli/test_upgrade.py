@@ -2,6 +2,8 @@
 
 import pytest
 
+from imgcache_scrapy.core.keys import cache_key
+from imgcache_scrapy.engine.catalog.rows import digest
 from imgcache_scrapy.engine.catalog.tables import SCHEMA
 from tests.support import schema_1
 from tests.support.commands import assert_failed, run_imgcache
@@ -44,17 +46,29 @@ def count_captures(service):
 
 
 def test_a_service_refuses_an_older_catalog_until_it_is_upgraded(old_catalog, run, stopped_service):
-    """The error names `imgcache upgrade`, which keeps all rows and may be run twice."""
+    """The error names `imgcache upgrade`, which keeps all rows and may be run twice.
+
+    Only the digest of each URL becomes that of its key.
+    """
     before = schema_1.rows(old_catalog)
     for _ in range(2):
         assert_failed(run("serve", "--port", "0"), "`imgcache upgrade`")
     assert (schema_number(old_catalog), schema_1.rows(old_catalog)) == (1, before)
-    for _ in range(2):
+    for is_first in (True, False):
         done = run("upgrade")
         assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
-    assert (schema_number(old_catalog), schema_1.rows(old_catalog)) == (SCHEMA, before)
+        assert (b"45 older captures get their keys" in done.stderr) is is_first
+    after = schema_1.rows(old_catalog)
+    assert (schema_number(old_catalog), after) == (SCHEMA, with_keys(before))
     stopped_service.start()
     assert count_captures(stopped_service) == 45
+
+
+def with_keys(rows):
+    """Return rows whose digests are those of the keys, not of the URLs."""
+    keyed = [(row[0], digest(cache_key(row[3])), *row[2:]) for row in rows["capture"]]
+    assert keyed != rows["capture"]
+    return rows | {"capture": keyed}
 
 
 def test_serve_with_upgrade_upgrades_the_catalog(old_catalog, stopped_service):

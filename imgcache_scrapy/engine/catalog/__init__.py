@@ -1,8 +1,8 @@
 """The catalog: the tables of images and captures, in SQLite or PostgreSQL.
 
 `tables.py` has the schema, `migrations/` creates and upgrades it, and `schema.py` decides when the
-catalog is opened whether that is needed. `catalog.py` and `search.py` have the queries, and
-`transaction.py` has the write transaction. Only `database.py`, `functions.py` and `url_index.py`
+catalog is opened whether that is needed. `catalog.py`, `search.py` and `history.py` have the queries,
+`transaction.py` has the write transaction, and `filling.py` fills the keys of old captures. Only `database.py`, `functions.py` and `url_index.py`
 know the differences between the two databases. `sqlite.py`, `integrity.py` and `restoring.py` are
 for SQLite only: how its file is opened, whether it is whole, and how it is made anew.
 

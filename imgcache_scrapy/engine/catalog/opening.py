@@ -8,9 +8,15 @@ from imgcache_scrapy.core.errors import ReadOnlyError
 from imgcache_scrapy.core.files import sync_file
 from imgcache_scrapy.engine.catalog import database
 from imgcache_scrapy.engine.catalog.database import database_call
+from imgcache_scrapy.engine.catalog.filling import Filled, count_unfilled
 from imgcache_scrapy.engine.catalog.forks import ForkGuard
 from imgcache_scrapy.engine.catalog.integrity import damage_of
-from imgcache_scrapy.engine.catalog.schema import check_unchanged, end_adoption, open_schema
+from imgcache_scrapy.engine.catalog.schema import (
+    BeforeUpgrade,
+    check_unchanged,
+    end_adoption,
+    open_schema,
+)
 from imgcache_scrapy.engine.catalog.sqlite import DatabaseUrl, SqliteFile
 from imgcache_scrapy.engine.catalog.transaction import WriteTransaction
 
@@ -21,8 +27,8 @@ class OpenCatalog:
     Args:
         database_url: the SQLAlchemy URL of the database; the tables are created if it is empty.
         upgrade: True upgrades a catalog of an older version, False refuses it.
-        before_upgrade: called with the hashes of some images before an older catalog is upgraded;
-            if it raises, the catalog stays as it is.
+        before_upgrade: called before an older catalog is upgraded; if it raises, the catalog stays
+            as it is.
         create: False never creates a file or tables.
 
     Attributes:
@@ -41,7 +47,7 @@ class OpenCatalog:
         database_url: DatabaseUrl,
         *,
         upgrade: bool = True,
-        before_upgrade: Callable[[list[str]], None] = lambda _: None,
+        before_upgrade: BeforeUpgrade = lambda *_: None,
         create: bool = True,
     ) -> None:
         self.on_write: Callable[[], object] = lambda: None
@@ -115,6 +121,22 @@ class OpenCatalog:
             database.lock(connection, content_hashes)
             yield WriteTransaction(connection, content_hashes)
         self.on_write()
+
+    @database_call
+    def count_unfilled(self) -> int:
+        """Return the number of old captures that `fill_keys` has not filled yet."""
+        with database.connect_for_reading(self._engine) as connection:
+            return connection.scalar(count_unfilled) or 0
+
+    @database_call
+    def fill_keys(self, after: int) -> Filled:
+        """Fill the keys and hosts of the next old captures, in a transaction of its own.
+
+        Args:
+            after: the id after which the batch begins.
+        """
+        with self.exclusive(()) as transaction:
+            return transaction.fill_keys(after)
 
     @database_call
     def copy_to(self, path: Path) -> None:

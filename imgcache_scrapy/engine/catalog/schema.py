@@ -32,7 +32,7 @@ class Identity(NamedTuple):
 
     Attributes:
         number: the number of its schema.
-        cache_id: 32 hex digits; the blobs of the cache have the same id.
+        cache_id: 32 hex digits; the blobs of the cache have the same id. Empty in schema 1.
         adopts_blobs: True if the catalog comes from schema 1, until it is opened with its blobs.
     """
 
@@ -41,11 +41,15 @@ class Identity(NamedTuple):
     adopts_blobs: bool
 
 
+BeforeUpgrade = Callable[[Identity, list[str]], None]
+"""Checks an older catalog, given its identity and the hashes of some of its images."""
+
+
 def open_schema(
     engine: Engine,
     *,
     upgrade: bool,
-    before_upgrade: Callable[[list[str]], None] = lambda _: None,
+    before_upgrade: BeforeUpgrade = lambda *_: None,
     create: bool = True,
     is_read_only: bool = False,
 ) -> Identity:
@@ -56,8 +60,8 @@ def open_schema(
     Args:
         engine: connects to the database.
         upgrade: True upgrades a catalog of an older version, False refuses it.
-        before_upgrade: called with the hashes of some images before an older catalog is upgraded;
-            if it raises, the catalog stays as it is.
+        before_upgrade: called before an older catalog is upgraded; if it raises, the catalog stays
+            as it is.
         create: whether to create the tables in an empty database.
         is_read_only: whether nothing can be written.
 
@@ -82,7 +86,7 @@ def open_schema(
         if number != SCHEMA:
             _check_number(number, upgrade=upgrade)
             if number is not None:
-                before_upgrade(list(connection.scalars(_some_images)))
+                before_upgrade(_old_identity(connection, number), _sample_of(connection))
                 database.wait_for_writers(connection, _schema)
             migrations.upgrade(connection, number)
             connection.execute(_schema.update().values(number=SCHEMA))
@@ -127,6 +131,17 @@ def _identity_if_current(connection: Connection) -> Identity | None:
     if [row.number for row in rows] != [SCHEMA] or not url_index.is_made(connection):
         return None
     return _checked(rows[0])
+
+
+def _old_identity(connection: Connection, number: int) -> Identity:
+    """Return the identity of an older catalog; schema 1 has no id, and adopts its blobs."""
+    if number == 1:
+        return Identity(number, "", adopts_blobs=True)
+    return _checked(connection.execute(_identity).one())
+
+
+def _sample_of(connection: Connection) -> list[str]:
+    return list(connection.scalars(_some_images))
 
 
 def _checked(row: Sequence[Any]) -> Identity:

@@ -63,7 +63,7 @@ capture = sa.Table(
     # The cache key; NULL if it is the URL, as in the rows of schema 3.
     sa.Column("key", sa.Text),
     # The host of the URL; NULL in a row of schema 3 that `imgcache upgrade` has not filled yet.
-    sa.Column("host", sa.Text, index=True),
+    sa.Column("host", sa.Text),
     # A JSON object; NULL if they are not known.
     sa.Column("headers", sa.Text),
     # NULL if it is the URL.
@@ -73,6 +73,8 @@ capture = sa.Table(
     # An id is never used again: the index of URLs would miss the second URL of the same id.
     sqlite_autoincrement=True,
 )
+has_host = capture.c.host.is_not(None)
+sa.Index("ix_capture_host", capture.c.host, sqlite_where=has_host, postgresql_where=has_host)
 newest_first = (capture.c.lookup_time.desc(), capture.c.id.desc())
 sa.Index("ix_capture_newest_first", *newest_first)
 failure = sa.Table(

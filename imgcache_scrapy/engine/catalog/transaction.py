@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection, RowMapping
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.engine.catalog import url_index
 from imgcache_scrapy.engine.catalog.changes import CaptureKey, Changes, capture_key
+from imgcache_scrapy.engine.catalog.filling import Filled, fill_batch
 from imgcache_scrapy.engine.catalog.rows import Capture, Image, digest, now
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import image as _image
@@ -58,6 +59,8 @@ _renew_capture = (
         {
             name: sa.bindparam(name)
             for name in (
+                # Also what another process may have filled since this one has read the row.
+                "url_digest",
                 "key",
                 "host",
                 "client_name",
@@ -122,6 +125,10 @@ class WriteTransaction:
         if changes.new_captures:
             url_index.extend(self._connection)
         return entries
+
+    def fill_keys(self, after: int) -> Filled:
+        """Fill the keys and hosts of the next old captures; see `fill_batch`."""
+        return fill_batch(self._connection, after)
 
     def mark_damaged(self, content_hash: str) -> None:
         """Mark an image as damaged: it is a miss until it is stored again."""
