@@ -17,6 +17,7 @@ from imgcache_scrapy.core.errors import (
     NotFoundError,
     UnavailableError,
 )
+from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog import database, tables
 from imgcache_scrapy.engine.catalog.catalog import Catalog
@@ -239,7 +240,7 @@ async def test_images_go_to_the_spool_after_an_upgrade_by_a_newer_version(tmp_pa
             count=lambda _: None,
             log=lambda *line: logged.append(str(line)),
         )
-        entry = await resilient.store(f"{HERE}?2", b"other", "test")
+        entry = await resilient.store(ImageUrl.of(f"{HERE}?2"), b"other", "test")
         await resilient.aclose()
         assert any("upgrade it and start it again" in line for line in logged)
         assert "created" not in entry
