@@ -13,7 +13,13 @@ from imgcache_scrapy.engine.blobs.states import examine
 from imgcache_scrapy.engine.blobs.store import BlobStore
 from imgcache_scrapy.engine.catalog.database import database_call, sqlite_url
 from imgcache_scrapy.engine.catalog.exchange import copy_file, exchange, without_writers
-from imgcache_scrapy.engine.catalog.restoring import ReadableCaptures, RestoringCatalog, Row
+from imgcache_scrapy.engine.catalog.restoring import (
+    MORE_TABLES,
+    ReadableCaptures,
+    ReadableRows,
+    RestoringCatalog,
+    Row,
+)
 from imgcache_scrapy.engine.catalog.rows import Image
 from imgcache_scrapy.engine.decoding.decoder import Decoders
 from imgcache_scrapy.engine.decoding.messages import NOT_DECODED
@@ -83,6 +89,7 @@ def rebuild(file: Path, blobs: BlobStore) -> Rebuilt:
             if rows is not None and source is not None and source.path == file:
                 damaged += _add_lost_images(new, rows)
             _add_captures(new, file, owner, source, rows)
+            _add_more_rows(new, file, owner, source)
             if rows is not None:
                 rows.close()
             cache_id = owner or (rows or new).cache_id
@@ -197,3 +204,19 @@ def _add_captures(
             return
     if rows is not None:
         new.add_captures(rows.capture_rows())
+
+
+def _add_more_rows(
+    new: RestoringCatalog, file: Path, owner: str | None, source: _Source | None
+) -> None:
+    """Add failures and blocked images: those of the old catalog, else those of the snapshot."""
+    is_whole = source is not None and source.path == file
+    found = ReadableCaptures(file).cache_id() if file.exists() else None
+    for table in MORE_TABLES:
+        if file.exists() and not is_whole and found in {None, owner}:
+            readable = ReadableRows(file, table)
+            new.add_rows(table, readable)
+            if readable.are_all and found is not None:
+                continue
+        if source is not None:
+            new.add_rows(table, ReadableRows(source.copy, table))

@@ -9,6 +9,7 @@ import pytest
 
 from imgcache_scrapy import ImgCacheClient
 from imgcache_scrapy.core.entry import content_hash_of
+from tests.contract.test_keys import signed
 from tests.support.clients import ENTRY_TYPES
 from tests.support.waiting import PATIENCE
 
@@ -148,3 +149,17 @@ def test_both_clients_share_a_service(reference, service_url, site, cat):
         ours.store(f"{site}/ours", cat, "me")
         assert ours.get_bytes(ours.lookup(f"{site}/theirs")["content_hash"]) == cat
         assert reference.lookup(f"{site}/ours")["client_name"] == "me"
+
+
+def test_another_signature_is_a_hit(reference, service_url, site, cat):
+    """The client knows no keys: the service computes them, for its lookups and for ours."""
+    stored = reference.store(signed(site, 1), cat, "me")
+    assert (stored["url"], stored["key"]) == (signed(site, 1), f"{site}/a.jpg")
+    assert reference.lookup(signed(site, 2))["url"] == signed(site, 1)
+    assert [found["url"] for found in reference.search(signed(site, 1))] == [signed(site, 1)]
+    with ImgCacheClient(service_url) as ours:
+        assert ours.lookup(signed(site, 3))["url"] == signed(site, 1)
+        assert len(ours.history(signed(site, 3))) == 1
+        ours.store(f"{site}/x", cat, "me", key=f"{site}/own key")
+    assert reference.lookup(f"{site}/own key") is not None
+    assert reference.lookup(f"{site}/x") is None

@@ -10,7 +10,8 @@ import httpx
 import imgcache_client
 import pytest
 
-from imgcache_scrapy import ImgCacheError, InvalidRequestError, NotFoundError
+from imgcache_scrapy import ImgCacheError, InvalidRequestError, NotFoundError, ProtocolError
+from tests.contract.test_keys import signed
 from tests.support.clients import ClientSetup
 from tests.support.reference_service import serving
 from tests.support.waiting import PATIENCE
@@ -214,3 +215,51 @@ def test_a_search_gives_one_entry_per_url_newest_first(client, site):
         ("b", "05"),
         ("c", "04"),
     ]
+
+
+def test_the_service_gets_keys_as_urls(client, site):
+    """It compares URLs: so it is given the key, and another signature is a hit there, too."""
+    data = site.encode()
+    stored = client.store(signed(site, 1), data, "me")
+    assert (stored["url"], stored["key"]) == (f"{site}/a.jpg", f"{site}/a.jpg")
+    assert client.lookup(signed(site, 2))["content_hash"] == stored["content_hash"]
+    found = client.lookup_many([signed(site, 2), signed(site, 3), f"{site}/b"])
+    assert list(found) == [signed(site, 2), signed(site, 3)]
+    assert [entry["url"] for entry in client.search(f"{site}/")] == [f"{site}/a.jpg"]
+    assert client.search(signed(site, 1)) == []
+
+
+def test_a_key_of_ones_own_is_the_url(client, site):
+    """The service stores and finds it, whatever it looks like."""
+    key = f"{site}/own?b&a"
+    assert client.store(signed(site, 1), site.encode(), "me", key=key)["url"] == key
+    assert client.lookup(f"{site}/other", key=key)["key"] == key
+    assert client.lookup(signed(site, 1)) is None
+
+
+def test_what_the_site_said_is_not_sent(client, site):
+    """The service has no fields for it, and would refuse them."""
+    options = {"headers": {"ETag": "1", "Vary": "Accept"}, "final_url": f"{site}/b"}
+    stored = client.store(f"{site}/a", site.encode(), "me", accept="image/webp", **options)
+    assert "headers" not in stored
+    assert client.lookup(f"{site}/a", accept="image/png")["content_hash"] == stored["content_hash"]
+
+
+def test_there_are_no_claims(client, site):
+    """A claim records nothing, so that the bytes are sent."""
+    content_hash = client.store(f"{site}/a", site.encode(), "me")["content_hash"]
+    for _ in range(2):
+        assert client.claim(f"{site}/b", content_hash, "me") is None
+    assert client.lookup(f"{site}/b") is None
+
+
+def test_there_are_no_histories(client, lenient_client, site):
+    """The error says that the service is another one; it is no empty history."""
+    content_hash = client.store(f"{site}/a", site.encode(), "me")["content_hash"]
+    for each in (client, lenient_client):
+        with pytest.raises(ProtocolError, match="no /images/history: it is another implementation"):
+            each.history(signed(site, 1))
+        with pytest.raises(ProtocolError, match="no /images/history"):
+            each.history(f"{site}/a", limit=1, bucket="x")
+        with pytest.raises(ProtocolError, match="no /images/captures"):
+            each.captures(content_hash)

@@ -321,6 +321,78 @@ def test_a_rebuild_that_was_killed_can_be_repeated(folder, count):
         assert not list(folder.glob("#*"))
 
 
+def add_more_rows(folder, numbers):
+    """Insert failures and blocked images, as far as the tables need values."""
+    with catalog_of(folder) as database:
+        for n in numbers:
+            values = (b"%016d" % n, "b", url(n), "a.test", "http_404", 404, 1, 2)
+            database.execute("INSERT INTO failure VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+            database.execute("INSERT INTO blocked VALUES (?, ?, ?)", (f"{n:064}", "why", n))
+
+
+def more_rows(folder):
+    """Return all failures and blocked images."""
+    with catalog_of(folder) as database:
+        return [database.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in MORE]
+
+
+MORE = ("failure", "blocked")
+
+
+def damage_an_index(folder):
+    """Overwrite a page of an index, so that the catalog is damaged, but every row can be read."""
+    with catalog_of(folder) as database:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'ix_capture_content_hash'"
+        page = database.execute(query).fetchone()[0]
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with (folder / "catalog.sqlite3").open("r+b") as file:
+        file.seek((page - 1) * PAGE)
+        file.write(random.Random(1).randbytes(PAGE))
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_failures_and_blocked_images_are_kept(folder, is_whole):
+    """A rebuild keeps them, whether the old catalog is whole, or another part of it is damaged."""
+    add_more_rows(folder, range(40))
+    before = more_rows(folder)
+    if not is_whole:
+        damage_an_index(folder)
+    done = rebuilt(folder)
+    assert (done.source == folder / "catalog.sqlite3") is is_whole
+    assert more_rows(folder) == before
+    assert found_urls(folder) == all_urls()
+
+
+def test_failures_and_blocked_images_of_a_snapshot_are_kept(folder, tmp_path):
+    """If the catalog is lost, those of the newest snapshot come back; a backup has them, too."""
+    add_more_rows(folder, range(40))
+    before = more_rows(folder)
+    shutil.rmtree(folder / "snapshots")
+    with closing(ImageCache.in_folder(folder)) as cache:
+        cache.delete(content_hash_of(jpeg(1)), "")
+        back_up(cache, tmp_path / "backup")
+    assert more_rows(tmp_path / "backup") == before
+    assert list(snapshots_of(folder / "catalog.sqlite3"))
+    (folder / "catalog.sqlite3").unlink()
+    rebuilt(folder)
+    assert more_rows(folder) == before
+
+
+def test_what_was_unblocked_since_the_snapshot_stays_so(folder):
+    """A damaged catalog whose tables of them can be read knows more than the snapshot."""
+    add_more_rows(folder, range(40))
+    shutil.rmtree(folder / "snapshots")
+    with closing(ImageCache.in_folder(folder)) as cache:
+        cache.delete(content_hash_of(jpeg(1)), "")
+    with catalog_of(folder) as database:
+        for table in MORE:
+            database.execute(f"DELETE FROM {table} WHERE rowid % 2")
+    before = more_rows(folder)
+    damage_an_index(folder)
+    rebuilt(folder)
+    assert more_rows(folder) == before
+
+
 def test_nothing_is_rebuilt_from_nothing(tmp_path):
     """An empty folder gets no catalog."""
     with pytest.raises(ConfigurationError, match="no blobs"):

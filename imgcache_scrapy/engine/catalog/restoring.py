@@ -16,11 +16,15 @@ from imgcache_scrapy.engine.catalog import database, url_index
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.rows import digest, microseconds
+from imgcache_scrapy.engine.catalog.tables import blocked, failure
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import image as _image
 from imgcache_scrapy.engine.catalog.tables import schema as _schema
 
 Row = Mapping[str, Any]
+
+MORE_TABLES = (failure, blocked)
+"""The tables beside images and captures whose rows a new catalog gets, too."""
 
 _BATCH_SIZE = 500
 # Other times of a row are no dates.
@@ -69,6 +73,17 @@ class RestoringCatalog(Catalog):
         for batch in batches(rows, _BATCH_SIZE):
             self._add_captures(batch)
 
+    def add_rows(self, table: sa.Table, rows: Iterable[Row]) -> None:
+        """Insert rows of one of `MORE_TABLES`; those that are there already are left out."""
+        insert = table.insert().prefix_with("OR IGNORE")
+        for batch in batches(rows, _BATCH_SIZE):
+            self._add_rows(insert, batch)
+
+    @database_call
+    def _add_rows(self, insert: sa.Insert, rows: list[Row]) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(insert, [dict(row) for row in rows])
+
     @database_call
     def remove_images(self, content_hashes: Iterable[str]) -> None:
         """Remove the rows of images and of their captures."""
@@ -107,6 +122,50 @@ class RestoringCatalog(Catalog):
         if kept:
             with self._engine.begin() as connection:
                 connection.execute(_insert_capture, kept)
+
+
+class ReadableRows:
+    """The rows of one of `MORE_TABLES` in a catalog that may be damaged, as far as it can be read.
+
+    Args:
+        file: the file of the catalog; it is not changed.
+        table: the table; catalogs of older versions do not have it.
+
+    Attributes:
+        are_all: after an iteration, whether every row could be read.
+    """
+
+    def __init__(self, file: Path, table: sa.Table) -> None:
+        self._file = file.absolute()
+        self._table = table
+        self.are_all = False
+
+    def __iter__(self) -> Iterator[Row]:
+        # From both ends: in the middle there may be a damaged page.
+        for order in ("ASC", "DESC"):
+            self.are_all = order == "ASC"
+            try:
+                yield from self._rows(order)
+            except sqlite3.Error:
+                self.are_all = False
+            else:
+                return
+
+    def _rows(self, order: str) -> Iterator[Row]:
+        query = f"SELECT * FROM {self._table.name} ORDER BY rowid {order}"  # noqa: S608
+        with closing(sqlite3.connect(f"{self._file.as_uri()}?mode=ro", uri=True)) as database:
+            database.row_factory = sqlite3.Row
+            for row in map(dict, database.execute(query)):
+                if all(_fits(column, row.get(column.name)) for column in self._table.columns):
+                    yield row
+                else:
+                    self.are_all = False
+
+
+def _fits(column: sa.Column[Any], value: object) -> bool:
+    if value is None:
+        return bool(column.nullable)
+    return isinstance(value, column.type.python_type)
 
 
 class ReadableCaptures:
