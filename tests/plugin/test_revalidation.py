@@ -1,7 +1,6 @@
 """Revalidation: every answer of a site to the question whether a stale image has changed."""
 
 from threading import Event
-from typing import TYPE_CHECKING
 
 import pytest
 from scrapy import Request
@@ -14,9 +13,6 @@ from tests.support.originals import Original, not_modified, status
 from tests.support.pictures import jpeg
 from tests.support.pipelines import FILES, PIPELINE, STOCK
 from tests.support.site import redirect
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 COMPONENTS = {
     "pipeline": PIPELINE,
