@@ -13,9 +13,9 @@ from scrapy.pipelines.images import ImagesPipeline
 from scrapy.pipelines.media import MediaPipeline
 
 from imgcache_scrapy.plugin.conversion import Converter
+from imgcache_scrapy.plugin.file_names.named_files import NamedFilesPipeline
 from imgcache_scrapy.plugin.item_requests import bad_url_reason, item_request
 from imgcache_scrapy.plugin.local_files import dated_file
-from imgcache_scrapy.plugin.named_files import NamedFilesPipeline
 
 
 class DropInPipeline(NamedFilesPipeline):

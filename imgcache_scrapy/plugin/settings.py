@@ -21,6 +21,7 @@ from imgcache_scrapy.core.key_presets import DEFAULT_PRESETS
 from imgcache_scrapy.core.key_rules import KeyRules
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 from imgcache_scrapy.core.text import printable, quoted
+from imgcache_scrapy.plugin.file_names.path_template import PathTemplate
 from imgcache_scrapy.plugin.freshness import (
     MODES,
     ON_GONE,
@@ -30,7 +31,6 @@ from imgcache_scrapy.plugin.freshness import (
     checked_max_ages,
 )
 from imgcache_scrapy.plugin.keys import KeyFinder
-from imgcache_scrapy.plugin.path_template import PathTemplate
 
 T = TypeVar("T")
 

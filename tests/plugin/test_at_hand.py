@@ -5,8 +5,8 @@ from scrapy import Request
 from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Response
 
-from imgcache_scrapy.plugin.at_hand import OutcomesAtHand
-from imgcache_scrapy.plugin.extensions import extension_of
+from imgcache_scrapy.plugin.file_names.at_hand import OutcomesAtHand
+from imgcache_scrapy.plugin.file_names.extensions import extension_of
 from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome
 from tests.support.pictures import jpeg
 

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgcache_scrapy.plugin.naming import (
+from imgcache_scrapy.plugin.file_names.order import (
     ArrivalOrder,
     Holder,
     digest,
     numbers_to_try,
     same_file,
 )
-from imgcache_scrapy.plugin.path_index import Claim, PathIndex
+from imgcache_scrapy.plugin.file_names.path_index import Claim, PathIndex
 
 SLOT = digest("x.jpg")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from itemadapter import ItemAdapter
 
 from imgcache_scrapy.core.errors import ConfigurationError
-from imgcache_scrapy.plugin.path_template import (
+from imgcache_scrapy.plugin.file_names.path_template import (
     MAX_PART_BYTES,
     NoValueError,
     PathTemplate,

@@ -7,9 +7,9 @@ from weakref import WeakKeyDictionary
 from itemadapter import ItemAdapter
 from scrapy import Request
 
-from imgcache_scrapy.plugin.naming import ArrivalOrder, digest, same_file
-from imgcache_scrapy.plugin.path_index import Claim, PathIndex
-from imgcache_scrapy.plugin.path_template import NoValueError, PathTemplate
+from imgcache_scrapy.plugin.file_names.order import ArrivalOrder, digest, same_file
+from imgcache_scrapy.plugin.file_names.path_index import Claim, PathIndex
+from imgcache_scrapy.plugin.file_names.path_template import NoValueError, PathTemplate
 
 ANY_EXTENSION = "ext"
 """Stands for the extension where it is not known yet."""

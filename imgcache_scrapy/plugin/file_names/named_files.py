@@ -15,13 +15,13 @@ from scrapy.utils.request import RequestFingerprinterProtocol
 from imgcache_scrapy.core.admission import ACCEPTED_STATUSES
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import InvalidRequestError
-from imgcache_scrapy.plugin.at_hand import OutcomesAtHand
-from imgcache_scrapy.plugin.extensions import extension_of
+from imgcache_scrapy.plugin.file_names.at_hand import OutcomesAtHand
+from imgcache_scrapy.plugin.file_names.extensions import extension_of
+from imgcache_scrapy.plugin.file_names.names import ANY_EXTENSION, Name, Names
+from imgcache_scrapy.plugin.file_names.path_index import PathIndex
 from imgcache_scrapy.plugin.item_requests import bad_url_reason
 from imgcache_scrapy.plugin.media import CachedMediaPipeline
-from imgcache_scrapy.plugin.names import ANY_EXTENSION, Name, Names
 from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome
-from imgcache_scrapy.plugin.path_index import PathIndex
 from imgcache_scrapy.plugin.reservation import KeyLocks, Reservation, may_wait
 from imgcache_scrapy.plugin.settings import project_data_path
 from imgcache_scrapy.plugin.source import ImageSource

@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeVar
 
 from imgcache_scrapy.core.concurrency import Batcher
 from imgcache_scrapy.core.text import printable
+from imgcache_scrapy.plugin.file_names.order import Holder, numbers_to_try
 from imgcache_scrapy.plugin.log import SpiderLogger
-from imgcache_scrapy.plugin.naming import Holder, numbers_to_try
 
 T = TypeVar("T")
 
