@@ -5,6 +5,7 @@ import json
 import socket
 from contextlib import ExitStack
 from threading import get_ident
+from typing import ClassVar
 
 import psutil
 import pytest
@@ -205,7 +206,7 @@ class Unread:
 class Watched(dict):
     """A dictionary that notes which threads read it."""
 
-    readers = set()
+    readers: ClassVar[set[int]] = set()
 
     def items(self):
         self.readers.add(get_ident())
