@@ -26,7 +26,7 @@ from imgcache_scrapy.plugin.fetch import Fetch
 from imgcache_scrapy.plugin.flow import Flow, Found
 from imgcache_scrapy.plugin.item_requests import bad_url_reason, item_url
 from imgcache_scrapy.plugin.item_results import ItemResults, current_results
-from imgcache_scrapy.plugin.local_files import expiry
+from imgcache_scrapy.plugin.local_files import date_file, expiry
 from imgcache_scrapy.plugin.log import SpiderLogger
 from imgcache_scrapy.plugin.outcome import ImageFailed, OfflineError, Outcome
 from imgcache_scrapy.plugin.recent import RecentResults
@@ -157,6 +157,8 @@ class ImageSource:
         result = await ensure_awaitable(
             self.pipeline.media_downloaded(response, request, info, item=item)
         )
+        if outcome.fate == "hit" and outcome.entry is not None:
+            date_file(self.pipeline, result, outcome.entry)
         return with_entry(result, outcome)
 
     def note_failure(self, error: Exception, request: Request) -> None:
