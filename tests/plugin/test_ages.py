@@ -36,7 +36,7 @@ def store_old(tmp_path, site, days):
         (9, {"IMGCACHE_MAX_AGE": {"example.com": None, "*": 8 * DAY}}, {"revalidated": 1}),
     ],
 )
-def test_the_drop_ins_take_scrapys_setting(crawl, site, tmp_path, days, settings, fates):
+def test_the_drop_ins_take_scrapys_setting(crawl, site, tmp_path, *, days, settings, fates):
     """Captures expire after Scrapy's 90 days or as its settings say; our setting wins."""
     fetched = store_old(tmp_path, site, days)
     done = crawl([{"image_urls": [f"{site.url}/a.jpg"]}], FILES | settings)
@@ -59,7 +59,7 @@ def test_the_drop_ins_take_scrapys_setting(crawl, site, tmp_path, days, settings
         ({"IMGCACHE_ENABLED": False, "FILES_EXPIRES": 9, "IMGCACHE_MAX_AGE": 0}, "uptodate", 1),
     ],
 )
-def test_local_files_are_held_to_the_same_age(crawl, site, tmp_path, settings, status, requests):
+def test_local_files_are_held_to_the_same_age(crawl, site, tmp_path, *, settings, status, requests):
     """A file that is too old is no reason not to ask; one that is not needs no lookup."""
     site.answers["/a.jpg"] = original = Original(jpeg(1))
     items = [{"image_urls": [f"{site.url}/a.jpg"]}]
