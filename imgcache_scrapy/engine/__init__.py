@@ -1,7 +1,8 @@
 """The cache itself: it stores each image once, with all URLs that led to it, and finds look-alikes.
 
-`cache.py` has the rules, `async_cache.py` makes them callable from an event loop, `pairing.py`
-checks that the catalog and the blobs belong together, and `upkeep.py` checks and cleans a cache.
+`cache.py` has the rules, `async_cache.py` makes them callable from an event loop, `threads.py` has
+the threads for that, `pairing.py` checks that the catalog and the blobs belong together, and
+`upkeep.py` checks and cleans a cache.
 `late_decoding.py` decodes the pictures for which no store waited.
 `lookup.py` looks whether the blobs of hits are there, and `lost.py` finds those that are lost.
 The tables are in `catalog/`, the bytes in `blobs/`, and `decoding/` reads the pictures.

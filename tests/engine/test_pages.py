@@ -81,6 +81,20 @@ def test_all_pages_together_are_the_whole_list(captures, damaged, limit, bucket,
         def similar(limit, after):
             return catalog.similar_page(ZERO, 4, bucket, limit, after)
 
+        def history(limit, after):
+            return catalog.history_page(
+                ["http://a.test/0", "http://a.test/1"], bucket, limit, after
+            )
+
+        def of_image(limit, after):
+            return catalog.captures_page(content_hash_of(b"1"), bucket, limit, after)
+
+        for read in (history, of_image):
+            whole = read(None, None).entries
+            assert pages(read, limit) == whole
+            times = [entry["lookup_time"] for entry in whole]
+            assert times == sorted(times, reverse=True)
+            assert {entry["bucket"] for entry in whole} <= {bucket or "", bucket or "one"}
         assert pages(search, limit) == search(None, None).entries
         assert pages(similar, limit) == similar(None, None).entries
         assert catalog.search(text, bucket) == search(None, None).entries
@@ -114,12 +128,30 @@ def test_a_url_with_many_captures_is_listed_once():
         assert catalog.get_meta(whole[1]["content_hash"])["lookup_time"] == whole[1]["lookup_time"]
 
 
+def test_a_page_of_a_history_has_at_most_a_thousand_entries():
+    """The whole history has all of them, and a limit may be in any page."""
+    history = [("http://a.test/often", n % 2, "", n) for n in range(2 * MAX_PAGE_ENTRIES + 1)]
+    with closing(Catalog(IN_MEMORY)) as catalog:
+        record(catalog, history)
+        found = catalog.history(["http://a.test/often"])
+        assert len(found) == len(history)
+        assert catalog.history(["http://a.test/often"], limit=1500) == found[:1500]
+        for read in (
+            lambda *at: catalog.history_page(["http://a.test/often"], None, *at),
+            lambda *at: catalog.captures_page(content_hash_of(b"1"), None, *at),
+        ):
+            assert len(read(None, None).entries) == MAX_PAGE_ENTRIES
+        assert catalog.captures(content_hash_of(b"0")) == found[::2]
+
+
 def test_a_page_of_long_urls_has_fewer_entries():
     """The size of a page is bounded, too: 64 KB for each URL would be 64 MB in an answer."""
     urls = [f"http://a.test/{n}/{'a' * 60_000}" for n in range(60)]
     with closing(Catalog(IN_MEMORY)) as catalog:
         record(catalog, [(url, n % 60, "b" * MAX_TEXT, 0) for n, url in enumerate(urls)])
+        record(catalog, [(url, 60, "b" * MAX_TEXT, 0) for url in urls])
         for read in (
+            lambda *at: catalog.captures_page(content_hash_of(b"60"), None, *at),
             lambda *at: catalog.search_page("a.test", None, *at),
             lambda *at: catalog.similar_page(ZERO, 64, None, *at),
         ):
@@ -138,6 +170,8 @@ def test_a_page_of_long_urls_has_fewer_entries():
         ("search", ["a"]),
         ("similar", [ZERO, 64]),
         ("get_meta", ["0" * 64]),
+        ("history", [["http://a.test/"]]),
+        ("captures", ["0" * 64]),
         ("stats", []),
         ("buckets", []),
     ],
