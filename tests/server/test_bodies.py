@@ -95,21 +95,41 @@ def test_unread_lists_use_bounded_memory(service):
         assert len(client.search("h")) == 40
 
 
-def test_clients_that_do_not_read_lists_stop_no_others(service):
-    """Lookups have memory of their own, and lists that are not read end when it is needed."""
+def ask_for_lists(service, stack):
+    """Store images; let clients ask for more lists than fit in the memory, and read nothing.
+
+    Returns:
+        The URLs of the images.
+    """
     with ImgCacheClient(service.url, PATIENCE) as client:
         for number in range(40):
             client.store(f"http://h.example/{number}/{'ä' * 8000}", b"%d" % number, "me")
         urls = [entry["url"] for entry in client.search("h")]
-        with ExitStack() as stack:
-            request = b"GET /images/search?url_contains=h HTTP/1.1\r\nHost: h\r\n\r\n"
-            for _ in range(150):
-                address = ("127.0.0.1", service.port)
-                each = stack.enter_context(socket.create_connection(address, PATIENCE))
-                each.sendall(request)
-            assert set(client.lookup_many(urls)) == set(urls)
-            wait_until(lambda: can_search(service))
+    request = b"GET /images/search?url_contains=h HTTP/1.1\r\nHost: h\r\n\r\n"
+    for _ in range(150):
+        address = ("127.0.0.1", service.port)
+        stack.enter_context(socket.create_connection(address, PATIENCE)).sendall(request)
+    return urls
+
+
+def test_lists_that_are_not_read_end_when_others_need_memory(service):
+    """Others get their lists while the connections are still open."""
+    with ExitStack() as stack:
+        ask_for_lists(service, stack)
+        wait_until(lambda: can_search(service))
     assert "Traceback" not in service.log
+
+
+def test_lookups_have_memory_of_their_own(stopped_service):
+    """They work while lists that are not read take all the memory for lists."""
+    never = "from imgcache_scrapy.server import bodies\nbodies._STALLED_SECONDS = 10**9\n"
+    stopped_service.script = never + stopped_service.script
+    stopped_service.start()
+    with ExitStack() as stack:
+        urls = ask_for_lists(stopped_service, stack)
+        wait_until(lambda: not can_search(stopped_service))
+        with ImgCacheClient(stopped_service.url, PATIENCE) as client:
+            assert set(client.lookup_many(urls)) == set(urls)
 
 
 def can_search(service):
