@@ -99,3 +99,23 @@ def test_a_circle_of_pages_is_refused(call, length):
     with pytest.raises(ProtocolError, match="read before"):
         asyncio.run(read())
     assert len(asked) <= length + 1
+
+
+@pytest.mark.parametrize("method", ["history", "captures"])
+def test_a_history_of_something_else_is_refused(method):
+    """Each entry must have the key or the hash that was asked for."""
+
+    def answer(request):
+        if request.url.path == "/health":
+            return httpx.Response(200, json={"status": "ok", "keys": True})
+        other = ENTRY | {"key": "http://h.example/other", "content_hash": "cd" * 32}
+        return httpx.Response(200, json=[ENTRY, other])
+
+    async def ask():
+        transport = httpx.MockTransport(answer)
+        async with AsyncImgCacheClient("http://cache", transport=transport) as client:
+            asked = {"history": ENTRY["url"], "captures": ENTRY["content_hash"]}
+            await getattr(client, method)(asked[method])
+
+    with pytest.raises(ProtocolError, match="something else"):
+        asyncio.run(ask())
