@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from imgcache_scrapy import ImgCacheClient
+
 SIGNED = "https://d1.example/1.jpg?sid=2&utm_id=3&Expires=1&Signature=2&Key-Pair-Id=3"
 
 
@@ -83,3 +85,19 @@ def test_key_stops_at_a_wrong_setting(run, project):
     assert (done.returncode, done.stdout) == (1, b"")
     assert "IMGCACHE_KEY_PRESETS must be a list of presets" in lines(done.stderr)[-1]
     assert "s3, cloudfront, gcs" in lines(done.stderr)[-1]
+
+
+def test_commands_look_up_the_keys_of_the_project(run, project, tmp_path):
+    """`get` and `history` find what its crawls find; an error of its function is told."""
+    project('IMGCACHE_KEY_FUNCTION = "shop.keys.key"\nIMGCACHE_URL = "cache"\n')
+    (tmp_path / "shop" / "keys.py").write_text(
+        'def key(url):\n    return None if "bad" in url else url.split("?")[0]\n'
+    )
+    with ImgCacheClient(str(tmp_path / "cache")) as client:
+        client.store("http://a.test/1?x=1", b"GIF89a", "me", key="http://a.test/1")
+    assert run("get", "http://a.test/1?x=2").stdout == b"GIF89a"
+    (entry,) = lines(run("history", "http://a.test/1?x=2", "--json").stdout)
+    assert json.loads(entry)["url"] == "http://a.test/1?x=1"
+    done = run("history", "http://bad/")
+    assert done.returncode == 1
+    assert "IMGCACHE_KEY_FUNCTION returned no URL" in lines(done.stderr)[-1]
