@@ -94,6 +94,8 @@ Decisions
   costs only its own size and hash, and the event loop keeps the interpreter lock. No store waits
   for a slow picture: it is decoded later.
 - Nothing of a process outlives a fork: SQLite takes the locks of its parent for its own.
+- A client of a service sends the hash of a large image first, as a claim, and its bytes only if the
+  service does not have them. One claim is also enough where a site says that nothing has changed.
 - A client checks each answer against the question, and bounds its size before it reads it.
 - The engine is synchronous, once. Threads wait for it in `engine/async_cache.py`; the blocking
   client is derived from the awaited one in `client/blocking.py`. A method is written once per

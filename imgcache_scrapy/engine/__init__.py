@@ -17,7 +17,9 @@ These invariants must always hold. The order of the steps in `cache.py` follows 
    its bytes repairs it. A reader first checks that the storage works: in an outage every blob
    seems bad, and none is marked.
 3. A store of known bytes under a new URL records the new URL. A store of known bytes under the
-   same URL renews its newest capture. No capture is newer than the cache's clock.
+   same URL renews its newest capture. A claim does the same without the bytes; whether their blob
+   is there is looked up inside of the write transaction. No capture is newer than the cache's
+   clock.
 4. The bytes that are returned are exactly the bytes that were stored.
 5. Look-alikes are only suggestions. Two images are the same only if their bytes are equal.
 6. A catalog works only with the blobs of its own cache. Every later version can open the catalog,
