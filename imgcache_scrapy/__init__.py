@@ -70,7 +70,7 @@ A hit over a service leaves the first journey after `ResilientClient.lookup_many
     server/guard.py:TokenMiddleware.__call__               token, then bounds on the body
     server/lookups.py:add_lookups                          the route
     engine/async_cache.py:AsyncImageCache.lookup_many      as above
-    client/answers.py:Answer.entries_by_key                the answer is checked
+    client/answers.py:entries_by_key                       the answer is checked
 
 An outage, the spool, and the replay:
 
@@ -146,6 +146,7 @@ if TYPE_CHECKING:
     from imgcache_scrapy.client.client import AsyncImgCacheClient, ImgCacheClient
     from imgcache_scrapy.core.entry import Entry
     from imgcache_scrapy.core.errors import (
+        BlockedError,
         ConfigurationError,
         HostError,
         ImgCacheError,
@@ -167,6 +168,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Addon",
     "AsyncImgCacheClient",
+    "BlockedError",
     "ConfigurationError",
     "Entry",
     "HostError",

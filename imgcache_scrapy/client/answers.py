@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from imgcache_scrapy.core.entry import Entry, is_content_hash
@@ -20,9 +20,11 @@ from imgcache_scrapy.core.limits import (
     MAX_URL_BYTES,
     PERCEPTUAL_HASH_PATTERN,
 )
-from imgcache_scrapy.core.pages import Page
+from imgcache_scrapy.core.pages import ListPage
 from imgcache_scrapy.core.response_info import KEPT_HEADERS
 from imgcache_scrapy.core.urls import without_fragment
+
+T = TypeVar("T")
 
 _CREATED = 201
 _NOT_FOUND = 404
@@ -71,7 +73,7 @@ class Answer(NamedTuple):
         Raises:
             ProtocolError: the body is not a JSON object.
         """
-        return _object(self._json())
+        return json_object(self._json())
 
     def entry(self, **asked: str) -> Entry:
         """Read an entry.
@@ -82,7 +84,7 @@ class Answer(NamedTuple):
         Raises:
             ProtocolError: the body is not an entry, or it is an entry of something else.
         """
-        return _entry(self._json(), **asked)
+        return entry_of(self._json(), **asked)
 
     def stored_entry(self, key: str, content_hash: str) -> Entry:
         """Read the answer to a store: the entry, and from the status whether the image is new.
@@ -121,45 +123,21 @@ class Answer(NamedTuple):
             return None
         return {**entry, "created": False}
 
-    def entries(self, **asked: str) -> list[Entry]:
-        """Read a list of entries.
+    def page(self, read: Callable[[Any], T]) -> ListPage[T]:
+        """Read a page of a list; its `after` is the query of the next page.
 
         Args:
-            asked: the fields whose values were asked for, as for `entry`.
+            read: checks one of the list, and raises a `ProtocolError` if it is wrong.
 
         Raises:
-            ProtocolError: the body is not a list of entries, or one is of something else.
+            ProtocolError: the body is not such a list, or an empty page has a next page.
         """
-        body = self._json()
+        body, after = self._json(), _next_query(self.link)
         if not isinstance(body, list):
             raise ProtocolError(f"the answer should be a list, not {type(body).__name__}")
-        return [_entry(entry, **asked) for entry in body]
-
-    def page(self, **asked: str) -> Page:
-        """Read a page of a list of entries; its `after` is the query of the next page.
-
-        Args:
-            asked: the fields whose values were asked for, as for `entry`.
-
-        Raises:
-            ProtocolError: the body is not a list of entries, or an empty page has a next page.
-        """
-        entries, after = self.entries(**asked), _next_query(self.link)
-        if not entries and after is not None:
+        if not body and after is not None:
             raise ProtocolError("the answer is an empty page, but says that another one follows")
-        return Page(entries, after)
-
-    def entries_by_key(self, keys: Iterable[str]) -> dict[str, Entry]:
-        """Read the answer to a batch of lookups: the entry of each key that is in the cache.
-
-        Args:
-            keys: the keys that were asked for.
-
-        Raises:
-            ProtocolError: the body is not such an answer.
-        """
-        found = _object(self.object().get("entries"))
-        return {key: _entry(found[key], key=key) for key in keys if key in found}
+        return ListPage([read(each) for each in body], after)
 
     def _problem(self) -> dict[str, Any]:
         """Read the body of an error; empty if it is not a JSON object."""
@@ -175,6 +153,20 @@ class Answer(NamedTuple):
             raise ProtocolError(
                 "the answer is not JSON: is this the address of a cache?"
             ) from error
+
+
+def entries_by_key(body: dict[str, Any], keys: Iterable[str]) -> dict[str, Entry]:
+    """Read the answer to a batch of lookups: the entry of each key that is in the cache.
+
+    Args:
+        body: the answer.
+        keys: the keys that were asked for.
+
+    Raises:
+        ProtocolError: the body is not such an answer.
+    """
+    found = json_object(body.get("entries"))
+    return {key: entry_of(found[key], key=key) for key in keys if key in found}
 
 
 def with_distance(entry: Entry, perceptual_hash: str) -> Entry:
@@ -209,13 +201,19 @@ def _next_query(link: str) -> dict[str, str] | None:
     return None
 
 
-def _object(body: Any) -> dict[str, Any]:
+def json_object(body: Any) -> dict[str, Any]:
+    """Check that a part of an answer is a JSON object.
+
+    Raises:
+        ProtocolError: it is none.
+    """
     if not isinstance(body, dict):
         raise ProtocolError(f"the answer should be an object, not {type(body).__name__}")
     return body
 
 
-def _is_text(value: Any, max_length: int = MAX_TEXT) -> bool:
+def is_text(value: Any, max_length: int = MAX_TEXT) -> bool:
+    """Return whether a value is a text of a length that the API allows."""
     # A text with half of a surrogate pair, which JSON allows, cannot be encoded in any feed.
     return isinstance(value, str) and len(value) <= max_length and not _SURROGATE.search(value)
 
@@ -226,7 +224,7 @@ def _is_number(value: Any, lowest: int) -> bool:
 
 def _are_headers(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        name in KEPT_HEADERS and _is_text(value[name]) for name in value
+        name in KEPT_HEADERS and is_text(value[name]) for name in value
     )
 
 
@@ -238,30 +236,40 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _MAX_NUMBER = 2**63 - 1
 _CONTENT_TYPE_PATTERN = r"[!-~]+/[ -~]{1,200}"
 _REQUIRED: dict[str, Callable[[Any], bool]] = {
-    "url": lambda value: _is_text(value, MAX_URL_BYTES),
+    "url": lambda value: is_text(value, MAX_URL_BYTES),
     "content_hash": is_content_hash,
     "content_type": lambda value: _is_match(value, _CONTENT_TYPE_PATTERN),
     "file_size_bytes": lambda value: _is_number(value, 0),
-    "original_filename": lambda value: value is None or _is_text(value),
+    "original_filename": lambda value: value is None or is_text(value),
     "width": lambda value: value is None or _is_number(value, 1),
     "height": lambda value: value is None or _is_number(value, 1),
     "perceptual_hash": lambda value: value is None or _is_match(value, PERCEPTUAL_HASH_PATTERN),
-    "client_name": _is_text,
-    "lookup_time": _is_text,
-    "created_at": _is_text,
+    "client_name": is_text,
+    "lookup_time": is_text,
+    "created_at": is_text,
 }
 _OPTIONAL: dict[str, Callable[[Any], bool]] = {
-    "key": lambda value: _is_text(value, MAX_URL_BYTES),
-    "bucket": _is_text,
+    "key": lambda value: is_text(value, MAX_URL_BYTES),
+    "bucket": is_text,
     "headers": _are_headers,
-    "final_url": lambda value: _is_text(value, MAX_URL_BYTES),
+    "final_url": lambda value: is_text(value, MAX_URL_BYTES),
     "blocked": lambda value: isinstance(value, bool),
+    "paths": lambda value: _is_number(value, 0),
+    "hosts": lambda value: _is_number(value, 0),
 }
 
 
-def _entry(body: Any, **asked: str) -> Entry:
-    """Check an entry and keep the keys that this version knows."""
-    entry = _object(body)
+def entry_of(body: Any, **asked: str) -> Entry:
+    """Check an entry and keep the keys that this version knows.
+
+    Args:
+        body: the entry, as it was received.
+        asked: the fields whose values were asked for.
+
+    Raises:
+        ProtocolError: it is no entry, or the entry of something else.
+    """
+    entry = json_object(body)
     known = {name: entry[name] for name in (*_REQUIRED, *_OPTIONAL) if name in entry}
     wrong = [name for name, is_right in _REQUIRED.items() if not is_right(entry.get(name, ...))]
     wrong += [name for name in _OPTIONAL if name in known and not _OPTIONAL[name](known[name])]

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from imgcache_scrapy.client.blocking import BlockingClient, blocking
 from imgcache_scrapy.client.lookups import LookupMethods
+from imgcache_scrapy.client.refusals import RefusalMethods
 from imgcache_scrapy.core.checks import checked_hash, checked_text, checked_time
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import InvalidRequestError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import httpx
 
 
-class AsyncImgCacheClient(LookupMethods):
+class AsyncImgCacheClient(LookupMethods, RefusalMethods):
     """The async client of a cache; use it within one event loop.
 
     Args:
@@ -73,6 +74,7 @@ class AsyncImgCacheClient(LookupMethods):
         Raises:
             InvalidRequestError: there are no bytes, or an argument is not valid.
             TooLargeError: the image is larger than the cache accepts.
+            BlockedError: the image is blocked.
         """
         if not isinstance(file_bytes, bytes) or not file_bytes:
             raise InvalidRequestError(
@@ -233,6 +235,11 @@ class ImgCacheClient(BlockingClient):
     search = blocking(AsyncImgCacheClient.search)
     similar = blocking(AsyncImgCacheClient.similar)
     delete = blocking(AsyncImgCacheClient.delete)
+    block = blocking(AsyncImgCacheClient.block)
+    unblock = blocking(AsyncImgCacheClient.unblock)
+    blocked = blocking(AsyncImgCacheClient.blocked)
+    suggest_blocked = blocking(AsyncImgCacheClient.suggest_blocked)
+    failures = blocking(AsyncImgCacheClient.failures)
     health = blocking(AsyncImgCacheClient.health)
     stats = blocking(AsyncImgCacheClient.stats)
     buckets = blocking(AsyncImgCacheClient.buckets)

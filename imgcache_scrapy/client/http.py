@@ -3,11 +3,18 @@
 # ruff: noqa: D102 - the methods are documented once, in AsyncImgCacheClient.
 
 import asyncio
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from imgcache_scrapy.client.answers import newest_first, newest_of_urls, with_distance
+from imgcache_scrapy.client.answers import (
+    entries_by_key,
+    entry_of,
+    newest_first,
+    newest_of_urls,
+    with_distance,
+)
 from imgcache_scrapy.client.connection import (
     MAX_ANSWER,
     MAX_ENTRY,
@@ -21,15 +28,20 @@ from imgcache_scrapy.client.fields import (
     form_of,
     without_none,
 )
+from imgcache_scrapy.client.http_refusals import HttpRefusals, explaining_not_found, lacks
+from imgcache_scrapy.client.lists import read_failures
 from imgcache_scrapy.core.entry import Entry, content_hash_of
 from imgcache_scrapy.core.errors import InvalidRequestError, NotFoundError, ProtocolError
+from imgcache_scrapy.core.failures import Failure, Found
 from imgcache_scrapy.core.keys import is_default_key
 from imgcache_scrapy.core.limits import (
     MAX_IMAGE_BYTES,
 )
-from imgcache_scrapy.core.pages import Page, all_pages_async
+from imgcache_scrapy.core.pages import ListPage, all_pages_async
 from imgcache_scrapy.core.response_info import NO_RESPONSE, ResponseInfo
 from imgcache_scrapy.core.urls import filename_of
+
+T = TypeVar("T")
 
 # For smaller images, the additional request would cost more than their bytes.
 _MIN_CLAIMED_BYTES = 64 * 2**10
@@ -38,7 +50,7 @@ _BATCHES_UNSUPPORTED = (404, 405)
 _MAX_KEY_IN_QUERY = 4000
 
 
-class HttpTransport(Connection):
+class HttpTransport(HttpRefusals, Connection):
     """The transport to a service; its methods are documented in `AsyncImgCacheClient`.
 
     Args:
@@ -129,7 +141,7 @@ class HttpTransport(Connection):
 
     async def lookup(self, key: str, bucket: str | None, accept: str | None = None) -> Entry | None:
         if len(key) > _MAX_KEY_IN_QUERY and self._supports_batches:
-            return (await self.lookup_many([key], bucket, accept)).get(key)
+            return (await self.lookup_many([key], bucket, accept)).entries.get(key)
         query = {"url": key, **without_none(bucket=bucket)}
         named = None if is_default_key(key) else key
         if (named or accept) and await self._has_keys():
@@ -137,12 +149,22 @@ class HttpTransport(Connection):
         return await self._entry("/images/lookup", query, key=key)
 
     async def lookup_many(
-        self, keys: list[str], bucket: str | None, accept: str | None = None
-    ) -> dict[str, Entry]:
-        found: dict[str, Entry] = {}
-        for batch in batches_of_keys(keys):
-            found |= await self._lookup_batch(batch, bucket, accept)
-        return found
+        self,
+        keys: list[str],
+        bucket: str | None,
+        accept: str | None = None,
+        urls: Collection[str] = (),
+    ) -> Found:
+        entries: dict[str, Entry] = {}
+        failures: dict[str, Failure] = {}
+        # Failures of keys are told anyway.
+        further = set(urls) - set(keys)
+        for batch in batches_of_keys([*keys, *further]):
+            asked = [key for key in batch if key not in further]
+            found = await self._lookup_batch(asked, bucket, accept, further.intersection(batch))
+            entries |= found.entries
+            failures |= found.failures
+        return Found(entries, failures)
 
     async def history(
         self, keys: Sequence[str], bucket: str | None, limit: int | None
@@ -162,7 +184,7 @@ class HttpTransport(Connection):
 
     async def search(self, url_contains: str, bucket: str | None, limit: int | None) -> list[Entry]:
         query = {"url_contains": url_contains, **without_none(bucket=bucket)}
-        found = await self._all_pages("/images/search", query, limit)
+        found = await self._all_pages("/images/search", query, limit, entry_of)
         # Some services find other texts as well, for example in other letter case.
         entries = (entry for entry in found if url_contains in entry["url"])
         return newest_of_urls(entries)[:limit]
@@ -179,7 +201,7 @@ class HttpTransport(Connection):
             "max_hamming_distance": max_hamming_distance,
             **without_none(bucket=bucket),
         }
-        found = await self._all_pages("/images/similar", query, limit)
+        found = await self._all_pages("/images/similar", query, limit, entry_of)
         entries = (with_distance(entry, perceptual_hash) for entry in found)
         near = [entry for entry in entries if entry["distance"] <= max_hamming_distance]
         return sorted(near, key=lambda entry: entry["distance"])[:limit]
@@ -197,23 +219,29 @@ class HttpTransport(Connection):
         return await self._counts("/buckets")
 
     async def _lookup_batch(
-        self, keys: list[str], bucket: str | None, accept: str | None
-    ) -> dict[str, Entry]:
+        self, keys: list[str], bucket: str | None, accept: str | None, urls: Collection[str]
+    ) -> Found:
         if self._supports_batches:
             body = {"urls": keys, **without_none(bucket=bucket)}
             named = {key: key for key in keys if not is_default_key(key)} or None
             if (named or accept) and await self._has_keys():
                 body |= without_none(keys=named, accept=accept)
+            if urls:
+                body["failures_of"] = list(urls)
             # The answer has each key twice: before its entry, and in it. One entry may have URLs
             # of any length.
-            max_bytes = len(keys) * MAX_ENTRY + 2 * MAX_ESCAPE * sum(map(len, keys))
+            asked = [*keys, *urls]
+            max_bytes = len(asked) * MAX_ENTRY + 2 * MAX_ESCAPE * sum(map(len, asked))
             max_bytes += MAX_ANSWER
             answer = await self.answer("POST", "/images/lookup", max_bytes=max_bytes, json=body)
             if answer.status not in _BATCHES_UNSUPPORTED:
-                return answer.checked().entries_by_key(keys)
+                found = answer.checked().object()
+                failures = read_failures(found.get("failures"), asked)
+                return Found(entries_by_key(found, keys), failures)
             self._supports_batches = False
         entries = await asyncio.gather(*(self.lookup(key, bucket, accept) for key in keys))
-        return {key: entry for key, entry in zip(keys, entries, strict=True) if entry is not None}
+        found_keys = zip(keys, entries, strict=True)
+        return Found({key: entry for key, entry in found_keys if entry is not None})
 
     async def _claim(self, claim: dict[str, Any]) -> Entry | None:
         if not self.supports_claims:
@@ -232,21 +260,20 @@ class HttpTransport(Connection):
         return self._supports_keys
 
     async def _counts(self, route: str) -> dict[str, int]:
-        try:
+        with explaining_not_found(route):
             return (await self.send("GET", route)).object()
-        except NotFoundError as error:
-            raise _lacks(route) from error
 
     async def _captures(
         self, route: str, query: dict[str, Any], limit: int | None, **asked: str
     ) -> list[Entry]:
         try:
-            return await self._all_pages(route, query, limit, **asked)
+            read = functools.partial(entry_of, **asked)
+            return await self._all_pages(route, query, limit, read)
         except (NotFoundError, InvalidRequestError) as error:
             # Other services take the last part of the path for a hash.
             if await self._has_keys():
                 raise
-            raise _lacks(route) from error
+            raise lacks(route) from error
 
     async def _entry(self, route: str, query: dict[str, Any], **asked: str) -> Entry | None:
         try:
@@ -255,11 +282,11 @@ class HttpTransport(Connection):
             return None
 
     async def _all_pages(
-        self, route: str, query: dict[str, Any], limit: int | None, **expected: str
-    ) -> list[Entry]:
+        self, route: str, query: dict[str, Any], limit: int | None, read: Callable[[Any], T]
+    ) -> list[T]:
         asked: list[dict[str, Any]] = []
 
-        async def read(missing: int | None, after: dict[str, str] | None) -> Page:
+        async def page(missing: int | None, after: dict[str, str] | None) -> ListPage[T]:
             # Only the query of the next page's address is used: the token must go to no other host.
             params = query if after is None else after
             if params in asked:
@@ -267,12 +294,6 @@ class HttpTransport(Connection):
             asked.append(params)
             params = params | without_none(limit=missing)
             answer = await self.send("GET", route, max_bytes=MAX_LIST, params=params)
-            return answer.page(**expected)
+            return answer.page(read)
 
-        return await all_pages_async(read, limit)
-
-
-def _lacks(route: str) -> ProtocolError:
-    return ProtocolError(
-        f"this service has no {route}: it is another implementation or an older version"
-    )
+        return await all_pages_async(page, limit)

@@ -51,7 +51,7 @@ class LookupMethods(ClientBase):
             entry = await self.transport.lookup(its_url.key, where, accept)
         else:
             found = await self.transport.lookup_many(list(its_url.keys), where, accept)
-            entry = its_url.newest(found)
+            entry = its_url.newest(found.entries)
         return entry if entry is not None and is_fresh(entry, max_age) else None
 
     async def lookup_many(
@@ -72,7 +72,7 @@ class LookupMethods(ClientBase):
         """
         image_urls = {url: self._image_url(each, None) for url, each in request_urls(urls).items()}
         keys, where = keys_of(image_urls.values()), self._bucket_or_all(bucket)
-        found = await self.transport.lookup_many(keys, where) if keys else {}
+        found = (await self.transport.lookup_many(keys, where)).entries if keys else {}
         entries = {url: each.newest(found) for url, each in image_urls.items()}
         return {url: entry for url, entry in entries.items() if entry is not None}
 

@@ -2,26 +2,30 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from imgcache_scrapy.client.breaker import Breaker
 from imgcache_scrapy.client.record import Record
+from imgcache_scrapy.client.recorder import FailureRecorder
 from imgcache_scrapy.client.replay import Replayer
+from imgcache_scrapy.client.results import Stored, UrlsFound
 from imgcache_scrapy.client.spool import Spool
+from imgcache_scrapy.client.spooled import SpooledImages
 from imgcache_scrapy.client.transport import Transport
 from imgcache_scrapy.core.deadline import timeout
-from imgcache_scrapy.core.entry import Entry, content_hash_of
+from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import (
     REFUSALS,
+    BlockedError,
     ConfigurationError,
     HostError,
     ReadOnlyError,
     UnauthorizedError,
     UnavailableError,
 )
+from imgcache_scrapy.core.failures import Found, SeenFailure
 from imgcache_scrapy.core.image_url import ImageUrl, keys_of
 from imgcache_scrapy.core.keys import cache_key
 from imgcache_scrapy.core.response_info import NO_RESPONSE, ResponseInfo
@@ -30,18 +34,6 @@ from imgcache_scrapy.core.response_info import NO_RESPONSE, ResponseInfo
 _PROBED_URL = "http://imgcache.invalid/"
 # A cache that hangs must not delay the start of a crawl for long.
 _ACCESS_SECONDS = 3
-
-
-class Stored(NamedTuple):
-    """The result of a store.
-
-    Attributes:
-        entry: the entry of the image; it has no `created` if the image is in the spool.
-        is_spooled: whether the image is in the spool, not in the cache.
-    """
-
-    entry: Entry
-    is_spooled: bool
 
 
 class ResilientClient:
@@ -54,6 +46,9 @@ class ResilientClient:
         bucket: the bucket for lookups and stores.
         count: adds 1 to the stat of this name.
         log: writes a log line; called with level, message and the arguments of the message.
+
+    Attributes:
+        failures: sends failures of sites to the cache.
     """
 
     def __init__(
@@ -73,9 +68,11 @@ class ResilientClient:
         self._log = log
         self._breaker = Breaker(self._probe, on_failure=self._failed, on_close=self._closed)
         self._spool = None if spool is None else Spool(spool)
+        self._spooled_images = SpooledImages(self._spool, cache_name)
         self._has_warned_of_spool = False
         self._replayer = None if self._spool is None else self._replayer_of(self._spool)
         self._replays: set[asyncio.Task[None]] = set()
+        self.failures = FailureRecorder(self._remember_failures)
 
     async def check_access(self) -> None:
         """Check that the cache accepts the token and its own host name.
@@ -103,37 +100,46 @@ class ResilientClient:
             return
 
     async def lookup_many(
-        self, urls: Collection[ImageUrl], accept: str | None = None
-    ) -> dict[ImageUrl, Entry]:
+        self,
+        urls: Collection[ImageUrl],
+        accept: str | None = None,
+        *,
+        tells_failures: bool = False,
+    ) -> UrlsFound:
         """Find the newest captures of URLs in the cache, and those that wait in the spool for it.
 
         Args:
             urls: the URLs.
             accept: the header `Accept` of the requests that hits will answer; None if unknown.
+            tells_failures: whether to find the remembered failures of the other URLs, too.
 
         Raises:
             ImgCacheError: the cache failed, or the breaker is open, and the spool has none of
                 the URLs.
         """
-        found = await self._look_up_all(keys_of(urls), accept)
-        entries = {url: url.newest(found) for url in urls}
-        return {url: entry for url, entry in entries.items() if entry is not None}
+        wanted = [url.url for url in urls] if tells_failures else []
+        found = await self._look_up_all(keys_of(urls), accept, wanted)
+        entries = {url: entry for url in urls if (entry := url.newest(found.entries))}
+        failed = [url for url in urls if url.url in found.failures and url not in entries]
+        return UrlsFound(entries, {url: found.failures[url.url] for url in failed})
 
-    async def _look_up_all(self, keys: list[str], accept: str | None) -> dict[str, Entry]:
+    async def _look_up_all(
+        self, keys: list[str], accept: str | None, urls: Collection[str]
+    ) -> Found:
         # Before the lookup: an image that is stored meanwhile must not be missed in both places.
-        waiting = await self._waiting(keys)
+        waiting = await self._spooled_images.waiting(keys, self._bucket)
         try:
-            found = await self._look_up(keys, accept)
+            found = await self._look_up(keys, accept, urls)
         except Exception:
-            if spooled := await self._spooled_entries(waiting):
-                return spooled
+            if spooled := await self._spooled_images.entries(waiting):
+                return Found(spooled)
             raise
-        missing = {key: name for key, name in waiting.items() if key not in found}
+        missing = {key: name for key, name in waiting.items() if key not in found.entries}
         if missing:
-            spooled = await self._spooled_entries(missing)
-            found = {**found, **spooled}
+            spooled = await self._spooled_images.entries(missing)
+            found.entries.update(spooled)
             if stored := [key for key in missing if key not in spooled]:
-                found |= await self._look_up(stored, accept)
+                found.entries.update((await self._look_up(stored, accept)).entries)
         return found
 
     async def get_bytes(self, entry: Entry) -> bytes:
@@ -143,9 +149,9 @@ class ResilientClient:
             ImgCacheError: the bytes are missing, the cache failed, or the breaker is open.
         """
         bucket = entry.get("bucket", self._bucket)
-        waiting = await self._waiting([entry["key"]], bucket)
+        waiting = await self._spooled_images.waiting([entry["key"]], bucket)
         for name in waiting.values():
-            data = await asyncio.to_thread(self._spooled_bytes, name, entry["content_hash"])
+            data = await self._spooled_images.data(name, entry["content_hash"])
             if data is not None:
                 return data
         async with self._breaker.call("read"):
@@ -196,7 +202,7 @@ class ResilientClient:
 
         Returns:
             The renewed entry, or the given one if nothing was recorded. None if the cache does not
-            have the bytes of the image any more.
+            have the bytes of the image any more, or if the image is blocked.
         """
         try:
             async with self._breaker.call("store"):
@@ -210,6 +216,8 @@ class ResilientClient:
                     filename=entry["original_filename"],
                     response=response,
                 )
+        except BlockedError:
+            return None
         except Exception:  # The breaker has counted and logged it.
             return entry
         return renewed if renewed is not None or self._cache.supports_claims else entry
@@ -236,6 +244,7 @@ class ResilientClient:
             tries_all: whether to go on after failures in a row, as long as the cache answers
                 probes. That can take long, because the cache may fail at each image.
         """
+        await self.failures.aclose()
         await self.replay(again=True)
         while tries_all and self._breaker.is_open and await self._breaker.try_to_close():
             await self.replay()
@@ -275,36 +284,15 @@ class ResilientClient:
             raise
         return await asyncio.to_thread(record.entry)
 
-    async def _look_up(self, keys: list[str], accept: str | None) -> dict[str, Entry]:
+    async def _look_up(
+        self, keys: list[str], accept: str | None, urls: Collection[str] = ()
+    ) -> Found:
         async with self._breaker.call("lookup"):
-            return await self._cache.lookup_many(keys, self._bucket, accept)
+            return await self._cache.lookup_many(keys, self._bucket, accept, urls)
 
-    async def _waiting(self, keys: Iterable[str], bucket: str | None = None) -> dict[str, str]:
-        """Return the names of the records that the spool has of these keys."""
-        if self._spool is None:
-            return {}
-        index = self._spool.index
-        if not index.is_fresh:
-            await asyncio.to_thread(index.scan)
-        return index.find(keys, self._bucket if bucket is None else bucket, self._cache_name)
-
-    async def _spooled_entries(self, waiting: dict[str, str]) -> dict[str, Entry]:
-        return await asyncio.to_thread(self._read_entries, waiting) if waiting else {}
-
-    def _read_entries(self, waiting: dict[str, str]) -> dict[str, Entry]:
-        assert self._spool is not None  # noqa: S101 - it has records
-        entries = {}
-        for key, name in waiting.items():
-            record = self._spool.read(name)
-            if record is not None and key == (record.key or record.url):
-                entries[key] = record.entry()
-        return entries
-
-    def _spooled_bytes(self, name: str, content_hash: str) -> bytes | None:
-        assert self._spool is not None  # noqa: S101 - it has records
-        record = self._spool.read(name)
-        is_it = record is not None and content_hash_of(record.data) == content_hash
-        return record.data if record is not None and is_it else None
+    async def _remember_failures(self, failures: list[SeenFailure]) -> None:
+        async with self._breaker.call("failures"):
+            await self._cache.remember_failures(failures, self._bucket)
 
     async def _probe(self) -> None:
         await self._cache.health()

@@ -2,11 +2,13 @@
 
 # ruff: noqa: D102 - the methods are documented once, in AsyncImgCacheClient.
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from imgcache_scrapy.core.blocked import BlockedImage
 from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.failures import Failure, Found, SeenFailure
 from imgcache_scrapy.core.response_info import ResponseInfo
 
 
@@ -61,8 +63,14 @@ class Transport(Protocol):
     ) -> Entry | None: ...
 
     async def lookup_many(
-        self, keys: list[str], bucket: str | None, accept: str | None = None
-    ) -> dict[str, Entry]: ...
+        self,
+        keys: list[str],
+        bucket: str | None,
+        accept: str | None = None,
+        urls: Collection[str] = (),
+    ) -> Found:
+        """Return the entries of keys, and the remembered failures of URLs in the bucket."""
+        ...
 
     async def history(
         self, keys: Sequence[str], bucket: str | None, limit: int | None
@@ -85,6 +93,22 @@ class Transport(Protocol):
     ) -> list[Entry]: ...
 
     async def delete(self, content_hash: str, bucket: str) -> None: ...
+
+    async def block(self, content_hash: str, reason: str) -> BlockedImage: ...
+
+    async def unblock(self, content_hash: str) -> None: ...
+
+    async def blocked(self, limit: int | None) -> list[BlockedImage]: ...
+
+    async def suggest_blocked(self, bucket: str | None, limit: int | None) -> list[Entry]: ...
+
+    async def remember_failures(self, failures: Sequence[SeenFailure], bucket: str) -> None:
+        """Remember failures of sites; a service that cannot do this is not asked again."""
+        ...
+
+    async def failures(
+        self, host: str | None, since: datetime | None, bucket: str | None, limit: int | None
+    ) -> list[Failure]: ...
 
     async def health(self) -> dict[str, Any]: ...
 

@@ -32,6 +32,8 @@ class Entry(TypedDict):
         final_url: the URL that gave the image after redirects; missing if it is `url`.
         blocked: True if the image is blocked; missing if it is not.
         created: only in the result of `store`: whether the image is new to the cache.
+        paths: only in the result of `suggest_blocked`: the number of different paths of its URLs.
+        hosts: only in the result of `suggest_blocked`: the number of different hosts of its URLs.
         distance: only in the result of `similar`, and of a crawl for a changed image: number of
             bits of the perceptual hash that differ, 0 to 64.
         stale: only in a crawl: True if the image is too old, but the site did not give a new one.
@@ -56,6 +58,8 @@ class Entry(TypedDict):
     final_url: NotRequired[str]
     blocked: NotRequired[bool]
     created: NotRequired[bool]
+    paths: NotRequired[int]
+    hosts: NotRequired[int]
     distance: NotRequired[int]
     stale: NotRequired[bool]
     changed: NotRequired[bool]

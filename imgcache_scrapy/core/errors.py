@@ -5,6 +5,7 @@ ImgCacheError
 ├── NotFoundError          the image does not exist, or its bytes are damaged
 ├── InvalidRequestError    the call is wrong; repeating it does not help
 ├── TooLargeError          the data is larger than the cache accepts
+├── BlockedError           the image is blocked: the cache does not take it
 ├── UnauthorizedError      the token is missing or wrong
 ├── HostError              the service does not have the host name of its address
 ├── UnavailableError       the cache does not answer, is too slow, or fails
@@ -62,6 +63,13 @@ class TooLargeError(ImgCacheError):
     status = 413
 
 
+class BlockedError(ImgCacheError):
+    """The image is blocked: the cache does not take it."""
+
+    code = "blocked"
+    status = 403
+
+
 class UnauthorizedError(ImgCacheError):
     """The token is missing or wrong."""
 
@@ -109,12 +117,22 @@ def not_found(content_hash: str, bucket: str | None) -> NotFoundError:
     return NotFoundError(f"{where} has no image {content_hash}")
 
 
+def blocked(content_hash: str) -> BlockedError:
+    """Return the error for an image that is blocked."""
+    return BlockedError(f"the image {content_hash} is blocked; `imgcache unblock` allows it again")
+
+
+def not_blocked(content_hash: str) -> NotFoundError:
+    """Return the error for an image that should be unblocked, but is not blocked."""
+    return NotFoundError(f"the image {content_hash} is not blocked")
+
+
 def without_bytes(content_hash: str) -> NotFoundError:
     """Return the error for an image that the cache knows, but whose bytes cannot be used."""
     return NotFoundError(f"the bytes of image {content_hash} are missing or damaged")
 
 
-REFUSALS = (InvalidRequestError, TooLargeError)
+REFUSALS = (InvalidRequestError, TooLargeError, BlockedError)
 """The errors for an image that the cache will never accept."""
 
 
@@ -128,7 +146,7 @@ def error_for_status(status: int, code: object = None) -> type[ImgCacheError]:
     Returns:
         The class to raise.
     """
-    for error in (StoreFailedError, ReadOnlyError):
+    for error in (StoreFailedError, ReadOnlyError, BlockedError):
         if (status, code) == (error.status, error.code):
             return error
     if status >= 500 or status in {408, 425, 429}:  # noqa: PLR2004

@@ -26,6 +26,12 @@ SEARCH_POSITION_PATTERN = r"^-?[0-9]{1,17}_[0-9]{1,18}$"
 """A position in the result of `search`: a time in microseconds and a row, both under 64 bits."""
 SIMILAR_POSITION_PATTERN = r"^[0-9]{1,2}_[0-9a-f]{64}$"
 """A position in the result of `similar`: a distance in bits and a content hash."""
+BLOCKED_POSITION_PATTERN = r"^[0-9]{1,17}_[0-9a-f]{64}$"
+"""A position in the list of blocked images: a time in microseconds and a content hash."""
+FAILURE_POSITION_PATTERN = r"^[0-9]{1,17}_[0-9a-f]{32}$"
+"""A position in the list of failures: a time in microseconds and a digest."""
+REASON_PATTERN = r"^[a-z0-9_]{1,32}$"
+"""The reason of a failure, for example `http_404`."""
 MAX_BATCH_URLS = 1000
 """Maximum number of URLs in one request of `lookup_many`."""
 MAX_BATCH_BYTES = 2**22

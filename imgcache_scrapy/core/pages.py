@@ -1,24 +1,30 @@
 """Pages of long lists: each answer has a bounded number of entries, and says what comes after."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from imgcache_scrapy.core.entry import Entry
 
+T = TypeVar("T")
 
-class Page(NamedTuple):
-    """A part of a list of entries.
+
+class ListPage(NamedTuple, Generic[T]):
+    """A part of a list.
 
     Attributes:
         entries: at most `MAX_PAGE_ENTRIES` entries; there may be fewer, also if more follow.
         after: the position after the last entry, to ask for the next page; None on the last page.
     """
 
-    entries: list[Entry]
+    entries: list[T]
     after: Any = None
 
 
-def all_pages(read: Callable[[int | None, Any], Page], limit: int | None) -> list[Entry]:
+Page = ListPage[Entry]
+"""A part of a list of entries of images."""
+
+
+def all_pages(read: Callable[[int | None, Any], ListPage[T]], limit: int | None) -> list[T]:
     """Read the pages of a list one after another.
 
     Args:
@@ -29,8 +35,8 @@ def all_pages(read: Callable[[int | None, Any], Page], limit: int | None) -> lis
     Returns:
         All entries that were read: more than `limit` if a page had more than was asked for.
     """
-    entries: list[Entry] = []
-    page = Page([])
+    entries: list[T] = []
+    page: ListPage[T] = ListPage([])
     while limit is None or len(entries) < limit:
         page = read(None if limit is None else limit - len(entries), page.after)
         entries += page.entries
@@ -40,11 +46,11 @@ def all_pages(read: Callable[[int | None, Any], Page], limit: int | None) -> lis
 
 
 async def all_pages_async(
-    read: Callable[[int | None, Any], Awaitable[Page]], limit: int | None
-) -> list[Entry]:
+    read: Callable[[int | None, Any], Awaitable[ListPage[T]]], limit: int | None
+) -> list[T]:
     """Read the pages of a list one after another; see `all_pages`."""
-    entries: list[Entry] = []
-    page = Page([])
+    entries: list[T] = []
+    page: ListPage[T] = ListPage([])
     while limit is None or len(entries) < limit:
         page = await read(None if limit is None else limit - len(entries), page.after)
         entries += page.entries

@@ -9,7 +9,7 @@ from tempfile import TemporaryFile
 from typing_extensions import override
 
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.errors import ReadOnlyError, StoreFailedError, not_found
+from imgcache_scrapy.core.errors import BlockedError, ReadOnlyError, StoreFailedError, not_found
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog import migrations
 from imgcache_scrapy.engine.catalog.empty import EmptyCatalog
@@ -47,7 +47,7 @@ class AbsentCache(ImageCache):
     @override
     def store_many(
         self, requests: Sequence[StoreRequest | ClaimRequest]
-    ) -> list[Entry | StoreFailedError | None]:
+    ) -> list[Entry | StoreFailedError | BlockedError | None]:
         """Record nothing: only claims come here, and there are no images."""
         return [None for _ in requests]
 

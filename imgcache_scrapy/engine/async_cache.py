@@ -2,16 +2,18 @@
 
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from imgcache_scrapy.core.concurrency import Batcher, Limiter
 from imgcache_scrapy.core.deadline import timeout
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.errors import StoreFailedError, UnavailableError
+from imgcache_scrapy.core.errors import UnavailableError
+from imgcache_scrapy.core.failures import Found
 from imgcache_scrapy.core.pages import all_pages_async
 from imgcache_scrapy.engine.absent import AbsentCache
+from imgcache_scrapy.engine.async_refusals import AsyncRefusals
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import is_common
@@ -51,7 +53,7 @@ def _awaited_query(
     return method
 
 
-class AsyncImageCache(CacheThreads):
+class AsyncImageCache(AsyncRefusals):
     """An `ImageCache` with coroutine methods; use it within one event loop.
 
     The service answers requests with it, and it is the transport of a client with an embedded
@@ -141,10 +143,17 @@ class AsyncImageCache(CacheThreads):
         return None if entry is None else entry.copy()
 
     async def lookup_many(
-        self, keys: Iterable[str], bucket: str | None = None, accept: str | None = None
-    ) -> dict[str, Entry]:
-        """Return the entries of the newest captures of keys; misses are missing."""
-        return await self._limited(lambda: self._look_up(list(keys), bucket, accept))
+        self,
+        keys: Iterable[str],
+        bucket: str | None = None,
+        accept: str | None = None,
+        urls: Collection[str] = (),
+    ) -> Found:
+        """Return the newest captures of keys, and the remembered failures of URLs.
+
+        Misses are missing. See `engine.lookup.lookup_many`.
+        """
+        return await self._limited(lambda: self._look_up(list(keys), bucket, accept, urls))
 
     async def store(self, url: str, data: bytes, client_name: str, **options: Any) -> Entry:
         """Store one image; the arguments are those of `StoreRequest.of`."""
@@ -225,23 +234,27 @@ class AsyncImageCache(CacheThreads):
             groups[bucket, accept].append(key)
         found: dict[_LookupKey, Entry] = {}
         for (bucket, accept), keys in groups.items():
-            entries = await self._look_up(keys, bucket, accept)
+            entries = (await self._look_up(keys, bucket, accept)).entries
             found |= {(bucket, accept, key): entry for key, entry in entries.items()}
         return found
 
     async def _look_up(
-        self, keys: list[str], bucket: str | None, accept: str | None
-    ) -> dict[str, Entry]:
-        look_up = functools.partial(lookup_many, keys=keys, bucket=bucket, accept=accept)
-        entries, lost = await self._run(self._readers, look_up)
+        self,
+        keys: list[str],
+        bucket: str | None,
+        accept: str | None,
+        urls: Collection[str] = (),
+    ) -> Found:
+        look_up = functools.partial(lookup_many, keys=keys, bucket=bucket, accept=accept, urls=urls)
+        entries, lost, failures = await self._run(self._readers, look_up)
         if lost and self._cache is not None:
             with suppress(RuntimeError):  # The threads are stopped already.
                 self._writers.submit(mark_lost, self._cache, lost)
-        return entries
+        return Found(entries, failures)
 
     async def _store_batch(
         self, requests: list[StoreRequest | ClaimRequest]
-    ) -> dict[StoreRequest | ClaimRequest, Entry | StoreFailedError]:
+    ) -> dict[StoreRequest | ClaimRequest, Entry | Exception]:
         creates = any(isinstance(each, StoreRequest) for each in requests)
         with self._late_decoding.paused():
             entries = await self._run(

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import (
+    BlockedError,
     ReadOnlyError,
     StoreFailedError,
     UnavailableError,
@@ -21,12 +22,12 @@ from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.sqlite import DatabaseUrl
 from imgcache_scrapy.engine.decoding.decoder import Decoders
-from imgcache_scrapy.engine.description import image_of
 from imgcache_scrapy.engine.location import addresses_in, uses_folder
 from imgcache_scrapy.engine.lost import warn_of_lost_blobs
 from imgcache_scrapy.engine.pairing import check_before_upgrade, pair
 from imgcache_scrapy.engine.snapshots import Snapshots
 from imgcache_scrapy.engine.store_request import ClaimRequest, StoreRequest
+from imgcache_scrapy.engine.storing import store_many
 
 
 class ImageCache:
@@ -103,9 +104,10 @@ class ImageCache:
 
         Raises:
             StoreFailedError: the cache works, but cannot store this image.
+            BlockedError: the image is blocked.
         """
         (stored,) = self.store_many([StoreRequest.of(url, data, client_name, **options)])
-        if isinstance(stored, StoreFailedError):
+        if isinstance(stored, Exception):
             raise stored
         assert stored is not None  # noqa: S101 - every store has an entry
         return stored
@@ -113,7 +115,7 @@ class ImageCache:
     @database_call
     def store_many(
         self, requests: Sequence[StoreRequest | ClaimRequest]
-    ) -> list[Entry | StoreFailedError | None]:
+    ) -> list[Entry | StoreFailedError | BlockedError | None]:
         """Store images and record captures; they are durable when this returns.
 
         A claim is recorded if the cache has the image, it is not damaged, and its blob is there
@@ -121,53 +123,13 @@ class ImageCache:
 
         Returns:
             The entry of each request, with `created`: whether the image is new; None for a claim
-            that is not recorded. If only the bytes of some images cannot be written, the error of
-            these, and the others are stored.
+            that is not recorded. If only the bytes of some images cannot be written, or some
+            images are blocked, the error of these, and the others are stored.
 
         Raises:
             UnavailableError: the catalog or the storage fails; nothing is recorded.
         """
-        self.catalog.check_writable()
-        blobs = {
-            each.content_hash: each.data for each in requests if isinstance(each, StoreRequest)
-        }
-        images = self.catalog.images(blobs)
-        new = {name: data for name, data in blobs.items() if name not in images}
-        decoded = self.decoders.decode_quick(list(new.values()))
-        images |= {
-            name: image_of(name, data, info)
-            for (name, data), info in zip(new.items(), decoded, strict=True)
-        }
-        # Written before the transaction, so that other writers wait less.
-        failed = self.blobs.put_many(new)
-        blobs = {name: data for name, data in blobs.items() if name not in failed}
-        names = {each.content_hash for each in requests} - failed.keys()
-        if not names:
-            return [failed[each.content_hash] for each in requests]
-        with self.catalog.exclusive(names) as transaction:
-            # Meanwhile the blob may have been deleted, or found damaged.
-            sizes = self.blobs.sizes(names)
-            failed |= self.blobs.put_many(
-                {
-                    name: data
-                    for name, data in blobs.items()
-                    if transaction.is_damaged(name) or sizes[name] != len(data)
-                }
-            )
-            images = {name: images[name] for name in blobs if name not in failed} | {
-                name: image
-                for name in names - blobs.keys()
-                if (image := transaction.sound_image(name)) is not None
-                and sizes[name] == image.file_size_bytes
-            }
-            recorded = [each for each in requests if each.content_hash in images]
-            entries = iter(
-                transaction.record([(images[each.content_hash], each.capture) for each in recorded])
-            )
-        return [
-            next(entries) if each.content_hash in images else failed.get(each.content_hash)
-            for each in requests
-        ]
+        return store_many(self, requests)
 
     def get_image(self, content_hash: str, bucket: str | None = None) -> tuple[bytes, str]:
         """Read an image and check its hash; mark it as damaged if its bytes cannot be used.

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.errors import NotFoundError, StoreFailedError
+from imgcache_scrapy.core.errors import NotFoundError
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.decoding.messages import NOT_DECODED, DecodeError, undecodable
@@ -79,9 +79,9 @@ class LateDecoding:
             self._running_stores -= 1
             self.go_on()
 
-    def note(self, stores: Iterable[Entry | StoreFailedError | None]) -> None:
+    def note(self, stores: Iterable[Entry | Exception | None]) -> None:
         """Look for images again if one of these stores has left its image without a size."""
-        stored = (entry for entry in stores if not isinstance(entry, StoreFailedError | None))
+        stored = (entry for entry in stores if not isinstance(entry, Exception | None))
         self._is_due |= any(entry["width"] is None for entry in stored)
 
     def go_on(self) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import ImgCacheError, UnavailableError
+from imgcache_scrapy.core.failures import Failure
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.lost import lost_blobs
@@ -19,16 +20,24 @@ class LookupResult(NamedTuple):
     Attributes:
         entries: the entries by key.
         lost: the images whose blobs are lost, with their sizes in bytes: see `mark_lost`.
+        failures: the remembered failures, by URL.
     """
 
     entries: dict[str, Entry]
     lost: dict[str, int]
+    failures: Mapping[str, Failure] = {}
 
 
 def lookup_many(
-    cache: ImageCache, keys: Collection[str], bucket: str | None, accept: str | None = None
+    cache: ImageCache,
+    keys: Collection[str],
+    bucket: str | None,
+    accept: str | None = None,
+    urls: Collection[str] = (),
 ) -> LookupResult:
     """Return the newest capture of each key whose image is sound; see `Catalog.lookup_many`.
+
+    For `urls` that are no keys of found captures, the failures in the bucket are returned, too.
 
     If the blobs are files, an image without its blob is left out. It is not marked, because a
     reader must not wait for writers.
@@ -38,8 +47,11 @@ def lookup_many(
         entries = cache.catalog.lookup_many(keys, bucket, lost, accept)
         found = _lost(cache, entries)
         if not found:
-            return LookupResult(entries, lost)
+            break
         lost |= found
+    missing = [url for url in urls if url not in entries]
+    failures = cache.catalog.failures_of(missing, bucket) if missing and bucket is not None else {}
+    return LookupResult(entries, lost, failures)
 
 
 @database_call

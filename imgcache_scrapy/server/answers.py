@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
-from imgcache_scrapy.core.pages import Page
+from imgcache_scrapy.core.pages import ListPage
 from imgcache_scrapy.server.bodies import AnswerMemory, json_response
 
 PAGE: dict[str, Any] = {
@@ -24,7 +24,7 @@ PAGE: dict[str, Any] = {
 _MAX_ENTRIES_IN_LOOP = 100
 
 
-async def page_response(memory: AnswerMemory, request: Request, page: Page) -> Response:
+async def page_response(memory: AnswerMemory, request: Request, page: ListPage[Any]) -> Response:
     """Answer with a page; its header `Link` has the address of the next one (RFC 8288)."""
     headers = {}
     if page.after is not None:

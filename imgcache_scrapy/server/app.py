@@ -28,6 +28,7 @@ from imgcache_scrapy.server.origins import OriginMiddleware
 from imgcache_scrapy.server.orphans import end_with_parent
 from imgcache_scrapy.server.parameters import REFUSALS
 from imgcache_scrapy.server.problems import answer_with_problems, documented
+from imgcache_scrapy.server.refusals import add_refusals
 
 
 def create_app(
@@ -78,6 +79,7 @@ def create_app(
     add_histories(app, images, memory)
     add_claims(app, images, metrics)
     add_images(app, images, metrics)
+    add_refusals(app, images, memory)
     add_bytes(app, images, memory)
     return app
 

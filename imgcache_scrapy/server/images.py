@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 
 from imgcache_scrapy.core.entry import UNKNOWN_TYPE
 from imgcache_scrapy.core.errors import (
+    BlockedError,
     NotFoundError,
     ReadOnlyError,
     TooLargeError,
@@ -61,7 +62,7 @@ def add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
                 "links": _LINKS,
             },
             201: {"links": _LINKS},
-            **documented(TooLargeError, ReadOnlyError, *FAILURES),
+            **documented(TooLargeError, ReadOnlyError, BlockedError, *FAILURES),
             **TOO_SLOW,
         },
         openapi_extra={"requestBody": UPLOAD_SCHEMA},

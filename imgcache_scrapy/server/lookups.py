@@ -35,7 +35,7 @@ from imgcache_scrapy.server.parameters import (
     image_url,
 )
 from imgcache_scrapy.server.problems import TOO_SLOW, documented
-from imgcache_scrapy.server.schemas import Entry
+from imgcache_scrapy.server.schemas import Entry, Found
 
 
 def add_lookups(
@@ -57,7 +57,8 @@ def add_lookups(
         if len(its_url.keys) == 1:
             entry = await images.lookup(its_url.key, bucket, accept)
         else:
-            entry = its_url.newest(await images.lookup_many(its_url.keys, bucket, accept))
+            found = await images.lookup_many(its_url.keys, bucket, accept)
+            entry = its_url.newest(found.entries)
         metrics.count_lookups(int(entry is not None), int(entry is None))
         if entry is None:
             raise NotFoundError("the cache has no image of this URL")
@@ -65,7 +66,7 @@ def add_lookups(
 
     @app.post(
         "/images/lookup",
-        response_model=dict[str, dict[str, Entry]],
+        response_model=Found,
         responses={**documented(TooLargeError, *FAILURES), **TOO_SLOW},
     )
     async def lookup_many(
@@ -73,14 +74,18 @@ def add_lookups(
         keys: Annotated[dict[GivenUrl, Key] | None, Body()] = None,
         bucket: Annotated[Text | None, Body()] = None,
         accept: Annotated[Text | None, Body()] = None,
+        failures_of: Annotated[list[GivenUrl] | None, Body(max_length=MAX_BATCH_URLS)] = None,
     ) -> Response:
         named = keys or {}
         asked = {url: image_url(url, named.get(url)) for url in urls}
-        found = await images.lookup_many(keys_of(asked.values()), bucket, accept)
-        newest = {url: each.newest(found) for url, each in asked.items()}
+        wanted = [*urls, *(failures_of or ())]
+        found = await images.lookup_many(keys_of(asked.values()), bucket, accept, wanted)
+        newest = {url: each.newest(found.entries) for url, each in asked.items()}
         entries = {url: entry for url, entry in newest.items() if entry is not None}
+        failures = {url: found.failures[url] for url in found.failures if url not in entries}
         metrics.count_lookups(len(entries), len(urls) - len(entries))
-        return await entries_response(lookup_memory, {"entries": entries}, len(entries), {})
+        answer = {"entries": entries, "failures": failures}
+        return await entries_response(lookup_memory, answer, len(entries), {})
 
     @app.get("/images/search", response_model=list[Entry], responses=pages)
     async def search(
@@ -128,7 +133,8 @@ def refuse_methods(app: FastAPI) -> None:
     async def refuse() -> None:
         raise HTTPException(405)
 
-    for path in ("/images/lookup", "/images/search", "/images/similar", "/images/history"):
+    paths = ("/images/lookup", "/images/search", "/images/similar", "/images/history")
+    for path in (*paths, "/blocked/suggestions"):
         app.add_api_route(path, refuse, methods=["DELETE", "HEAD"], include_in_schema=False)
     others = ["DELETE", "GET", "HEAD"]
     app.add_api_route("/images/claim", refuse, methods=others, include_in_schema=False)

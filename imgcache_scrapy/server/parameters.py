@@ -1,10 +1,12 @@
 """The types of the parameters of routes: their rules, and how the OpenAPI document shows them."""
 
+import re
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from imgcache_scrapy.core.checks import checked_text, checked_url
 from imgcache_scrapy.core.errors import (
@@ -16,6 +18,8 @@ from imgcache_scrapy.core.errors import (
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.keys import cache_key
 from imgcache_scrapy.core.limits import (
+    BLOCKED_POSITION_PATTERN,
+    FAILURE_POSITION_PATTERN,
     HASH_PATTERN,
     MAX_LIMIT,
     MAX_TEXT,
@@ -44,6 +48,20 @@ def _check_text(text: str) -> str:
         raise ValueError(str(error)) from error
 
 
+def check_iso_8601(value: object) -> object:
+    """Refuse a number of seconds, which pydantic would accept as a time."""
+    if not re.match(r"\d{4}-\d\d-\d\d", str(value)):
+        raise ValueError("a time must look like 2026-01-31T12:00:00+00:00")
+    return value
+
+
+def _in_utc(time: datetime) -> datetime:
+    try:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the time cannot be converted to UTC") from error
+
+
 # The rules of the validators above, for the OpenAPI document.
 TEXT_PATTERN = r"^[^\x00]*$"
 GIVEN_URL_PATTERN = r"^[^\x00]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"
@@ -67,6 +85,7 @@ GivenUrl = Annotated[
     AfterValidator(_check_url),
 ]
 Key = GivenUrl
+Time = Annotated[datetime, BeforeValidator(check_iso_8601), AfterValidator(_in_utc)]
 # A fragment is never sent to a site, so that it cannot select another image.
 Url = Annotated[
     str,
@@ -94,5 +113,7 @@ def image_url(url: str, key: str | None) -> ImageUrl:
 ContentHash = Annotated[str, Path(pattern=HASH_PATTERN)]
 AnyBucket = Annotated[Text | None, Query()]
 Limit = Annotated[int | None, Query(ge=1, le=MAX_LIMIT)]
+BlockedPosition = Annotated[str | None, Query(pattern=BLOCKED_POSITION_PATTERN)]
+FailurePosition = Annotated[str | None, Query(pattern=FAILURE_POSITION_PATTERN)]
 SearchPosition = Annotated[str | None, Query(pattern=SEARCH_POSITION_PATTERN)]
 SimilarPosition = Annotated[str | None, Query(pattern=SIMILAR_POSITION_PATTERN)]

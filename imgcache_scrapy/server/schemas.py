@@ -1,11 +1,22 @@
-"""The schema of an entry for the OpenAPI document."""
+"""The schemas of what answers contain, for the OpenAPI document."""
 
 from typing import get_type_hints
 
 # Pydantic supports `typing.TypedDict` only since Python 3.12, so `Entry` is defined again here.
 from typing_extensions import TypedDict
 
-from imgcache_scrapy.core import entry
+from imgcache_scrapy.core import blocked, entry, failures
 
 Entry = TypedDict("Entry", get_type_hints(entry.Entry, include_extras=True))  # type: ignore[misc]
 Entry.__doc__ = entry.Entry.__doc__
+BlockedImage = TypedDict("BlockedImage", get_type_hints(blocked.BlockedImage))  # type: ignore[misc]
+BlockedImage.__doc__ = blocked.BlockedImage.__doc__
+Failure = TypedDict("Failure", get_type_hints(failures.Failure))  # type: ignore[misc]
+Failure.__doc__ = failures.Failure.__doc__
+
+
+class Found(TypedDict):
+    """The answer to a batch of lookups."""
+
+    entries: dict[str, Entry]
+    failures: dict[str, Failure]

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from imgcache_scrapy import AsyncImgCacheClient, ProtocolError
-from imgcache_scrapy.client.answers import Answer
+from imgcache_scrapy.client.answers import Answer, entry_of
 
 ENTRY = {
     "url": "http://h.example/a.png",
@@ -42,7 +42,7 @@ ENTRY = {
 )
 def test_a_link_gives_the_query_of_the_next_page(link, query):
     """Only the link with the relation `next` counts, and of its address only the query."""
-    assert Answer(200, json.dumps([ENTRY]).encode(), link).page().after == query
+    assert Answer(200, json.dumps([ENTRY]).encode(), link).page(entry_of).after == query
 
 
 def test_pages_are_asked_for_at_the_address_of_the_service():
@@ -75,7 +75,7 @@ def test_pages_are_asked_for_at_the_address_of_the_service():
 def test_an_empty_page_with_a_next_one_is_refused():
     """The client would ask for ever."""
     with pytest.raises(ProtocolError, match="empty page"):
-        Answer(200, b"[]", '</images/search?after=1>; rel="next"').page()
+        Answer(200, b"[]", '</images/search?after=1>; rel="next"').page(entry_of)
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])

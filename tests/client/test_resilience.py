@@ -197,14 +197,14 @@ async def test_a_url_that_waits_is_a_hit(proxy, tmp_path):
         await crawl.fail()
         stored, _ = await crawl.cache.store(ASKED, b"GIF89a", "me")
         other = ImageUrl.of(f"{URL}?other")
-        assert await crawl.cache.lookup_many([ASKED, other]) == {ASKED: stored}
+        assert (await crawl.cache.lookup_many([ASKED, other])).entries == {ASKED: stored}
     async with Crawl(proxy, tmp_path) as crawl:
-        assert await crawl.cache.lookup_many([ASKED, other]) == {ASKED: stored}
+        assert (await crawl.cache.lookup_many([ASKED, other])).entries == {ASKED: stored}
         proxy.fault = None
-        assert await crawl.cache.lookup_many([ASKED, other]) == {ASKED: stored}
+        assert (await crawl.cache.lookup_many([ASKED, other])).entries == {ASKED: stored}
         assert await crawl.cache.get_bytes(stored) == b"GIF89a"
         await crawl.cache.replay()
-        (found,) = (await crawl.cache.lookup_many([ASKED, other])).values()
+        (found,) = (await crawl.cache.lookup_many([ASKED, other])).entries.values()
         assert "original_filename" in found
         assert found["created_at"] != stored["created_at"]
         assert await crawl.cache.get_bytes(found) == b"GIF89a"

@@ -56,7 +56,7 @@ async def test_a_hit_has_bytes(cache, folder, is_batch):
     kept -= {key for key in kept if not path_of(folder, key).read_bytes()}
     async with awaited(cache) as images:
         if is_batch:
-            assert (await images.lookup_many(KEYS)).keys() == kept
+            assert (await images.lookup_many(KEYS)).entries.keys() == kept
         else:
             assert {key for key in KEYS if await images.lookup(key)} == kept
     assert cache.catalog.stats()["damaged"] == len(KEYS) - len(kept)
@@ -64,7 +64,7 @@ async def test_a_hit_has_bytes(cache, folder, is_batch):
     for key, data in PICTURES.items():
         cache.store(key, data, "test")
     async with awaited(cache) as images:
-        assert len(await images.lookup_many(KEYS)) == len(KEYS)
+        assert len((await images.lookup_many(KEYS)).entries) == len(KEYS)
     assert cache.catalog.stats()["damaged"] == 0
 
 
@@ -88,7 +88,7 @@ async def test_lookups_work_without_the_blobs(cache, folder, has_mount_point):
     if has_mount_point:
         (folder / "blobs").mkdir()
     async with awaited(cache) as images:
-        assert len(await images.lookup_many(KEYS)) == len(KEYS)
+        assert len((await images.lookup_many(KEYS)).entries) == len(KEYS)
     assert cache.catalog.stats()["damaged"] == 0
 
 
@@ -100,7 +100,7 @@ async def test_a_lookup_waits_for_no_writer(cache, folder):
         with catalog_of(folder) as writer:
             writer.execute("BEGIN IMMEDIATE")
             async with asyncio.timeout(PATIENCE):
-                assert await images.lookup_many([KEYS[0]]) == {}
+                assert (await images.lookup_many([KEYS[0]])).entries == {}
             assert cache.catalog.stats()["damaged"] == 0
             writer.execute("COMMIT")
     assert cache.catalog.stats()["damaged"] == 1
@@ -114,7 +114,7 @@ async def test_what_was_stored_or_deleted_meanwhile_is_not_marked(cache, folder)
     async with awaited(cache) as images:
         with catalog_of(folder) as writer:
             writer.execute("BEGIN IMMEDIATE")
-            assert await images.lookup_many(KEYS[:2]) == {}
+            assert (await images.lookup_many(KEYS[:2])).entries == {}
             path_of(folder, KEYS[0]).write_bytes(PICTURES[KEYS[0]])
             deleted = content_hash_of(PICTURES[KEYS[1]])
             for table in ("capture", "image"):

@@ -187,7 +187,7 @@ async def test_lookups_do_not_wait_for_costly_reads(tmp_path, method, arguments)
     reads = [asyncio.create_task(getattr(images, method)(*arguments)) for _ in range(8)]
     for _ in range(20):
         entry = await images.lookup("http://a.test/")
-        assert await images.lookup_many(["http://a.test/"]) == {"http://a.test/": entry}
+        assert (await images.lookup_many(["http://a.test/"])).entries == {"http://a.test/": entry}
         assert await images.type_and_size(entry["content_hash"], None) == ("image/gif", 6)
         assert await images.get_bytes(entry["content_hash"]) == b"GIF89a"
         await images.store("http://a.test/", b"GIF89a", "me")

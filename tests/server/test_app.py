@@ -32,6 +32,10 @@ ROUTES = {
     "/images/meta/{content_hash}": {"get"},
     "/images/{content_hash}": {"get", "head", "delete"},
     "/serve/{content_hash}": {"get", "head"},
+    "/blocked": {"get", "post"},
+    "/blocked/suggestions": {"get"},
+    "/blocked/{content_hash}": {"delete"},
+    "/failures": {"get", "post"},
 }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-OPERATIONS = 18
+OPERATIONS = 24
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ import sqlalchemy as sa
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.pages import Page, all_pages
 from imgcache_scrapy.engine.catalog import database
+from imgcache_scrapy.engine.catalog.blocked import BlockedImages
 from imgcache_scrapy.engine.catalog.database import database_call
+from imgcache_scrapy.engine.catalog.failures import RememberedFailures
 from imgcache_scrapy.engine.catalog.history import Histories
 from imgcache_scrapy.engine.catalog.look_alikes import LookAlikes
 from imgcache_scrapy.engine.catalog.paging import (
@@ -60,7 +62,7 @@ _newest = select_listed.where(_capture.c.url_digest.in_(sa.bindparam("digests", 
 _newest_in_bucket = _newest.where(_capture.c.bucket == sa.bindparam("its_bucket"))
 
 
-class Catalog(Histories):
+class Catalog(BlockedImages, Histories, RememberedFailures):
     """The tables of a cache and their queries; see `OpenCatalog` for the arguments."""
 
     @database_call

@@ -26,6 +26,10 @@ class EmptyCatalog(Catalog):
             tables.metadata.create_all(connection)
             url_index.make(connection)
 
+    def unblock(self, content_hash: str) -> bool:  # noqa: ARG002
+        """Return False: no image is blocked."""
+        return False
+
     @property
     def is_read_only(self) -> bool:
         """Always true: the catalog does not exist."""

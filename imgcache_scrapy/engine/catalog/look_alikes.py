@@ -46,7 +46,7 @@ class LookAlikes:
 
     def page(self, limit: int | None, after: str | None) -> Page:
         """Return the page after a position, or the first one; `limit` is its maximum length."""
-        page = Page([], after)
+        page: Page = Page([], after)
         # An empty page, whose images were deleted meanwhile, would look like the end.
         while not page.entries:
             page = self._page(page_size(limit), page.after)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from imgcache_scrapy.core.blocked import BlockedImage
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.response_info import NO_RESPONSE, ResponseInfo
 from imgcache_scrapy.core.urls import host_of
@@ -93,6 +94,11 @@ def digest(key: str) -> bytes:
     return hashlib.blake2b(key.encode(), digest_size=16).digest()
 
 
+def failure_digest(bucket: str, url: str) -> bytes:
+    """Return the digest of a failure: of its bucket and its URL, which have no NUL character."""
+    return digest(f"{bucket}\0{url}")
+
+
 def microseconds(time: datetime) -> int:
     """Return a time as rows store it: microseconds since 1970, UTC."""
     return (time - _EPOCH) // timedelta(microseconds=1)
@@ -117,6 +123,11 @@ def seen_at(row: Mapping[Any, Any], at: int) -> int:
     return seen if seen <= at else min(seen, row["created_at"])
 
 
+def blocked_image(content_hash: str, reason: str, created_at: int) -> BlockedImage:
+    """Return a blocked image from the columns of its row."""
+    return {"content_hash": content_hash, "reason": reason, "created_at": iso(created_at)}
+
+
 def entry_of(row: Mapping[Any, Any]) -> Entry:
     """Return the entry of a row that joins a capture with its image."""
     entry: Entry = {
@@ -130,8 +141,8 @@ def entry_of(row: Mapping[Any, Any]) -> Entry:
         "height": row["height"],
         "perceptual_hash": row["perceptual_hash"],
         "client_name": row["client_name"],
-        "lookup_time": _iso(seen_at(row, now())),
-        "created_at": _iso(row["created_at"]),
+        "lookup_time": iso(seen_at(row, now())),
+        "created_at": iso(row["created_at"]),
         "bucket": row["bucket"],
     }
     if row["headers"]:
@@ -143,5 +154,6 @@ def entry_of(row: Mapping[Any, Any]) -> Entry:
     return entry
 
 
-def _iso(microseconds: int) -> str:
+def iso(microseconds: int) -> str:
+    """Return a time of a row, in microseconds since 1970, as ISO 8601 in UTC."""
     return (_EPOCH + timedelta(microseconds=microseconds)).isoformat()

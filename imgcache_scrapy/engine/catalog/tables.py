@@ -90,6 +90,8 @@ failure = sa.Table(
     sa.Column("failed_at", sa.BigInteger, nullable=False, index=True),
     sa.Column("expires_at", sa.BigInteger, nullable=False, index=True),
 )
+unlocked_failures = sa.select(failure.c.digest).with_for_update(skip_locked=True)
+"""Selects failures that no other transaction changes: to wait for one could be a deadlock."""
 blocked = sa.Table(
     "blocked",
     metadata,
@@ -100,12 +102,21 @@ blocked = sa.Table(
 )
 is_blocked = sa.exists().where(blocked.c.content_hash == image.c.content_hash).correlate(image)
 """SQL for whether an image is blocked."""
+find_blocked = sa.select(blocked.c.content_hash).where(
+    blocked.c.content_hash.in_(sa.bindparam("hashes", expanding=True))
+)
+"""Selects which of the images with these `hashes` are blocked."""
 entries = sa.select(
     capture,
     *(column for column in image.c if column.name != "content_hash"),
     is_blocked.label("blocked"),
 ).join(image)
 """Selects captures joined with their images: one row for each entry."""
+
+
+def delete_failures(which: sa.Select[tuple[bytes]]) -> sa.Delete:
+    """Return the SQL that deletes failures, which a query selects by their digest."""
+    return failure.delete().where(failure.c.digest.in_(which))
 
 
 def seen_at(at: int, of: sa.FromClause = capture) -> sa.ColumnElement[int]:

@@ -7,12 +7,24 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
+from imgcache_scrapy.core.blocked import BlockedImage
 from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.errors import blocked
 from imgcache_scrapy.engine.catalog import url_index
 from imgcache_scrapy.engine.catalog.changes import CaptureKey, Changes, capture_key
 from imgcache_scrapy.engine.catalog.filling import Filled, fill_batch
-from imgcache_scrapy.engine.catalog.rows import Capture, Image, digest, now
+from imgcache_scrapy.engine.catalog.rows import (
+    Capture,
+    Image,
+    blocked_image,
+    digest,
+    failure_digest,
+    now,
+)
+from imgcache_scrapy.engine.catalog.tables import blocked as _blocked
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
+from imgcache_scrapy.engine.catalog.tables import delete_failures, find_blocked, unlocked_failures
+from imgcache_scrapy.engine.catalog.tables import failure as _failure
 from imgcache_scrapy.engine.catalog.tables import image as _image
 
 # Built once, because building a statement takes longer than running it.
@@ -72,6 +84,9 @@ _renew_capture = (
         }
     )
 )
+_forget_failures = delete_failures(
+    unlocked_failures.where(_failure.c.digest.in_(sa.bindparam("digests", expanding=True)))
+)
 _delete_captures = _capture.delete().where(_capture.c.id.in_(sa.bindparam("ids", expanding=True)))
 
 
@@ -81,6 +96,11 @@ class WriteTransaction:
     def __init__(self, connection: Connection, content_hashes: Collection[str]) -> None:
         self._connection = connection
         self._hashes = list(content_hashes)
+
+    @property
+    def connection(self) -> Connection:
+        """The connection of the transaction."""
+        return self._connection
 
     @cached_property
     def _images(self) -> dict[str, RowMapping]:
@@ -102,15 +122,41 @@ class WriteTransaction:
             return None
         return Image(*(row[name] for name in Image._fields))
 
+    @cached_property
+    def blocked(self) -> set[str]:
+        """The images that are blocked, until the transaction ends."""
+        return set(self._connection.scalars(find_blocked, {"hashes": self._hashes}))
+
+    def block(self, content_hash: str, reason: str) -> BlockedImage:
+        """Block an image; if it is blocked already, replace the reason."""
+        its_row = _blocked.c.content_hash == content_hash
+        if content_hash in self.blocked:
+            self._connection.execute(_blocked.update().where(its_row).values(reason=reason))
+        else:
+            row = {"content_hash": content_hash, "reason": reason, "created_at": now()}
+            self._connection.execute(_blocked.insert(), row)
+        return blocked_image(*self._connection.execute(sa.select(_blocked).where(its_row)).one())
+
+    def unblock(self, content_hash: str) -> bool:
+        """Allow an image again; return whether it was blocked."""
+        its_row = _blocked.c.content_hash == content_hash
+        return bool(self._connection.execute(_blocked.delete().where(its_row)).rowcount)
+
     def record(self, observed: Sequence[tuple[Image, Capture]]) -> list[Entry]:
         """Record images and their captures, in this order.
 
         A damaged image is not damaged any more. If the newest capture of a URL has the same
-        image, it is renewed.
+        image, it is renewed. The failures of the URLs are forgotten.
 
         Returns:
             The entries, with `created`: whether the image is new.
+
+        Raises:
+            BlockedError: one of the images is blocked.
         """
+        for image, _ in observed:
+            if image.content_hash in self.blocked:
+                raise blocked(image.content_hash)
         at = now()
         changes = Changes(self._images, self._newest(observed, at), at)
         entries = [changes.add(image, capture) for image, capture in observed]
@@ -124,6 +170,8 @@ class WriteTransaction:
         self._execute(_renew_capture, renewed)
         if changes.new_captures:
             url_index.extend(self._connection)
+        digests = [failure_digest(capture.bucket, capture.url) for _, capture in observed]
+        self._connection.execute(_forget_failures, {"digests": digests})
         return entries
 
     def fill_keys(self, after: int) -> Filled:

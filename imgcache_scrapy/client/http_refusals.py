@@ -1,0 +1,118 @@
+"""HttpRefusals: the calls for blocked images and failures, which only our services have."""
+
+# ruff: noqa: D102 - the methods are documented once, in AsyncImgCacheClient.
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from imgcache_scrapy.client.answers import Answer, entry_of
+from imgcache_scrapy.client.lists import read_blocked, read_failure
+from imgcache_scrapy.core.blocked import BlockedImage
+from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.errors import NotFoundError, ProtocolError
+from imgcache_scrapy.core.failures import Failure, SeenFailure
+from imgcache_scrapy.core.limits import MAX_BATCH_BYTES, MAX_BATCH_URLS
+
+T = TypeVar("T")
+
+_BLOCKED, _FAILURES = "/blocked", "/failures"
+_UNSUPPORTED = (404, 405)
+# Of an error; a success has no body.
+_MAX_ANSWER = 2**16
+# Of the URLs in a request. A character takes one byte in JSON, rarely up to six.
+_MAX_CHARACTERS = MAX_BATCH_BYTES // 8
+
+
+class _Calls(Protocol):
+    """What these methods use of `HttpTransport`."""
+
+    _supports_failures: bool
+
+    async def answer(self, method: str, route: str, **content: Any) -> Answer: ...
+
+    async def send(self, method: str, route: str, **content: Any) -> Answer: ...
+
+    async def _all_pages(
+        self, route: str, query: dict[str, Any], limit: int | None, read: Callable[[Any], T]
+    ) -> list[T]: ...
+
+
+class HttpRefusals:
+    """The methods of `HttpTransport` for blocked images and failures."""
+
+    _supports_failures = True
+
+    async def block(self: _Calls, content_hash: str, reason: str) -> BlockedImage:
+        body = {"content_hash": content_hash, "reason": reason}
+        with explaining_not_found(_BLOCKED):
+            return read_blocked((await self.send("POST", _BLOCKED, json=body)).object())
+
+    async def unblock(self: _Calls, content_hash: str) -> None:
+        await self.send("DELETE", f"{_BLOCKED}/{content_hash}")
+
+    async def blocked(self: _Calls, limit: int | None) -> list[BlockedImage]:
+        with explaining_not_found(_BLOCKED):
+            return await self._all_pages(_BLOCKED, {}, limit, read_blocked)
+
+    async def suggest_blocked(self: _Calls, bucket: str | None, limit: int | None) -> list[Entry]:
+        query = {} if bucket is None else {"bucket": bucket}
+        with explaining_not_found(_BLOCKED):
+            found = await self._all_pages(f"{_BLOCKED}/suggestions", query, limit, entry_of)
+        return found[:limit]
+
+    async def remember_failures(self: _Calls, failures: Sequence[SeenFailure], bucket: str) -> None:
+        for batch in _batches(failures):
+            if not self._supports_failures:
+                return
+            body = {"failures": batch, "bucket": bucket}
+            answer = await self.answer("POST", _FAILURES, max_bytes=_MAX_ANSWER, json=body)
+            if answer.status in _UNSUPPORTED:
+                self._supports_failures = False
+            else:
+                answer.checked()
+
+    async def failures(
+        self: _Calls,
+        host: str | None,
+        since: datetime | None,
+        bucket: str | None,
+        limit: int | None,
+    ) -> list[Failure]:
+        query = {"host": host, "since": since and since.isoformat(), "bucket": bucket}
+        named = {name: value for name, value in query.items() if value is not None}
+        with explaining_not_found(_FAILURES):
+            return await self._all_pages(_FAILURES, named, limit, read_failure)
+
+
+@contextmanager
+def explaining_not_found(route: str) -> Iterator[None]:
+    """Raise a `ProtocolError` in a block if the service has no such route."""
+    try:
+        yield
+    except NotFoundError as error:
+        raise lacks(route) from error
+
+
+def lacks(route: str) -> ProtocolError:
+    """Return the error for a route that the service does not have."""
+    return ProtocolError(
+        f"this service has no {route}: it is another implementation or an older version"
+    )
+
+
+def _batches(failures: Sequence[SeenFailure]) -> Iterator[list[dict[str, Any]]]:
+    """Yield the failures as JSON, in parts that a request may have."""
+    batch: list[dict[str, Any]] = []
+    size = 0
+    for url, *rest in failures:
+        length = len(url.url) + len(url.key)
+        if batch and (len(batch) == MAX_BATCH_URLS or size + length > _MAX_CHARACTERS):
+            yield batch
+            batch, size = [], 0
+        names = ("reason", "http_status", "seconds")
+        batch.append({"url": url.url, "key": url.key, **dict(zip(names, rest, strict=True))})
+        size += length
+    if batch:
+        yield batch

@@ -1,0 +1,99 @@
+"""RefusalMethods: the methods of a client for blocked images and remembered failures."""
+
+import asyncio
+from datetime import datetime
+
+from imgcache_scrapy.client.base import ClientBase
+from imgcache_scrapy.core.blocked import BlockedImage
+from imgcache_scrapy.core.checks import checked_hash, checked_limit, checked_text, checked_time
+from imgcache_scrapy.core.entry import Entry, content_hash_of
+from imgcache_scrapy.core.errors import InvalidRequestError
+from imgcache_scrapy.core.failures import Failure
+
+
+class RefusalMethods(ClientBase):
+    """The methods of `AsyncImgCacheClient` for blocked images and failures."""
+
+    async def block(
+        self,
+        content_hash: str | None = None,
+        *,
+        file_bytes: bytes | None = None,
+        reason: str = "",
+    ) -> BlockedImage:
+        """Block an image in all buckets, whether the cache has it or not.
+
+        The cache does not take the image any more, and a crawl rejects it. If the cache has it, it
+        is not deleted.
+
+        Args:
+            content_hash: the hash of the image.
+            file_bytes: the bytes of the image, instead of its hash; they are not stored.
+            reason: why it is blocked; replaces the reason of an image that is blocked already.
+
+        Returns:
+            The blocked image, with `content_hash`, `reason` and `created_at`.
+
+        Raises:
+            InvalidRequestError: there is neither a valid hash nor bytes, or there are both.
+        """
+        if file_bytes is not None:
+            if content_hash is not None or not isinstance(file_bytes, bytes) or not file_bytes:
+                raise InvalidRequestError("give a content hash, or bytes that are not empty")
+            content_hash = await asyncio.to_thread(content_hash_of, file_bytes)
+        its_hash = checked_hash(content_hash)
+        return await self.transport.block(its_hash, checked_text("a reason", reason))
+
+    async def unblock(self, content_hash: str) -> None:
+        """Allow an image again.
+
+        Raises:
+            NotFoundError: it is not blocked.
+        """
+        await self.transport.unblock(checked_hash(content_hash))
+
+    async def blocked(self, *, limit: int | None = None) -> list[BlockedImage]:
+        """Return the blocked images, newest first."""
+        return await self.transport.blocked(checked_limit(limit))
+
+    async def suggest_blocked(
+        self, *, bucket: str | None = None, limit: int | None = None
+    ) -> list[Entry]:
+        """Find images that may be placeholders, because many unrelated URLs led to them.
+
+        Two URLs are unrelated if their paths differ; another host or query does not count. Of the
+        newest million captures, the 100 images with the most captures are examined.
+
+        Args:
+            bucket: the bucket to look in.
+            limit: maximum number of entries.
+
+        Returns:
+            One entry per image whose URLs have 10 or more different paths, with the numbers of
+            `paths` and `hosts` (of up to 1,000 URLs), the one with the most paths first.
+        """
+        where = self._bucket_or_all(bucket)
+        return await self.transport.suggest_blocked(where, checked_limit(limit))
+
+    async def failures(
+        self,
+        *,
+        host: str | None = None,
+        since: datetime | str | None = None,
+        bucket: str | None = None,
+        limit: int | None = None,
+    ) -> list[Failure]:
+        """Return the failures of sites that crawls remember, newest first.
+
+        Args:
+            host: only those of this host; None for all hosts.
+            since: only those from this time on; a time without an offset is UTC.
+            bucket: the bucket to look in.
+            limit: maximum number of failures.
+        """
+        return await self.transport.failures(
+            None if host is None else checked_text("a host", host).lower(),
+            checked_time(since),
+            self._bucket_or_all(bucket),
+            checked_limit(limit),
+        )

@@ -1,0 +1,31 @@
+"""Stored and UrlsFound: what the calls of a crawl to its cache return."""
+
+from typing import NamedTuple
+
+from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.failures import Failure
+from imgcache_scrapy.core.image_url import ImageUrl
+
+
+class Stored(NamedTuple):
+    """The result of a store.
+
+    Attributes:
+        entry: the entry of the image; it has no `created` if the image is in the spool.
+        is_spooled: whether the image is in the spool, not in the cache.
+    """
+
+    entry: Entry
+    is_spooled: bool
+
+
+class UrlsFound(NamedTuple):
+    """The result of lookups.
+
+    Attributes:
+        entries: the entries of the URLs that are in the cache or in the spool.
+        failures: the remembered failures of other URLs.
+    """
+
+    entries: dict[ImageUrl, Entry]
+    failures: dict[ImageUrl, Failure]

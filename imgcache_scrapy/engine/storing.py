@@ -1,0 +1,70 @@
+"""Store images and record captures: blobs first, then rows, in one write transaction."""
+
+from collections.abc import Container, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.errors import BlockedError, StoreFailedError, blocked
+from imgcache_scrapy.engine.description import image_of
+from imgcache_scrapy.engine.store_request import ClaimRequest, StoreRequest
+
+if TYPE_CHECKING:
+    from imgcache_scrapy.engine.cache import ImageCache
+
+
+def store_many(
+    cache: "ImageCache", requests: Sequence[StoreRequest | ClaimRequest]
+) -> list[Entry | StoreFailedError | BlockedError | None]:
+    """Store images and record captures; see `ImageCache.store_many`."""
+    cache.catalog.check_writable()
+    blobs = {each.content_hash: each.data for each in requests if isinstance(each, StoreRequest)}
+    failed: dict[str, StoreFailedError | BlockedError] = {
+        name: blocked(name) for name in cache.catalog.blocked_among(blobs)
+    }
+    blobs = _without(blobs, failed)
+    images = cache.catalog.images(blobs)
+    new = {name: data for name, data in blobs.items() if name not in images}
+    decoded = cache.decoders.decode_quick(list(new.values()))
+    images |= {
+        name: image_of(name, data, info)
+        for (name, data), info in zip(new.items(), decoded, strict=True)
+    }
+    # Written before the transaction, so that other writers wait less.
+    failed |= cache.blobs.put_many(new)
+    blobs = _without(blobs, failed)
+    names = {each.content_hash for each in requests} - failed.keys()
+    if not names:
+        return [failed[each.content_hash] for each in requests]
+    with cache.catalog.exclusive(names) as transaction:
+        # Meanwhile the image may have been blocked, and its blob deleted or found damaged.
+        late = transaction.blocked
+        failed |= {name: blocked(name) for name in late}
+        blobs, names = _without(blobs, late), names - late
+        sizes = cache.blobs.sizes(names)
+        failed |= cache.blobs.put_many(
+            {
+                name: data
+                for name, data in blobs.items()
+                if transaction.is_damaged(name) or sizes[name] != len(data)
+            }
+        )
+        images = {name: images[name] for name in blobs if name not in failed} | {
+            name: image
+            for name in names - blobs.keys()
+            if (image := transaction.sound_image(name)) is not None
+            and sizes[name] == image.file_size_bytes
+        }
+        recorded = [each for each in requests if each.content_hash in images]
+        entries = iter(
+            transaction.record([(images[each.content_hash], each.capture) for each in recorded])
+        )
+    for name in late:
+        cache.delete_orphan(name)
+    return [
+        next(entries) if each.content_hash in images else failed.get(each.content_hash)
+        for each in requests
+    ]
+
+
+def _without(blobs: Mapping[str, bytes], names: Container[str]) -> dict[str, bytes]:
+    return {name: data for name, data in blobs.items() if name not in names}
