@@ -11,7 +11,8 @@ from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.plugin import conditional
 from imgcache_scrapy.plugin.flow import Flow
 from imgcache_scrapy.plugin.freshness import NOT_MODIFIED, as_changed, as_stale, confirms
-from imgcache_scrapy.plugin.outcome import Fate, ImageFailed, Outcome
+from imgcache_scrapy.plugin.known_failures import note_failure
+from imgcache_scrapy.plugin.outcome import Fate, ImageFailed, ImageWithheld, Outcome
 from imgcache_scrapy.plugin.reservation import Reservation
 from imgcache_scrapy.plugin.responses import as_cached, cached_response, is_from_cache
 
@@ -90,7 +91,9 @@ class Fetch:
         try:
             response = await send()
         except Exception as error:
-            outcome = await self.fallback(request, ImageFailed.of(error), reservation)
+            failure = ImageFailed.of(error)
+            note_failure(self._flow.session, self._url, request, failure)
+            outcome = await self.fallback(request, failure, reservation)
             if outcome is None:
                 raise
             return outcome
@@ -116,12 +119,21 @@ class Fetch:
             The outcome; None if the request must be repeated without validators.
 
         Raises:
+            ImageWithheld: the image is blocked.
             ImgCacheError: the cache failed, and `IMGCACHE_STRICT` is set.
         """
         is_ours = not conditional.is_conditional_by_user(request)
         if response.status == NOT_MODIFIED and is_ours and not self._is_repeated:
             return await self._not_modified(request, response, reservation)
-        outcome = await self._flow.keep(self._url, request, response, reservation, stores=stores)
+        try:
+            outcome = await self._flow.keep(
+                self._url, request, response, reservation, stores=stores
+            )
+        except ImageWithheld as error:
+            stale = await self.fallback(request, ImageFailed.of(error), reservation)
+            if stale is None:
+                raise
+            return stale
         outcome = await self._compared(request, outcome, reservation)
         if outcome.entry is not None:
             self._flow.note_asked(self._url, request, outcome.entry)

@@ -12,14 +12,21 @@ from scrapy.http import Response
 from imgcache_scrapy.client.address import cache_name
 from imgcache_scrapy.core.admission import is_picture
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.errors import REFUSALS, NotFoundError
+from imgcache_scrapy.core.errors import REFUSALS, BlockedError, NotFoundError, blocked
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.response_info import ResponseInfo
 from imgcache_scrapy.plugin import meta
 from imgcache_scrapy.plugin.freshness import as_stale, renewed_headers
+from imgcache_scrapy.plugin.known_failures import known_outcome, note_failure
 from imgcache_scrapy.plugin.lookups import Lookups
 from imgcache_scrapy.plugin.memory import MemoryBudget
-from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome, refusal_error, status_error
+from imgcache_scrapy.plugin.outcome import (
+    ImageFailed,
+    Outcome,
+    blocked_error,
+    refusal_error,
+    status_error,
+)
 from imgcache_scrapy.plugin.reservation import KeyLocks, Reservation
 from imgcache_scrapy.plugin.responses import cached_response, is_from_cache, response_info
 from imgcache_scrapy.plugin.revalidated import RevalidatedUrls
@@ -33,7 +40,7 @@ class Found(NamedTuple):
     """What the cache has of a URL.
 
     Attributes:
-        hit: the outcome if the image can be used as it is.
+        hit: the outcome if the image can be used as it is, or if a failure is remembered.
         stale: the entry of an image that is too old: the site must be asked first.
     """
 
@@ -115,23 +122,30 @@ class Flow:
 
         Returns:
             The hit, or the stale image; nothing for a miss. An error of the cache is a miss, and
-            so are bytes that a client stored although they are no picture.
+            so are bytes that a client stored although they are no picture. If a failure of the
+            site is remembered: the failure, with a response of the same status.
 
         Raises:
+            ImageWithheld: the image is blocked, or the remembered failure was no response.
             ImgCacheError: the cache failed, and `IMGCACHE_STRICT` is set.
         """
         self.session.tally.count_lookup(asked or url.url)
-        entry = None
+        entry = failure = None
         with self._tolerating_errors():
-            entry = await self._lookups.find(url, self._accept(request))
+            entry, failure = await self._lookups.find(url, self._accept(request))
+        if failure is not None and not request.meta.get(meta.RETRY_TIMES):
+            return Found(known_outcome(failure, request))
         if entry is None or not is_picture(entry):
             return Found()
         max_age = self.session.ages.of(request, url.url, default_max_age)
         if self.session.settings.freshness.must_ask(entry, max_age):
             was_stale = self._revalidated.get(self._variant(url, request))
             if was_stale is None:
-                return Found(stale=entry)
+                # A blocked image is never delivered, but perhaps the site has another one now.
+                return Found(stale=None if entry.get("blocked") else entry)
             entry = as_stale(entry) if was_stale else entry
+        if entry.get("blocked"):
+            raise blocked_error(blocked(entry["content_hash"]))
         if not reads:
             return Found(Outcome("hit", entry))
         body = await self.read(entry, reservation)
@@ -212,6 +226,7 @@ class Flow:
             stores: False if the image must not be stored.
 
         Raises:
+            ImageWithheld: the image is blocked.
             ImgCacheError: the cache failed, and `IMGCACHE_STRICT` is set.
         """
         if reservation is not None:
@@ -220,6 +235,7 @@ class Flow:
             self._budget.remember_size(len(response.body))
         error = await self._refusal(response)
         if error is not None:
+            note_failure(self.session, url, request, error, response)
             return Outcome.failed(error, response)
         if not stores:
             return Outcome(None, None, response)
@@ -270,6 +286,8 @@ class Flow:
         """
         try:
             yield
+        except BlockedError as error:
+            raise blocked_error(error) from error
         except Exception as error:
             if self.session.settings.strict and not isinstance(error, always):
                 raise

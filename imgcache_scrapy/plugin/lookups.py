@@ -1,9 +1,11 @@
 """Lookups: joins the lookups of a crawl into batches."""
 
 from collections import defaultdict
+from typing import NamedTuple
 
 from imgcache_scrapy.core.concurrency import Batcher
 from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.failures import Failure
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.plugin.session import Session
 
@@ -12,6 +14,18 @@ _Question = tuple[str | None, ImageUrl]
 _MAX_BATCH = 100
 # With a single call, pages would queue behind it while it waits for the interpreter lock.
 _MAX_CALLS = 2
+
+
+class Reply(NamedTuple):
+    """What the cache knows of a URL.
+
+    Attributes:
+        entry: the newest capture.
+        failure: the failure of the site that the cache remembers.
+    """
+
+    entry: Entry | None = None
+    failure: Failure | None = None
 
 
 class Lookups:
@@ -25,20 +39,26 @@ class Lookups:
         self._session = session
         self._batcher = Batcher(self._look_up, max_batch=_MAX_BATCH, max_calls=_MAX_CALLS)
 
-    async def find(self, url: ImageUrl, accept: str | None) -> Entry | None:
+    async def find(self, url: ImageUrl, accept: str | None) -> Reply:
         """Return the newest capture of a URL for a request with this header `Accept`.
+
+        If there is none, return the failure of the site that the cache remembers.
 
         Raises:
             ImgCacheError: the cache failed.
         """
-        return await self._batcher.ask((accept, url))
+        return await self._batcher.ask((accept, url)) or Reply()
 
-    async def _look_up(self, questions: list[_Question]) -> dict[_Question, Entry]:
+    async def _look_up(self, questions: list[_Question]) -> dict[_Question, Reply]:
         urls = defaultdict(list)
         for accept, url in questions:
             urls[accept].append(url)
-        found: dict[_Question, Entry] = {}
+        settings, client = self._session.settings, self._session.resilient_client
+        asks_again = settings.retry_failed or settings.mode == "refresh"
+        tells = settings.remember_failures is not None and not asks_again
+        replies: dict[_Question, Reply] = {}
         for accept, group in urls.items():
-            entries = await self._session.resilient_client.lookup_many(group, accept)
-            found |= {(accept, url): entry for url, entry in entries.items()}
-        return found
+            found = await client.lookup_many(group, accept, tells_failures=tells)
+            replies |= {(accept, url): Reply(entry) for url, entry in found.entries.items()}
+            replies |= {(accept, url): Reply(None, each) for url, each in found.failures.items()}
+        return replies

@@ -26,6 +26,8 @@ REPEATED = "imgcache_repeated"
 
 # Keys of Scrapy.
 ALLOW_OFFSITE = "allow_offsite"
+DONT_RETRY = "dont_retry"
+RETRY_TIMES = "retry_times"
 DONT_CACHE = "dont_cache"
 MAX_SIZE = "download_maxsize"
 ALL_STATUSES = "handle_httpstatus_all"

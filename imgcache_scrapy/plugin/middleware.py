@@ -27,8 +27,15 @@ from imgcache_scrapy.plugin.conditional import (
 from imgcache_scrapy.plugin.fetch import Fetch
 from imgcache_scrapy.plugin.flow import Flow
 from imgcache_scrapy.plugin.keys import KeyFunctionError
+from imgcache_scrapy.plugin.known_failures import note_failure
 from imgcache_scrapy.plugin.log import SpiderLogger
-from imgcache_scrapy.plugin.outcome import ImageFailed, OfflineError, Outcome, status_error
+from imgcache_scrapy.plugin.outcome import (
+    ImageFailed,
+    ImageWithheld,
+    OfflineError,
+    Outcome,
+    status_error,
+)
 from imgcache_scrapy.plugin.reservation import Reservation
 from imgcache_scrapy.plugin.responses import is_from_cache
 from imgcache_scrapy.plugin.retries import Retries
@@ -116,7 +123,7 @@ class ImgCacheMiddleware:
             is_hit = first_url == url.url or _is_stale_hit(request)
             if not is_from_cache(response) or not is_hit:
                 return await self._settle(first_url, request, response)
-        except ImgCacheError as error:  # in strict mode
+        except (ImgCacheError, ImageWithheld) as error:  # in strict mode, or the image is blocked
             self._tally.count(first_url, Outcome.failed(ImageFailed.of(error)))
             raise
         except Exception:
@@ -138,6 +145,7 @@ class ImgCacheMiddleware:
             outcome = await self._fallback(first_url, request, exception, failure)
             if outcome is None:
                 self._tally.count_later(first_url, Outcome.failed(failure))
+                self._note_failure(first_url, request, failure)
                 return None
             self._note(first_url, request, outcome)
             return outcome.response
@@ -189,6 +197,9 @@ class ImgCacheMiddleware:
         # Scrapy may send the request of a failure again.
         (self._tally.count if outcome.is_image else self._tally.count_later)(url, outcome)
 
+    def _note_failure(self, url: str, request: Request, failure: ImageFailed) -> None:
+        note_failure(self._flow.session, self._flow.image_url(request, url), request, failure)
+
     def _url_to_look_up(self, request: Request) -> ImageUrl | None:
         """Return the URL to look up; None if the request does not use the cache."""
         if bypasses_cache(request) or is_data_url(request.url) or not _is_image_request(request):
@@ -204,7 +215,7 @@ class ImgCacheMiddleware:
             # Without a slot: a hit must not wait for downloads.
             asked = request.meta.get(meta.PIPELINE_URL) or _first_url(request, url.url)
             found = await self._flow.find(url, request, asked=asked)
-        except ImgCacheError:  # in strict mode
+        except (ImgCacheError, ImageWithheld):  # in strict mode, or the image is blocked
             raise
         except Exception:
             self._log.exception("The image cache could not answer %s", request)

@@ -14,7 +14,8 @@ from scrapy.pipelines.images import ImageException
 
 from imgcache_scrapy.core.admission import ACCEPTED_STATUSES, MESSAGES, Reason
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.errors import ImgCacheError
+from imgcache_scrapy.core.errors import BlockedError, ImgCacheError
+from imgcache_scrapy.core.failures import Failure
 from imgcache_scrapy.plugin.download_limit import exceeds_limit
 from imgcache_scrapy.plugin.responses import is_from_cache
 
@@ -38,6 +39,8 @@ _DOWNLOAD_REASONS: dict[type[Exception], str] = {
 _FROM_CACHE = frozenset({"hit", "revalidated"})
 _NOT_STORED = "store"
 _TOO_LARGE: Reason = "too_large"
+_KNOWN = "known_"
+_ANSWERED = "the site answered the last request with"
 
 
 class ImageFailed(ImageException):
@@ -78,6 +81,13 @@ class ImageFailed(ImageException):
     def is_not_stored(self) -> bool:
         """Whether the image is good, but could not be stored."""
         return self.reason == _NOT_STORED
+
+
+class ImageWithheld(ImageFailed, IgnoreRequest):
+    """The cache says that the URL gives no image, and there is no response to say it.
+
+    Scrapy drops the request: it calls the errback and logs no error.
+    """
 
 
 class Outcome(NamedTuple):
@@ -155,7 +165,18 @@ def status_error(response: Response) -> ImageFailed | None:
     status = response.status
     if status in ACCEPTED_STATUSES:
         return None
+    if is_from_cache(response):  # A redirect led to a URL with a remembered failure.
+        return ImageFailed(f"{_KNOWN}http_{status}", f"{_ANSWERED} {status}", http_status=status)
     return ImageFailed(f"http_{status}", f"the site answered {status}", http_status=status)
+
+
+def known_failure(failure: Failure) -> ImageFailed:
+    """Return the error for a URL with a remembered failure."""
+    reason, status = failure["reason"], failure["http_status"]
+    cause = f"{_ANSWERED} {status}" if status else f"the last request failed ({reason})"
+    message = f"{cause}; it is not asked again before {failure['expires_at']}"
+    kind = ImageWithheld if status is None else ImageFailed
+    return kind(f"{_KNOWN}{reason}", message, http_status=status)
 
 
 def refusal_error(reason: Reason, status: int, max_bytes: int) -> ImageFailed:
@@ -169,6 +190,11 @@ def refusal_error(reason: Reason, status: int, max_bytes: int) -> ImageFailed:
     if reason == _TOO_LARGE:
         return too_large_error(max_bytes, status)
     return ImageFailed(reason, MESSAGES[reason], fate="rejected", http_status=status)
+
+
+def blocked_error(error: BlockedError) -> ImageWithheld:
+    """Return the error for an image that is blocked."""
+    return ImageWithheld(error.code, str(error), fate="rejected")
 
 
 def too_large_error(max_bytes: int, status: int | None = None) -> ImageFailed:

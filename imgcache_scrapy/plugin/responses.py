@@ -38,6 +38,17 @@ def cached_response(request: Request, entry: Entry, body: bytes) -> Response:
     )
 
 
+def failed_response(request: Request, status: int) -> Response:
+    """Create the response for a remembered failure: without headers and body.
+
+    Args:
+        request: the request to answer; it is not retried.
+        status: the status of the site's response.
+    """
+    request.meta[meta.DONT_RETRY] = True
+    return Response(request.url, status=status, flags=list(CACHED_FLAGS), request=request)
+
+
 def as_cached(response: Response) -> Response:
     """Return a response of the site with the flags of a hit: the cache had its image already."""
     return response.replace(flags=[*response.flags, *CACHED_FLAGS])

@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self, TypeVar
@@ -17,6 +18,7 @@ from imgcache_scrapy.client.address import folder_of
 from imgcache_scrapy.client.spool import SPOOL_FOLDER
 from imgcache_scrapy.core.checks import checked_token
 from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.core.failures import DEFAULT_SECONDS, checked_rules
 from imgcache_scrapy.core.key_presets import DEFAULT_PRESETS
 from imgcache_scrapy.core.key_rules import KeyRules
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
@@ -38,6 +40,7 @@ _ADDRESS = "http(s)://host, file:///folder or a path"
 _AGES = "a number of seconds, 0 or more, or a dict of hosts, each with its number"
 _TEMPLATE = "a template of a path, such as '{item[sku]}-{index}.{ext}'"
 _IMAGE_BYTES = f"a number of bytes, 1 to {MAX_IMAGE_BYTES}"
+_RULES = "True, False or a dict of reasons, each with a number of seconds"
 _PARAMS = "a dict of hosts, each with a list of parameters"
 
 
@@ -72,6 +75,9 @@ class Settings:
         key_presets: the names of the presets for cache keys.
         key_ignore_params: for each host, the parameters that cache keys leave out.
         key_function: computes the cache key of a URL instead; None for no such function.
+        remember_failures: for how many seconds a failure of each reason is remembered; None if
+            failures are neither remembered nor looked up.
+        retry_failed: whether URLs with a remembered failure are requested.
     """
 
     enabled: bool
@@ -97,6 +103,8 @@ class Settings:
     key_presets: tuple[str, ...]
     key_ignore_params: Mapping[str, tuple[str, ...]]
     key_function: Callable[[str], str] | None
+    remember_failures: Mapping[str, float] | None
+    retry_failed: bool
 
     @classmethod
     def from_settings(cls, settings: BaseSettings) -> Self:
@@ -131,6 +139,8 @@ class Settings:
             key_presets=get("KEY_PRESETS", DEFAULT_PRESETS, _presets, "a list of presets"),
             key_ignore_params=get("KEY_IGNORE_PARAMS", {}, _ignore_params, _PARAMS),
             key_function=get("KEY_FUNCTION", None, _function, "the path of a function"),
+            remember_failures=get("REMEMBER_FAILURES", _failures(True), _failures, _RULES),
+            retry_failed=get("RETRY_FAILED", False, _flag, "True or False"),
         )
 
     @cached_property
@@ -264,6 +274,16 @@ def _presets(value: Any) -> tuple[str, ...]:
 def _ignore_params(value: Any) -> Mapping[str, tuple[str, ...]]:
     params = json.loads(value) if isinstance(value, str) else value
     return KeyRules(ignore_params=params).ignore_params
+
+
+def _failures(value: Any) -> Mapping[str, float] | None:
+    with suppress(TypeError, ValueError):
+        return DEFAULT_SECONDS if _flag(value) else None
+    rules = json.loads(value) if isinstance(value, str) else value
+    try:
+        return checked_rules(rules)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def _function(value: Any) -> Callable[[str], str]:
