@@ -26,6 +26,16 @@ CacheArgument = Annotated[
         "Default: the cache of the current Scrapy project, else ./imgcache.",
     ),
 ]
+CacheOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cache",
+        metavar="CACHE",
+        envvar="IMGCACHE_URL",
+        help="The address of a service, http(s)://host:port, or the folder of an embedded cache. "
+        "Default: the cache of the current Scrapy project, else ./imgcache.",
+    ),
+]
 SpoolOption = Annotated[
     Path | None,
     typer.Option(

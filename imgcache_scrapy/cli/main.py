@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from imgcache_scrapy.cli.blocked import block, blocked, suggest_blocked, unblock
+from imgcache_scrapy.cli.failures import failures
 from imgcache_scrapy.cli.history import history
 from imgcache_scrapy.cli.key import key
 from imgcache_scrapy.cli.look import get, stats
@@ -19,6 +21,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 spool = typer.Typer(help="List or store the images that wait in the spool.", no_args_is_help=True)
 for command in (serve, stats, get, history, key, verify, gc, upgrade, backup, rebuild):
     app.command()(command)
+for each in (block, unblock, blocked, suggest_blocked):
+    app.command()(each)
+app.command()(failures)
 app.add_typer(spool, name="spool")
 spool.command("list")(list_spool)
 spool.command("replay")(replay_spool)

@@ -1,10 +1,20 @@
 """Print results to standard output."""
 
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from imgcache_scrapy.core.text import printable
 
 # In characters; rich shortens longer lines.
 _MAX_WIDTH = 1_000_000
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 
 
 def print_table(table: Table) -> None:
@@ -13,3 +23,22 @@ def print_table(table: Table) -> None:
     if not console.is_terminal:
         console.width = _MAX_WIDTH
     console.print(table)
+
+
+def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
+    """Print a list, as a table or as JSON.
+
+    Args:
+        rows: the rows of the list.
+        columns: the keys that the table shows.
+        as_json: whether to print each row, with all its keys, as one line of JSON instead.
+    """
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row))
+        return
+    table = Table(*columns)
+    for row in rows:
+        shown = ("" if row[name] is None else printable(row[name]) for name in columns)
+        table.add_row(*map(Text, shown))
+    print_table(table)
