@@ -46,7 +46,8 @@ def required_names():
     yield from MESSAGES
     yield from ALL_PRESETS
     commands = ("serve", "stats", "get", "verify", "gc", "spool list", "spool replay")
-    commands += ("upgrade", "backup", "rebuild", "key", "history")
+    commands += ("upgrade", "backup", "rebuild", "key", "history", "block")
+    commands += ("unblock", "blocked", "suggest-blocked", "failures")
     yield from (f"imgcache {command}" for command in commands)
 
 
