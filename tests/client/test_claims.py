@@ -158,7 +158,7 @@ async def test_a_crawl_renews_a_capture_without_its_bytes(proxy, site):
         assert renewed["lookup_time"] > entry["lookup_time"]
         assert renewed["headers"] == {"ETag": '"1"'}
         found = await crawl.cache.lookup_many([url])
-        assert found[url]["lookup_time"] == renewed["lookup_time"]
+        assert found.entries[url]["lookup_time"] == renewed["lookup_time"]
 
 
 async def test_an_image_that_is_gone_cannot_be_renewed(proxy, site):
