@@ -1,6 +1,5 @@
 """CaptureFields: what a request says about the capture that it wants to be recorded."""
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
@@ -8,14 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, Field
 
 from imgcache_scrapy.core.response_info import ResponseInfo
-from imgcache_scrapy.server.parameters import Key, Text, Url, image_url
-
-
-def _check_iso_8601(value: object) -> object:
-    # Pydantic would also accept a number of seconds.
-    if value is not None and not re.match(r"\d{4}-\d\d-\d\d", str(value)):
-        raise ValueError("a time must look like 2026-01-31T12:00:00+00:00")
-    return value
+from imgcache_scrapy.server.parameters import Key, Text, Url, check_iso_8601, image_url
 
 
 class CaptureFields(BaseModel):
@@ -35,7 +27,7 @@ class CaptureFields(BaseModel):
     url: Url
     client_name: Annotated[Text, Field(min_length=1)]
     bucket: Text = ""
-    lookup_time: Annotated[datetime | None, BeforeValidator(_check_iso_8601)] = None
+    lookup_time: Annotated[datetime | None, BeforeValidator(check_iso_8601)] = None
     filename: Text | None = None
     key: Key | None = None
     final_url: Url | None = None

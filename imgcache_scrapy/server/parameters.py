@@ -50,7 +50,7 @@ def _check_text(text: str) -> str:
 
 def check_iso_8601(value: object) -> object:
     """Refuse a number of seconds, which pydantic would accept as a time."""
-    if not re.match(r"\d{4}-\d\d-\d\d", str(value)):
+    if value is not None and not re.match(r"\d{4}-\d\d-\d\d", str(value)):
         raise ValueError("a time must look like 2026-01-31T12:00:00+00:00")
     return value
 
