@@ -81,7 +81,11 @@ def _add_blocked(app: FastAPI, images: AsyncImageCache, memory: AnswerMemory) ->
     @app.post(
         "/blocked",
         response_model=BlockedImage,
-        responses={200: {"links": _LINKS}, **documented(ReadOnlyError, *FAILURES)},
+        responses={
+            200: {"links": _LINKS},
+            **documented(ReadOnlyError, TooLargeError, *FAILURES),
+            **TOO_SLOW,
+        },
     )
     async def block(
         content_hash: Annotated[str, Body(pattern=HASH_PATTERN)],

@@ -1,7 +1,10 @@
 """Settings: the ones that work, and the sentence with which a wrong one stops the crawl."""
 
 import pytest
+from scrapy.settings import BaseSettings
 
+from imgcache_scrapy.core.failures import DEFAULT_SECONDS
+from imgcache_scrapy.plugin.settings import Settings
 from tests.support.pictures import jpeg
 
 PIPELINE = {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCachePipeline": 1}}
@@ -32,6 +35,9 @@ IMAGES = {
         ({"IMGCACHE_MAX_AGE": {"a.b": "x"}}, "(the age for 'a.b' is 'x', not a number"),
         ({"IMGCACHE_MODE": "online"}, "IMGCACHE_MODE must be 'normal' or 'refresh' or 'offline'"),
         ({"IMGCACHE_ON_GONE": ["stale"]}, "IMGCACHE_ON_GONE must be 'fail' or 'stale'"),
+        ({"IMGCACHE_RETRY_FAILED": "maybe"}, "IMGCACHE_RETRY_FAILED must be True or False"),
+        ({"IMGCACHE_REMEMBER_FAILURES": {"html": 5}}, "'html' is no reason that can be remembered"),
+        ({"IMGCACHE_REMEMBER_FAILURES": "maybe"}, "must be True, False or a dict of reasons"),
         ({"IMGCACHE_BUCKET": 7}, "IMGCACHE_BUCKET must be a string"),
         ({"IMGCACHE_KEY_PRESETS": ["s4"]}, "no preset 's4': the presets are s3, cloudfront"),
         ({"IMGCACHE_PATHS_FIELD": ""}, "IMGCACHE_PATHS_FIELD must be the name of a field"),
@@ -130,3 +136,21 @@ def test_the_token_is_sent_to_the_service(site, crawl, stopped_service, source):
     else:
         assert (first.fates, second.fates) == ({"stored": 1}, {"hit": 1})
     assert "the-right-one" not in first.log + second.log
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (True, DEFAULT_SECONDS),
+        ("1", DEFAULT_SECONDS),
+        (False, None),
+        ("False", None),
+        ({"dns": 60}, {**DEFAULT_SECONDS, "dns": 60}),
+        ('{"dns": 60, "http_404": 0}', {**DEFAULT_SECONDS, "dns": 60, "http_404": 0}),
+    ],
+    ids=str,
+)
+def test_remembered_failures_are_set_by_a_flag_or_a_dict(value, expected):
+    """On the command line, the dict is a text of JSON."""
+    settings = Settings.from_settings(BaseSettings({"IMGCACHE_REMEMBER_FAILURES": value}))
+    assert settings.remember_failures == expected
