@@ -1,19 +1,33 @@
 """Store images and record captures: blobs first, then rows, in one write transaction."""
 
 from collections.abc import Container, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import BlockedError, StoreFailedError, blocked
+from imgcache_scrapy.engine.blobs.store import BlobStore
+from imgcache_scrapy.engine.catalog.catalog import Catalog
+from imgcache_scrapy.engine.decoding.decoder import Decoders
 from imgcache_scrapy.engine.description import image_of
 from imgcache_scrapy.engine.store_request import ClaimRequest, StoreRequest
 
-if TYPE_CHECKING:
-    from imgcache_scrapy.engine.cache import ImageCache
+
+class Stores(Protocol):
+    """What a store needs of an `ImageCache`."""
+
+    catalog: Catalog
+    decoders: Decoders
+
+    @property
+    def blobs(self) -> BlobStore:
+        """The blobs."""
+
+    def delete_orphan(self, content_hash: str) -> bool:
+        """Delete a blob if its image has no row."""
 
 
 def store_many(
-    cache: "ImageCache", requests: Sequence[StoreRequest | ClaimRequest]
+    cache: Stores, requests: Sequence[StoreRequest | ClaimRequest]
 ) -> list[Entry | StoreFailedError | BlockedError | None]:
     """Store images and record captures; see `ImageCache.store_many`."""
     cache.catalog.check_writable()
