@@ -32,13 +32,17 @@ from imgcache_scrapy.server.uploads import UPLOAD_SCHEMA, read_upload
 # Links of the OpenAPI document: from an entry to the routes of its bytes, and to a claim of them.
 _LINKS: dict[str, Any] = {
     name: {
-        "operationRef": f"#/paths/{path.replace('/', '~1')}/get",
+        "operationRef": f"#/paths/{path.replace('/', '~1')}/{method}",
         "parameters": {
             "content_hash": "$response.body#/content_hash",
             "bucket": "$response.body#/bucket",
         },
     }
-    for name, path in (("bytes", "/images/{content_hash}"), ("page", "/serve/{content_hash}"))
+    for name, method, path in (
+        ("bytes", "get", "/images/{content_hash}"),
+        ("page", "get", "/serve/{content_hash}"),
+        ("delete", "delete", "/images/{content_hash}"),
+    )
 } | {
     "claim": {
         "operationRef": "#/paths/~1images~1claim/post",
