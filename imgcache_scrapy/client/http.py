@@ -226,7 +226,7 @@ class HttpTransport(HttpRefusals, Connection):
             named = {key: key for key in keys if not is_default_key(key)} or None
             if (named or accept) and await self._has_keys():
                 body |= without_none(keys=named, accept=accept)
-            if urls:
+            if urls and await self._has_keys():
                 body["failures_of"] = list(urls)
             # The answer has each key twice: before its entry, and in it. One entry may have URLs
             # of any length.
