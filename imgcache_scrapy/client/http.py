@@ -65,8 +65,7 @@ class HttpTransport(HttpRefusals, Connection):
         super().__init__(*connection)
         self.supports_claims = True
         self._supports_batches = True
-        self._supports_keys: bool | None = None
-        self._asking = asyncio.Lock()
+        self._has_keys_task: asyncio.Task[bool] | None = None
 
     async def store(
         self,
@@ -254,10 +253,21 @@ class HttpTransport(HttpRefusals, Connection):
 
     async def _has_keys(self) -> bool:
         """Return whether the service knows keys, and what the site said; others refuse both."""
-        async with self._asking:
-            if self._supports_keys is None:
-                self._supports_keys = bool((await self.health()).get("keys"))
-        return self._supports_keys
+        asked = self._has_keys_task
+        if asked is None or (asked.done() and (asked.cancelled() or asked.exception())):
+            asked = self._has_keys_task = asyncio.ensure_future(self._ask_for_keys())
+            # Its error is raised by the calls that wait for it, if any still does.
+            asked.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(asked)
+
+    async def _ask_for_keys(self) -> bool:
+        # Not the health, which may wait for a storage that lookups do not need.
+        answer = await self.answer(
+            "POST", "/images/lookup", max_bytes=MAX_ANSWER, json={"urls": []}
+        )
+        if answer.status in _BATCHES_UNSUPPORTED:
+            return False
+        return "failures" in answer.checked().object()
 
     async def _counts(self, route: str) -> dict[str, int]:
         with explaining_not_found(route):

@@ -1,7 +1,7 @@
 """Create responses from cache hits, and recognise them."""
 
 from scrapy import Request
-from scrapy.http import Headers, Response
+from scrapy.http import Headers, Response, TextResponse
 from scrapy.responsetypes import responsetypes
 
 from imgcache_scrapy.core.entry import Entry
@@ -46,7 +46,9 @@ def failed_response(request: Request, status: int) -> Response:
         status: the status of the site's response.
     """
     request.meta[meta.DONT_RETRY] = True
-    return Response(request.url, status=status, flags=list(CACHED_FLAGS), request=request)
+    flags = list(CACHED_FLAGS)
+    # Of a class with texts and selectors, as pages of errors have.
+    return TextResponse(request.url, status=status, flags=flags, encoding="utf-8", request=request)
 
 
 def as_cached(response: Response) -> Response:

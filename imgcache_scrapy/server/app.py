@@ -110,8 +110,7 @@ def _add_state(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
 
     @app.get("/health", responses=documented(UnavailableError))
     async def health() -> dict[str, Any]:
-        # Clients send keys only to a service that has them.
-        return {**await images.health(), "keys": True}
+        return await images.health()
 
     @app.get("/stats", responses=documented(UnavailableError, *REFUSALS))
     async def stats() -> dict[str, int]:

@@ -19,7 +19,7 @@ from tests.support.reference_service import serving
 LARGE = 64 * 2**10
 JSON = {"Content-Type": "application/json"}
 CLAIM, STORE = ("POST", "/images/claim"), ("POST", "/images")
-HEALTH = ("GET", "/health")
+ASKS_FOR_KEYS = ("POST", "/images/lookup")
 
 
 def body_of(size):
@@ -59,7 +59,7 @@ def test_only_large_images_are_claimed_first(proxy, site):
     with ImgCacheClient(proxy.url) as client:
         assert client.store(f"{site}/a", body_of(LARGE), "me")["created"] is True
         assert client.store(f"{site}/b", body_of(LARGE - 1), "me")["created"] is True
-    assert proxy.asked == [HEALTH, CLAIM, STORE, STORE]
+    assert proxy.asked == [ASKS_FOR_KEYS, CLAIM, STORE, STORE]
 
 
 def test_a_service_without_claims_is_asked_once(site):
@@ -72,7 +72,7 @@ def test_a_service_without_claims_is_asked_once(site):
                 assert entry["created"] is True
             assert client.claim(f"{site}/a", entry["content_hash"], "me") is None
             assert client.claim(f"{site}/a", entry["content_hash"], "me") is None
-        assert proxy.asked == [HEALTH, STORE, STORE, STORE, CLAIM]
+        assert proxy.asked == [ASKS_FOR_KEYS, STORE, STORE, STORE, CLAIM]
         proxy.close()
 
 
@@ -83,8 +83,8 @@ async def test_a_route_that_is_missing_is_told_from_missing_bytes(status, site):
     problem = {"code": "not_found", "status": 404, "detail": "the cache does not have the bytes"}
 
     def answer(request):
-        if request.url.path == HEALTH[1]:
-            return httpx.Response(200, json={"status": "ok", "keys": True})
+        if request.url.path == ASKS_FOR_KEYS[1]:
+            return httpx.Response(200, json={"entries": {}, "failures": {}})
         asked.append((request.method, request.url.path))
         is_claim = request.url.path == CLAIM[1]
         if is_claim and len(asked) == 1:
@@ -105,8 +105,8 @@ async def test_an_entry_of_something_else_is_no_claim(shared_service, site, wron
     values = {"content_hash": "ab" * 32, "key": f"{site}/other"}
 
     async def answer(request):
-        if request.url.path == HEALTH[1]:
-            return httpx.Response(200, json={"status": "ok", "keys": True})
+        if request.url.path == ASKS_FOR_KEYS[1]:
+            return httpx.Response(200, json={"entries": {}, "failures": {}})
         async with httpx.AsyncClient(trust_env=False) as http:
             url = f"{shared_service.url}{request.url.path}"
             found = await http.post(url, content=request.content, headers=request.headers)
@@ -128,8 +128,8 @@ async def test_claim_and_upload_have_one_deadline(site):
     problem = {"code": "not_found", "status": 404, "detail": "the cache does not have the bytes"}
 
     async def answer(request):
-        if request.url.path == HEALTH[1]:
-            return httpx.Response(200, json={"status": "ok", "keys": True})
+        if request.url.path == ASKS_FOR_KEYS[1]:
+            return httpx.Response(200, json={"entries": {}, "failures": {}})
         asked.append((request.method, request.url.path))
         await asyncio.sleep(0.9)
         return httpx.Response(404, json=problem)

@@ -106,8 +106,8 @@ def test_a_history_of_something_else_is_refused(method):
     """Each entry must have the key or the hash that was asked for."""
 
     def answer(request):
-        if request.url.path == "/health":
-            return httpx.Response(200, json={"status": "ok", "keys": True})
+        if request.url.path == "/images/lookup":
+            return httpx.Response(200, json={"entries": {}, "failures": {}})
         other = ENTRY | {"key": "http://h.example/other", "content_hash": "cd" * 32}
         return httpx.Response(200, json=[ENTRY, other])
 
