@@ -123,7 +123,12 @@ def test_hooks_see_the_same_as_in_scrapy(recorded, row, label):
     ours = comparable(recorded[label][row], is_warm=label == "warm")
     assert ours["hooks"] == stock["hooks"]
     assert ours["item"] == stock["item"]
-    assert (ours["reasons"] or []) == ROWS[row].reasons
+    # The warm crawl does not ask the site for what was missing in the cold one.
+    known = [
+        reason.replace("http_404", "known_http_404") if label == "warm" else reason
+        for reason in ROWS[row].reasons
+    ]
+    assert (ours["reasons"] or []) == known
     expected = [each for each in stock["log"] if not (ROWS[row].quiet and each == SITE_FAILURE)]
     assert Counter(map(str, ours["log"])) == Counter(map(str, expected))
 
