@@ -62,7 +62,7 @@ class ResponseInfo(NamedTuple):
         Raises:
             InvalidRequestError: an argument is not valid.
         """
-        kept = kept_headers(headers or {})
+        kept = kept_headers({} if headers is None else headers)
         final = None if final_url is None else request_url(final_url)
         if accept is not None:
             checked_text("a header Accept", accept)
@@ -84,8 +84,10 @@ def kept_headers(headers: Mapping[str, HeaderValue]) -> dict[str, str]:
         headers: names, in any letter case, and values; several values are joined by commas.
 
     Raises:
-        InvalidRequestError: a name or a value is no text.
+        InvalidRequestError: they are no mapping, or a name or a value is no text.
     """
+    if not hasattr(headers, "items"):  # The headers of some libraries are no Mapping.
+        raise InvalidRequestError(f"headers must be a mapping, got {type(headers).__name__}")
     given = {}
     for name, value in headers.items():
         if not isinstance(name, str):
@@ -107,7 +109,7 @@ def varies_by_accept(headers: Mapping[str, str]) -> bool:
 
 
 def _text(name: str, value: HeaderValue) -> str:
-    values = [value] if isinstance(value, str) else list(value)
+    values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
     for each in values:
         if not isinstance(each, str):
             raise InvalidRequestError(f"the header {name} must be a string, got {each!r:.80}")

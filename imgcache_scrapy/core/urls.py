@@ -100,11 +100,15 @@ def is_data_url(url: str) -> bool:
 
 
 def filename_of(url: str) -> str | None:
-    """Return the last part of the URL's path, unquoted; None if it is empty."""
+    """Return the last part of the URL's path, unquoted; None if it is empty or has no path."""
     if is_data_url(url):
         return None
+    try:
+        path = urlsplit(url).path
+    except ValueError:  # Over REST, any text is a URL.
+        return None
     # Unquoting can reveal slashes and control characters.
-    return clean_filename(unquote(basename(urlsplit(url).path)))
+    return clean_filename(unquote(basename(path)))
 
 
 def clean_filename(name: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -109,7 +110,8 @@ def checked_max_age(value: Any) -> float | None:
         ValueError: it is neither.
     """
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if value is not None and not (is_number and 0 <= value < math.inf):
+    # Larger whole numbers are no floats.
+    if value is not None and not (is_number and 0 <= value <= sys.float_info.max):
         raise ValueError
     return None if value is None else float(value)
 

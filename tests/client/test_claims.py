@@ -8,7 +8,13 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from imgcache_scrapy import AsyncImgCacheClient, ImgCacheClient, ProtocolError, UnavailableError
+from imgcache_scrapy import (
+    AsyncImgCacheClient,
+    ImgCacheClient,
+    InvalidRequestError,
+    ProtocolError,
+    UnavailableError,
+)
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.response_info import ResponseInfo
@@ -217,3 +223,25 @@ def test_a_claim_that_is_no_json_is_refused(shared_service):
         answer = httpx.post(route, content=body, headers=JSON, trust_env=False)
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
         assert word in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("headers", [["ETag"], 5, {"ETag": None}, {"ETag": [b"1"]}, {1: "ETag"}])
+def test_headers_that_are_none_are_refused(shared_service, tmp_path, headers):
+    """On every road, headers are a mapping of names to texts or to lists of texts."""
+    for address in (shared_service.url, str(tmp_path / "cache")):
+        with ImgCacheClient(address) as client, pytest.raises(InvalidRequestError, match="header"):
+            client.claim("http://h.example/a", "0" * 64, "me", headers=headers)
+
+
+def test_any_text_is_a_url_of_a_claim(shared_service, site):
+    """Over REST a text that cannot be read as a URL is its own key, as in a store."""
+    with ImgCacheClient(shared_service.url) as client:
+        stored = client.store(f"{site}/a", body_of(100), "me")
+    for url in (f"http://[{site}", f"http://h.example:port/{site}"):
+        fields = {"url": url, "content_hash": stored["content_hash"], "client_name": "me"}
+        claimed = httpx.post(f"{shared_service.url}/images/claim", json=fields, trust_env=False)
+        data = {"url": url, "client_name": "me"}
+        files = {"file": ("a", body_of(100))}
+        posted = httpx.post(f"{shared_service.url}/images", data=data, files=files, trust_env=False)
+        assert (claimed.status_code, posted.status_code) == (200, 201)
+        assert claimed.json()["key"] == posted.json()["key"] == url

@@ -191,6 +191,7 @@ def test_a_data_url_that_cannot_be_decoded_is_refused(url):
         ("http://h.example?a=b", None),
         ("data:image/png;base64,AA/AA", None),
         ("file:///srv/b.png", "b.png"),
+        ("http://[h.example/b.png", None),
     ],
 )
 def test_the_file_name_of_a_url(url, name):

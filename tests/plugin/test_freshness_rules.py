@@ -101,7 +101,18 @@ def test_ages_in_settings(value, ages):
 
 @pytest.mark.parametrize(
     "value",
-    [-1, "soon", True, math.nan, math.inf, [], {"h.example": "x"}, {"h.example/a": 1}, {3: 1}],
+    [
+        -1,
+        "soon",
+        True,
+        math.nan,
+        math.inf,
+        10**400,
+        [],
+        {"h.example": "x"},
+        {"h.example/a": 1},
+        {3: 1},
+    ],
 )
 def test_wrong_ages_in_settings(value):
     """Negative or infinite numbers, other values, and what is no host are refused."""
