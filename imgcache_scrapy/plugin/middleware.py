@@ -283,14 +283,21 @@ def _repeated(request: Request) -> Request:
 
 def _first_url(request: Request, url: str) -> str:
     """Return the URL of the first request in the chain of redirects that led to this one."""
-    first_url, last_url = request.meta.get(meta.CHAIN, (url, request.url))
+    return str(request.meta[meta.CHAIN][0]) if _is_in_chain(request) else url
+
+
+def _is_in_chain(request: Request) -> bool:
+    """Return whether the middleware has seen this request, or one that was redirected to it."""
+    if meta.CHAIN not in request.meta:
+        return False
     # A spider may have copied the meta of another response: that is not a redirect chain.
     came_from = [request.url, *request.meta.get(meta.REDIRECT_URLS, [])[-1:]]
-    return first_url if last_url in came_from else url
+    return request.meta[meta.CHAIN][1] in came_from
 
 
 def _is_image_request(request: Request) -> bool:
-    if request.meta.get(meta.CACHE):
+    # A redirect may lead to a URL that does not end like an image's.
+    if request.meta.get(meta.CACHE) or _is_in_chain(request):
         return True
     # Requests for robots.txt have no callback either, but they do not set these keys.
     handles_statuses = {meta.ALL_STATUSES, meta.STATUSES} & request.meta.keys()

@@ -106,6 +106,17 @@ def test_the_requested_url_is_stored_after_a_redirect(site, crawl):
     assert site.images_asked() == {"/go.jpg": 1, "/a.jpg": 1}
 
 
+def test_a_redirect_may_lead_to_a_url_without_an_image_suffix(site, crawl):
+    """The image is stored under the requested URL, and a page has its own fate."""
+    site.answers |= {"/go.jpg": redirect("/file/1"), "/file/1": jpeg(1), "/no.jpg": redirect("/")}
+    requests = [[f"{site.url}/{name}.jpg", {}] for name in ("go", "no")]
+    first, second = (crawl(settings=MIDDLEWARE, requests=requests) for _ in range(2))
+    assert first.fates == {"stored": 1, "rejected": 1}
+    assert second.fates == {"hit": 1, "rejected": 1}
+    assert second.stats["imgcache/rejected/html"] == 1
+    assert site.asked["/file/1"] == 1
+
+
 def test_a_redirect_to_a_known_image_counts_once(site, crawl):
     """The target comes from the cache, and only the requested URL gets a fate."""
     site.answers |= {"/go.jpg": redirect("/a.jpg"), "/a.jpg": jpeg(1)}
