@@ -16,6 +16,7 @@ from imgcache_scrapy.core.admission import ACCEPTED_STATUSES, MESSAGES, Reason
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import BlockedError, ImgCacheError
 from imgcache_scrapy.core.failures import Failure
+from imgcache_scrapy.core.text import printable
 from imgcache_scrapy.plugin.download_limit import exceeds_limit
 from imgcache_scrapy.plugin.responses import is_from_cache
 
@@ -75,7 +76,8 @@ class ImageFailed(ImageException):
         for kind, reason in _DOWNLOAD_REASONS.items():
             if isinstance(error, kind):
                 return cls(reason, str(error))
-        return cls("download", f"{type(error).__name__}: {error}")
+        # It may name a URL with its password.
+        return cls("download", f"{type(error).__name__}: {printable(error)}")
 
     @property
     def is_not_stored(self) -> bool:

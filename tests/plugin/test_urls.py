@@ -2,6 +2,7 @@
 
 import pytest
 
+from imgcache_scrapy.plugin.outcome import ImageFailed
 from tests.support.pictures import jpeg
 from tests.support.pipelines import FILES, PIPELINE, STOCK
 
@@ -42,3 +43,9 @@ def test_urls_in_the_log_are_safe(crawl, component):
     assert "\x1b" not in ours
     assert "\nFORGED" not in done.log
     assert "Logging error" not in done.log
+
+
+def test_the_message_of_an_error_shows_no_password():
+    """Scrapy's errors may name a host with its user and password."""
+    error = ImageFailed.of(ValueError("invalid hostname: me:secret@h.example"))
+    assert str(error) == "ValueError: invalid hostname: h.example"
