@@ -143,7 +143,7 @@ class HttpTransport(HttpRefusals, Connection):
             return (await self.lookup_many([key], bucket, accept)).entries.get(key)
         query = {"url": key, **without_none(bucket=bucket)}
         named = None if is_default_key(key) else key
-        if (named or accept) and await self._has_keys():
+        if (named or accept is not None) and await self._has_keys():
             query |= without_none(key=named, accept=accept)
         return await self._entry("/images/lookup", query, key=key)
 
@@ -223,7 +223,7 @@ class HttpTransport(HttpRefusals, Connection):
         if self._supports_batches:
             body = {"urls": keys, **without_none(bucket=bucket)}
             named = {key: key for key in keys if not is_default_key(key)} or None
-            if (named or accept) and await self._has_keys():
+            if (named or accept is not None) and await self._has_keys():
                 body |= without_none(keys=named, accept=accept)
             if urls and await self._has_keys():
                 body["failures_of"] = list(urls)

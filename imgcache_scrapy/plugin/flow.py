@@ -202,7 +202,7 @@ class Flow:
         is_stale = entry.get("stale", False)
         self._revalidated.add(self._variant(url, request), is_stale=is_stale)
 
-    def _variant(self, url: ImageUrl, request: Request) -> tuple[str, str | None]:
+    def _variant(self, url: ImageUrl, request: Request) -> tuple[str, str]:
         return url.key, self._accept(request)
 
     async def keep(
@@ -272,8 +272,8 @@ class Flow:
     def _lookups(self) -> Lookups:
         return Lookups(self.session)
 
-    def _accept(self, request: Request) -> str | None:
-        """Return the header `Accept` of a request, or the one that Scrapy will give it."""
+    def _accept(self, request: Request) -> str:
+        """Return the `Accept` of a request, or the one that Scrapy will give it; empty for none."""
         accept = request.headers.get("Accept")
         return self.session.default_accept if accept is None else accept.decode("latin-1")
 

@@ -56,7 +56,7 @@ class Session:
         tally: the stats of the crawl.
         log: the log of the crawl.
         ages: the maximum ages of captures.
-        default_accept: the header `Accept` that Scrapy gives a request without one.
+        default_accept: the header `Accept` that Scrapy gives a request without one; empty for none.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -68,8 +68,7 @@ class Session:
         self.log = SpiderLogger(__name__, crawler)
         self.ages = MaxAges(self.settings.freshness, self.log)
         headers = Headers(crawler.settings.getdict("DEFAULT_REQUEST_HEADERS"))
-        accept = headers.get("Accept")
-        self.default_accept = None if accept is None else accept.decode("latin-1")
+        self.default_accept = (headers.get("Accept") or b"").decode("latin-1")
         self._crawler = ref(crawler)
         self._has_frozen = False
         self._refusal: ConfigurationError | None = None

@@ -84,3 +84,20 @@ def test_two_kinds_of_spiders_keep_their_own(crawl, site, road, component):
         assert newest["content_type"] == "image/jpeg"
         old = client.lookup(url, bucket=road["IMGCACHE_BUCKET"], accept="image/png")
         assert old["content_type"] == "image/png"
+
+
+def test_a_spider_without_accept_keeps_its_own(crawl, site, road):
+    """With `Vary: Accept`, a request without this header is another one than all with it."""
+    mark = uuid4().bytes
+
+    def negotiated(handler):
+        body = picture(1) if handler.headers["Accept"] else jpeg(1)
+        respond(handler, body + mark, headers={"Vary": "Accept"})
+
+    site.answers["/a.jpg"] = negotiated
+    items, types = [{"image_urls": [f"{site.url}/a.jpg"]}], []
+    for headers in [{"Accept": "image/png"}, {"Accept-Language": "de"}] * 2:
+        settings = COMPONENTS["pipeline"] | road | {"DEFAULT_REQUEST_HEADERS": headers}
+        types.append(crawl(items, settings).items[0]["images"][0]["content_type"])
+    assert types == ["image/png", "image/jpeg"] * 2
+    assert site.images_asked() == {"/a.jpg": 2}

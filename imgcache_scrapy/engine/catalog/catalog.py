@@ -86,8 +86,9 @@ class Catalog(BlockedImages, Histories, RememberedFailures):
             keys: the cache keys.
             bucket: the bucket to look in; None for all buckets.
             without: the hashes of images to leave out, as damaged images are.
-            accept: the header `Accept` of the request that a hit will answer; captures whose
-                response depends on another value are left out. None for all captures.
+            accept: the header `Accept` of the request that a hit will answer, empty if it has
+                none; captures whose response depends on another value are left out. None for all
+                captures.
 
         Returns:
             The entries by key. Keys without a capture of a sound image are missing.
@@ -103,7 +104,7 @@ class Catalog(BlockedImages, Histories, RememberedFailures):
             for row in rows
             if not row["damaged"]
             and row["content_hash"] not in without
-            and accept in {None, row["accept"] or accept}
+            and (accept is None or row["accept"] in {None, accept})
         }
         return {key: entry_of(row) for key, row in newest.items()}
 
