@@ -84,7 +84,7 @@ class AsyncImgCacheClient(LookupMethods, RefusalMethods):
         return await self.transport.store(
             its_url.url,
             file_bytes,
-            checked_text("a client's name", client_name),
+            checked_client_name(client_name),
             key=its_url.key,
             bucket=self._bucket_or_own(bucket),
             lookup_time=checked_time(lookup_time),
@@ -133,7 +133,7 @@ class AsyncImgCacheClient(LookupMethods, RefusalMethods):
         return await self.transport.claim(
             its_url.url,
             checked_hash(content_hash),
-            checked_text("a client's name", client_name),
+            checked_client_name(client_name),
             key=its_url.key,
             bucket=self._bucket_or_own(bucket),
             lookup_time=checked_time(lookup_time),

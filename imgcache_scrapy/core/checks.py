@@ -37,6 +37,18 @@ def checked_text(what: str, text: object) -> str:
     return text
 
 
+def checked_client_name(name: object) -> str:
+    """Check the name of a client.
+
+    Raises:
+        InvalidRequestError: the name fails `checked_text`, or is empty.
+    """
+    text = checked_text("a client's name", name)
+    if not text:
+        raise InvalidRequestError("a client's name must not be empty")
+    return text
+
+
 def checked_url(url: str) -> str:
     """Check a URL that will be stored in the catalog.
 

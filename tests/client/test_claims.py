@@ -245,3 +245,13 @@ def test_any_text_is_a_url_of_a_claim(shared_service, site):
         posted = httpx.post(f"{shared_service.url}/images", data=data, files=files, trust_env=False)
         assert (claimed.status_code, posted.status_code) == (200, 201)
         assert claimed.json()["key"] == posted.json()["key"] == url
+
+
+def test_a_client_has_a_name(shared_service, tmp_path):
+    """On every road, an empty name is refused before anything is stored."""
+    for address in (shared_service.url, str(tmp_path / "cache")):
+        with ImgCacheClient(address) as client:
+            with pytest.raises(InvalidRequestError, match="name must not be empty"):
+                client.store("http://h.example/a", b"GIF89a", "")
+            with pytest.raises(InvalidRequestError, match="name must not be empty"):
+                client.claim("http://h.example/a", "0" * 64, "")
