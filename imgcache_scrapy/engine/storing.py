@@ -31,12 +31,13 @@ def store_many(
 ) -> list[Entry | StoreFailedError | BlockedError | None]:
     """Store images and record captures; see `ImageCache.store_many`."""
     cache.catalog.check_writable()
+    hashes = {each.content_hash for each in requests}
     blobs = {each.content_hash: each.data for each in requests if isinstance(each, StoreRequest)}
     failed: dict[str, StoreFailedError | BlockedError] = {
-        name: blocked(name) for name in cache.catalog.blocked_among(blobs)
+        name: blocked(name) for name in cache.catalog.blocked_among(hashes)
     }
     blobs = _without(blobs, failed)
-    images = cache.catalog.images(blobs)
+    images = cache.catalog.images(hashes)
     new = {name: data for name, data in blobs.items() if name not in images}
     decoded = cache.decoders.decode_quick(list(new.values()))
     images |= {
@@ -46,9 +47,10 @@ def store_many(
     # Written before the transaction, so that other writers wait less.
     failed |= cache.blobs.put_many(new)
     blobs = _without(blobs, failed)
-    names = {each.content_hash for each in requests} - failed.keys()
+    # What is not in the catalog cannot be claimed: no other writer has to wait for that.
+    names = (hashes & images.keys()) - failed.keys()
     if not names:
-        return [failed[each.content_hash] for each in requests]
+        return [failed.get(each.content_hash) for each in requests]
     with cache.catalog.exclusive(names) as transaction:
         # Meanwhile the image may have been blocked, and its blob deleted or found damaged.
         late = transaction.blocked
