@@ -10,7 +10,12 @@ from urllib.parse import quote
 from imgcache_scrapy.client.blocking import BlockingClient, blocking
 from imgcache_scrapy.client.lookups import LookupMethods
 from imgcache_scrapy.client.refusals import RefusalMethods
-from imgcache_scrapy.core.checks import checked_hash, checked_text, checked_time
+from imgcache_scrapy.core.checks import (
+    checked_client_name,
+    checked_hash,
+    checked_text,
+    checked_time,
+)
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.keys import cache_key
