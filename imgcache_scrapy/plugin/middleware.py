@@ -17,6 +17,7 @@ from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.urls import is_data_url, request_url
 from imgcache_scrapy.plugin import meta
 from imgcache_scrapy.plugin.bypass import bypasses_cache
+from imgcache_scrapy.plugin.chain import continue_chain, first_url_of, is_in_chain
 from imgcache_scrapy.plugin.conditional import (
     add_validators,
     allow_http_cache,
@@ -87,8 +88,8 @@ class ImgCacheMiddleware:
         if url is None:
             return None
         request.meta.pop(meta.ENTRY, None)
-        first_url = _first_url(request, url.url)
-        request.meta[meta.CHAIN] = [first_url, request.url]
+        first_url = first_url_of(request, url.url)
+        continue_chain(request, first_url)
         if not _is_from_pipeline(request):
             # Other components may drop the request, or its response, and no hook is called.
             self._tally.count_later(first_url, _DROPPED)
@@ -118,7 +119,7 @@ class ImgCacheMiddleware:
         url = self._url_to_look_up(request)
         if url is None or _is_from_pipeline(request):
             return response
-        first_url = _first_url(request, url.url)
+        first_url = first_url_of(request, url.url)
         try:
             is_hit = first_url == url.url or _is_stale_hit(request)
             if not is_from_cache(response) or not is_hit:
@@ -141,7 +142,7 @@ class ImgCacheMiddleware:
             url = self._url_to_look_up(request)
             if url is None or _is_from_pipeline(request):
                 return None
-            first_url, failure = _first_url(request, url.url), ImageFailed.of(exception)
+            first_url, failure = first_url_of(request, url.url), ImageFailed.of(exception)
             outcome = await self._fallback(first_url, request, exception, failure)
             if outcome is None:
                 self._tally.count_later(first_url, Outcome.failed(failure))
@@ -213,14 +214,14 @@ class ImgCacheMiddleware:
     async def _find(self, url: ImageUrl, request: Request) -> Response | None:
         try:
             # Without a slot: a hit must not wait for downloads.
-            asked = request.meta.get(meta.PIPELINE_URL) or _first_url(request, url.url)
+            asked = request.meta.get(meta.PIPELINE_URL) or first_url_of(request, url.url)
             found = await self._flow.find(url, request, asked=asked)
         except (ImgCacheError, ImageWithheld):  # in strict mode, or the image is blocked
             raise
         except Exception:
             self._log.exception("The image cache could not answer %s", request)
             return None
-        is_first = not _is_from_pipeline(request) and _first_url(request, url.url) == url.url
+        is_first = not _is_from_pipeline(request) and first_url_of(request, url.url) == url.url
         if found.hit is None:
             if is_first:
                 _remember_stale(request, found.stale)
@@ -281,23 +282,9 @@ def _repeated(request: Request) -> Request:
     return repeated
 
 
-def _first_url(request: Request, url: str) -> str:
-    """Return the URL of the first request in the chain of redirects that led to this one."""
-    return str(request.meta[meta.CHAIN][0]) if _is_in_chain(request) else url
-
-
-def _is_in_chain(request: Request) -> bool:
-    """Return whether the middleware has seen this request, or one that was redirected to it."""
-    if meta.CHAIN not in request.meta:
-        return False
-    # A spider may have copied the meta of another response: that is not a redirect chain.
-    came_from = [request.url, *request.meta.get(meta.REDIRECT_URLS, [])[-1:]]
-    return request.meta[meta.CHAIN][1] in came_from
-
-
 def _is_image_request(request: Request) -> bool:
     # A redirect may lead to a URL that does not end like an image's.
-    if request.meta.get(meta.CACHE) or _is_in_chain(request):
+    if request.meta.get(meta.CACHE) or is_in_chain(request):
         return True
     # Requests for robots.txt have no callback either, but they do not set these keys.
     handles_statuses = {meta.ALL_STATUSES, meta.STATUSES} & request.meta.keys()
