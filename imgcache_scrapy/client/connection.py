@@ -32,6 +32,9 @@ class Connection:
         timeout: seconds for one call from the moment it has a connection; None for no limit.
         token: the service's bearer token.
         transport: an httpx transport to use instead.
+
+    Attributes:
+        seconds: the timeout.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Connection:
         transport: httpx.AsyncBaseTransport | None,
     ) -> None:
         self._base = base_url
+        self.seconds = timeout
         self._limiter = Limiter(_CONNECTIONS, timeout)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         # Only a transport, not a whole httpx client: it follows no redirects, uses no proxies from

@@ -15,6 +15,7 @@ from imgcache_scrapy.client.answers import (
     newest_of_urls,
     with_distance,
 )
+from imgcache_scrapy.client.claims import Claims
 from imgcache_scrapy.client.connection import (
     MAX_ANSWER,
     MAX_ENTRY,
@@ -55,16 +56,12 @@ class HttpTransport(HttpRefusals, Connection):
 
     Args:
         connection: the arguments of `Connection`.
-
-    Attributes:
-        supports_claims: whether `claim` may record captures; False once the service has shown that
-            it has no such route.
     """
 
     def __init__(self, *connection: Any) -> None:
         super().__init__(*connection)
-        self.supports_claims = True
         self._supports_batches = True
+        self._claims = Claims(self, self.seconds)
         self._has_keys_task: asyncio.Task[bool] | None = None
 
     async def store(
@@ -93,7 +90,7 @@ class HttpTransport(HttpRefusals, Connection):
         async def claim_or_upload() -> Entry:
             if is_large and has_keys:
                 claim = fields | without_none(content_hash=content_hash, filename=filename)
-                entry = await self._claim(claim)
+                entry = await self._claims.ask(claim)
                 if entry is not None:
                     return entry
             answer = await self.call("POST", "/images", data=form_of(fields), files={"file": file})
@@ -117,6 +114,11 @@ class HttpTransport(HttpRefusals, Connection):
         claim = {"url": url, "key": key, "content_hash": content_hash, **fields}
         claim |= without_none(filename=filename)
         return await self.limited(lambda: self._claim(claim))
+
+    @property
+    def supports_claims(self) -> bool:
+        """Whether `claim` may record captures; False once the service has shown that it cannot."""
+        return self._claims.are_supported
 
     async def get_bytes(
         self, content_hash: str, bucket: str | None, size: int | None = None
@@ -247,7 +249,7 @@ class HttpTransport(HttpRefusals, Connection):
             return None
         answer = await self.call("POST", "/images/claim", json=claim)
         if answer.lacks_route:
-            self.supports_claims = False
+            self._claims.are_supported = False
             return None
         return answer.claimed_entry(claim["key"], claim["content_hash"])
 

@@ -22,7 +22,8 @@ class Transport(Protocol):
         supports_claims: whether `claim` may record captures; if it is False, `claim` returns None.
     """
 
-    supports_claims: bool
+    @property
+    def supports_claims(self) -> bool: ...
 
     async def store(
         self,

@@ -32,6 +32,8 @@ FAILURE_POSITION_PATTERN = r"^[0-9]{1,17}_[0-9a-f]{32}$"
 """A position in the list of failures: a time in microseconds and a digest."""
 REASON_PATTERN = r"^[a-z0-9_]{1,32}$"
 """The reason of a failure, for example `http_404`."""
+MAX_BATCH_CLAIMS = 16
+"""Maximum number of claims in one request."""
 MAX_BATCH_URLS = 1000
 """Maximum number of URLs in one request of `lookup_many`."""
 MAX_BATCH_BYTES = 2**22

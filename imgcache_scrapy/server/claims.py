@@ -1,13 +1,15 @@
-"""The route that records a capture of an image that the cache has, without its bytes."""
+"""The routes that record captures of images that the cache has, without their bytes."""
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from imgcache_scrapy.core.errors import NotFoundError, ReadOnlyError, TooLargeError
-from imgcache_scrapy.core.limits import HASH_PATTERN
+from imgcache_scrapy.core import entry
+from imgcache_scrapy.core.errors import BlockedError, NotFoundError, ReadOnlyError, TooLargeError
+from imgcache_scrapy.core.limits import HASH_PATTERN, MAX_BATCH_CLAIMS
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.server.capture_fields import CaptureFields
 from imgcache_scrapy.server.metrics import Metrics
@@ -36,8 +38,18 @@ class Claim(CaptureFields):
         return {"content_hash": self.content_hash, **self.capture_arguments(self.headers)}
 
 
+class Claims(BaseModel):
+    """The body of a request with several claims.
+
+    Attributes:
+        claims: the claims.
+    """
+
+    claims: Annotated[list[Claim], Field(max_length=MAX_BATCH_CLAIMS)]
+
+
 def add_claims(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
-    """Add the route that records captures without bytes."""
+    """Add the routes that record captures without bytes."""
 
     @app.post(
         "/images/claim",
@@ -48,8 +60,28 @@ def add_claims(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
         },
     )
     async def claim(claim: Claim) -> Response:
-        entry = await images.claim(**claim.arguments())
-        if entry is None:
+        found = await images.claim(**claim.arguments())
+        if found is None:
             raise NotFoundError("the cache does not have the bytes of this image: store them")
-        metrics.count_store(entry)
-        return JSONResponse(entry)
+        metrics.count_store(found)
+        return JSONResponse(found)
+
+    @app.post(
+        "/images/claims",
+        response_model=dict[str, list[Entry | None]],
+        responses={**documented(TooLargeError, ReadOnlyError, *FAILURES), **TOO_SLOW},
+    )
+    async def claim_many(body: Claims) -> Response:
+        asked = [claim.arguments() for claim in body.claims]
+        entries = await asyncio.gather(*(_claimed(images, arguments) for arguments in asked))
+        for found in filter(None, entries):
+            metrics.count_store(found)
+        return JSONResponse({"entries": entries})
+
+
+async def _claimed(images: AsyncImageCache, arguments: dict[str, Any]) -> entry.Entry | None:
+    # A store of a blocked image tells why it is refused.
+    try:
+        return await images.claim(**arguments)
+    except BlockedError:
+        return None

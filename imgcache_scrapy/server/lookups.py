@@ -137,4 +137,5 @@ def refuse_methods(app: FastAPI) -> None:
     for path in (*paths, "/blocked/suggestions"):
         app.add_api_route(path, refuse, methods=["DELETE", "HEAD"], include_in_schema=False)
     others = ["DELETE", "GET", "HEAD"]
-    app.add_api_route("/images/claim", refuse, methods=others, include_in_schema=False)
+    for path in ("/images/claim", "/images/claims"):
+        app.add_api_route(path, refuse, methods=others, include_in_schema=False)

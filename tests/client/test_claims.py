@@ -24,7 +24,8 @@ from tests.support.reference_service import serving
 
 LARGE = 64 * 2**10
 JSON = {"Content-Type": "application/json"}
-CLAIM, STORE = ("POST", "/images/claim"), ("POST", "/images")
+CLAIM, CLAIMS = ("POST", "/images/claim"), ("POST", "/images/claims")
+STORE = ("POST", "/images")
 ASKS_FOR_KEYS = ("POST", "/images/lookup")
 
 
@@ -65,7 +66,7 @@ def test_only_large_images_are_claimed_first(proxy, site):
     with ImgCacheClient(proxy.url) as client:
         assert client.store(f"{site}/a", body_of(LARGE), "me")["created"] is True
         assert client.store(f"{site}/b", body_of(LARGE - 1), "me")["created"] is True
-    assert proxy.asked == [ASKS_FOR_KEYS, CLAIM, STORE, STORE]
+    assert proxy.asked == [ASKS_FOR_KEYS, CLAIMS, STORE, STORE]
 
 
 def test_a_service_without_claims_is_asked_once(site):
@@ -84,17 +85,16 @@ def test_a_service_without_claims_is_asked_once(site):
 
 @pytest.mark.parametrize("status", [404, 405])
 async def test_a_route_that_is_missing_is_told_from_missing_bytes(status, site):
-    """Only a 404 that is our problem document is a missing image; other ones end the claims."""
+    """Bytes that are missing do not end the claims; a route that is missing does."""
     asked = []
-    problem = {"code": "not_found", "status": 404, "detail": "the cache does not have the bytes"}
 
     def answer(request):
         if request.url.path == ASKS_FOR_KEYS[1]:
             return httpx.Response(200, json={"entries": {}, "failures": {}})
         asked.append((request.method, request.url.path))
-        is_claim = request.url.path == CLAIM[1]
+        is_claim = request.url.path == CLAIMS[1]
         if is_claim and len(asked) == 1:
-            return httpx.Response(404, json=problem)
+            return httpx.Response(200, json={"entries": [None]})
         return httpx.Response(status if is_claim else 503, text="<h1>Not here</h1>")
 
     transport = httpx.MockTransport(answer)
@@ -102,7 +102,7 @@ async def test_a_route_that_is_missing_is_told_from_missing_bytes(status, site):
         for _ in range(3):
             with pytest.raises(UnavailableError):
                 await client.store(f"{site}/a", body_of(LARGE), "me")
-    assert asked == [CLAIM, STORE, CLAIM, STORE, STORE]
+    assert asked == [CLAIMS, STORE, CLAIMS, STORE, STORE]
 
 
 @pytest.mark.parametrize("wrong", ["content_hash", "key"])
@@ -116,8 +116,8 @@ async def test_an_entry_of_something_else_is_no_claim(shared_service, site, wron
         async with httpx.AsyncClient(trust_env=False) as http:
             url = f"{shared_service.url}{request.url.path}"
             found = await http.post(url, content=request.content, headers=request.headers)
-        body = found.json()
-        return httpx.Response(found.status_code, json=body | {wrong: values[wrong]})
+        (entry,) = found.json()["entries"]
+        return httpx.Response(200, json={"entries": [entry | {wrong: values[wrong]}]})
 
     data = body_of(LARGE)
     with ImgCacheClient(shared_service.url) as client:
@@ -131,20 +131,19 @@ async def test_an_entry_of_something_else_is_no_claim(shared_service, site, wron
 async def test_claim_and_upload_have_one_deadline(site):
     """Each of the two is fast enough alone, but together they take longer than a call may."""
     asked = []
-    problem = {"code": "not_found", "status": 404, "detail": "the cache does not have the bytes"}
 
     async def answer(request):
         if request.url.path == ASKS_FOR_KEYS[1]:
             return httpx.Response(200, json={"entries": {}, "failures": {}})
         asked.append((request.method, request.url.path))
         await asyncio.sleep(0.9)
-        return httpx.Response(404, json=problem)
+        return httpx.Response(200, json={"entries": [None]})
 
     transport = httpx.MockTransport(answer)
     async with AsyncImgCacheClient("http://cache", 1.0, transport=transport) as client:
         with pytest.raises(UnavailableError, match="within"):
             await client.store(f"{site}/a", body_of(LARGE), "me")
-    assert asked == [CLAIM, STORE]
+    assert asked == [CLAIMS, STORE]
 
 
 @asynccontextmanager
@@ -255,3 +254,17 @@ def test_a_client_has_a_name(shared_service, tmp_path):
                 client.store("http://h.example/a", b"GIF89a", "")
             with pytest.raises(InvalidRequestError, match="name must not be empty"):
                 client.claim("http://h.example/a", "0" * 64, "")
+
+
+async def test_an_answer_with_too_few_entries_is_refused(site):
+    """Each claim of a batch has its own place in the answer."""
+
+    def answer(request):
+        is_lookup = request.url.path == ASKS_FOR_KEYS[1]
+        body = {"entries": {}, "failures": {}} if is_lookup else {"entries": []}
+        return httpx.Response(200, json=body)
+
+    transport = httpx.MockTransport(answer)
+    async with AsyncImgCacheClient("http://cache", transport=transport) as client:
+        with pytest.raises(ProtocolError, match="each claim"):
+            await client.store(f"{site}/a", body_of(LARGE), "me")
