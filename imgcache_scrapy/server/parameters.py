@@ -16,7 +16,7 @@ from imgcache_scrapy.core.errors import (
     UnavailableError,
 )
 from imgcache_scrapy.core.image_url import ImageUrl
-from imgcache_scrapy.core.keys import cache_key
+from imgcache_scrapy.core.keys import cache_key, without_user
 from imgcache_scrapy.core.limits import (
     BLOCKED_POSITION_PATTERN,
     FAILURE_POSITION_PATTERN,
@@ -100,8 +100,11 @@ def image_url(url: str, key: str | None) -> ImageUrl:
     """Return a URL of a request with its key: the one that the request named, else the default.
 
     Any text is a URL here, as in the reference service. A text that has no default key is its key.
+    A user and a password are never stored.
     """
     sent = without_fragment(url)
+    with suppress(InvalidRequestError):
+        sent = without_user(sent)
     if key is not None:
         return ImageUrl(sent, key, (key,))
     key = sent

@@ -180,6 +180,7 @@ def test_the_newest_capture_stays_the_newest(database_url, blobs_url, tmp_path):
 def test_odd_urls_are_filled(database_url, blobs_url, tmp_path):
     """A URL that no key can be computed for keeps itself as key; its host may be empty."""
     urls = ["data:image/gif;base64,R0lGODlh", "//", "http://[", "http://a.test/#", "ü", "a b"]
+    urls.append("http://me:secret@a.test/private")
     schema_3.make(database_url, (OldCapture(url, A) for url in urls), tmp_path / "blobs")
     with closing(ImageCache(database_url, blobs_url)) as cache:
         assert sum(Upkeep(cache).fill_keys()) == len(urls)
@@ -187,6 +188,8 @@ def test_odd_urls_are_filled(database_url, blobs_url, tmp_path):
         for url, key, host in [row[1:4] for row in rows_of(database_url)]:
             assert host == host_of(url)
             assert cache.catalog.lookup_many([key or url])[key or url]["url"] == url
+        # A user and a password make a URL private: nobody finds it by the public one.
+        assert not cache.catalog.lookup_many(["http://a.test/private"])
 
 
 def test_rows_that_a_store_has_locked_come_later(postgresql, blobs_url, tmp_path):

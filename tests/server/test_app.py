@@ -27,6 +27,7 @@ ROUTES = {
     "/images/search": {"get"},
     "/images/similar": {"get"},
     "/images/claim": {"post"},
+    "/images/claims": {"post"},
     "/images/history": {"get"},
     "/images/captures/{content_hash}": {"get"},
     "/images/meta/{content_hash}": {"get"},
@@ -406,3 +407,11 @@ def test_a_service_ends_without_errors(service):
     assert "Application shutdown complete" in service.log
     assert "ERROR" not in service.log
     assert "Traceback" not in service.log
+
+
+def test_a_password_is_never_stored(service):
+    """A service keeps the image of a URL without its user and its password."""
+    with http_client(service.url) as http:
+        entry = store(http, "http://me:secret@h.example/a", b"bytes").json()
+        assert entry["url"] == entry["key"] == "http://h.example/a"
+        assert "secret" not in http.get("/images/search?url_contains=h").text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-OPERATIONS = 24
+OPERATIONS = 25
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from imgcache_scrapy.core.errors import InvalidRequestError
-from imgcache_scrapy.core.keys import cache_key
+from imgcache_scrapy.core.keys import cache_key, has_user
 from imgcache_scrapy.core.urls import host_of
 from imgcache_scrapy.engine.catalog.rows import digest
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
@@ -74,6 +74,9 @@ def _values_of(row: Any) -> dict[str, Any]:
 
 
 def _default_key(url: str) -> str:
+    # What a user and a password gave is private: nobody may find it by the public URL.
+    if has_user(url):
+        return url
     try:
         return cache_key(url)
     except InvalidRequestError:  # An older version accepted it.
