@@ -2,9 +2,9 @@
 
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from imgcache_scrapy.core.concurrency import Batcher, Limiter
 from imgcache_scrapy.core.deadline import timeout
@@ -20,7 +20,7 @@ from imgcache_scrapy.engine.catalog.database import is_common
 from imgcache_scrapy.engine.late_decoding import LateDecoding, decode_next
 from imgcache_scrapy.engine.lookup import lookup_many, mark_lost
 from imgcache_scrapy.engine.store_request import ClaimRequest, StoreRequest
-from imgcache_scrapy.engine.threads import WRITER_THREADS, CacheThreads
+from imgcache_scrapy.engine.threads import WRITER_THREADS, awaited_query
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,27 +30,6 @@ _LookupKey = tuple[str | None, str | None, str]
 _MAX_LOOKUPS = 32
 _MAX_STORES = 16
 _HEALTH_SECONDS = 3
-
-
-def _awaited_query(
-    query: Callable[Concatenate[Catalog, P], T], *, is_costly: bool = False
-) -> Callable[Concatenate[CacheThreads, P], Coroutine[Any, Any, T]]:
-    """Derive a coroutine method from a query of the catalog; the query runs in a thread.
-
-    Args:
-        query: the query.
-        is_costly: whether it may read many rows, so that lookups must not wait for it.
-    """
-
-    @functools.wraps(query)
-    async def method(self: CacheThreads, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        def call(cache: ImageCache) -> T:
-            return query(cache.catalog, *args, **kwargs)
-
-        threads = self._scanners if is_costly else self._readers
-        return await self._limited(functools.partial(self._run, threads, call))
-
-    return method
 
 
 class AsyncImageCache(AsyncRefusals):
@@ -91,15 +70,15 @@ class AsyncImageCache(AsyncRefusals):
             is_common=is_common,
         )
 
-    type_and_size = _awaited_query(Catalog.type_and_size)
+    type_and_size = awaited_query(Catalog.type_and_size)
     # An image, and a key, may have any number of captures.
-    get_meta = _awaited_query(Catalog.get_meta, is_costly=True)
-    history_page = _awaited_query(Catalog.history_page, is_costly=True)
-    captures_page = _awaited_query(Catalog.captures_page, is_costly=True)
-    search_page = _awaited_query(Catalog.search_page, is_costly=True)
-    similar_page = _awaited_query(Catalog.similar_page, is_costly=True)
-    stats = _awaited_query(Catalog.stats, is_costly=True)
-    buckets = _awaited_query(Catalog.buckets, is_costly=True)
+    get_meta = awaited_query(Catalog.get_meta, is_costly=True)
+    history_page = awaited_query(Catalog.history_page, is_costly=True)
+    captures_page = awaited_query(Catalog.captures_page, is_costly=True)
+    search_page = awaited_query(Catalog.search_page, is_costly=True)
+    similar_page = awaited_query(Catalog.similar_page, is_costly=True)
+    stats = awaited_query(Catalog.stats, is_costly=True)
+    buckets = awaited_query(Catalog.buckets, is_costly=True)
 
     async def search(
         self, url_contains: str, bucket: str | None = None, limit: int | None = None

@@ -3,19 +3,21 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from imgcache_scrapy.core.concurrency import Limiter
 from imgcache_scrapy.core.errors import ImgCacheError, UnavailableError
 from imgcache_scrapy.engine.absent import AbsentCache
 from imgcache_scrapy.engine.cache import ImageCache
+from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.decoding.decoder import CHILDREN
 
 logger = logging.getLogger(__name__)
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # With many threads, the event loop would often wait for the interpreter lock.
@@ -107,6 +109,27 @@ class CacheThreads:
             self._decoding_thread,
         ):
             threads.shutdown()
+
+
+def awaited_query(
+    query: Callable[Concatenate[Catalog, P], T], *, is_costly: bool = False
+) -> Callable[Concatenate[CacheThreads, P], Coroutine[Any, Any, T]]:
+    """Derive a coroutine method from a query of the catalog; the query runs in a thread.
+
+    Args:
+        query: the query.
+        is_costly: whether it may read many rows, so that lookups must not wait for it.
+    """
+
+    @functools.wraps(query)
+    async def method(self: CacheThreads, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        def call(cache: ImageCache) -> T:
+            return query(cache.catalog, *args, **kwargs)
+
+        threads = self._scanners if is_costly else self._readers
+        return await self._limited(functools.partial(self._run, threads, call))
+
+    return method
 
 
 async def _unlimited(call: Callable[[], Awaitable[T]]) -> T:
