@@ -547,8 +547,8 @@ def test_the_real_service_waits_for_slow_readers(service):
     assert_slow_reader_gets_all(service, 2_000, 3 * LimitedHttpProtocol.send_seconds)
 
 
-async def test_a_body_that_is_too_large_gets_413_during_other_uploads():
-    """A body that is too large gets 413, not 503, because a retry cannot succeed."""
+def stalled_uploads():
+    """Return an event that ends uploads, and a coroutine function that starts one of some size."""
     ended = asyncio.Event()
 
     async def app(_scope, receive, _send):
@@ -563,6 +563,12 @@ async def test_a_body_that_is_too_large_gets_413_during_other_uploads():
 
         await limited({"type": "http", "path": "/images"}, receive, None)
 
+    return ended, upload
+
+
+async def test_a_body_that_is_too_large_gets_413_during_other_uploads():
+    """A body that is too large gets 413, not 503, because a retry cannot succeed."""
+    ended, upload = stalled_uploads()
     uploads = [asyncio.create_task(upload(LIMIT)) for _ in range(4)]
     await asyncio.sleep(0)
     with pytest.raises(HTTPException) as refused:
@@ -574,20 +580,7 @@ async def test_a_body_that_is_too_large_gets_413_during_other_uploads():
 
 async def test_small_uploads_have_memory_beside_large_ones():
     """Four stalled uploads take all the memory of large bodies, and small ones go on."""
-    ended = asyncio.Event()
-
-    async def app(_scope, receive, _send):
-        await receive()
-        await ended.wait()
-
-    limited = BodyLimitMiddleware(app)
-
-    async def upload(size):
-        async def receive():
-            return {"type": "http.request", "body": bytes(size)}
-
-        await limited({"type": "http", "path": "/images"}, receive, None)
-
+    ended, upload = stalled_uploads()
     uploads = [asyncio.create_task(upload(LIMIT)) for _ in range(4)]
     uploads += [asyncio.create_task(upload(10**6)) for _ in range(20)]
     await asyncio.sleep(0)
