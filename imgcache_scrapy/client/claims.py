@@ -48,6 +48,27 @@ class Claims:
         """
         return await self._batcher.ask(_Question(fields)) if self.are_supported else None
 
+    async def ask_alone(self, fields: dict[str, Any]) -> Entry | None:
+        """Claim an image by a request of its own; call it within `Connection.limited`.
+
+        Args:
+            fields: the fields of the claim.
+
+        Returns:
+            The entry; None if the service does not have the bytes.
+
+        Raises:
+            BlockedError: the image is blocked.
+            ImgCacheError: the service failed.
+        """
+        if not self.are_supported:
+            return None
+        answer = await self._connection.call("POST", "/images/claim", json=fields)
+        if answer.lacks_route:
+            self.are_supported = False
+            return None
+        return answer.claimed_entry(fields["key"], fields["content_hash"])
+
     async def _send(self, questions: list[_Question]) -> dict[_Question, Entry]:
         try:
             async with timeout(self._seconds):

@@ -21,6 +21,8 @@ MAX_ANSWER = MAX_ENTRY + 3 * MAX_ESCAPE * MAX_URL_BYTES
 """Maximum bytes of an answer with one entry."""
 MAX_LIST = 2**26
 """Maximum bytes of a page of a list."""
+NO_ROUTE = (404, 405)
+"""The statuses by which a service may say that it does not have a route."""
 _CONNECTIONS = 16
 
 

@@ -21,23 +21,23 @@ from imgcache_scrapy.client.connection import (
     MAX_ENTRY,
     MAX_ESCAPE,
     MAX_LIST,
+    NO_ROUTE,
     Connection,
 )
 from imgcache_scrapy.client.fields import (
-    batches_of_keys,
+    batches_by_size,
     capture_fields,
     form_of,
     without_none,
 )
 from imgcache_scrapy.client.http_refusals import HttpRefusals, explaining_not_found, lacks
+from imgcache_scrapy.client.key_support import KeySupport
 from imgcache_scrapy.client.lists import read_failures
 from imgcache_scrapy.core.entry import Entry, content_hash_of
 from imgcache_scrapy.core.errors import InvalidRequestError, NotFoundError, ProtocolError
 from imgcache_scrapy.core.failures import Failure, Found
 from imgcache_scrapy.core.keys import is_default_key
-from imgcache_scrapy.core.limits import (
-    MAX_IMAGE_BYTES,
-)
+from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 from imgcache_scrapy.core.pages import ListPage, all_pages_async
 from imgcache_scrapy.core.response_info import NO_RESPONSE, ResponseInfo
 from imgcache_scrapy.core.urls import filename_of
@@ -46,7 +46,6 @@ T = TypeVar("T")
 
 # For smaller images, the additional request would cost more than their bytes.
 _MIN_CLAIMED_BYTES = 64 * 2**10
-_BATCHES_UNSUPPORTED = (404, 405)
 # Some servers and proxies accept only 8 KB in a request line, so longer keys are sent in a body.
 _MAX_KEY_IN_QUERY = 4000
 
@@ -62,7 +61,7 @@ class HttpTransport(HttpRefusals, Connection):
         super().__init__(*connection)
         self._supports_batches = True
         self._claims = Claims(self, self.seconds)
-        self._has_keys_task: asyncio.Task[bool] | None = None
+        self._keys = KeySupport(self)
 
     async def store(
         self,
@@ -79,7 +78,7 @@ class HttpTransport(HttpRefusals, Connection):
         content_hash = await asyncio.to_thread(content_hash_of, data)
         is_large = len(data) >= _MIN_CLAIMED_BYTES
         is_plain = url == key and is_default_key(key) and not any(response)
-        has_keys = not (is_plain and not is_large) and await self._has_keys()
+        has_keys = not (is_plain and not is_large) and await self._keys.exists()
         # Any other service compares the URLs that it stores.
         fields: dict[str, Any] = {"url": url, "key": key} if has_keys else {"url": key}
         fields |= capture_fields(
@@ -113,7 +112,7 @@ class HttpTransport(HttpRefusals, Connection):
         fields = capture_fields(client_name, bucket, lookup_time, response)
         claim = {"url": url, "key": key, "content_hash": content_hash, **fields}
         claim |= without_none(filename=filename)
-        return await self.limited(lambda: self._claim(claim))
+        return await self.limited(lambda: self._claims.ask_alone(claim))
 
     @property
     def supports_claims(self) -> bool:
@@ -145,7 +144,7 @@ class HttpTransport(HttpRefusals, Connection):
             return (await self.lookup_many([key], bucket, accept)).entries.get(key)
         query = {"url": key, **without_none(bucket=bucket)}
         named = None if is_default_key(key) else key
-        if (named or accept is not None) and await self._has_keys():
+        if (named or accept is not None) and await self._keys.exists():
             query |= without_none(key=named, accept=accept)
         return await self._entry("/images/lookup", query, key=key)
 
@@ -160,7 +159,7 @@ class HttpTransport(HttpRefusals, Connection):
         failures: dict[str, Failure] = {}
         # Failures of keys are told anyway.
         further = set(urls) - set(keys)
-        for batch in batches_of_keys([*keys, *further]):
+        for batch in batches_by_size([*keys, *further], len):
             asked = [key for key in batch if key not in further]
             found = await self._lookup_batch(asked, bucket, accept, further.intersection(batch))
             entries |= found.entries
@@ -225,9 +224,9 @@ class HttpTransport(HttpRefusals, Connection):
         if self._supports_batches:
             body = {"urls": keys, **without_none(bucket=bucket)}
             named = {key: key for key in keys if not is_default_key(key)} or None
-            if (named or accept is not None) and await self._has_keys():
+            if (named or accept is not None) and await self._keys.exists():
                 body |= without_none(keys=named, accept=accept)
-            if urls and await self._has_keys():
+            if urls and await self._keys.exists():
                 body["failures_of"] = list(urls)
             # The answer has each key twice: before its entry, and in it. One entry may have URLs
             # of any length.
@@ -235,7 +234,7 @@ class HttpTransport(HttpRefusals, Connection):
             max_bytes = len(asked) * MAX_ENTRY + 2 * MAX_ESCAPE * sum(map(len, asked))
             max_bytes += MAX_ANSWER
             answer = await self.answer("POST", "/images/lookup", max_bytes=max_bytes, json=body)
-            if answer.status not in _BATCHES_UNSUPPORTED:
+            if answer.status not in NO_ROUTE:
                 found = answer.checked().object()
                 failures = read_failures(found.get("failures"), asked)
                 return Found(entries_by_key(found, keys), failures)
@@ -243,33 +242,6 @@ class HttpTransport(HttpRefusals, Connection):
         entries = await asyncio.gather(*(self.lookup(key, bucket, accept) for key in keys))
         found_keys = zip(keys, entries, strict=True)
         return Found({key: entry for key, entry in found_keys if entry is not None})
-
-    async def _claim(self, claim: dict[str, Any]) -> Entry | None:
-        if not self.supports_claims:
-            return None
-        answer = await self.call("POST", "/images/claim", json=claim)
-        if answer.lacks_route:
-            self._claims.are_supported = False
-            return None
-        return answer.claimed_entry(claim["key"], claim["content_hash"])
-
-    async def _has_keys(self) -> bool:
-        """Return whether the service knows keys, and what the site said; others refuse both."""
-        asked = self._has_keys_task
-        if asked is None or (asked.done() and (asked.cancelled() or asked.exception())):
-            asked = self._has_keys_task = asyncio.ensure_future(self._ask_for_keys())
-            # Its error is raised by the calls that wait for it, if any still does.
-            asked.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(asked)
-
-    async def _ask_for_keys(self) -> bool:
-        # Not the health, which may wait for a storage that lookups do not need.
-        answer = await self.answer(
-            "POST", "/images/lookup", max_bytes=MAX_ANSWER, json={"urls": []}
-        )
-        if answer.status in _BATCHES_UNSUPPORTED:
-            return False
-        return "failures" in answer.checked().object()
 
     async def _counts(self, route: str) -> dict[str, int]:
         with explaining_not_found(route):
@@ -283,7 +255,7 @@ class HttpTransport(HttpRefusals, Connection):
             return await self._all_pages(route, query, limit, read)
         except (NotFoundError, InvalidRequestError) as error:
             # Other services take the last part of the path for a hash.
-            if await self._has_keys():
+            if await self._keys.exists():
                 raise
             raise lacks(route) from error
 

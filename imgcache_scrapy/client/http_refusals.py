@@ -8,17 +8,18 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from imgcache_scrapy.client.answers import Answer, entry_of
+from imgcache_scrapy.client.connection import NO_ROUTE
+from imgcache_scrapy.client.fields import batches_by_size, without_none
 from imgcache_scrapy.client.lists import read_blocked, read_failure
 from imgcache_scrapy.core.blocked import BlockedImage
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import NotFoundError, ProtocolError
 from imgcache_scrapy.core.failures import Failure, SeenFailure
-from imgcache_scrapy.core.limits import MAX_BATCH_BYTES, MAX_BATCH_URLS
+from imgcache_scrapy.core.limits import MAX_BATCH_BYTES
 
 T = TypeVar("T")
 
 _BLOCKED, _FAILURES = "/blocked", "/failures"
-_UNSUPPORTED = (404, 405)
 # Of an error; a success has no body.
 _MAX_ANSWER = 2**16
 # Of the URLs in a request. A character takes one byte in JSON, rarely up to six.
@@ -57,18 +58,18 @@ class HttpRefusals:
             return await self._all_pages(_BLOCKED, {}, limit, read_blocked)
 
     async def suggest_blocked(self: _Calls, bucket: str | None, limit: int | None) -> list[Entry]:
-        query = {} if bucket is None else {"bucket": bucket}
+        query = without_none(bucket=bucket)
         with explaining_not_found(_BLOCKED):
             found = await self._all_pages(f"{_BLOCKED}/suggestions", query, limit, entry_of)
         return found[:limit]
 
     async def remember_failures(self: _Calls, failures: Sequence[SeenFailure], bucket: str) -> None:
-        for batch in _batches(failures):
+        for batch in batches_by_size(failures, _characters_of, _MAX_CHARACTERS):
             if not self._supports_failures:
                 return
-            body = {"failures": batch, "bucket": bucket}
+            body = {"failures": list(map(_fields_of, batch)), "bucket": bucket}
             answer = await self.answer("POST", _FAILURES, max_bytes=_MAX_ANSWER, json=body)
-            if answer.status in _UNSUPPORTED:
+            if answer.status in NO_ROUTE:
                 self._supports_failures = False
             else:
                 answer.checked()
@@ -80,10 +81,9 @@ class HttpRefusals:
         bucket: str | None,
         limit: int | None,
     ) -> list[Failure]:
-        query = {"host": host, "since": since and since.isoformat(), "bucket": bucket}
-        named = {name: value for name, value in query.items() if value is not None}
+        query = without_none(host=host, since=since and since.isoformat(), bucket=bucket)
         with explaining_not_found(_FAILURES):
-            return await self._all_pages(_FAILURES, named, limit, read_failure)
+            return await self._all_pages(_FAILURES, query, limit, read_failure)
 
 
 @contextmanager
@@ -102,17 +102,11 @@ def lacks(route: str) -> ProtocolError:
     )
 
 
-def _batches(failures: Sequence[SeenFailure]) -> Iterator[list[dict[str, Any]]]:
-    """Yield the failures as JSON, in parts that a request may have."""
-    batch: list[dict[str, Any]] = []
-    size = 0
-    for url, *rest in failures:
-        length = len(url.url) + len(url.key)
-        if batch and (len(batch) == MAX_BATCH_URLS or size + length > _MAX_CHARACTERS):
-            yield batch
-            batch, size = [], 0
-        names = ("reason", "http_status", "seconds")
-        batch.append({"url": url.url, "key": url.key, **dict(zip(names, rest, strict=True))})
-        size += length
-    if batch:
-        yield batch
+def _fields_of(failure: SeenFailure) -> dict[str, Any]:
+    url, *rest = failure
+    names = ("reason", "http_status", "seconds")
+    return {"url": url.url, "key": url.key, **dict(zip(names, rest, strict=True))}
+
+
+def _characters_of(failure: SeenFailure) -> int:
+    return len(failure[0].url) + len(failure[0].key)
