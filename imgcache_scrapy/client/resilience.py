@@ -23,7 +23,6 @@ from imgcache_scrapy.core.errors import (
     HostError,
     ReadOnlyError,
     UnauthorizedError,
-    UnavailableError,
 )
 from imgcache_scrapy.core.failures import Found, SeenFailure
 from imgcache_scrapy.core.image_url import ImageUrl, keys_of
@@ -68,8 +67,7 @@ class ResilientClient:
         self._log = log
         self._breaker = Breaker(self._probe, on_failure=self._failed, on_close=self._closed)
         self._spool = None if spool is None else Spool(spool)
-        self._spooled_images = SpooledImages(self._spool, cache_name)
-        self._has_warned_of_spool = False
+        self._spooled_images = SpooledImages(self._spool, cache_name, log)
         self._replayer = None if self._spool is None else self._replayer_of(self._spool)
         self._replays: set[asyncio.Task[None]] = set()
         self.failures = FailureRecorder(self._remember_failures)
@@ -184,7 +182,7 @@ class ResilientClient:
         except Exception:
             if self._spool is None:
                 raise
-            return Stored(await self._spooled(self._spool, record), is_spooled=True)
+            return Stored(await self._spooled_images.put(record), is_spooled=True)
 
     async def renew(
         self, url: ImageUrl, entry: Entry, client_name: str, response: ResponseInfo = NO_RESPONSE
@@ -273,16 +271,6 @@ class ResilientClient:
                 filename=None,
                 response=record.response,
             )
-
-    async def _spooled(self, spool: Spool, record: Record) -> Entry:
-        try:
-            await asyncio.to_thread(spool.put, record)
-        except (OSError, UnavailableError) as error:
-            level = logging.DEBUG if self._has_warned_of_spool else logging.WARNING
-            self._has_warned_of_spool = True
-            self._log(level, "An image is neither in the cache nor in the spool: %s", error)
-            raise
-        return await asyncio.to_thread(record.entry)
 
     async def _look_up(
         self, keys: list[str], accept: str | None, urls: Collection[str] = ()

@@ -1,10 +1,13 @@
-"""SpooledImages: reads the images that wait in a spool for one cache."""
+"""SpooledImages: the images that wait in a spool for one cache, for an event loop."""
 
 import asyncio
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
 
+from imgcache_scrapy.client.record import Record
 from imgcache_scrapy.client.spool import Spool
 from imgcache_scrapy.core.entry import Entry, content_hash_of
+from imgcache_scrapy.core.errors import UnavailableError
 
 
 class SpooledImages:
@@ -13,11 +16,31 @@ class SpooledImages:
     Args:
         spool: the spool; None for no spool, which has no images.
         cache_name: the name of the cache in the records of the spool.
+        log: writes a log line; called with level, message and the arguments of the message.
     """
 
-    def __init__(self, spool: Spool | None, cache_name: str) -> None:
+    def __init__(self, spool: Spool | None, cache_name: str, log: Callable[..., None]) -> None:
         self._spool = spool
         self._cache_name = cache_name
+        self._log = log
+        self._has_warned = False
+
+    async def put(self, record: Record) -> Entry:
+        """Write a record into the spool, and return its entry; the first failure is a warning.
+
+        Raises:
+            UnavailableError: the spool is full.
+            OSError: the disk is full or fails.
+        """
+        assert self._spool is not None  # noqa: S101 - see the caller
+        try:
+            await asyncio.to_thread(self._spool.put, record)
+        except (OSError, UnavailableError) as error:
+            level = logging.DEBUG if self._has_warned else logging.WARNING
+            self._has_warned = True
+            self._log(level, "An image is neither in the cache nor in the spool: %s", error)
+            raise
+        return await asyncio.to_thread(record.entry)
 
     async def waiting(self, keys: Iterable[str], bucket: str) -> dict[str, str]:
         """Return the names of the records that the spool has of these keys."""
