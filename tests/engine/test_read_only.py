@@ -137,6 +137,14 @@ except ImgCacheError as error:
 """
 
 
+def test_an_empty_log_does_not_stop_a_reader(read_only, tmp_path):
+    """A writer that starts creates an empty log before the files that readers need."""
+    log = read_only.path / "catalog.sqlite3-wal"
+    log.touch()
+    read_only.lock()
+    assert read_only.run(tmp_path, OPEN) == ""
+
+
 def test_a_read_only_cache_with_changes_of_a_crash_says_what_to_do(read_only, tmp_path):
     """SQLite cannot read the log without its index, and the answer is a sentence."""
     log = read_only.path / "catalog.sqlite3-wal"

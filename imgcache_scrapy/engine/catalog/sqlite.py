@@ -109,7 +109,7 @@ class SqliteFile:
                 error = second
             else:
                 return
-        if self._log.exists():
+        if self._has_log():
             raise UnavailableError(
                 f"the catalog can only be read, but its last changes are still in "
                 f"{self._log.name}: open the cache once where its folder can be written"
@@ -124,9 +124,16 @@ class SqliteFile:
     def _log(self) -> Path:
         return self.path.with_name(f"{self.path.name}-wal")
 
+    def _has_log(self) -> bool:
+        # A writer that starts creates an empty log, and its index only afterwards.
+        try:
+            return self._log.stat().st_size > 0
+        except FileNotFoundError:
+            return False
+
     def _state(self) -> tuple[object, ...]:
         """Return what changes when another program writes the file."""
-        if self._log.exists():
+        if self._has_log():
             return (True,)
         found = self.path.stat()
         return False, found.st_ino, found.st_size, found.st_mtime_ns
