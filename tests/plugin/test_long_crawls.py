@@ -11,8 +11,8 @@ from statistics import linear_regression
 import pytest
 
 SUPPORT = Path(__file__).parents[1] / "support"
-PLAIN = "imgcache_scrapy.plugin.pipeline.ImgCachePipeline"
-DROP_IN = "imgcache_scrapy.plugin.pipeline.ImgCacheImagesPipeline"
+PLAIN = "imgcache_scrapy.ImgCachePipeline"
+DROP_IN = "imgcache_scrapy.ImgCacheImagesPipeline"
 
 
 @pytest.fixture
