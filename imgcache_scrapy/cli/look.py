@@ -1,29 +1,56 @@
 """`imgcache stats` and `imgcache get`: count and read the images of a cache."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from imgcache_scrapy.cli.location import CacheArgument, open_client, use_cache
-from imgcache_scrapy.cli.output import print_table
+from imgcache_scrapy.cli.output import JsonOption, print_table
 from imgcache_scrapy.core.entry import is_content_hash
 from imgcache_scrapy.core.errors import ConfigurationError, NotFoundError
+from imgcache_scrapy.core.filters import GROUPS
 from imgcache_scrapy.core.text import printable
 
 
-def stats(cache: CacheArgument = None) -> None:
+def stats(
+    cache: CacheArgument = None,
+    *,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="|".join(GROUPS), help="Count each group; the largest ones first."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Print how many images, captures and bytes a cache has."""
-    location = use_cache(cache)
-    with open_client(location) as client:
-        counts = client.stats()
-    table = Table("what", "how many")
-    table.columns[1].justify = "right"
+    with open_client(use_cache(cache)) as client:
+        counts = client.stats(by)
+    if as_json and by is not None:
+        for name, each in counts.items():
+            typer.echo(json.dumps({by: name, **each}))
+    elif as_json:
+        typer.echo(json.dumps(counts))
+    else:
+        print_table(_counts_table(counts) if by is None else _groups_table(by, counts))
+
+
+def _counts_table(counts: dict[str, int]) -> Table:
+    table = Table("what", Column("how many", justify="right"))
     for name, count in counts.items():
         table.add_row(name, f"{count:,}")
-    print_table(table)
+    return table
+
+
+def _groups_table(by: str, groups: dict[str, dict[str, int]]) -> Table:
+    names = ("captures", "images", "bytes")
+    table = Table(by, *(Column(name, justify="right") for name in names))
+    for name, counts in groups.items():
+        table.add_row(Text(printable(name)), *(f"{counts[each]:,}" for each in names))
+    return table
 
 
 def get(

@@ -10,7 +10,9 @@ from imgcache_scrapy.cli.blocked import block, blocked, suggest_blocked, unblock
 from imgcache_scrapy.cli.failures import failures
 from imgcache_scrapy.cli.history import history
 from imgcache_scrapy.cli.key import key
+from imgcache_scrapy.cli.listing import ls
 from imgcache_scrapy.cli.look import get, stats
+from imgcache_scrapy.cli.options import with_cache_option, with_token_option
 from imgcache_scrapy.cli.restore import backup, rebuild
 from imgcache_scrapy.cli.serve import serve
 from imgcache_scrapy.cli.spool import list_spool, replay_spool
@@ -19,14 +21,16 @@ from imgcache_scrapy.core.errors import ImgCacheError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 spool = typer.Typer(help="List or store the images that wait in the spool.", no_args_is_help=True)
-for command in (serve, stats, get, history, key, verify, gc, upgrade, backup, rebuild):
-    app.command()(command)
-for each in (block, unblock, blocked, suggest_blocked):
-    app.command()(each)
-app.command()(failures)
+for command in (ls, stats, get, history, failures, blocked, suggest_blocked):
+    app.command()(with_token_option(with_cache_option(command)))
+for command in (block, unblock):
+    app.command()(with_token_option(command))
+for command in (serve, verify, gc, upgrade, backup, rebuild):
+    app.command()(with_cache_option(command))
+app.command()(key)
 app.add_typer(spool, name="spool")
 spool.command("list")(list_spool)
-spool.command("replay")(replay_spool)
+spool.command("replay")(with_token_option(with_cache_option(replay_spool)))
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from imgcache_scrapy.core.errors import (
     error_for_status,
 )
 from imgcache_scrapy.core.limits import (
+    MAX_NUMBER,
     MAX_TEXT,
     MAX_URL_BYTES,
     PERCEPTUAL_HASH_PATTERN,
@@ -218,8 +219,13 @@ def is_text(value: Any, max_length: int = MAX_TEXT) -> bool:
     return isinstance(value, str) and len(value) <= max_length and not _SURROGATE.search(value)
 
 
+def is_count(value: Any) -> bool:
+    """Return whether a value is a whole number from 0 on."""
+    return _is_number(value, 0)
+
+
 def _is_number(value: Any, lowest: int) -> bool:
-    return type(value) is int and lowest <= value <= _MAX_NUMBER
+    return type(value) is int and lowest <= value <= MAX_NUMBER
 
 
 def _are_headers(value: Any) -> bool:
@@ -233,7 +239,6 @@ def _is_match(value: Any, pattern: str) -> bool:
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_MAX_NUMBER = 2**63 - 1
 _CONTENT_TYPE_PATTERN = r"[!-~]+/[ -~]{1,200}"
 _REQUIRED: dict[str, Callable[[Any], bool]] = {
     "url": lambda value: is_text(value, MAX_URL_BYTES),
@@ -254,6 +259,7 @@ _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "headers": _are_headers,
     "final_url": lambda value: is_text(value, MAX_URL_BYTES),
     "blocked": lambda value: isinstance(value, bool),
+    "damaged": lambda value: isinstance(value, bool),
     "paths": lambda value: _is_number(value, 0),
     "hosts": lambda value: _is_number(value, 0),
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 from imgcache_scrapy.client.blocking import BlockingClient, blocking
+from imgcache_scrapy.client.listing import ListMethods
 from imgcache_scrapy.client.lookups import LookupMethods
 from imgcache_scrapy.client.refusals import RefusalMethods
 from imgcache_scrapy.core.checks import (
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import httpx
 
 
-class AsyncImgCacheClient(LookupMethods, RefusalMethods):
+class AsyncImgCacheClient(ListMethods, LookupMethods, RefusalMethods):
     """The async client of a cache; use it within one event loop.
 
     Args:
@@ -176,14 +177,6 @@ class AsyncImgCacheClient(LookupMethods, RefusalMethods):
         """Check whether the cache works; return `{"status": "ok", …}`."""
         return await self.transport.health()
 
-    async def stats(self) -> dict[str, int]:
-        """Return the numbers of `images`, `captures`, `bytes` and `damaged` images."""
-        return await self.transport.stats()
-
-    async def buckets(self) -> dict[str, int]:
-        """Return the buckets in alphabetical order, each with its number of captures."""
-        return await self.transport.buckets()
-
     @cached_property
     def sync(self) -> "ImgCacheClient":
         """The blocking client of the same cache; it is closed together with this client."""
@@ -239,6 +232,8 @@ class ImgCacheClient(BlockingClient):
     captures = blocking(AsyncImgCacheClient.captures)
     search = blocking(AsyncImgCacheClient.search)
     similar = blocking(AsyncImgCacheClient.similar)
+    list = blocking(AsyncImgCacheClient.list)
+    count = blocking(AsyncImgCacheClient.count)
     delete = blocking(AsyncImgCacheClient.delete)
     block = blocking(AsyncImgCacheClient.block)
     unblock = blocking(AsyncImgCacheClient.unblock)

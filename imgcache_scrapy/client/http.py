@@ -30,7 +30,8 @@ from imgcache_scrapy.client.fields import (
     form_of,
     without_none,
 )
-from imgcache_scrapy.client.http_refusals import HttpRefusals, explaining_not_found, lacks
+from imgcache_scrapy.client.http_lists import HttpLists
+from imgcache_scrapy.client.http_refusals import HttpRefusals, lacks
 from imgcache_scrapy.client.key_support import KeySupport
 from imgcache_scrapy.client.lists import read_failures
 from imgcache_scrapy.core.entry import Entry, content_hash_of
@@ -50,7 +51,7 @@ _MIN_CLAIMED_BYTES = 64 * 2**10
 _MAX_KEY_IN_QUERY = 4000
 
 
-class HttpTransport(HttpRefusals, Connection):
+class HttpTransport(HttpLists, HttpRefusals, Connection):
     """The transport to a service; its methods are documented in `AsyncImgCacheClient`.
 
     Args:
@@ -212,12 +213,6 @@ class HttpTransport(HttpRefusals, Connection):
     async def health(self) -> dict[str, Any]:
         return (await self.send("GET", "/health")).object()
 
-    async def stats(self) -> dict[str, int]:
-        return await self._counts("/stats")
-
-    async def buckets(self) -> dict[str, int]:
-        return await self._counts("/buckets")
-
     async def _lookup_batch(
         self, keys: list[str], bucket: str | None, accept: str | None, urls: Collection[str]
     ) -> Found:
@@ -242,10 +237,6 @@ class HttpTransport(HttpRefusals, Connection):
         entries = await asyncio.gather(*(self.lookup(key, bucket, accept) for key in keys))
         found_keys = zip(keys, entries, strict=True)
         return Found({key: entry for key, entry in found_keys if entry is not None})
-
-    async def _counts(self, route: str) -> dict[str, int]:
-        with explaining_not_found(route):
-            return (await self.send("GET", route)).object()
 
     async def _captures(
         self, route: str, query: dict[str, Any], limit: int | None, **asked: str

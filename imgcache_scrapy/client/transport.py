@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from imgcache_scrapy.core.blocked import BlockedImage
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.failures import Failure, Found, SeenFailure
+from imgcache_scrapy.core.filters import Filters
+from imgcache_scrapy.core.pages import Page
 from imgcache_scrapy.core.response_info import ResponseInfo
 
 
@@ -116,5 +118,13 @@ class Transport(Protocol):
     async def stats(self) -> dict[str, int]: ...
 
     async def buckets(self) -> dict[str, int]: ...
+
+    async def list_page(self, filters: Filters, limit: int | None, after: str | None) -> Page:
+        """Return some of the captures that meet filters, newest first, after a position."""
+        ...
+
+    async def count(self, filters: Filters) -> dict[str, int]: ...
+
+    async def stats_by(self, by: str) -> dict[str, dict[str, int]]: ...
 
     async def aclose(self) -> None: ...

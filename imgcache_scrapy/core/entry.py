@@ -31,6 +31,7 @@ class Entry(TypedDict):
         headers: headers of the site's response, see `KEPT_HEADERS`; missing if it is not known.
         final_url: the URL that gave the image after redirects; missing if it is `url`.
         blocked: True if the image is blocked; missing if it is not.
+        damaged: only in lists: True if the bytes of the image are damaged; missing if not.
         created: only in the result of `store`: whether the image is new to the cache.
         paths: only in the result of `suggest_blocked`: the number of different paths of its URLs.
         hosts: only in the result of `suggest_blocked`: the number of different hosts of its URLs.
@@ -57,6 +58,7 @@ class Entry(TypedDict):
     headers: NotRequired[dict[str, str]]
     final_url: NotRequired[str]
     blocked: NotRequired[bool]
+    damaged: NotRequired[bool]
     created: NotRequired[bool]
     paths: NotRequired[int]
     hosts: NotRequired[int]

@@ -18,6 +18,8 @@ MAX_TEXT = 4096
 """Maximum characters of a client's name, a bucket or a part of a URL; longer texts are refused."""
 MAX_LIMIT = 2**31 - 1
 """The largest `limit` of a list."""
+MAX_NUMBER = 2**63 - 1
+"""The largest whole number that both databases store."""
 MAX_PAGE_ENTRIES = 1000
 """Maximum number of entries in one answer of `search` or `similar`."""
 MAX_PAGE_CHARACTERS = 2**20

@@ -20,6 +20,16 @@ class ListPage(NamedTuple, Generic[T]):
     after: Any = None
 
 
+class EntryList(list[Entry]):
+    """Entries in their order.
+
+    Attributes:
+        after: the position after the last one, to ask for those that follow; None if none do.
+    """
+
+    after: str | None = None
+
+
 Page = ListPage[Entry]
 """A part of a list of entries of images."""
 

@@ -79,6 +79,9 @@ class AsyncImageCache(AsyncRefusals):
     similar_page = awaited_query(Catalog.similar_page, is_costly=True)
     stats = awaited_query(Catalog.stats, is_costly=True)
     buckets = awaited_query(Catalog.buckets, is_costly=True)
+    list_page = awaited_query(Catalog.list_page, is_costly=True)
+    count = awaited_query(Catalog.count, is_costly=True)
+    stats_by = awaited_query(Catalog.stats_by, is_costly=True)
 
     async def search(
         self, url_contains: str, bucket: str | None = None, limit: int | None = None

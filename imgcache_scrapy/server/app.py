@@ -21,6 +21,7 @@ from imgcache_scrapy.server.claims import add_claims
 from imgcache_scrapy.server.guard import BodyLimitMiddleware, TokenMiddleware
 from imgcache_scrapy.server.history import add_histories
 from imgcache_scrapy.server.images import add_bytes, add_images
+from imgcache_scrapy.server.listing import add_lists
 from imgcache_scrapy.server.lookups import add_lookups, refuse_methods
 from imgcache_scrapy.server.metric_files import share_metrics
 from imgcache_scrapy.server.metrics import Metrics, TimingMiddleware
@@ -75,6 +76,7 @@ def create_app(
     answer_with_problems(app)
     _add_state(app, images, metrics)
     add_lookups(app, images, metrics, memory)
+    add_lists(app, images, memory)
     refuse_methods(app)
     add_histories(app, images, memory)
     add_claims(app, images, metrics)
@@ -111,14 +113,6 @@ def _add_state(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
     @app.get("/health", responses=documented(UnavailableError))
     async def health() -> dict[str, Any]:
         return await images.health()
-
-    @app.get("/stats", responses=documented(UnavailableError, *REFUSALS))
-    async def stats() -> dict[str, int]:
-        return await images.stats()
-
-    @app.get("/buckets", responses=documented(UnavailableError, *REFUSALS))
-    async def buckets() -> dict[str, int]:
-        return await images.buckets()
 
     @app.get("/metrics", response_class=PlainTextResponse, responses=documented(*REFUSALS))
     async def prometheus() -> Response:

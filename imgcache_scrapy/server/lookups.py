@@ -133,8 +133,8 @@ def refuse_methods(app: FastAPI) -> None:
     async def refuse() -> None:
         raise HTTPException(405)
 
-    paths = ("/images/lookup", "/images/search", "/images/similar", "/images/history")
-    for path in (*paths, "/blocked/suggestions"):
+    names = ("count", "history", "lookup", "search", "similar")
+    for path in (*(f"/images/{name}" for name in names), "/blocked/suggestions"):
         app.add_api_route(path, refuse, methods=["DELETE", "HEAD"], include_in_schema=False)
     others = ["DELETE", "GET", "HEAD"]
     for path in ("/images/claim", "/images/claims"):

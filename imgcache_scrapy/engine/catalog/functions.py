@@ -47,6 +47,26 @@ def _hex(element: hexadecimal, compiler: Any, **options: Any) -> str:
     return f"hex({compiler.process(element.clauses, **options)})"
 
 
+class month(FunctionElement[str]):  # noqa: N801
+    """SQL for the month of a time in microseconds since 1970, UTC: `2026-11`."""
+
+    type = sa.Text()
+    name = "month"
+    inherit_cache = True
+
+
+@compiles(month)
+def _to_char(element: month, compiler: Any, **options: Any) -> str:
+    time = compiler.process(element.clauses, **options)
+    return f"to_char(to_timestamp({time} / 1000000) AT TIME ZONE 'UTC', 'YYYY-MM')"
+
+
+@compiles(month, "sqlite")
+def _strftime(element: month, compiler: Any, **options: Any) -> str:
+    time = compiler.process(element.clauses, **options)
+    return f"strftime('%Y-%m', {time} / 1000000, 'unixepoch')"
+
+
 class json_rows(FunctionElement[str]):  # noqa: N801
     """SQL for all rows of a query as one JSON array of arrays; NULL or empty if there are no rows.
 

@@ -151,6 +151,8 @@ def entry_of(row: Mapping[Any, Any]) -> Entry:
         entry["final_url"] = row["final_url"]
     if row.get("blocked"):
         entry["blocked"] = True
+    if row.get("damaged"):
+        entry["damaged"] = True
     return entry
 
 

@@ -1,6 +1,6 @@
 """Search captures by a part of their URL, one page at a time."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -10,6 +10,7 @@ from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.limits import MAX_PAGE_CHARACTERS
 from imgcache_scrapy.core.pages import Page
 from imgcache_scrapy.engine.catalog import url_index
+from imgcache_scrapy.engine.catalog.ages import age_and_order, age_of
 from imgcache_scrapy.engine.catalog.functions import contains, hexadecimal, json_rows
 from imgcache_scrapy.engine.catalog.paging import (
     MAX_VALUES,
@@ -19,21 +20,11 @@ from imgcache_scrapy.engine.catalog.paging import (
     page_size,
     rows_of,
 )
-from imgcache_scrapy.engine.catalog.rows import entry_of, now
-from imgcache_scrapy.engine.catalog.tables import (
-    capture,
-    image,
-    in_bucket,
-    newest_first,
-    seen_at,
-)
+from imgcache_scrapy.engine.catalog.rows import entry_of
+from imgcache_scrapy.engine.catalog.tables import capture, image, in_bucket
 
-_has_times_after = sa.select(sa.exists().where(capture.c.lookup_time > sa.bindparam("at")))
 # Most URLs have one capture. If many have more, a larger part needs fewer queries.
 _MAX_PART = 8000
-
-
-_Columns = tuple[sa.ColumnElement[Any], ...]
 
 
 class _Match(NamedTuple):
@@ -64,7 +55,7 @@ class Search:
         self._bucket = bucket
         self._candidates = url_index.candidates(connection, url_contains)
         self._seen: set[str] = set()
-        self._age, self._order = _age_and_order(connection)
+        self._age, self._order = age_and_order(connection)
 
     def page(self, limit: int | None, after: str | None) -> Page:
         """Return the page after a position, or the first one; `limit` is its maximum length."""
@@ -97,7 +88,7 @@ class Search:
         query = in_bucket(sa.select(*columns).join(image), self._bucket).where(~image.c.damaged)
         query = query.where(contains(capture.c.url, self._url_contains))
         if after is not None:
-            query = query.where(sa.tuple_(*self._age) < sa.tuple_(*_age_of(after)))
+            query = query.where(sa.tuple_(*self._age) < sa.tuple_(*age_of(after)))
         if self._candidates is None:
             query = query.order_by(*self._order).limit(count)
         else:
@@ -125,7 +116,7 @@ class Search:
         digest = capture.c.url_digest
         query = in_bucket(sa.select(digest).distinct().join(image), self._bucket).where(
             digest.in_(sa.bindparam("digests", expanding=True)),
-            sa.tuple_(*self._age) >= sa.tuple_(*_age_of(after)),
+            sa.tuple_(*self._age) >= sa.tuple_(*age_of(after)),
             ~image.c.damaged,
         )
         rows = sa.select(json_rows(hexadecimal(query.subquery().c.url_digest)))
@@ -141,18 +132,3 @@ class Search:
         rows = rows_of(self._connection, [match.capture_id for match in matches])
         found = (rows.get(match.capture_id) for match in matches)
         return [entry_of(row) for row in found if row is not None and not row["damaged"]]
-
-
-def _age_and_order(connection: Connection) -> tuple[_Columns, _Columns]:
-    """Return the SQL for the time and the id of captures, and that for the newest first."""
-    at = now()
-    # Only the order of the column itself has an index. Times after `at` are very rare.
-    if not connection.scalar(_has_times_after, {"at": at}):
-        return (capture.c.lookup_time, capture.c.id), newest_first
-    age = (seen_at(at).label("time"), capture.c.id)
-    return age, tuple(value.desc() for value in age)
-
-
-def _age_of(position: str) -> tuple[int, int]:
-    time, its_id = position.split("_")
-    return int(time), int(its_id)

@@ -1,0 +1,99 @@
+"""Filters: which captures a list, a count or a removal is about."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any, TypedDict, cast
+
+from imgcache_scrapy.core.checks import checked_client_name, checked_text, checked_time
+from imgcache_scrapy.core.errors import InvalidRequestError
+from imgcache_scrapy.core.limits import MAX_NUMBER
+
+GROUPS = ("host", "bucket", "client", "type", "month")
+"""What the captures of a group in statistics have in common."""
+
+
+class Filters(TypedDict, total=False):
+    """The captures that meet all conditions that are given; a value of None is no condition.
+
+    Attributes:
+        url_contains: a part of the URL; case-sensitive, and no character has a special meaning.
+        host: the host of the URL. Captures of versions without hosts are found after
+            `imgcache upgrade`.
+        bucket: the bucket.
+        client_name: the client that fetched the image; in a crawl, the spider.
+        content_type: the type of the image, `image/jpeg`, or `jpeg` for short.
+        since: fetched at this time or later; a time without an offset is UTC.
+        until: fetched before this time.
+        min_width: width of the image in pixels; images without a known size are left out.
+        min_height: height of the image in pixels.
+        min_bytes: size of the image in bytes.
+        max_bytes: size of the image in bytes.
+        damaged: True for damaged images only, False for the others only.
+    """
+
+    url_contains: str | None
+    host: str | None
+    bucket: str | None
+    client_name: str | None
+    content_type: str | None
+    since: datetime | str | None
+    until: datetime | str | None
+    min_width: int | None
+    min_height: int | None
+    min_bytes: int | None
+    max_bytes: int | None
+    damaged: bool | None
+
+
+def checked_filters(filters: Mapping[str, Any]) -> Filters:
+    """Return filters without those that are None; times are datetimes then.
+
+    Raises:
+        InvalidRequestError: there is no such filter, or a value is not valid.
+    """
+    unknown = filters.keys() - _CHECKS.keys()
+    if unknown:
+        raise InvalidRequestError(
+            f"there is no filter {min(unknown)!r:.80}: the filters are {', '.join(_CHECKS)}"
+        )
+    found = {name: _CHECKS[name](each) for name, each in filters.items() if each is not None}
+    return cast("Filters", found)
+
+
+def _checked_host(host: object) -> str:
+    return checked_text("a host", host).lower()
+
+
+def _checked_type(content_type: object) -> str:
+    text = checked_text("a content type", content_type).lower()
+    text = {"jpg": "jpeg", "svg": "svg+xml"}.get(text, text)
+    return text if "/" in text else f"image/{text}"
+
+
+def _checked_number(name: str, number: object) -> int:
+    if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= MAX_NUMBER:
+        return number
+    raise InvalidRequestError(f"{name} is a whole number from 0 on, not {number!r:.80}")
+
+
+def _checked_damaged(damaged: object) -> bool:
+    if isinstance(damaged, bool):
+        return damaged
+    raise InvalidRequestError(f"damaged is True or False, not {damaged!r:.80}")
+
+
+_CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "url_contains": partial(checked_text, "a part of a URL"),
+    "host": _checked_host,
+    "bucket": partial(checked_text, "a bucket"),
+    "client_name": checked_client_name,
+    "content_type": _checked_type,
+    "since": checked_time,
+    "until": checked_time,
+    **{
+        name: partial(_checked_number, name)
+        for name in ("min_width", "min_height", "min_bytes", "max_bytes")
+    },
+    "damaged": _checked_damaged,
+}

@@ -1,0 +1,164 @@
+"""Listings: the queries that list and count captures by filters."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from imgcache_scrapy.core.filters import Filters
+from imgcache_scrapy.core.limits import MAX_PAGE_ENTRIES
+from imgcache_scrapy.core.pages import Page
+from imgcache_scrapy.engine.catalog import database, url_index
+from imgcache_scrapy.engine.catalog.ages import age_and_order, age_of
+from imgcache_scrapy.engine.catalog.database import database_call
+from imgcache_scrapy.engine.catalog.functions import contains, json_rows, month
+from imgcache_scrapy.engine.catalog.opening import OpenCatalog
+from imgcache_scrapy.engine.catalog.paging import (
+    characters,
+    count_of_fitting,
+    fetch_json,
+    page_size,
+    rows_of,
+)
+from imgcache_scrapy.engine.catalog.rows import entry_of, microseconds
+from imgcache_scrapy.engine.catalog.tables import capture, image
+
+# If a host has more captures, reading the newest rows is faster than sorting all of the host.
+_MAX_CANDIDATES = 5000
+
+_Condition = Callable[[Any], sa.ColumnElement[bool]]
+_CONDITIONS: Mapping[str, _Condition] = {
+    "url_contains": lambda part: contains(capture.c.url, part),
+    "host": lambda host: capture.c.host == host,
+    "bucket": lambda bucket: capture.c.bucket == bucket,
+    "client_name": lambda name: capture.c.client_name == name,
+    "content_type": lambda content_type: image.c.content_type == content_type,
+    "min_width": lambda width: image.c.width >= width,
+    "min_height": lambda height: image.c.height >= height,
+    "min_bytes": lambda size: image.c.file_size_bytes >= size,
+    "max_bytes": lambda size: image.c.file_size_bytes <= size,
+    "damaged": image.c.damaged.is_,
+}
+_GROUPS: Mapping[str, sa.ColumnElement[Any]] = {
+    "host": sa.func.coalesce(capture.c.host, ""),
+    "bucket": capture.c.bucket,
+    "client": capture.c.client_name,
+    "type": image.c.content_type,
+    "month": month(capture.c.lookup_time),
+}
+
+
+class Listings(OpenCatalog):
+    """The queries of a catalog for lists and counts."""
+
+    @database_call
+    def list_page(
+        self, filters: Filters, limit: int | None = None, after: str | None = None
+    ) -> Page:
+        """Return some of the captures that meet filters, newest first.
+
+        Args:
+            filters: the conditions.
+            limit: maximum number of entries; None for a whole page.
+            after: the position after which the page begins; None for the first page.
+        """
+        wanted = page_size(limit)
+        with database.connect_for_reading(self._engine) as connection:
+            age, order = age_and_order(connection)
+            query = sa.select(*age, characters.label("characters")).join(image)
+            query = query.where(*conditions(filters, age[0]))
+            if after is not None:
+                query = query.where(sa.tuple_(*age) < sa.tuple_(*age_of(after)))
+            candidates = _candidates(connection, filters)
+            if candidates is None:
+                query = query.order_by(*order).limit(wanted + 1)
+            else:
+                # Without a limit: SQLite might then read all captures in their order.
+                query = query.where(capture.c.id.in_(candidates))
+            rows = fetch_json(connection, sa.select(json_rows(*query.subquery().c)))
+            found = sorted(rows, reverse=True)[: wanted + 1]
+            count = count_of_fitting(size for _, _, size in found[:wanted])
+            taken = found[:count]
+            entries = rows_of(connection, [its_id for _, its_id, _ in taken])
+        position = "{}_{}".format(*taken[-1]) if len(found) > count else None
+        return Page([entry_of(entries[each]) for _, each, _ in taken if each in entries], position)
+
+    @database_call
+    def count(self, filters: Filters) -> dict[str, int]:
+        """Return the number of `captures` that meet filters, and `images` and `bytes` of them."""
+        with database.connect_for_reading(self._engine) as connection:
+            time = age_and_order(connection)[0][0]
+            query = _by_image().where(*conditions(filters, time)).subquery()
+            row = connection.execute(sa.select(*_sums(query))).mappings().one()
+        return {name: int(value) for name, value in row.items()}
+
+    @database_call
+    def stats_by(self, by: str) -> dict[str, dict[str, int]]:
+        """Return the numbers of `captures`, `images` and `bytes` of each group of captures.
+
+        An image is counted in each group that has a capture of it.
+
+        Args:
+            by: what the captures of a group have in common: `host`, `bucket`, `client`, `type`, or
+                `month` of their lookup time.
+
+        Returns:
+            The groups with the most bytes, at most `MAX_PAGE_ENTRIES`.
+        """
+        query = _by_image(_GROUPS[by].label("name")).subquery()
+        sums = _sums(query)
+        groups = sa.select(query.c.name, *sums).group_by(query.c.name)
+        groups = groups.order_by(sums[2].desc(), query.c.name).limit(MAX_PAGE_ENTRIES)
+        with database.connect_for_reading(self._engine) as connection:
+            return {
+                name: {"captures": int(captures), "images": int(images), "bytes": int(size)}
+                for name, captures, images, size in connection.execute(groups)
+            }
+
+
+def conditions(filters: Filters, time: sa.ColumnElement[int]) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions in SQL for filters, on captures joined with their images.
+
+    Args:
+        filters: the filters.
+        time: the SQL for the time of a capture.
+    """
+    values: dict[str, Any] = {**filters}
+    times = {name: microseconds(values.pop(name)) for name in ("since", "until") if name in values}
+    found = [_CONDITIONS[name](value) for name, value in values.items()]
+    if "since" in times:
+        found.append(time >= times["since"])
+    if "until" in times:
+        found.append(time < times["until"])
+    return found
+
+
+def _candidates(connection: Connection, filters: Filters) -> sa.Select[tuple[int]] | None:
+    """Return a query for ids among which all captures are that meet filters; None for any ids."""
+    if connection.dialect.name != "sqlite":
+        return None
+    if "host" in filters:
+        its_host = sa.select(capture.c.id).where(capture.c.host == filters["host"])
+        ids = connection.scalars(its_host.limit(_MAX_CANDIDATES)).all()
+        if len(ids) < _MAX_CANDIDATES:
+            values = sa.func.json_each(json.dumps(list(ids))).table_valued("value")
+            return sa.select(values.c.value)
+    part = filters.get("url_contains")
+    return url_index.candidates(connection, part) if part else None
+
+
+def _by_image(*group: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Return the query for one row for each image of each group of captures."""
+    columns = (*group, image.c.content_hash, image.c.file_size_bytes.label("size"))
+    query = sa.select(*columns, sa.func.count().label("captures"))
+    return query.select_from(capture).join(image).group_by(*columns)
+
+
+def _sums(query: sa.Subquery) -> tuple[sa.ColumnElement[Any], ...]:
+    return (
+        sa.func.coalesce(sa.func.sum(query.c.captures), 0).label("captures"),
+        sa.func.count().label("images"),
+        sa.func.coalesce(sa.func.sum(query.c.size), 0).label("bytes"),
+    )
