@@ -114,8 +114,9 @@ def test_the_cache_is_an_argument_or_an_option(run, cache, command):
     assert_failed(run(command, "elsewhere", "--cache", cache), "name the cache once")
 
 
-def test_the_token_is_an_option(run, tmp_path, start_service):
+def test_the_token_is_an_option(run, stopped_service):
     """`--token` is sent to the service; without it, the service refuses."""
-    service = start_service(token="secret")
-    assert_failed(run("ls", service.url), "token")
-    assert lines(run("ls", service.url, "--token", "secret")) == []
+    stopped_service.environment = {"IMGCACHE_TOKEN": "secret"}
+    stopped_service.start()
+    assert_failed(run("ls", stopped_service.url), "token")
+    assert lines(run("ls", stopped_service.url, "--token", "secret")) == []

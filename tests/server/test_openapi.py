@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-OPERATIONS = 25
+OPERATIONS = 27
 
 
 @pytest.mark.parametrize(
