@@ -25,7 +25,7 @@ from imgcache_scrapy.engine.catalog.paging import (
 from imgcache_scrapy.engine.catalog.rows import entry_of, microseconds
 from imgcache_scrapy.engine.catalog.tables import capture, image
 
-# If a host has more captures, reading the newest rows is faster than sorting all of the host.
+# If there are more captures, reading the newest rows until enough are found is faster.
 _MAX_CANDIDATES = 5000
 
 _Condition = Callable[[Any], sa.ColumnElement[bool]]
@@ -139,9 +139,13 @@ def _candidates(connection: Connection, filters: Filters) -> sa.Select[tuple[int
     """Return a query for ids among which all captures are that meet filters; None for any ids."""
     if connection.dialect.name != "sqlite":
         return None
+    few = []
     if "host" in filters:
-        its_host = sa.select(capture.c.id).where(capture.c.host == filters["host"])
-        ids = connection.scalars(its_host.limit(_MAX_CANDIDATES)).all()
+        few.append(sa.select(capture.c.id).where(capture.c.host == filters["host"]))
+    if filters.get("damaged"):
+        few.append(sa.select(capture.c.id).join(image).where(image.c.damaged))
+    for query in few:
+        ids = connection.scalars(query.limit(_MAX_CANDIDATES)).all()
         if len(ids) < _MAX_CANDIDATES:
             values = sa.func.json_each(json.dumps(list(ids))).table_valued("value")
             return sa.select(values.c.value)
