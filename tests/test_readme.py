@@ -45,7 +45,17 @@ def required_names():
     yield from imgcache_scrapy.__all__
     yield from MESSAGES
     yield from ALL_PRESETS
-    commands = ("serve", "stats", "ls", "get", "verify", "gc", "spool list", "spool replay")
+    commands = (
+        "serve",
+        "stats",
+        "ls",
+        "get",
+        "verify",
+        "gc",
+        "prune",
+        "spool list",
+        "spool replay",
+    )
     commands += ("upgrade", "backup", "rebuild", "key", "history", "block")
     commands += ("unblock", "blocked", "suggest-blocked", "failures")
     yield from (f"imgcache {command}" for command in commands)

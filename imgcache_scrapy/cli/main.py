@@ -13,6 +13,7 @@ from imgcache_scrapy.cli.key import key
 from imgcache_scrapy.cli.listing import ls
 from imgcache_scrapy.cli.look import get, stats
 from imgcache_scrapy.cli.options import with_cache_option, with_token_option
+from imgcache_scrapy.cli.prune import prune
 from imgcache_scrapy.cli.restore import backup, rebuild
 from imgcache_scrapy.cli.serve import serve
 from imgcache_scrapy.cli.spool import list_spool, replay_spool
@@ -25,7 +26,7 @@ for command in (ls, stats, get, history, failures, blocked, suggest_blocked):
     app.command()(with_token_option(with_cache_option(command)))
 for command in (block, unblock):
     app.command()(with_token_option(command))
-for command in (serve, verify, gc, upgrade, backup, rebuild):
+for command in (serve, verify, gc, prune, upgrade, backup, rebuild):
     app.command()(with_cache_option(command))
 app.command()(key)
 app.add_typer(spool, name="spool")

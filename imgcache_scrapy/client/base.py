@@ -7,6 +7,7 @@ from imgcache_scrapy.client.address import SERVICE_URL, folder_of
 from imgcache_scrapy.client.embedded import embedded_transport
 from imgcache_scrapy.client.transport import Transport
 from imgcache_scrapy.core.checks import checked_text, checked_token
+from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.keys import cache_key
 
@@ -26,6 +27,7 @@ class ClientBase:
         bucket: str = "",
         transport: "httpx.AsyncBaseTransport | None" = None,
         key_of: Callable[[str], str] = cache_key,
+        max_bytes: int | None = None,
     ) -> None:
         checked_token(token)
         folder = folder_of(base_url) if transport is None else None
@@ -36,7 +38,12 @@ class ClientBase:
             "bucket": bucket,
             "transport": transport,
             "key_of": key_of,
+            "max_bytes": max_bytes,
         }
+        if max_bytes is not None and folder is None:
+            raise ConfigurationError(
+                "max_bytes limits an embedded cache only: run `imgcache prune` beside the service"
+            )
         self._key_of = key_of
         self._base = (base_url if folder is None else SERVICE_URL).rstrip("/")
         self._bucket = bucket
@@ -44,7 +51,7 @@ class ClientBase:
         self.transport: Transport = (
             _http_transport(self._base, timeout, token, transport)
             if folder is None
-            else embedded_transport(folder, timeout)
+            else embedded_transport(folder, timeout, max_bytes)
         )
 
     def _image_url(self, url: str, key: str | None) -> ImageUrl:

@@ -38,6 +38,8 @@ class AsyncImgCacheClient(ListMethods, LookupMethods, RefusalMethods):
             buckets, and `store` and `delete` use the bucket "".
         transport: an httpx transport to use instead, also in `sync`.
         key_of: computes the cache key of a URL for which a call names none.
+        max_bytes: of an embedded cache: the size of all images together, in bytes. Before a store,
+            the images go that were not used for the longest time, except for those used today.
 
     Attributes:
         transport: the connection to the cache; its methods do not check their arguments.
@@ -215,10 +217,12 @@ class ImgCacheClient(BlockingClient):
         bucket: str = "",
         transport: "httpx.AsyncBaseTransport | None" = None,
         key_of: Callable[[str], str] = cache_key,
+        max_bytes: int | None = None,
     ) -> None:
         options: dict[str, Any] = {"token": token, "bucket": bucket, "transport": transport}
+        options |= {"key_of": key_of, "max_bytes": max_bytes}
         super().__init__(
-            lambda: AsyncImgCacheClient(base_url, timeout, key_of=key_of, **options),
+            lambda: AsyncImgCacheClient(base_url, timeout, **options),
             reopens=transport is None,
         )
 

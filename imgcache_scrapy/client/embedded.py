@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 _MAX_CALLS = 64
 
 
-def embedded_transport(folder: Path, timeout: float | None) -> "Transport":
+def embedded_transport(
+    folder: Path, timeout: float | None, max_bytes: int | None = None
+) -> "Transport":
     """Return the transport to the cache in a folder; the first call opens the cache.
 
     Args:
         folder: the folder of the cache; the first store creates it if it is missing.
         timeout: seconds for one call; None for no limit.
+        max_bytes: the size of all images together that stores keep; None for no limit.
 
     Raises:
         ConfigurationError: the folder cannot be created.
@@ -44,6 +47,7 @@ def embedded_transport(folder: Path, timeout: float | None) -> "Transport":
         close_cache=lambda _: _shared.release(folder),
         limiter=Limiter(_MAX_CALLS, timeout),
         absent=AbsentCache(folder, is_open=lambda: _shared.has(folder)),
+        max_bytes=max_bytes,
     )
 
 

@@ -19,8 +19,10 @@ from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import is_common
 from imgcache_scrapy.engine.late_decoding import LateDecoding, decode_next
 from imgcache_scrapy.engine.lookup import lookup_many, mark_lost
+from imgcache_scrapy.engine.size_cap import SizeCap
 from imgcache_scrapy.engine.store_request import ClaimRequest, StoreRequest
 from imgcache_scrapy.engine.threads import WRITER_THREADS, awaited_query
+from imgcache_scrapy.engine.uses import Uses
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,6 +46,7 @@ class AsyncImageCache(AsyncRefusals):
         close_cache: as for `CacheThreads`.
         limiter: as for `CacheThreads`.
         absent: as for `CacheThreads`.
+        max_bytes: the size of all images together that stores keep; None for no limit.
 
     Attributes:
         supports_claims: always True; other transports may lack the call `claim`.
@@ -57,8 +60,11 @@ class AsyncImageCache(AsyncRefusals):
         close_cache: Callable[[ImageCache], None],
         limiter: Limiter | None = None,
         absent: AbsentCache | None = None,
+        max_bytes: int | None = None,
     ) -> None:
         super().__init__(open_cache, close_cache, limiter, absent)
+        self._uses = Uses(self._note_uses)
+        self._cap = None if max_bytes is None else SizeCap(max_bytes, self._scan)
         self._late_decoding = LateDecoding(lambda: self._run(self._decoding_thread, decode_next))
         self._lookup_batcher: Batcher[_LookupKey, Entry] = Batcher(
             self._lookup_batch, max_batch=_MAX_LOOKUPS, is_common=is_common
@@ -165,11 +171,13 @@ class AsyncImageCache(AsyncRefusals):
 
     async def get_image(self, content_hash: str, bucket: str | None = None) -> tuple[bytes, str]:
         """Return the bytes and the content type of an image; see `ImageCache.get_image`."""
-        return await self._limited(
+        found = await self._limited(
             lambda: self._run(
                 self._blob_readers, lambda cache: cache.get_image(content_hash, bucket)
             )
         )
+        self._uses.note([content_hash])
+        return found
 
     async def read_blobs(self, call: Callable[[ImageCache], T]) -> T:
         """Call a function with the cache in one of the threads that read blobs."""
@@ -208,6 +216,7 @@ class AsyncImageCache(AsyncRefusals):
         if self._limiter is not None:
             await self._limiter.finish()
         await self._late_decoding.aclose()
+        await self._uses.aclose()
         await self._close()
 
     async def _lookup_batch(self, lookups: list[_LookupKey]) -> dict[_LookupKey, Entry]:
@@ -232,16 +241,32 @@ class AsyncImageCache(AsyncRefusals):
         if lost and self._cache is not None:
             with suppress(RuntimeError):  # The threads are stopped already.
                 self._writers.submit(mark_lost, self._cache, lost)
+        self._uses.note(entry["content_hash"] for entry in entries.values())
         return Found(entries, failures)
+
+    async def _note_uses(self, content_hashes: list[str]) -> None:
+        await self._run(self._writers, lambda cache: cache.catalog.note_uses(content_hashes))
+
+    async def _scan(self, call: Callable[[ImageCache], T]) -> T:
+        return await self._run(self._scanners, call)
 
     async def _store_batch(
         self, requests: list[StoreRequest | ClaimRequest]
     ) -> dict[StoreRequest | ClaimRequest, Entry | Exception]:
         creates = any(isinstance(each, StoreRequest) for each in requests)
+        if self._cap is not None:
+            sizes = {
+                each.content_hash: len(each.data)
+                for each in requests if isinstance(each, StoreRequest)
+            }  # fmt: skip
+            await self._cap.make_room(sum(sizes.values()))
         with self._late_decoding.paused():
             entries = await self._run(
                 self._writers, lambda cache: cache.store_many(requests), creates=creates
             )
             self._late_decoding.note(entries)
+        self._uses.note(
+            each["content_hash"] for each in entries if not isinstance(each, Exception | None)
+        )
         answers = zip(requests, entries, strict=True)
         return {request: entry for request, entry in answers if entry is not None}

@@ -1,6 +1,6 @@
 """ImageCache: the rules of the cache, on top of a catalog, blobs and decoders."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from imgcache_scrapy.engine.blobs.states import examine
 from imgcache_scrapy.engine.blobs.store import BlobStore
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import database_call
+from imgcache_scrapy.engine.catalog.rows import today
 from imgcache_scrapy.engine.catalog.sqlite import DatabaseUrl
 from imgcache_scrapy.engine.decoding.decoder import Decoders
 from imgcache_scrapy.engine.location import addresses_in, uses_folder
@@ -199,18 +200,38 @@ class ImageCache:
         with self.catalog.exclusive([content_hash]) as transaction:
             return transaction.delete_captures(content_hash, bucket)
 
-    @database_call
     def delete_orphan(self, content_hash: str) -> bool:
         """Delete a blob if its image has no row.
 
         Returns:
             True if it was deleted; False if the image has a row, so that its blob must stay.
         """
-        with self.catalog.exclusive([content_hash]) as transaction:
-            if transaction.has_image(content_hash):
-                return False
-            self.blobs.delete(content_hash)
-            return True
+        return bool(self._delete_orphans([content_hash]))
+
+    def delete_unused(self, content_hashes: Collection[str]) -> list[str]:
+        """Delete those of some images that were not used today, with all their captures.
+
+        Returns:
+            The hashes of the deleted images.
+        """
+        self.check_blobs()
+        deleted = self._delete_rows(content_hashes)
+        # A new transaction, as in `delete`.
+        self._delete_orphans(deleted)
+        return deleted
+
+    @database_call
+    def _delete_rows(self, content_hashes: Collection[str]) -> list[str]:
+        with self.catalog.exclusive(content_hashes) as transaction:
+            return transaction.delete_unused(today())
+
+    @database_call
+    def _delete_orphans(self, content_hashes: Collection[str]) -> list[str]:
+        with self.catalog.exclusive(content_hashes) as transaction:
+            orphans = [name for name in content_hashes if not transaction.has_image(name)]
+            for name in orphans:
+                self.blobs.delete(name)
+        return orphans
 
     def check(self) -> None:
         """Check that the catalog and the storage work.

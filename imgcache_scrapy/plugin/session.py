@@ -99,6 +99,7 @@ class Session:
             token=settings.token,
             bucket=settings.bucket,
             key_of=settings.key_of,
+            max_bytes=settings.max_bytes,
         )
 
     @cached_property

@@ -17,12 +17,13 @@ from scrapy.utils.project import data_path
 from imgcache_scrapy.client.address import folder_of
 from imgcache_scrapy.client.spool import SPOOL_FOLDER
 from imgcache_scrapy.core.checks import checked_token
-from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.core.errors import ConfigurationError, InvalidRequestError
 from imgcache_scrapy.core.failures import DEFAULT_SECONDS, checked_rules
 from imgcache_scrapy.core.key_presets import DEFAULT_PRESETS
 from imgcache_scrapy.core.key_rules import KeyRules
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 from imgcache_scrapy.core.text import printable, quoted
+from imgcache_scrapy.core.units import checked_size
 from imgcache_scrapy.plugin.file_names.path_template import PathTemplate
 from imgcache_scrapy.plugin.freshness import (
     MODES,
@@ -66,6 +67,7 @@ class Settings:
         min_width: minimum width in pixels; `ImgCachePipeline` rejects narrower images.
         min_height: minimum height in pixels; `ImgCachePipeline` rejects lower images.
         max_image_bytes: size of the largest image that is kept, in bytes.
+        max_bytes: size of all images of an embedded cache together, in bytes; None for no limit.
         strict: whether an error of the cache fails the image; otherwise the image is fetched.
         spool_dir: the folder for images that could not be stored.
         max_age: maximum age of a capture or a local file in seconds, for each host and its
@@ -95,6 +97,7 @@ class Settings:
     min_width: int
     min_height: int
     max_image_bytes: int
+    max_bytes: int | None
     strict: bool
     spool_dir: str
     max_age: Mapping[str, float | None]
@@ -131,6 +134,7 @@ class Settings:
             min_width=get("MIN_WIDTH", 0, _pixels, "a number of pixels, 0 or more"),
             min_height=get("MIN_HEIGHT", 0, _pixels, "a number of pixels, 0 or more"),
             max_image_bytes=get("MAX_IMAGE_BYTES", MAX_IMAGE_BYTES, _image_bytes, _IMAGE_BYTES),
+            max_bytes=get("MAX_BYTES", None, _total_bytes, "a size, such as 10GB"),
             strict=get("STRICT", False, _flag, "True or False"),
             spool_dir=get("SPOOL_DIR", None, _name, "a folder") or _default_spool(),
             max_age=reader.max_age(),
@@ -171,7 +175,7 @@ class _Reader:
             return default
         try:
             return read(value)
-        except (TypeError, ValueError, ConfigurationError) as error:
+        except (TypeError, ValueError, ConfigurationError, InvalidRequestError) as error:
             reason = f" ({error})" if isinstance(error, ConfigurationError) else ""
             shown = "" if read is _token else f", not {printable(repr(value))}"
             raise ConfigurationError(f"IMGCACHE_{name} must be {wanted}{shown}{reason}") from error
@@ -248,6 +252,13 @@ def _pixels(value: Any) -> int:
 def _image_bytes(value: Any) -> int:
     size = int(value)
     if not 1 <= size <= MAX_IMAGE_BYTES:
+        raise ValueError
+    return size
+
+
+def _total_bytes(value: Any) -> int:
+    size = checked_size(value)
+    if not size:
         raise ValueError
     return size
 

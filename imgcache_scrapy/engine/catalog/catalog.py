@@ -12,6 +12,7 @@ from imgcache_scrapy.engine.catalog.blocked import BlockedImages
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.failures import RememberedFailures
 from imgcache_scrapy.engine.catalog.history import Histories
+from imgcache_scrapy.engine.catalog.last_use import LastUses
 from imgcache_scrapy.engine.catalog.listing import Listings
 from imgcache_scrapy.engine.catalog.look_alikes import LookAlikes
 from imgcache_scrapy.engine.catalog.paging import (
@@ -63,7 +64,7 @@ _newest = select_listed.where(_capture.c.url_digest.in_(sa.bindparam("digests", 
 _newest_in_bucket = _newest.where(_capture.c.bucket == sa.bindparam("its_bucket"))
 
 
-class Catalog(BlockedImages, Histories, Listings, RememberedFailures):
+class Catalog(BlockedImages, Histories, LastUses, Listings, RememberedFailures):
     """The tables of a cache and their queries; see `OpenCatalog` for the arguments."""
 
     @database_call

@@ -12,6 +12,7 @@ from imgcache_scrapy.core.response_info import NO_RESPONSE, ResponseInfo
 from imgcache_scrapy.core.urls import host_of
 from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT, bands
 
+MICROSECONDS_A_DAY = 86_400_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -37,12 +38,12 @@ class Image(NamedTuple):
     decode_error: str | None = None
 
     def row(self) -> dict[str, Any]:
-        """Return the row of the image, not damaged, with the bands of its perceptual hash."""
+        """Return the row of the image, not damaged, with the bands of its hash, used today."""
         found: list[Any] = [None] * BAND_COUNT
         if self.perceptual_hash is not None:
             found = bands(int(self.perceptual_hash, 16))
         values = {f"band{i}": value for i, value in enumerate(found)}
-        return self._asdict() | values | {"damaged": False}
+        return self._asdict() | values | {"damaged": False, "last_used": today()}
 
 
 class Capture(NamedTuple):
@@ -107,6 +108,11 @@ def microseconds(time: datetime) -> int:
 def now() -> int:
     """Return the time of the cache's clock, as rows store times."""
     return microseconds(datetime.now(UTC))
+
+
+def today() -> int:
+    """Return the day of the cache's clock, as rows store days: days since 1970, UTC."""
+    return now() // MICROSECONDS_A_DAY
 
 
 def seen_at(row: Mapping[Any, Any], at: int) -> int:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT
 
-SCHEMA = 4
+SCHEMA = 5
 """The number of this schema, stored in the database; newer schemas have higher numbers."""
 
 metadata = sa.MetaData()
@@ -22,6 +22,8 @@ schema = sa.Table(
     sa.Column("cache_id", sa.String(32)),
     # True for a catalog from schema 1, until it is opened with its blobs.
     sa.Column("adopts_blobs", sa.Boolean),
+    # A day since 1970: the last use of images of which it is not known.
+    sa.Column("used_since", sa.Integer),
 )
 image = sa.Table(
     "image",
@@ -38,6 +40,8 @@ image = sa.Table(
     sa.Column("decode_error", sa.String(16)),
     # How often it was tried to decode an image that was not decoded when it was stored.
     sa.Column("decode_attempts", sa.Integer, nullable=False, server_default="0"),
+    # A day since 1970, UTC; NULL in rows of schema 4 whose image was not used since.
+    sa.Column("last_used", sa.Integer),
 )
 is_not_decoded = sa.and_(image.c.width.is_(None), image.c.decode_error.is_(None))
 sa.Index(
@@ -102,6 +106,8 @@ blocked = sa.Table(
 )
 is_blocked = sa.exists().where(blocked.c.content_hash == image.c.content_hash).correlate(image)
 """SQL for whether an image is blocked."""
+used_on = sa.func.coalesce(image.c.last_used, sa.select(schema.c.used_since).scalar_subquery())
+"""SQL for the day on which an image was last used, in days since 1970."""
 find_blocked = sa.select(blocked.c.content_hash).where(
     blocked.c.content_hash.in_(sa.bindparam("hashes", expanding=True))
 )

@@ -23,7 +23,12 @@ from imgcache_scrapy.engine.catalog.rows import (
 )
 from imgcache_scrapy.engine.catalog.tables import blocked as _blocked
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
-from imgcache_scrapy.engine.catalog.tables import delete_failures, find_blocked, unlocked_failures
+from imgcache_scrapy.engine.catalog.tables import (
+    delete_failures,
+    find_blocked,
+    unlocked_failures,
+    used_on,
+)
 from imgcache_scrapy.engine.catalog.tables import failure as _failure
 from imgcache_scrapy.engine.catalog.tables import image as _image
 
@@ -45,6 +50,8 @@ _ranked = (
     .subquery()
 )
 _newest_captures = sa.select(_ranked).where(_ranked.c.rank == 1)
+# The columns of an image that decoding it does not change.
+_NOT_DECODED = {"content_hash", "damaged", "last_used"}
 # A row from the future must be older than a store that begins now and is written later.
 _MAX_STORE_TIME = 60_000_000
 # Corrects the lookup times that a wrong clock gave: see `rows.seen_at`.
@@ -205,7 +212,7 @@ class WriteTransaction:
     def end_decoding(self, image: Image) -> None:
         """Record what decoding an image gave, if the image still has a row."""
         row = image.row()
-        decoded = {name: row[name] for name in row if name not in {"content_hash", "damaged"}}
+        decoded = {name: row[name] for name in row if name not in _NOT_DECODED}
         self._connection.execute(_update_image.values(decoded), {"its_hash": image.content_hash})
 
     def delete_captures(self, content_hash: str, bucket: str) -> int:
@@ -222,6 +229,23 @@ class WriteTransaction:
             return deleted
         image = _image.delete().where(_image.c.content_hash == content_hash)
         return max(deleted, self._connection.execute(image).rowcount)
+
+    def delete_unused(self, day: int) -> list[str]:
+        """Delete those of the images, with all captures, that were not used on a day or later.
+
+        Args:
+            day: in days since 1970.
+
+        Returns:
+            The hashes of the deleted images.
+        """
+        unused = sa.select(_image.c.content_hash).where(
+            _image.c.content_hash.in_(self._hashes), used_on < day
+        )
+        names = list(self._connection.scalars(unused))
+        for table in (_capture, _image):
+            self._connection.execute(table.delete().where(table.c.content_hash.in_(names)))
+        return names
 
     def _newest(
         self, observed: Sequence[tuple[Image, Capture]], at: int
