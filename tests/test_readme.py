@@ -56,7 +56,7 @@ def required_names():
         "spool list",
         "spool replay",
     )
-    commands += ("upgrade", "backup", "rebuild", "key", "history", "block")
+    commands += ("prune", "upgrade", "backup", "rebuild", "key", "history", "block")
     commands += ("unblock", "blocked", "suggest-blocked", "failures")
     yield from (f"imgcache {command}" for command in commands)
 
