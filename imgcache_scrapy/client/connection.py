@@ -24,6 +24,8 @@ MAX_LIST = 2**26
 NO_ROUTE = (404, 405)
 """The statuses by which a service may say that it does not have a route."""
 _CONNECTIONS = 16
+# A larger request is not copied.
+_MAX_WHOLE_BYTES = 2**20
 
 
 class Connection:
@@ -50,14 +52,14 @@ class Connection:
         self.seconds = timeout
         self._limiter = Limiter(_CONNECTIONS, timeout)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        # Only a transport, not a whole httpx client: it follows no redirects, uses no proxies from
-        # the environment, and creates no reference cycles that keep bodies in memory.
-        self._transport = transport or httpx.AsyncHTTPTransport(
-            # Loading the certificates takes 40 ms, so load them only for https.
-            verify=self._base.startswith("https:"),
-            trust_env=False,
-            limits=httpx.Limits(max_keepalive_connections=_CONNECTIONS),
-        )
+        self._given = transport
+        # A transport for each connection: one for all looks at all of its connections for each
+        # request. The one that was used last is used next.
+        self._idle: list[httpx.AsyncBaseTransport] = []
+        self._all: list[httpx.AsyncBaseTransport] = [] if transport is None else [transport]
+        # Loading the certificates takes 40 ms, so load them only for https.
+        is_secure = base_url.lower().startswith("https:")
+        self._verify = httpx.create_ssl_context(trust_env=False) if is_secure else False
 
     async def limited(self, call: Callable[[], Awaitable[T]]) -> T:
         """Run a call, which may make several requests, when a connection is free."""
@@ -100,11 +102,16 @@ class Connection:
     async def aclose(self) -> None:
         """Refuse further calls, and close the connections."""
         self._limiter.close()
-        await self._transport.aclose()
+        for transport in self._all:
+            await transport.aclose()
 
     async def _exchange(self, request: httpx.Request, max_bytes: int) -> Answer:
+        if int(request.headers.get("Content-Length", 0)) <= _MAX_WHOLE_BYTES:
+            # Otherwise each part of a form is sent by itself.
+            request.read()
+        transport = self._given or self._free_transport()
         try:
-            response = await self._transport.handle_async_request(request)
+            response = await transport.handle_async_request(request)
             try:
                 link = response.headers.get("Link", "")
                 return Answer(response.status_code, await _body(response, max_bytes), link)
@@ -113,6 +120,17 @@ class Connection:
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             raise UnavailableError(f"the cache cannot be reached: {reason}") from error
+        finally:
+            if transport is not self._given:
+                self._idle.append(transport)
+
+    def _free_transport(self) -> httpx.AsyncBaseTransport:
+        if self._idle:
+            return self._idle.pop()
+        # Only a transport, not a whole httpx client: it follows no redirects, uses no proxies from
+        # the environment, and creates no reference cycles that keep bodies in memory.
+        self._all.append(httpx.AsyncHTTPTransport(verify=self._verify, trust_env=False))
+        return self._all[-1]
 
 
 async def _body(response: httpx.Response, max_bytes: int) -> bytes:
