@@ -1,16 +1,14 @@
 """A timeout that leaves out the time in which our own event loop stood still."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from types import TracebackType
 from weakref import WeakKeyDictionary
 
 _TICK_SECONDS = 0.02
 
 
-@asynccontextmanager
-async def timeout(seconds: float | None) -> AsyncIterator[None]:
-    """Return a context that ends its block after some time, like `asyncio.timeout`.
+class timeout:  # noqa: N801 - it is used like `asyncio.timeout`
+    """A context that ends its block after some time, like `asyncio.timeout`.
 
     A hook that blocks the event loop also delays the answers that have arrived meanwhile. Such
     time does not count: otherwise a cache that answers in time would seem not to answer.
@@ -21,26 +19,38 @@ async def timeout(seconds: float | None) -> AsyncIterator[None]:
     Raises:
         TimeoutError: the block took longer.
     """
-    if seconds is None:
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    with _stalls_of(loop).watched() as stalls:
-        started, stalled_before = loop.time(), stalls.seconds
-        async with asyncio.timeout(None) as limit:
 
-            def end_when_due() -> None:
-                due = started + seconds + stalls.seconds - stalled_before
-                if loop.time() < due:
-                    timers.append(loop.call_at(due, end_when_due))
-                else:
-                    limit.reschedule(loop.time())
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
 
-            timers = [loop.call_at(started + seconds, end_when_due)]
-            try:
-                yield
-            finally:
-                timers[-1].cancel()
+    async def __aenter__(self) -> None:
+        if self._seconds is None:
+            return
+        self._loop = asyncio.get_running_loop()
+        self._stalls = _stalls_of(self._loop)
+        self._stalls.begin()
+        self._limit = asyncio.timeout(None)
+        await self._limit.__aenter__()
+        self._end = self._loop.time() + self._seconds - self._stalls.seconds
+        self._timer = self._loop.call_later(self._seconds, self._end_when_due)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._seconds is not None:
+            self._timer.cancel()
+            self._stalls.end()
+            await self._limit.__aexit__(kind, error, traceback)
+
+    def _end_when_due(self) -> None:
+        due = self._end + self._stalls.seconds
+        if self._loop.time() < due:
+            self._timer = self._loop.call_at(due, self._end_when_due)
+        else:
+            self._limit.reschedule(self._loop.time())
 
 
 class _Stalls:
@@ -60,19 +70,18 @@ class _Stalls:
         """The seconds for which the loop has stood still so far."""
         return self._seconds + self._lateness()
 
-    @contextmanager
-    def watched(self) -> Iterator["_Stalls"]:
-        """Return a context; the time is measured inside of it."""
+    def begin(self) -> None:
+        """Measure the time until `end` is called as often."""
         self._users += 1
         if self._users == 1:
             self._tick()
-        try:
-            yield self
-        finally:
-            self._users -= 1
-            if not self._users and self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+
+    def end(self) -> None:
+        """Stop measuring, if nobody else needs it."""
+        self._users -= 1
+        if not self._users and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _tick(self) -> None:
         self._seconds += self._lateness()

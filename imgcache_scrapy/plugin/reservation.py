@@ -42,6 +42,10 @@ class KeyLocks:
         loop = asyncio.get_running_loop()
         return _shared.setdefault(loop, WeakValueDictionary()).setdefault((cache, bucket), cls())  # type: ignore[return-value]
 
+    def is_in_use(self, key: str) -> bool:
+        """Return whether a task holds the lock of a key or waits for it."""
+        return key in self._locks
+
     def lock(self, key: str) -> asyncio.Lock:
         """Return the lock of a key."""
         return self._locks.setdefault(key, asyncio.Lock())
@@ -78,9 +82,11 @@ class Reservation:
     async def acquire_lock(self, key: str) -> None:
         """Wait for the lock of this key; continue without it if that takes too long."""
         if may_wait():
+            # A free lock needs no timeout, which would take most of the time.
+            max_wait = self._max_wait if self._locks.is_in_use(key) else None
             lock = self._locks.lock(key)
             with suppress(TimeoutError):
-                async with timeout(self._max_wait):
+                async with timeout(max_wait):
                     await lock.acquire()
                     self._held_lock.callback(lock.release)
 
