@@ -20,7 +20,9 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # URLs that are their own keys, as most are: quoting them would take ten times as long.
 _QUOTED = re.compile(
-    r"https?://[a-z0-9.-]+/[\w.~!$&'()*+,;=:@/%-]*(?:\?[\w.~!$&()*+,;=:@/?%-]+)?", re.ASCII
+    r"https?://[a-z0-9.-]+(?::[1-9]\d{0,3}|:[1-5]\d{4})?"
+    r"/[\w.~!$&'()*+,;=:@/%-]*(?:\?[\w.~!$&()*+,;=:@/?%-]+)?",
+    re.ASCII,
 )
 _DATA_KEY = re.compile(r"data:,blake2b-[0-9a-f]{64}")
 
@@ -50,7 +52,7 @@ def request_url(url: str) -> str:
 # The URL of one image is normalized several times during a crawl.
 @lru_cache(maxsize=256)
 def _request_url(url: str) -> str:
-    if len(url) <= MAX_URL_BYTES and _QUOTED.fullmatch(url):
+    if _is_quoted(url):
         return url
     try:
         key = without_fragment(safe_url_string(checked_url(url)))
@@ -58,6 +60,11 @@ def _request_url(url: str) -> str:
         return checked_url(key if key[-1:] > " " else safe_url_string(key))
     except ValueError as error:
         raise InvalidRequestError(f"{quoted(url)} is not a URL: {printable(error)}") from error
+
+
+def _is_quoted(url: str) -> bool:
+    """Return whether a URL is absolute, and `request_url` would not change it."""
+    return len(url) <= MAX_URL_BYTES and _QUOTED.fullmatch(url) is not None
 
 
 def request_urls(urls: Iterable[str]) -> dict[str, str]:
@@ -146,7 +153,7 @@ def fetchable(url: object) -> str:
     stripped = url.strip()
     if stripped.startswith("//"):
         stripped = f"https:{stripped}"
-    if is_data_url(stripped):
+    if is_data_url(stripped) or _is_quoted(stripped):
         return stripped
     parts = urlsplit("" if stripped.startswith("#") else request_url(stripped))
     if not parts.scheme and not parts.netloc:
