@@ -89,14 +89,15 @@ def gc(
 def upgrade(cache: CacheArgument = None) -> None:
     """Upgrade the catalog to this version; crawls and services may go on at the same time.
 
-    Captures of versions without cache keys get their key and host, in batches. If that is
-    interrupted, run it again. A catalog that is up to date stays as it is.
+    Captures of versions without cache keys get their key and host, in batches, and an index that
+    makes URLs with many captures fast. If that is interrupted, run it again. A catalog that is up to date stays as it is.
     """
     with _open_upkeep(cache) as upkeep:
         missing = upkeep.cache.catalog.count_unfilled()
         if missing:
             typer.echo(f"{missing:,} older captures get their keys and hosts", err=True)
             _fill_keys(upkeep, missing)
+        upkeep.cache.catalog.index_histories()
         typer.echo("the catalog has the schema of this version")
 
 

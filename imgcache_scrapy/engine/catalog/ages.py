@@ -6,9 +6,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from imgcache_scrapy.engine.catalog.rows import now
-from imgcache_scrapy.engine.catalog.tables import capture, newest_first, seen_at
+from imgcache_scrapy.engine.catalog.tables import capture, latest_time, newest_first, seen_at
 
-_has_times_after = sa.select(sa.exists().where(capture.c.lookup_time > sa.bindparam("at")))
+_latest_time = sa.select(latest_time)
 
 Columns = tuple[sa.ColumnElement[Any], ...]
 """Expressions of SQL."""
@@ -18,7 +18,7 @@ def age_and_order(connection: Connection) -> tuple[Columns, Columns]:
     """Return the SQL for the time and the id of captures, and that for the newest first."""
     at = now()
     # Only the order of the column itself has an index. Times after `at` are very rare.
-    if not connection.scalar(_has_times_after, {"at": at}):
+    if (connection.scalar(_latest_time) or 0) <= at:
         return (capture.c.lookup_time, capture.c.id), newest_first
     age = (seen_at(at).label("time"), capture.c.id)
     return age, tuple(value.desc() for value in age)

@@ -15,13 +15,9 @@ from imgcache_scrapy.engine.catalog.history import Histories
 from imgcache_scrapy.engine.catalog.last_use import LastUses
 from imgcache_scrapy.engine.catalog.listing import Listings
 from imgcache_scrapy.engine.catalog.look_alikes import LookAlikes
-from imgcache_scrapy.engine.catalog.paging import (
-    listed_rows,
-    newest_of_images,
-    rows_of,
-    select_listed,
-)
-from imgcache_scrapy.engine.catalog.rows import Image, digest, entry_of, now, seen_at
+from imgcache_scrapy.engine.catalog.newest import newest_hits
+from imgcache_scrapy.engine.catalog.paging import newest_of_images, rows_of
+from imgcache_scrapy.engine.catalog.rows import Image, entry_of, now, seen_at
 from imgcache_scrapy.engine.catalog.search import Search
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import image as _image
@@ -60,8 +56,6 @@ _rows_after = (
     .order_by(_image.c.content_hash)
     .limit(sa.bindparam("limit"))
 )
-_newest = select_listed.where(_capture.c.url_digest.in_(sa.bindparam("digests", expanding=True)))
-_newest_in_bucket = _newest.where(_capture.c.bucket == sa.bindparam("its_bucket"))
 
 
 class Catalog(BlockedImages, Histories, LastUses, Listings, RememberedFailures):
@@ -95,19 +89,11 @@ class Catalog(BlockedImages, Histories, LastUses, Listings, RememberedFailures):
         Returns:
             The entries by key. Keys without a capture of a sound image are missing.
         """
-        query = _newest if bucket is None else _newest_in_bucket
-        values = {"digests": [digest(key) for key in keys], "its_bucket": bucket}
         with database.connect_for_reading(self._engine) as connection:
-            rows = listed_rows(connection, query, **values)
+            rows = newest_hits(connection, keys, bucket, without, accept)
         at = now()
         rows.sort(key=lambda row: (seen_at(row, at), row["id"]))
-        newest = {
-            row["key"] or row["url"]: row
-            for row in rows
-            if not row["damaged"]
-            and row["content_hash"] not in without
-            and (accept is None or row["accept"] in {None, accept})
-        }
+        newest = {row["key"] or row["url"]: row for row in rows}
         return {key: entry_of(row) for key, row in newest.items()}
 
     @database_call

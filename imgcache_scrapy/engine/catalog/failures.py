@@ -1,7 +1,7 @@
 """RememberedFailures: the queries for URLs that gave no image, and need not be asked again yet."""
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,13 +13,12 @@ from imgcache_scrapy.core.pages import ListPage
 from imgcache_scrapy.core.urls import host_of
 from imgcache_scrapy.engine.catalog import database
 from imgcache_scrapy.engine.catalog.database import database_call
+from imgcache_scrapy.engine.catalog.newest import captured_keys
 from imgcache_scrapy.engine.catalog.opening import OpenCatalog
 from imgcache_scrapy.engine.catalog.paging import count_of_fitting, page_size
 from imgcache_scrapy.engine.catalog.rows import digest, failure_digest, iso, microseconds, now
-from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import delete_failures, in_bucket, unlocked_failures
 from imgcache_scrapy.engine.catalog.tables import failure as _failure
-from imgcache_scrapy.engine.catalog.tables import image as _image
 
 # Whether the table is empty is asked again after this time.
 _SECONDS_BETWEEN_CHECKS = 1.0
@@ -35,15 +34,6 @@ _known = sa.select(_failure).where(
     _failure.c.expires_at > sa.bindparam("at"),
     # A later time is that of a wrong clock.
     _failure.c.failed_at <= sa.bindparam("at"),
-)
-_captured = (
-    sa.select(_capture.c.url_digest)
-    .join(_image)
-    .where(
-        _capture.c.url_digest.in_(sa.bindparam("digests", expanding=True)),
-        _capture.c.bucket == sa.bindparam("its_bucket"),
-        ~_image.c.damaged,
-    )
 )
 # The same text for both databases.
 _remember = sa.text(
@@ -107,7 +97,8 @@ class RememberedFailures(OpenCatalog):
         at = now()
         with self.exclusive([]) as transaction:
             connection = transaction.connection
-            captured = _captured_keys(connection, failures, bucket)
+            keys = [key for each in failures for key in each.url.keys]
+            captured = captured_keys(connection, keys, bucket)
             rows = {
                 failure_digest(bucket, each.url.url): _row(each, bucket, at)
                 for each in failures
@@ -169,13 +160,6 @@ class RememberedFailures(OpenCatalog):
         if room < 0:
             connection.execute(delete_failures(_oldest), {"count": -room})
         self._inserts_left = min(max(room, 0), _INSERTS_BETWEEN_COUNTS)
-
-
-def _captured_keys(
-    connection: Connection, failures: Collection[SeenFailure], bucket: str
-) -> set[bytes]:
-    digests = [digest(key) for each in failures for key in each.url.keys]
-    return set(connection.scalars(_captured, {"digests": digests, "its_bucket": bucket}))
 
 
 def _row(failure: SeenFailure, bucket: str, at: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -21,6 +22,13 @@ from imgcache_scrapy.engine.catalog.paging import (
 )
 from imgcache_scrapy.engine.catalog.rows import digest, entry_of, now
 from imgcache_scrapy.engine.catalog.tables import capture, in_bucket, seen_at
+
+
+class _Part(NamedTuple):
+    """Some captures of a history, and the time that orders them."""
+
+    condition: sa.ColumnElement[bool]
+    time: sa.ColumnElement[int]
 
 
 class Histories(OpenCatalog):
@@ -48,9 +56,15 @@ class Histories(OpenCatalog):
             limit: maximum number of entries; None for a whole page.
             after: the position after which the page begins; None for the first page.
         """
-        has_key = capture.c.url_digest.in_([digest(key) for key in keys])
+        at = now()
+        seen, parts = capture.c.lookup_time, []
+        # Apart, because the index has the order of these rows, but not that of all together.
+        for its_digest in {digest(key) for key in keys}:
+            has_key = capture.c.url_digest == its_digest
+            parts.append(_Part(sa.and_(has_key, seen <= at), seen))
+            parts.append(_Part(sa.and_(has_key, seen > at), seen_at(at)))
         with database.connect_for_reading(self._engine) as connection:
-            return _page(connection, has_key, bucket, limit, after)
+            return _page(connection, parts, bucket, limit, after)
 
     def captures(
         self, content_hash: str, bucket: str | None = None, limit: int | None = None
@@ -74,27 +88,29 @@ class Histories(OpenCatalog):
             limit: maximum number of entries; None for a whole page.
             after: the position after which the page begins; None for the first page.
         """
-        has_hash = capture.c.content_hash == content_hash
+        of_image = _Part(capture.c.content_hash == content_hash, seen_at(now()))
         with database.connect_for_reading(self._engine) as connection:
-            return _page(connection, has_hash, bucket, limit, after)
+            return _page(connection, [of_image], bucket, limit, after)
 
 
 def _page(
     connection: Connection,
-    condition: sa.ColumnElement[bool],
+    parts: Sequence[_Part],
     bucket: str | None,
     limit: int | None,
     after: str | None,
 ) -> Page:
-    """Return the captures that meet a condition, after a position."""
+    """Return the captures of some parts, after a position."""
     wanted = page_size(limit)
-    age = (seen_at(now()).label("time"), capture.c.id)
-    query = in_bucket(sa.select(*age, characters.label("characters")), bucket).where(condition)
-    if after is not None:
-        query = query.where(sa.tuple_(*age) < sa.tuple_(*map(int, after.split("_"))))
-    query = query.order_by(*(value.desc() for value in age)).limit(wanted + 1)
-    found = fetch_json(connection, sa.select(json_rows(*query.subquery().c)))
-    found.sort(reverse=True)
+    found: list[list[Any]] = []
+    for condition, time in parts:
+        age = (time.label("time"), capture.c.id)
+        query = in_bucket(sa.select(*age, characters.label("characters")), bucket).where(condition)
+        if after is not None:
+            query = query.where(sa.tuple_(*age) < sa.tuple_(*map(int, after.split("_"))))
+        query = query.order_by(*(value.desc() for value in age)).limit(wanted + 1)
+        found += fetch_json(connection, sa.select(json_rows(*query.subquery().c)))
+    found = sorted(found, reverse=True)[: wanted + 1]
     taken = found[: count_of_fitting(size for *_, size in found[:wanted])]
     rows = rows_of(connection, [its_id for _, its_id, _ in taken])
     entries = [entry_of(rows[its_id]) for _, its_id, _ in taken if its_id in rows]
@@ -102,5 +118,5 @@ def _page(
         return Page(entries)
     position = f"{taken[-1][0]}_{taken[-1][1]}"
     if not entries:  # All of them have been deleted since the first query.
-        return _page(connection, condition, bucket, limit, position)
+        return _page(connection, parts, bucket, limit, position)
     return Page(entries, position)

@@ -15,6 +15,8 @@ from imgcache_scrapy.engine.catalog.schema import (
     BeforeUpgrade,
     check_unchanged,
     end_adoption,
+    has_history_index,
+    index_histories,
     open_schema,
 )
 from imgcache_scrapy.engine.catalog.sqlite import DatabaseUrl, SqliteFile
@@ -137,6 +139,19 @@ class OpenCatalog:
         """
         with self.exclusive(()) as transaction:
             return transaction.fill_keys(after)
+
+    @database_call
+    def index_histories(self) -> None:
+        """Create the index of histories, which a large catalog of an older version lacks.
+
+        Others can read meanwhile; writers wait, about a second for a million captures.
+        """
+        with database.connect_for_reading(self._engine) as connection:
+            if has_history_index(connection):
+                return
+        self.check_writable()
+        with self._write_lock, self._engine.begin() as connection:
+            index_histories(connection)
 
     @database_call
     def copy_to(self, path: Path) -> None:

@@ -88,7 +88,12 @@ def listed_rows(
     connection: Connection, query: sa.Select[Any], **values: Any
 ) -> list[dict[str, Any]]:
     """Return the rows of a query that begins as `select_listed`."""
-    return [dict(zip(_LISTED, row, strict=True)) for row in fetch_json(connection, query, **values)]
+    return listed_of(connection.scalar(query, values))
+
+
+def listed_of(found: str | None) -> list[dict[str, Any]]:
+    """Return the rows that a query that begins as `select_listed` has found."""
+    return [dict(zip(_LISTED, row, strict=True)) for row in json.loads(found or "[]")]
 
 
 def newest_of_images(

@@ -15,6 +15,9 @@ from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT, bands
 MICROSECONDS_A_DAY = 86_400_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+DIGEST_BYTES = 16
+"""The size of a digest."""
+
 
 class Image(NamedTuple):
     """What the catalog knows of an image.
@@ -92,7 +95,7 @@ class Capture(NamedTuple):
 
 def digest(key: str) -> bytes:
     """Return the 128-bit digest of a key: PostgreSQL cannot index rows over 2,704 bytes."""
-    return hashlib.blake2b(key.encode(), digest_size=16).digest()
+    return hashlib.blake2b(key.encode(), digest_size=DIGEST_BYTES).digest()
 
 
 def failure_digest(bucket: str, url: str) -> bytes:

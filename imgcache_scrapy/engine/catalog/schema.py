@@ -9,7 +9,8 @@ from sqlalchemy.engine import Connection, Engine
 from imgcache_scrapy.core.errors import ConfigurationError, UnavailableError
 from imgcache_scrapy.core.text import quoted
 from imgcache_scrapy.engine.catalog import database, migrations, url_index
-from imgcache_scrapy.engine.catalog.tables import SCHEMA
+from imgcache_scrapy.engine.catalog.tables import SCHEMA, history_index
+from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import image as _image
 from imgcache_scrapy.engine.catalog.tables import schema as _schema
 
@@ -113,6 +114,25 @@ def check_unchanged(connection: Connection) -> None:
             f"the catalog was upgraded to schema {number} while this process ran, and this"
             f" imgcache-scrapy writes schema {SCHEMA} only: upgrade it and start it again"
         )
+
+
+def has_history_index(connection: Connection) -> bool:
+    """Return whether the catalog has the index of histories."""
+    names = {each["name"] for each in sa.inspect(connection).get_indexes(_capture.name)}
+    return history_index.name in names
+
+
+def index_histories(connection: Connection) -> None:
+    """Replace the old index of keys by that of histories, which a large old catalog lacks.
+
+    Args:
+        connection: in a transaction.
+    """
+    database.lock_schema(connection)
+    if not has_history_index(connection):
+        database.wait_for_writers(connection, _schema)
+        history_index.create(connection)
+        connection.exec_driver_sql("DROP INDEX IF EXISTS ix_capture_url_digest")
 
 
 def end_adoption(connection: Connection) -> None:

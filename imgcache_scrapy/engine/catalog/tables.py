@@ -56,7 +56,7 @@ capture = sa.Table(
     # SQLite numbers rows automatically only if the key is INTEGER.
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
     # The digest of the key, which may be too long for an index.
-    sa.Column("url_digest", sa.LargeBinary(16), nullable=False, index=True),
+    sa.Column("url_digest", sa.LargeBinary(16), nullable=False),
     sa.Column("bucket", sa.Text, nullable=False),
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("content_hash", sa.ForeignKey("image.content_hash"), nullable=False, index=True),
@@ -79,8 +79,16 @@ capture = sa.Table(
 )
 has_host = capture.c.host.is_not(None)
 sa.Index("ix_capture_host", capture.c.host, sqlite_where=has_host, postgresql_where=has_host)
+history_index = sa.Index(
+    "ix_capture_history", capture.c.url_digest, capture.c.lookup_time, capture.c.id
+)
+"""The index of keys. An older catalog that is large has it after `index_histories`."""
 newest_first = (capture.c.lookup_time.desc(), capture.c.id.desc())
 sa.Index("ix_capture_newest_first", *newest_first)
+# Not `EXISTS` with a time: PostgreSQL might expect many such rows, and scan the table.
+_latest = capture.alias("latest")
+latest_time = sa.select(sa.func.max(_latest.c.lookup_time)).scalar_subquery()
+"""SQL for the latest lookup time of all captures."""
 failure = sa.Table(
     "failure",
     metadata,
@@ -125,7 +133,7 @@ def delete_failures(which: sa.Select[tuple[bytes]]) -> sa.Delete:
     return failure.delete().where(failure.c.digest.in_(which))
 
 
-def seen_at(at: int, of: sa.FromClause = capture) -> sa.ColumnElement[int]:
+def seen_at(at: int | sa.ColumnElement[int], of: sa.FromClause = capture) -> sa.ColumnElement[int]:
     """Return the SQL for `rows.seen_at`.
 
     Args:

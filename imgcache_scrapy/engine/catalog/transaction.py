@@ -13,6 +13,7 @@ from imgcache_scrapy.core.errors import blocked
 from imgcache_scrapy.engine.catalog import url_index
 from imgcache_scrapy.engine.catalog.changes import CaptureKey, Changes, capture_key
 from imgcache_scrapy.engine.catalog.filling import Filled, fill_batch
+from imgcache_scrapy.engine.catalog.newest import newest_captures
 from imgcache_scrapy.engine.catalog.rows import (
     Capture,
     Image,
@@ -36,20 +37,6 @@ from imgcache_scrapy.engine.catalog.tables import image as _image
 _find_images = sa.select(_image).where(
     _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True))
 )
-_ranked = (
-    sa.select(
-        _capture,
-        sa.func.row_number()
-        .over(
-            partition_by=(_capture.c.url_digest, _capture.c.bucket, _capture.c.accept),
-            order_by=(_capture.c.lookup_time.desc(), _capture.c.id.desc()),
-        )
-        .label("rank"),
-    )
-    .where(_capture.c.url_digest.in_(sa.bindparam("digests", expanding=True)))
-    .subquery()
-)
-_newest_captures = sa.select(_ranked).where(_ranked.c.rank == 1)
 # The columns of an image that decoding it does not change.
 _NOT_DECODED = {"content_hash", "damaged", "last_used"}
 # A row from the future must be older than a store that begins now and is written later.
@@ -252,7 +239,7 @@ class WriteTransaction:
     ) -> dict[CaptureKey, RowMapping]:
         digests = [digest(capture.key) for _, capture in observed]
         self._connection.execute(_correct_times, {"digests": digests, "at": at})
-        found = self._connection.execute(_newest_captures, {"digests": digests}).mappings()
+        found = newest_captures(self._connection, (capture for _, capture in observed))
         return {capture_key(row): row for row in found}
 
     def _execute(self, statement: sa.Executable, rows: list[dict[str, Any]]) -> None:

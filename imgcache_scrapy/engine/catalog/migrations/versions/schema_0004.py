@@ -6,6 +6,8 @@ from alembic import op
 revision = "0004"
 down_revision = "0003"
 
+_MAX_CAPTURES = 100_000
+
 
 def upgrade() -> None:
     """Add the columns, which are empty in old rows, and create the tables."""
@@ -16,6 +18,10 @@ def upgrade() -> None:
     op.create_index(
         "ix_capture_host", "capture", ["host"], sqlite_where=has_host, postgresql_where=has_host
     )
+    # In a large catalog this takes seconds: it keeps the old index until `imgcache upgrade`.
+    if (op.get_bind().scalar(sa.text("SELECT max(id) FROM capture")) or 0) <= _MAX_CAPTURES:
+        op.create_index("ix_capture_history", "capture", ["url_digest", "lookup_time", "id"])
+        op.drop_index("ix_capture_url_digest", "capture")
     op.create_table(
         "failure",
         sa.Column("digest", sa.LargeBinary(16), primary_key=True),
