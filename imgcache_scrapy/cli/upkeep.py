@@ -90,7 +90,8 @@ def upgrade(cache: CacheArgument = None) -> None:
     """Upgrade the catalog to this version; crawls and services may go on at the same time.
 
     Captures of versions without cache keys get their key and host, in batches, and an index that
-    makes URLs with many captures fast. If that is interrupted, run it again. A catalog that is up to date stays as it is.
+    makes URLs with many captures fast. If that is interrupted, run it again. A catalog that is up
+    to date stays as it is.
     """
     with _open_upkeep(cache) as upkeep:
         missing = upkeep.cache.catalog.count_unfilled()
