@@ -9,9 +9,10 @@ from typing import Any
 
 from imgcache_scrapy.engine.cache import ImageCache
 from tests.benchmarks.load import load, percentiles, raw
-from tests.benchmarks.services import fill, service
+from tests.benchmarks.services import LONG_URL, fill, fill_history, service
 
 LIMIT = 50
+LONG_HISTORY = 10_000
 Times = dict[str, tuple[float, float]]
 
 
@@ -22,6 +23,7 @@ def make_queries(captures: int, count: int) -> dict[str, list[str]]:
     return {
         "lookup, known": [f"https://{n % 1000}.example/{n}.jpg" for n in numbers],
         "lookup, unknown": [f"https://{n % 1000}.example/{n}.png" for n in numbers],
+        "lookup, 10,000 captures": [LONG_URL] * count,
         "search, in one URL": [f"/{n}.jpg" for n in numbers],
         "search, in one of 1,000": [f"//{n % sites}.example" for n in numbers],
         "search, in all (http)": ["http"] * count,
@@ -48,6 +50,7 @@ def measure(
     folder.mkdir(exist_ok=True)
     blobs_url = (folder / "blobs").as_uri()
     fill(database_url, blobs_url, captures)
+    fill_history(database_url, LONG_URL, LONG_HISTORY)
     queries = make_queries(captures, count)
     found: dict[str, Times] = {kind: {} for kind in queries}
     cache = ImageCache(database_url, blobs_url)

@@ -12,6 +12,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import sqlalchemy as sa
+
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog import database, tables, url_index
@@ -19,6 +21,8 @@ from imgcache_scrapy.engine.catalog.rows import Capture, Image
 
 ROOT = Path(__file__).parents[2]
 _ROWS_PER_INSERT = 20_000
+LONG_URL = "https://long.test/0.jpg"
+"""The URL of a long history, which no query of other URLs finds."""
 
 
 @contextmanager
@@ -96,4 +100,18 @@ def fill(database_url: str, blobs_url: str, captures: int) -> None:
         if engine.dialect.name == "postgresql":
             # PostgreSQL would do this by itself, but later.
             connection.exec_driver_sql("ANALYZE")
+    engine.dispose()
+
+
+def fill_history(database_url: str, url: str, captures: int) -> None:
+    """Add captures of one URL, of images in turns that a catalog has already."""
+    engine = database.create_engine(database_url)
+    row = Capture(url, "", "filler", None, datetime.now(UTC)).row()
+    with engine.begin() as connection:
+        names = connection.scalars(sa.select(tables.image.c.content_hash).limit(2)).all()
+        rows = [
+            row | {"content_hash": names[number % len(names)], "created_at": row["lookup_time"]}
+            for number in range(captures)
+        ]
+        connection.execute(tables.capture.insert(), rows)
     engine.dispose()

@@ -19,7 +19,7 @@ from tests.support.schema_3 import OldCapture
 
 LONG, SHORT = "http://a.test/long", "http://a.test/short"
 A, B = b"image a", b"image b"
-COUNT = 10_000
+COUNT = 2_000
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def add_others(cache):
     rows = [
         Capture(f"http://b.test/{number}", "", "test", None, at(2 * COUNT)).row()
         | {"content_hash": content_hash_of(A), "created_at": 0}
-        for number in range(COUNT // 5)
+        for number in range(COUNT)
     ]
     with cache.catalog._engine.begin() as connection:
         connection.execute(capture.insert(), rows)
@@ -83,7 +83,7 @@ def plans_of(engine, call):
     sent = []
 
     def note(_connection, _cursor, statement, values, *_):
-        if "url_digest" in statement and statement.startswith(("SELECT", "WITH", "UPDATE")):
+        if "url_digest = " in statement or "url_digest IN " in statement:
             sent.append((statement, values))
 
     sa.event.listen(engine, "before_cursor_execute", note)
