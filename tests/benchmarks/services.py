@@ -22,7 +22,7 @@ from imgcache_scrapy.engine.catalog.rows import Capture, Image
 ROOT = Path(__file__).parents[2]
 _ROWS_PER_INSERT = 20_000
 LONG_URL = "https://long.test/0.jpg"
-"""The URL of a long history, which no query of other URLs finds."""
+"""The URL of a long history, whose captures are older than all others."""
 
 
 @contextmanager
@@ -106,7 +106,7 @@ def fill(database_url: str, blobs_url: str, captures: int) -> None:
 def fill_history(database_url: str, url: str, captures: int) -> None:
     """Add captures of one URL, of images in turns that a catalog has already."""
     engine = database.create_engine(database_url)
-    row = Capture(url, "", "filler", None, datetime.now(UTC)).row()
+    row = Capture(url, "", "filler", None, datetime(2000, 1, 1, tzinfo=UTC)).row()
     with engine.begin() as connection:
         names = connection.scalars(sa.select(tables.image.c.content_hash).limit(2)).all()
         rows = [

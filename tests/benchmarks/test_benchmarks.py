@@ -84,5 +84,5 @@ def test_the_service_benchmark(tmp_path):
         )
         assert f"{name} " in done.stdout
     paths = [f"{name}, {path}" for name in ("SQLite", "PostgreSQL") for path in ("engine", "HTTP")]
-    assert len(results["large"]) == 7
+    assert len(results["large"]) == 8
     assert all(list(times) == paths for times in results["large"].values())

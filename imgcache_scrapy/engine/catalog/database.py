@@ -194,7 +194,7 @@ def _failure(error: Exception) -> UnavailableError | ReadOnlyError:
 def _set_up_postgresql(connection: DBAPIConnection, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
-    # With the default for hard disks, it would read and sort a whole history for its newest capture.
+    # The default is that of hard disks: it makes it sort a history to find the newest capture.
     cursor.execute("SET random_page_cost = 1.1")
     cursor.close()
     connection.commit()
