@@ -139,6 +139,9 @@ def blocked_image(content_hash: str, reason: str, created_at: int) -> BlockedIma
 
 def entry_of(row: Mapping[Any, Any]) -> Entry:
     """Return the entry of a row that joins a capture with its image."""
+    seen: int = row["lookup_time"]
+    if seen > row["created_at"]:  # Otherwise the clock, which takes longer, changes nothing.
+        seen = seen_at(row, now())
     entry: Entry = {
         "url": row["url"],
         "key": row["key"] or row["url"],
@@ -150,7 +153,7 @@ def entry_of(row: Mapping[Any, Any]) -> Entry:
         "height": row["height"],
         "perceptual_hash": row["perceptual_hash"],
         "client_name": row["client_name"],
-        "lookup_time": iso(seen_at(row, now())),
+        "lookup_time": iso(seen),
         "created_at": iso(row["created_at"]),
         "bucket": row["bucket"],
     }
