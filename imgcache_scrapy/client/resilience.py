@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
+from imgcache_scrapy.client.access import check_access
+from imgcache_scrapy.client.blocked_hashes import BlockedHashes
 from imgcache_scrapy.client.breaker import Breaker
 from imgcache_scrapy.client.record import Record
 from imgcache_scrapy.client.recorder import FailureRecorder
@@ -14,15 +16,13 @@ from imgcache_scrapy.client.results import Stored, UrlsFound
 from imgcache_scrapy.client.spool import Spool
 from imgcache_scrapy.client.spooled import SpooledImages
 from imgcache_scrapy.client.transport import Transport
-from imgcache_scrapy.core.deadline import timeout
+from imgcache_scrapy.core.blocked import BlockedImage
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import (
     REFUSALS,
     BlockedError,
-    ConfigurationError,
-    HostError,
+    ProtocolError,
     ReadOnlyError,
-    UnauthorizedError,
 )
 from imgcache_scrapy.core.failures import Found, SeenFailure
 from imgcache_scrapy.core.image_url import ImageUrl, keys_of
@@ -31,8 +31,6 @@ from imgcache_scrapy.core.response_info import NO_RESPONSE, ResponseInfo
 
 # No host can have this name (RFC 2606), so the cache never has an image of it.
 _PROBED_URL = "http://imgcache.invalid/"
-# A cache that hangs must not delay the start of a crawl for long.
-_ACCESS_SECONDS = 3
 
 
 class ResilientClient:
@@ -48,6 +46,7 @@ class ResilientClient:
 
     Attributes:
         failures: sends failures of sites to the cache.
+        blocked_hashes: which images the cache blocks.
     """
 
     def __init__(
@@ -67,7 +66,8 @@ class ResilientClient:
         self._log = log
         self._breaker = Breaker(self._probe, on_failure=self._failed, on_close=self._closed)
         self._spool = None if spool is None else Spool(spool)
-        self._spooled_images = SpooledImages(self._spool, cache_name, log)
+        self.blocked_hashes = BlockedHashes(self._read_blocked)
+        self._spooled_images = SpooledImages(self._spool, cache_name, log, self.blocked_hashes)
         self._replayer = None if self._spool is None else self._replayer_of(self._spool)
         self._replays: set[asyncio.Task[None]] = set()
         self.failures = FailureRecorder(self._remember_failures)
@@ -75,27 +75,12 @@ class ResilientClient:
     async def check_access(self) -> None:
         """Check that the cache accepts the token and its own host name.
 
-        Other trouble is left to the breaker.
-
         Raises:
             ConfigurationError: the cache refuses one of them; the message says what to do.
         """
-        try:
-            async with timeout(_ACCESS_SECONDS):
-                await self._cache.lookup(_PROBED_URL, self._bucket)
-        except UnauthorizedError as error:
-            self._count(f"error/{error.code}")
-            raise ConfigurationError(
-                f"the image cache {self._cache_name} refuses the token: set IMGCACHE_TOKEN to the "
-                f"token of its service ({error})"
-            ) from error
-        except HostError as error:
-            self._count(f"error/{error.code}")
-            raise ConfigurationError(
-                f"the image cache {self._cache_name} refuses its host name: {error}"
-            ) from error
-        except Exception:
-            return
+        await check_access(
+            lambda: self._cache.lookup(_PROBED_URL, self._bucket), self._cache_name, self._count
+        )
 
     async def lookup_many(
         self,
@@ -281,6 +266,13 @@ class ResilientClient:
     async def _remember_failures(self, failures: list[SeenFailure]) -> None:
         async with self._breaker.call("failures"):
             await self._cache.remember_failures(failures, self._bucket)
+
+    async def _read_blocked(self) -> list[BlockedImage]:
+        async with self._breaker.call("blocked"):
+            try:
+                return await self._cache.blocked(None)
+            except ProtocolError:  # Another implementation blocks no images.
+                return []
 
     async def _probe(self) -> None:
         await self._cache.health()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
+from imgcache_scrapy.client.blocked_hashes import BlockedHashes
 from imgcache_scrapy.client.record import Record
 from imgcache_scrapy.client.spool import Spool
 from imgcache_scrapy.core.entry import Entry, content_hash_of
@@ -17,10 +18,18 @@ class SpooledImages:
         spool: the spool; None for no spool, which has no images.
         cache_name: the name of the cache in the records of the spool.
         log: writes a log line; called with level, message and the arguments of the message.
+        blocked: which images the cache blocks.
     """
 
-    def __init__(self, spool: Spool | None, cache_name: str, log: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        spool: Spool | None,
+        cache_name: str,
+        log: Callable[..., None],
+        blocked: BlockedHashes,
+    ) -> None:
         self._spool = spool
+        self._blocked = blocked
         self._cache_name = cache_name
         self._log = log
         self._has_warned = False
@@ -52,12 +61,17 @@ class SpooledImages:
         return index.find(keys, bucket, self._cache_name)
 
     async def entries(self, waiting: dict[str, str]) -> dict[str, Entry]:
-        """Return the entries of records that are still there.
+        """Return the entries of records that are still there, and mark those that are blocked.
 
         Args:
             waiting: the names of the records, by key.
         """
-        return await asyncio.to_thread(self._read_entries, waiting) if waiting else {}
+        found = await asyncio.to_thread(self._read_entries, waiting) if waiting else {}
+        blocked = await self._blocked.known() if found else frozenset()
+        return {
+            key: {**entry, "blocked": True} if entry["content_hash"] in blocked else entry
+            for key, entry in found.items()
+        }
 
     async def data(self, name: str, content_hash: str) -> bytes | None:
         """Return the bytes of an image; None if the record is gone, or has another image."""

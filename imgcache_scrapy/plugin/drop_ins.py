@@ -11,11 +11,12 @@ from scrapy.http import Response
 from scrapy.pipelines.files import FilesPipeline
 from scrapy.pipelines.images import ImagesPipeline
 from scrapy.pipelines.media import MediaPipeline
+from scrapy.utils.defer import deferred_from_coro, ensure_awaitable
 
 from imgcache_scrapy.plugin.conversion import Converter
 from imgcache_scrapy.plugin.file_names.named_files import NamedFilesPipeline
 from imgcache_scrapy.plugin.item_requests import bad_url_reason, item_request
-from imgcache_scrapy.plugin.local_files import dated_file
+from imgcache_scrapy.plugin.local_files import dated_file, is_blocked
 
 
 class DropInPipeline(NamedFilesPipeline):
@@ -45,10 +46,19 @@ class DropInPipeline(NamedFilesPipeline):
     def media_to_download(
         self, request: Request, info: MediaPipeline.SpiderInfo, *, item: Any = None
     ) -> Any:
-        """Do the same as Scrapy."""
+        """Do the same as Scrapy; but the file of a blocked image is not up to date."""
         if bad_url_reason(request) is not None:
             return None
-        return super().media_to_download(request, info, item=item)
+        found = super().media_to_download(request, info, item=item)
+        if not self._imgcache.is_enabled:
+            return found
+        return deferred_from_coro(self._imgcache_unless_blocked(found, request))
+
+    async def _imgcache_unless_blocked(self, found: Any, request: Request) -> Any:
+        result = await ensure_awaitable(found)
+        if result and await is_blocked(self._imgcache.flow, request):
+            return None
+        return result
 
     def _onsuccess(self, result: Any, *args: Any, **kwargs: Any) -> Any:
         """Do the same as Scrapy, but hold a local file to the same age as a capture."""

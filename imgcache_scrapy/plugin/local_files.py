@@ -1,4 +1,4 @@
-"""Local files: hold the files of the drop-ins to the same age as captures."""
+"""Local files: hold the files of the drop-ins to what holds for captures: age and blocks."""
 
 import os
 import time
@@ -12,8 +12,12 @@ from scrapy.pipelines.files import FSFilesStore
 from scrapy.pipelines.media import MediaPipeline
 
 from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.errors import ImgCacheError
 from imgcache_scrapy.plugin.bypass import bypasses_cache
+from imgcache_scrapy.plugin.flow import Flow
 from imgcache_scrapy.plugin.freshness import seconds_of_days
+from imgcache_scrapy.plugin.keys import KeyFunctionError
+from imgcache_scrapy.plugin.outcome import ImageWithheld
 from imgcache_scrapy.plugin.session import Session
 
 
@@ -46,6 +50,27 @@ def dated_file(session: Session, stat: Any, request: Request) -> Any:
         return rules.dated_file(stat, time.time(), age)
     # Without an age of ours, Scrapy decides by its own setting.
     return stat if rules.mode == "normal" else rules.dated_file(stat, time.time(), None)
+
+
+async def is_blocked(flow: Flow, request: Request) -> bool:
+    """Return whether the image of a local file is blocked, as far as the cache can tell.
+
+    The bytes of a file need not be those of its image, so that the cache is asked for the URL; but
+    only if it blocks any image, because a file that is up to date needs no lookup otherwise.
+
+    Args:
+        flow: the flow of the crawl.
+        request: the request for the image.
+    """
+    if bypasses_cache(request) or not await flow.session.resilient_client.blocked_hashes.known():
+        return False
+    try:
+        await flow.find(flow.image_url(request), request, reads=False)
+    except ImageWithheld as error:
+        return error.is_blocked
+    except (ImgCacheError, KeyFunctionError):  # The file is delivered if the cache cannot tell.
+        return False
+    return False
 
 
 def date_file(pipeline: MediaPipeline, result: Any, entry: Entry) -> None:

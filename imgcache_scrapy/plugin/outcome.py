@@ -84,6 +84,11 @@ class ImageFailed(ImageException):
         """Whether the image is good, but could not be stored."""
         return self.reason == _NOT_STORED
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the image is blocked."""
+        return self.reason == BlockedError.code
+
 
 class ImageWithheld(ImageFailed, IgnoreRequest):
     """The cache says that the URL gives no image, and there is no response to say it.

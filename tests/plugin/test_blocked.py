@@ -127,3 +127,59 @@ def test_a_blocked_image_that_is_too_old_is_asked_for_again(crawl, site, tmp_pat
     site.answers["/a.jpg"] = jpeg(2)
     assert crawl(items, settings).fates == {"stored": 1}
     assert site.images_asked().total() == 3
+
+
+@pytest.mark.parametrize("component", ["files", "images"])
+@pytest.mark.parametrize("path", [None, "{item[sku]}.{ext}"])
+def test_the_local_file_of_a_blocked_image_is_not_delivered(crawl, site, tmp_path, component, path):
+    """It is rejected although its file is up to date; the other files need no lookup before that."""
+    site.answers |= {"/a.jpg": PLACEHOLDER, "/b.jpg": jpeg(2)}
+    items = [{"image_urls": [f"{site.url}/{name}.jpg"], "sku": name} for name in "ab"]
+    settings = COMPONENTS[component] | {"IMGCACHE_PATH": path}
+    crawl(items, settings)
+    done = crawl(items, settings)
+    assert done.fates == {"hit": 2}
+    assert "imgcache/lookup" not in done.stats
+    with ImgCacheClient(str(tmp_path / "cache")) as client:
+        client.block(file_bytes=PLACEHOLDER)
+    done = crawl(items, settings)
+    assert delivered(done) == ["b.jpg"]
+    assert done.fates == {"hit": 1, "rejected": 1}
+    assert done.stats["imgcache/rejected/blocked"] == 1
+    with ImgCacheClient(str(tmp_path / "cache")) as client:
+        client.unblock(client.blocked()[0]["content_hash"])
+    assert crawl(items, settings).fates == {"hit": 2}
+    assert site.images_asked().total() == 2
+
+
+def test_local_files_are_delivered_if_the_cache_cannot_tell(crawl, site, service):
+    """A service that is down costs no file that is up to date."""
+    site.answers["/a.jpg"] = PLACEHOLDER
+    items, settings = [{"image_urls": [f"{site.url}/a.jpg"]}], FILES | {"IMGCACHE_URL": service.url}
+    crawl(items, settings)
+    with ImgCacheClient(service.url) as client:
+        client.block(file_bytes=PLACEHOLDER)
+    assert crawl(items, settings).fates == {"rejected": 1}
+    service.stop()
+    for more in ({}, {"IMGCACHE_STRICT": True}):
+        done = crawl(items, settings | more)
+        assert delivered(done) == ["a.jpg"]
+        assert done.fates == {"hit": 1}
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_a_spooled_image_that_is_blocked_meanwhile_is_rejected(
+    crawl, site, stopped_service, component
+):
+    """It is no hit, and it goes to the folder of refused images."""
+    site.answers |= {f"/{n}.jpg": jpeg(n) for n in range(5)}
+    items = [{"image_urls": [f"{site.url}/{n}.jpg" for n in range(5)]}]
+    settings = COMPONENTS[component] | {"IMGCACHE_URL": stopped_service.url, "WITHOUT_FILES": True}
+    assert crawl(items, settings).fates == {"spooled": 5}
+    stopped_service.start()
+    with ImgCacheClient(stopped_service.url) as client:
+        for n in range(5):
+            client.block(file_bytes=jpeg(n))
+    done = crawl(items, settings)
+    assert delivered(done) == []
+    assert done.stats["imgcache/rejected/blocked"] == 5
