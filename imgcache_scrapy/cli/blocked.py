@@ -8,6 +8,7 @@ import typer
 
 from imgcache_scrapy.cli.location import CacheArgument, CacheOption, open_client, use_cache
 from imgcache_scrapy.cli.output import JsonOption, print_rows
+from imgcache_scrapy.client.spool_index import check_is_file
 from imgcache_scrapy.core.entry import content_hash_of, is_content_hash
 from imgcache_scrapy.core.errors import ConfigurationError, ImgCacheError
 from imgcache_scrapy.core.text import quoted
@@ -66,9 +67,13 @@ def _hash_of(image: str) -> str:
     if is_content_hash(image) and not path.exists():
         return image
     try:
-        return content_hash_of(path.read_bytes())
+        check_is_file(path)
+        data = path.read_bytes()
     except OSError as error:
         raise ConfigurationError(
             f"{quoted(image)} is neither a content hash nor a file that can be read"
-            f" ({error.strerror})"
+            f" ({error.strerror or 'it is not a file'})"
         ) from error
+    if not data:
+        raise ConfigurationError(f"{quoted(image)} is an empty file, which is no image")
+    return content_hash_of(data)

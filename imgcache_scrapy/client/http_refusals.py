@@ -51,7 +51,10 @@ class HttpRefusals:
             return read_blocked((await self.send("POST", _BLOCKED, json=body)).object())
 
     async def unblock(self: _Calls, content_hash: str) -> None:
-        await self.send("DELETE", f"{_BLOCKED}/{content_hash}")
+        answer = await self.answer("DELETE", f"{_BLOCKED}/{content_hash}")
+        if answer.lacks_route:
+            raise lacks(_BLOCKED)
+        answer.checked()
 
     async def blocked(self: _Calls, limit: int | None) -> list[BlockedImage]:
         with explaining_not_found(_BLOCKED):

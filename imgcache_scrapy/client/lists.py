@@ -32,7 +32,7 @@ _FAILURE: Mapping[str, Callable[[Any], bool]] = {
     "url": lambda value: is_text(value, MAX_URL_BYTES),
     "bucket": is_text,
     "reason": lambda value: isinstance(value, str) and bool(re.fullmatch(REASON_PATTERN, value)),
-    "http_status": lambda value: value is None or (type(value) is int and 100 <= value < 600),  # noqa: PLR2004
+    "http_status": lambda value: value is None or (type(value) is int and 400 <= value < 600),  # noqa: PLR2004
     "failed_at": is_time,
     "expires_at": is_time,
 }

@@ -1,6 +1,7 @@
 """RefusalMethods: the methods of a client for blocked images and remembered failures."""
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime
 
 from imgcache_scrapy.client.base import ClientBase
@@ -9,6 +10,7 @@ from imgcache_scrapy.core.checks import checked_hash, checked_limit, checked_tex
 from imgcache_scrapy.core.entry import Entry, content_hash_of
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.failures import Failure
+from imgcache_scrapy.core.urls import host_of, request_url
 
 
 class RefusalMethods(ClientBase):
@@ -86,14 +88,21 @@ class RefusalMethods(ClientBase):
         """Return the failures of sites that crawls remember, newest first.
 
         Args:
-            host: only those of this host; None for all hosts.
+            host: only those of this host, also if it has a port or is a URL; None for all hosts.
             since: only those from this time on; a time without an offset is UTC.
             bucket: the bucket to look in.
             limit: maximum number of failures.
         """
         return await self.transport.failures(
-            None if host is None else checked_text("a host", host).lower(),
+            None if host is None else _host_in(checked_text("a host", host)),
             checked_time(since),
             self._bucket_or_all(bucket),
             checked_limit(limit),
         )
+
+
+def _host_in(text: str) -> str:
+    """Return the host that a user means, as the cache has it."""
+    with suppress(InvalidRequestError):
+        return host_of(request_url(text if "://" in text else f"http://{text}/"))
+    return text.lower()

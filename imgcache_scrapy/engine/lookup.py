@@ -37,7 +37,8 @@ def lookup_many(
 ) -> LookupResult:
     """Return the newest capture of each key whose image is sound; see `Catalog.lookup_many`.
 
-    For `urls` that are no keys of found captures, the failures in the bucket are returned, too.
+    For `urls` that are no keys of found captures, the failures in the bucket are returned, too;
+    if no bucket is named, those of the bucket in which they are remembered by default.
 
     If the blobs are files, an image without its blob is left out. It is not marked, because a
     reader must not wait for writers.
@@ -50,7 +51,7 @@ def lookup_many(
             break
         lost |= found
     missing = [url for url in urls if url not in entries]
-    failures = cache.catalog.failures_of(missing, bucket) if missing and bucket is not None else {}
+    failures = cache.catalog.failures_of(missing, bucket or "") if missing else {}
     return LookupResult(entries, lost, failures)
 
 

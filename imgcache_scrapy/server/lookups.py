@@ -33,6 +33,7 @@ from imgcache_scrapy.server.parameters import (
     Text,
     Url,
     image_url,
+    sent_url,
 )
 from imgcache_scrapy.server.problems import TOO_SLOW, documented
 from imgcache_scrapy.server.schemas import Entry, Found
@@ -78,11 +79,15 @@ def add_lookups(
     ) -> Response:
         named = keys or {}
         asked = {url: image_url(url, named.get(url)) for url in urls}
-        wanted = [*urls, *(failures_of or ())]
-        found = await images.lookup_many(keys_of(asked.values()), bucket, accept, wanted)
+        wanted = {url: sent_url(url) for url in (*urls, *(failures_of or ()))}
+        found = await images.lookup_many(keys_of(asked.values()), bucket, accept, wanted.values())
         newest = {url: each.newest(found.entries) for url, each in asked.items()}
         entries = {url: entry for url, entry in newest.items() if entry is not None}
-        failures = {url: found.failures[url] for url in found.failures if url not in entries}
+        failures = {
+            url: {**found.failures[sent], "url": url}
+            for url, sent in wanted.items()
+            if sent in found.failures and url not in entries
+        }
         metrics.count_lookups(len(entries), len(urls) - len(entries))
         answer = {"entries": entries, "failures": failures}
         return await entries_response(lookup_memory, answer, len(entries), {})

@@ -96,15 +96,21 @@ Url = Annotated[
 ]
 
 
+def sent_url(url: str) -> str:
+    """Return a URL of a request as a site gets it: without fragment, user and password."""
+    sent = without_fragment(url)
+    with suppress(InvalidRequestError):
+        sent = without_user(sent)
+    return sent
+
+
 def image_url(url: str, key: str | None) -> ImageUrl:
     """Return a URL of a request with its key: the one that the request named, else the default.
 
     Any text is a URL here, as in the reference service. A text that has no default key is its key.
     A user and a password are never stored.
     """
-    sent = without_fragment(url)
-    with suppress(InvalidRequestError):
-        sent = without_user(sent)
+    sent = sent_url(url)
     if key is not None:
         return ImageUrl(sent, key, (key,))
     key = sent

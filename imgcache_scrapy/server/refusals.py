@@ -51,7 +51,7 @@ class GivenFailure(BaseModel):
     url: Url
     key: Key | None = None
     reason: Annotated[str, Field(pattern=REASON_PATTERN)]
-    http_status: Annotated[int | None, Field(ge=100, le=599)] = None
+    http_status: Annotated[int | None, Field(ge=400, le=599)] = None
     seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)]
 
     def seen(self) -> SeenFailure:

@@ -1,6 +1,7 @@
 """`imgcache block`, `unblock`, `blocked` and `suggest-blocked`."""
 
 import json
+import os
 
 import pytest
 
@@ -43,6 +44,16 @@ def test_a_wrong_name_blocks_nothing(run, cache):
     done = run("unblock", "0" * 64, "--cache", cache)
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"not blocked" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["empty", "pipe", "folder", "/dev/null", ""])
+def test_what_is_no_file_with_an_image_blocks_nothing(run, cache, tmp_path, name):
+    """An empty file, a pipe, a folder: one sentence says so, and the command does not wait."""
+    (tmp_path / "empty").touch()
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    assert_failed(run("block", name, "--cache", cache), "file")
+    assert lines(run("blocked", cache, "--json")) == []
 
 
 def test_images_of_a_service_are_blocked(run, shared_service):

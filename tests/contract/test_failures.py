@@ -123,3 +123,14 @@ def test_wrong_filters_are_refused(client, arguments):
     """Each filter is checked."""
     with pytest.raises(InvalidRequestError):
         client.failures(**arguments)
+
+
+def test_failures_of_a_host_with_a_port(memory, client, site, bucket):
+    """A host is found as a user has it at hand: with a port, as a URL, or alone."""
+    host = site.removeprefix("http://")
+    memory.remember(f"http://{host}:8000/a.jpg", "http://[::1]:8000/a.jpg")
+    for asked in (host, f"{host}:8000", f"http://{host}:8000/b.jpg"):
+        (found,) = client.failures(host=asked, bucket=bucket)
+        assert found["url"] == f"http://{host}:8000/a.jpg"
+    for asked in ("::1", "[::1]:8000"):
+        assert len(client.failures(host=asked, bucket=bucket)) == 1

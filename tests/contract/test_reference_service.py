@@ -263,3 +263,10 @@ def test_there_are_no_histories(client, lenient_client, site):
             each.history(f"{site}/a", limit=1, bucket="x")
         with pytest.raises(ProtocolError, match="no /images/captures"):
             each.captures(content_hash)
+
+
+def test_a_service_without_blocks_says_so(client):
+    """Also `unblock` tells that the route is missing, not that the image is not blocked."""
+    for call in (client.block, client.unblock):
+        with pytest.raises(ProtocolError, match="no /blocked"):
+            call(UNKNOWN_HASH)

@@ -132,7 +132,7 @@ def test_a_blocked_image_that_is_too_old_is_asked_for_again(crawl, site, tmp_pat
 @pytest.mark.parametrize("component", ["files", "images"])
 @pytest.mark.parametrize("path", [None, "{item[sku]}.{ext}"])
 def test_the_local_file_of_a_blocked_image_is_not_delivered(crawl, site, tmp_path, component, path):
-    """It is rejected although its file is up to date; the other files need no lookup before that."""
+    """It is rejected although its file is up to date; other files are delivered."""
     site.answers |= {"/a.jpg": PLACEHOLDER, "/b.jpg": jpeg(2)}
     items = [{"image_urls": [f"{site.url}/{name}.jpg"], "sku": name} for name in "ab"]
     settings = COMPONENTS[component] | {"IMGCACHE_PATH": path}

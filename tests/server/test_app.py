@@ -415,3 +415,24 @@ def test_a_password_is_never_stored(service):
         entry = store(http, "http://me:secret@h.example/a", b"bytes").json()
         assert entry["url"] == entry["key"] == "http://h.example/a"
         assert "secret" not in http.get("/images/search?url_contains=h").text
+
+
+def test_a_lookup_tells_failures_without_a_bucket(http, site):
+    """A failure that was posted without a bucket is told, in any spelling of the fragment."""
+    url = f"{site}/a.jpg"
+    failure = {"url": url, "reason": "http_404", "http_status": 404, "seconds": 60}
+    assert http.post("/failures", json={"failures": [failure]}).status_code == 204
+    for asked in (url, f"{url}#part", url.replace("//", "//user:secret@")):
+        body = {"urls": [asked]}
+        for bucket in ({}, {"bucket": ""}):
+            found = http.post("/images/lookup", json=body | bucket).json()["failures"]
+            assert found[asked]["reason"] == "http_404"
+            assert found[asked]["url"] == asked
+    assert http.post("/images/lookup", json={"urls": [url], "bucket": "b"}).json()["failures"] == {}
+
+
+@pytest.mark.parametrize("status", [99, 200, 302, 399, 600])
+def test_a_failure_has_the_status_of_an_error(http, site, status):
+    """A crawl answers requests with it, so that no other status is taken."""
+    failure = {"url": f"{site}/a.jpg", "reason": "http_404", "http_status": status, "seconds": 60}
+    assert http.post("/failures", json={"failures": [failure]}).status_code == 422
