@@ -132,11 +132,9 @@ class ResilientClient:
             ImgCacheError: the bytes are missing, the cache failed, or the breaker is open.
         """
         bucket = entry.get("bucket", self._bucket)
-        waiting = await self._spooled_images.waiting([entry["key"]], bucket)
-        for name in waiting.values():
-            data = await self._spooled_images.data(name, entry["content_hash"])
-            if data is not None:
-                return data
+        data = await self._spooled_images.bytes_of(entry, bucket)
+        if data is not None:
+            return data
         async with self._breaker.call("read"):
             size = entry["file_size_bytes"]
             return await self._cache.get_bytes(entry["content_hash"], bucket, size)
@@ -175,7 +173,8 @@ class ResilientClient:
         """Record that a URL still gives the image of an entry, as a site says by a 304.
 
         If the cache fails, can only be read, or is a service without claims, nothing is recorded:
-        the capture keeps its age, and there are no bytes that the spool could keep.
+        the capture keeps its age, and there are no bytes that the spool could keep. An image that
+        still waits in the spool is stored.
 
         Args:
             url: the URL that was asked for.
@@ -199,11 +198,16 @@ class ResilientClient:
                     filename=entry["original_filename"],
                     response=response,
                 )
+            if renewed is None and self._cache.supports_claims:
+                data = await self._spooled_images.bytes_of(entry, self._bucket)
+                if data is None:
+                    return None
+                return (await self.store(url, data, client_name, response)).entry
         except BlockedError:
             return None
         except Exception:  # The breaker has counted and logged it.
             return entry
-        return renewed if renewed is not None or self._cache.supports_claims else entry
+        return renewed or entry
 
     def replay_soon(self) -> None:
         """Start to store the images in the spool, in the background."""

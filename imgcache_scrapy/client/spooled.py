@@ -73,9 +73,13 @@ class SpooledImages:
             for key, entry in found.items()
         }
 
-    async def data(self, name: str, content_hash: str) -> bytes | None:
-        """Return the bytes of an image; None if the record is gone, or has another image."""
-        return await asyncio.to_thread(self._read_data, name, content_hash)
+    async def bytes_of(self, entry: Entry, bucket: str) -> bytes | None:
+        """Return the bytes of an entry's image; None if it does not wait in the spool."""
+        for name in (await self.waiting([entry["key"]], bucket)).values():
+            data = await asyncio.to_thread(self._read_data, name, entry["content_hash"])
+            if data is not None:
+                return data
+        return None
 
     def _read_entries(self, waiting: dict[str, str]) -> dict[str, Entry]:
         assert self._spool is not None  # noqa: S101 - it has records

@@ -268,3 +268,18 @@ async def test_an_answer_with_too_few_entries_is_refused(site):
     async with AsyncImgCacheClient("http://cache", transport=transport) as client:
         with pytest.raises(ProtocolError, match="each claim"):
             await client.store(f"{site}/a", body_of(LARGE), "me")
+
+
+async def test_a_capture_in_the_spool_is_renewed(proxy, site, tmp_path):
+    """The cache works again, but has not the image yet: it is stored, and not fetched again."""
+    url = ImageUrl.of(f"{site}/a?v=1")
+    async with Crawl(proxy, tmp_path) as crawl:
+        proxy.fault = "error"
+        entry, is_spooled = await crawl.cache.store(url, body_of(100), "me")
+        assert is_spooled
+        proxy.fault = None
+        renewed = await crawl.cache.renew(url, entry, "me")
+        assert renewed["lookup_time"] > entry["lookup_time"]
+        assert (await crawl.client.lookup(url.url, bucket=""))["lookup_time"] == renewed[
+            "lookup_time"
+        ]

@@ -352,3 +352,25 @@ def test_a_remote_store_has_the_same_names(site, crawl, tmp_path, ftp_store):
     assert by_sku(first)["5"] == [("x/5.jpg", "downloaded"), ("x/5-2.jpg", "downloaded")]
     assert by_sku(second)["5"] == [("x/5.jpg", "uptodate"), ("x/5-2.jpg", "uptodate")]
     assert (tmp_path / "files" / "x" / "5-2.jpg").read_bytes() == jpeg(2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_in_an_object_store(crawl, site, object_store, kind):
+    """In a bucket, each item has its own file, and the second crawl finds it there."""
+    site.answers |= {"/a.jpg": jpeg(1), "/b.jpg": jpeg(2)}
+    env = object_store.environment
+    settings = named(kind, "{item[sku]}-{index}.{ext}") | {
+        KINDS[kind][1]: object_store.new_bucket() + "/",
+        "AWS_ENDPOINT_URL": env["AWS_ENDPOINT"],
+        "AWS_REGION_NAME": env["AWS_REGION"],
+        "AWS_ACCESS_KEY_ID": env["AWS_ACCESS_KEY_ID"],
+        "AWS_SECRET_ACCESS_KEY": env["AWS_SECRET_ACCESS_KEY"],
+    }
+    urls = [f"{site.url}/a.jpg", f"{site.url}/b.jpg"]
+    items = [item(kind, urls, sku=sku) for sku in ("one", "two")]
+    for _ in range(2):
+        done = crawl(items, settings)
+        paths = sorted(path for each in done.items for path in each["paths"])
+        assert paths == ["one-1.jpg", "one-2.jpg", "two-1.jpg", "two-2.jpg"], done.log
+    assert done.fates == {"hit": 2}
+    assert site.images_asked().total() == 2
