@@ -9,6 +9,7 @@ import pytest
 
 from imgcache_scrapy import ImgCacheClient, UnauthorizedError
 from tests.support.commands import assert_failed, clean_environment, run_imgcache
+from tests.support.forking import REAL_CHILDREN
 from tests.support.service import http_client
 from tests.support.waiting import PATIENCE
 
@@ -94,6 +95,7 @@ def test_workers_share_the_cache(stopped_service):
     """Two worker processes share the cache: each finds what the other one stored."""
     service = stopped_service
     service.options = ("--workers", "2")
+    service.environment[REAL_CHILDREN] = "1"
     service.start()
     workers = [c for c in children_of(service.process.pid) if b"spawn_main" in c]
     assert len(workers) == 2

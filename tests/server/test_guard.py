@@ -25,6 +25,7 @@ from imgcache_scrapy import (
 from imgcache_scrapy.core.limits import MAX_BATCH_BYTES
 from imgcache_scrapy.server.guard import BODY_SECONDS, MAX_BODY_BYTES, BodyLimitMiddleware
 from imgcache_scrapy.server.protocol import LimitedHttpProtocol
+from tests.support.forking import REAL_CHILDREN
 from tests.support.forms import FORM, file, form, part
 from tests.support.service import Service, http_client
 from tests.support.waiting import PATIENCE, wait_until
@@ -69,7 +70,7 @@ STALLS = {
 def protected_service(tmp_path_factory):
     """Serve a cache that needs a token."""
     service = Service(tmp_path_factory.mktemp("protected_service") / "service")
-    service.environment = {"IMGCACHE_TOKEN": TOKEN}
+    service.environment = {"IMGCACHE_TOKEN": TOKEN, REAL_CHILDREN: "1"}
     service.start()
     yield service
     service.stop()
@@ -79,7 +80,7 @@ def protected_service(tmp_path_factory):
 def serving(folder, seconds):
     """Serve a cache with this timeout for slow clients, in seconds."""
     service = Service(folder / "service")
-    service.script, service.environment = SERVE, {"SECONDS": str(seconds)}
+    service.script, service.environment = SERVE, {"SECONDS": str(seconds), REAL_CHILDREN: "1"}
     service.start()
     yield service
     service.stop()

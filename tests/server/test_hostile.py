@@ -21,6 +21,7 @@ from PIL import Image
 from imgcache_scrapy.engine.decoding.child import info_of
 from imgcache_scrapy.engine.decoding.decoder import CHILDREN
 from tests.support.bombs import BOMBS, SLOW, bombs, damaged
+from tests.support.forking import REAL_CHILDREN
 from tests.support.pictures import encoded
 from tests.support.service import Service, http_client
 from tests.support.waiting import PATIENCE
@@ -29,6 +30,13 @@ AT_A_TIME = 16
 ORDINARY = encoded(Image.effect_noise((400, 300), 50), "JPEG")
 FACTS = ("width", "height", "perceptual_hash")
 endurance = pytest.mark.endurance
+
+
+@pytest.fixture
+def stopped_service(stopped_service: Service) -> Service:
+    """Return a service whose decoders are its own children, so that their memory counts."""
+    stopped_service.environment[REAL_CHILDREN] = "1"
+    return stopped_service
 
 
 def processes(pid: int) -> Iterator[int]:

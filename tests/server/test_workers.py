@@ -9,11 +9,19 @@ import pytest
 
 from imgcache_scrapy.server.metric_files import metrics_folder
 from tests.support.commands import MAIN
+from tests.support.forking import REAL_CHILDREN
 from tests.support.service import http_client
 from tests.support.waiting import wait_until
 
 # Smaller than the file of the histograms, larger than the files of an empty catalog.
 SMALL_FILES = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (900_000, 900_000))\n"
+
+
+@pytest.fixture
+def stopped_service(stopped_service):
+    """Return a service whose workers are started as users start them."""
+    stopped_service.environment[REAL_CHILDREN] = "1"
+    return stopped_service
 
 
 @pytest.fixture

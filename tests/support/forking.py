@@ -11,6 +11,9 @@ from typing import Any
 
 from tests.support.confinement import confine
 
+REAL_CHILDREN = "TESTS_REAL_CHILDREN"
+"""A variable in the environment of a program whose children must not be forks."""
+
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(["tests.support.preloaded"])
 
@@ -68,5 +71,10 @@ def _call(
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT if number else os.O_RDONLY
         os.dup2(os.open(path, flags), number)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    if environment.get(REAL_CHILDREN) is None:
+        # Not imported by the tests, which only start forks.
+        from tests.support.forked_children import fork_children
+
+        fork_children()
     function(*arguments)
     gc.collect()  # Twisted logs an unhandled error when the error is collected.
