@@ -1,15 +1,16 @@
 """The example project, crawled as a user crawls it."""
 
 import json
+import os
 import re
 import shutil
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.forking import run_python, start
 from tests.support.waiting import PATIENCE
 
 EXAMPLE = Path(__file__).parents[2] / "example_project"
@@ -22,16 +23,21 @@ def project(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
-    def crawl(spider, *options):
-        command = [sys.executable, "-m", "scrapy", "crawl", spider, "-O", "items.json"]
-        return subprocess.run(
-            [*command, "-s", f"SITE_PORT={port}", *options],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
+    def crawl(spider):
+        words = ["crawl", spider, "-O", "items.json", "-s", f"SITE_PORT={port}"]
+        out, err = (tmp_path / name for name in ("out", "err"))
+        err.unlink(missing_ok=True)
+        process = start(
+            run_python,
+            "import sys; sys.path[0] = ''; from scrapy.cmdline import execute; execute()",
+            words,
+            folder=folder,
+            environment=dict(os.environ),
+            out=out,
+            err=err,
         )
+        process.join(PATIENCE)
+        return subprocess.CompletedProcess(words, process.exitcode, stderr=err.read_text())
 
     crawl.folder, crawl.port = folder, port
     return crawl
