@@ -61,7 +61,16 @@ def open_cache(client: ImgCacheClient) -> None:
     client.store("http://first.example/", b"first", "me", bucket="first")
 
 
-@pytest.fixture(params=CLIENT_SETUPS)
+# Each transport with each storage, each storage with each mode, each mode with each transport.
+PAIRS = {"http", "http-postgresql-async", "embedded-async", "embedded-postgresql"}
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[pytest.mark.endurance] * (name not in PAIRS))
+        for name in CLIENT_SETUPS
+    ]
+)
 def client_setup(request: pytest.FixtureRequest) -> Iterator[ClientSetup]:
     """Return one way to use a cache; all tests share the caches."""
     name = request.param.removesuffix("-async").replace("-", "_")
