@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 
 from imgcache_scrapy import ImgCacheClient
+from tests.support.combinations import combined
 from tests.support.pictures import jpeg, picture
 from tests.support.pipelines import FILES, PIPELINE, STOCK
 from tests.support.site import redirect, respond
@@ -15,9 +16,10 @@ NAMED = {
     "drop-in": {"ITEM_PIPELINES": {"tests.support.custom.FilesNamedByResponse": 1}},
     "middleware": {"ITEM_PIPELINES": {"tests.support.custom.StockFilesNamedByResponse": 1}},
 }
+ROADS = ["service", "embedded"]
 
 
-@pytest.fixture(params=["embedded", "service"])
+@pytest.fixture
 def road(request, tmp_path):
     """Return the settings of a cache that is embedded, or behind a service."""
     if request.param == "embedded":
@@ -26,7 +28,7 @@ def road(request, tmp_path):
     return {"IMGCACHE_URL": service.url, "IMGCACHE_BUCKET": uuid4().hex}
 
 
-@pytest.mark.parametrize("component", NAMED)
+@pytest.mark.parametrize(("component", "road"), combined(NAMED, ROADS), indirect=["road"])
 def test_hits_give_the_same_names(crawl, site, road, tmp_path, component):
     """A `file_path` that reads the response names the same files when all are written again."""
     name = "attachment; filename=naïve-ファイル.jpg".encode().decode("latin-1")
@@ -57,7 +59,7 @@ def test_hits_give_the_same_names(crawl, site, road, tmp_path, component):
     assert len(first) == 4
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize(("component", "road"), combined(COMPONENTS, ROADS), indirect=["road"])
 def test_two_kinds_of_spiders_keep_their_own(crawl, site, road, component):
     """With `Vary: Accept`, a hit is what the site sent for the same Accept."""
     mark = uuid4().bytes
@@ -86,6 +88,7 @@ def test_two_kinds_of_spiders_keep_their_own(crawl, site, road, component):
         assert old["content_type"] == "image/png"
 
 
+@pytest.mark.parametrize("road", ROADS, indirect=True)
 def test_a_spider_without_accept_keeps_its_own(crawl, site, road):
     """With `Vary: Accept`, a request without this header is another one than all with it."""
     mark = uuid4().bytes

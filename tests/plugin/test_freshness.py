@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 
 from imgcache_scrapy import ImgCacheClient
+from tests.support.combinations import combined
 from tests.support.originals import TROUBLES, Original
 from tests.support.pictures import jpeg
 from tests.support.pipelines import FILES, PIPELINE, STOCK
@@ -13,9 +14,12 @@ from tests.support.pipelines import FILES, PIPELINE, STOCK
 COMPONENTS = {"pipeline": PIPELINE, "drop-in": FILES, "middleware": STOCK}
 ALWAYS = {"IMGCACHE_MAX_AGE": 0, "FILES_EXPIRES": -1}
 ONCE = {"RETRY_ENABLED": False}
+in_each_way = pytest.mark.parametrize(
+    ("component", "road"), combined(COMPONENTS, ["service", "embedded"]), indirect=["road"]
+)
 
 
-@pytest.fixture(params=["embedded", "service"])
+@pytest.fixture
 def road(request):
     """Return the settings of a cache that is embedded, or behind a service."""
     if request.param == "embedded":
@@ -53,8 +57,8 @@ def result(done):
     return found
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
-@pytest.mark.parametrize("count", [30, pytest.param(1000, marks=pytest.mark.endurance)])
+@in_each_way
+@pytest.mark.parametrize("count", [10, pytest.param(1000, marks=pytest.mark.endurance)])
 def test_an_expired_crawl_moves_no_pictures(crawl, site, road, component, count):
     """Each image is asked for once with its validators, and no picture is sent again."""
     originals = {f"/{number}.jpg": Original(marked(number)) for number in range(count)}
@@ -96,7 +100,7 @@ def test_a_renewed_capture_is_fresh_again(crawl_picture, original, site, tmp_pat
     assert original.requests == 1
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
+@in_each_way
 def test_the_same_bytes_are_revalidated(crawl_picture, site, road, component):
     """A site without validators sends the picture again; that saves nothing, but renews it."""
     site.answers["/a.jpg"] = original = Original(marked(1), has_validators=False)
@@ -109,7 +113,7 @@ def test_the_same_bytes_are_revalidated(crawl_picture, site, road, component):
     assert original.sent_bytes == 2 * len(original.body)
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
+@in_each_way
 def test_a_changed_picture_is_told(crawl_picture, original, road, tmp_path, component):
     """A → B → A ends at A, with three captures; results say what was there before."""
     settings = merged(COMPONENTS[component], road, ALWAYS)

@@ -48,12 +48,12 @@ def reference():
         yield address
 
 
-def urls_of(crawl_number, site):
-    """Return one URL of each picture of each provider, as a crawl with this number sees it."""
+def urls_of(crawl_number, site, count):
+    """Return one URL of some pictures of each provider, as a crawl with this number sees it."""
     templates = [
         group[crawl_number % len(group)]
         for preset in DEFAULT_PRESETS
-        for group in PROVIDERS[preset].groups
+        for group in PROVIDERS[preset].groups[:count]
     ]
     urls = [filled(template, crawl_number) for template in templates]
     # The parameter tells tests apart that share a service; no preset knows it.
@@ -63,27 +63,39 @@ def urls_of(crawl_number, site):
     ]
 
 
+WAYS = [
+    ("plain", "embedded"),
+    ("files", "embedded"),
+    ("images", "embedded"),
+    ("middleware", "embedded"),
+    ("plain", "service"),
+    ("middleware", "service"),
+    ("plain", "reference"),
+]
+
+
 @pytest.mark.parametrize(
-    ("component", "address"),
+    ("component", "address", "count"),
     [
-        ("plain", "embedded"),
-        ("files", "embedded"),
-        ("images", "embedded"),
-        ("middleware", "embedded"),
-        ("plain", "service"),
-        ("middleware", "service"),
-        ("plain", "reference"),
+        ("plain", "embedded", None),
+        *((component, address, 1) for component, address in WAYS[1:]),
+        *(pytest.param(*way, None, marks=pytest.mark.endurance) for way in WAYS[1:]),
     ],
     indirect=["address"],
 )
-def test_a_second_crawl_fetches_no_url_with_a_fresh_signature(site, crawl, component, address):
-    """Each default preset knows the pictures under the signatures and mirrors of another day."""
+def test_a_second_crawl_fetches_no_url_with_a_fresh_signature(
+    site, crawl, component, address, count
+):
+    """Each default preset knows the pictures under the signatures and mirrors of another day.
+
+    By default all pictures in one way to crawl, one picture of each provider in the others.
+    """
     site.answers = Everywhere(jpeg(1))
     settings = COMPONENTS[component] | {"WITHOUT_FILES": True}
     if address is not None:
         settings |= {"IMGCACHE_URL": address}
     proxy = {"http_proxy": site.url, "no_proxy": "127.0.0.1"}
-    first_urls, second_urls = urls_of(0, site), urls_of(1, site)
+    first_urls, second_urls = urls_of(0, site, count), urls_of(1, site, count)
     assert not set(first_urls) & set(second_urls)
     first = crawl([{"image_urls": first_urls}], settings, environment=proxy)
     assert len(first.items[0]["images"]) == len(first_urls)
