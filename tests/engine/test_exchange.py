@@ -100,7 +100,7 @@ def straced(folder, links, *options):
 @pytest.mark.parametrize(
     ("links", "is_damaged", "step"),
     [
-        ("links", False, 3),
+        ("links", False, 5),
         *(
             pytest.param(links, is_damaged, 1, marks=pytest.mark.endurance)
             for links in ("links", "no links")
@@ -113,7 +113,7 @@ def test_a_kill_at_any_step_leaves_one_catalog_whole(
 ):
     """The old catalog with all that its log has, or the new one; a damaged one is rebuilt again.
 
-    By default at every third step.
+    By default at every fifth step.
     """
     if is_damaged:
         killed_cache = shutil.copytree(killed_cache, tmp_path / "damaged")
