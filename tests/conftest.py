@@ -19,13 +19,15 @@ from tests.support.sharing import shared
 
 PHOTOS = Path(__file__).parents[1] / "example_project" / "photos"
 
-# Examples have no deadline, because a busy machine may be slow.
-hypothesis.settings.register_profile(
-    "imgcache",
-    deadline=None,
-    max_examples=50,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],
-)
+# Examples have no deadline, because a busy machine may be slow. Each run tries other examples;
+# `--hypothesis-profile thorough` tries more at once.
+for profile, count in {"imgcache": 20, "thorough": 500}.items():
+    hypothesis.settings.register_profile(
+        profile,
+        deadline=None,
+        max_examples=count,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
 hypothesis.settings.load_profile("imgcache")
 wait_for_small_pictures()
 

@@ -248,7 +248,7 @@ class CacheMachine(RuleBasedStateMachine):
 
 
 TestCache = CacheMachine.TestCase
-TestCache.settings = settings(max_examples=15, stateful_step_count=30)
+TestCache.settings = settings(max_examples=6, stateful_step_count=30)
 
 
 @pytest.mark.endurance
