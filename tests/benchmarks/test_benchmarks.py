@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from imgcache_scrapy.core import DEFAULT_PRESETS
 from tests.support.waiting import PATIENCE
 
@@ -22,11 +24,20 @@ def run_benchmark(*words):
     )
 
 
-def test_the_crawl_benchmark(tmp_path):
-    """The table has a row for each run, and a warm crawl gets every image from the cache."""
+@pytest.mark.parametrize(
+    ("chosen", "options"),
+    [
+        (["ours", "ours, service"], ["--captures", "1500"]),
+        pytest.param(["ImagesPipeline", "ours, service"], [], marks=pytest.mark.endurance),
+    ],
+)
+def test_the_crawl_benchmark(tmp_path, chosen, options):
+    """The table has a row for each run, and a warm crawl gets every image from the cache.
+
+    Also if the catalog is large.
+    """
     figures = tmp_path / "figures.json"
-    chosen = ["ImagesPipeline", "ours, service"]
-    command = [HERE / "crawl.py", "--images", "10", "--rounds", "1"]
+    command = [HERE / "crawl.py", "--images", "10", "--rounds", "1", *options]
     command += [part for name in chosen for part in ("--only", name)]
     done = run_benchmark(*command, "--json", figures)
     results = json.loads(figures.read_text())
@@ -34,16 +45,6 @@ def test_the_crawl_benchmark(tmp_path):
     for name in chosen:
         assert [results[name][run]["images"] for run in ("cold", "warm")] == [[10], [10]]
         assert f"{name} " in done.stdout
-
-
-def test_the_crawl_benchmark_with_a_large_catalog(tmp_path):
-    """A crawl with a filled catalog still finds all its images."""
-    figures = tmp_path / "figures.json"
-    command = [HERE / "crawl.py", "--images", "10", "--rounds", "1"]
-    command += ["--only", "ours", "--captures", "1500", "--json", figures]
-    run_benchmark(*command)
-    results = json.loads(figures.read_text())["ours"]
-    assert [results[run]["images"] for run in ("cold", "warm")] == [[10], [10]]
 
 
 def test_the_store_benchmark():

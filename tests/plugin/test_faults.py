@@ -115,22 +115,22 @@ def assert_nothing_is_lost(crawls, fault, component, *, at, count):
     ("fault", "component", "at"),
     [
         ("refuse", "pipeline", 0),
-        ("refuse", "drop-in", 20),
+        ("refuse", "drop-in", 10),
         ("hang", "drop-in", 0),
-        ("hang", "middleware", 20),
+        ("hang", "middleware", 10),
         ("drip", "middleware", 0),
-        ("drip", "pipeline", 20),
+        ("drip", "pipeline", 10),
         ("reset", "pipeline", 0),
-        ("reset", "middleware", 20),
+        ("reset", "middleware", 10),
         ("error", "drop-in", 0),
-        ("error", "pipeline", 20),
+        ("error", "pipeline", 10),
         ("garbage", "middleware", 0),
-        ("garbage", "drop-in", 20),
+        ("garbage", "drop-in", 10),
     ],
 )
 def test_a_fault_loses_no_image(crawls, fault, component, at):
     """All images are delivered and stored later, with one warning, whenever the fault begins."""
-    assert_nothing_is_lost(crawls, fault, component, at=at, count=50)
+    assert_nothing_is_lost(crawls, fault, component, at=at, count=25)
 
 
 @pytest.mark.endurance

@@ -1,14 +1,17 @@
 """A crawl of hostile and damaged pictures."""
 
+import pytest
+
 from tests.support.bombs import BOMBS, SLOW, bombs, damaged
 
 PIPELINE = "imgcache_scrapy.plugin.pipeline.ImgCachePipeline"
 REASONS = ("empty", "html", "not_image", "truncated")
 
 
-def test_damaged_pictures_and_bombs_do_not_harm_a_crawl(crawl, site):
+@pytest.mark.parametrize("count", [30, pytest.param(100, marks=pytest.mark.endurance)])
+def test_damaged_pictures_and_bombs_do_not_harm_a_crawl(crawl, site, count):
     """Each picture gets one fate, each item is delivered, and the log contains no error."""
-    pictures = [*damaged(100), *bombs(len(BOMBS)), *bombs(len(SLOW), SLOW)]
+    pictures = [*damaged(count), *bombs(len(BOMBS)), *bombs(len(SLOW), SLOW)]
     site.answers = {f"/{number}.png": data for number, data in enumerate(pictures)}
     items = [{"image_urls": [site.url + path]} for path in site.answers]
     done = crawl(items, {"ITEM_PIPELINES": {PIPELINE: 1}})

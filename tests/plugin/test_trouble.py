@@ -71,8 +71,8 @@ def test_a_damaged_image_is_fetched_again(items, crawl, tmp_path, site):
 @pytest.mark.parametrize(
     ("settings", "count", "bound"),
     [
-        (PIPELINE, 350, 350),
-        (STOCK, 600, 650),
+        (PIPELINE, 250, 330),
+        (STOCK, 350, 450),
         pytest.param(PIPELINE, 600, 500, marks=pytest.mark.endurance),
         pytest.param(STOCK, 1000, 900, marks=pytest.mark.endurance),
     ],

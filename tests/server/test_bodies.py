@@ -79,7 +79,7 @@ def test_unread_lists_use_bounded_memory(service):
     with ExitStack() as stack:
         connections = [
             stack.enter_context(socket.create_connection(("127.0.0.1", service.port), PATIENCE))
-            for _ in range(150)
+            for _ in range(50)
         ]
         statuses = set()
         for each in connections:
@@ -106,7 +106,7 @@ def ask_for_lists(service, stack):
             client.store(f"http://h.example/{number}/{'ä' * 8000}", b"%d" % number, "me")
         urls = [entry["url"] for entry in client.search("h")]
     request = b"GET /images/search?url_contains=h HTTP/1.1\r\nHost: h\r\n\r\n"
-    for _ in range(150):
+    for _ in range(50):
         address = ("127.0.0.1", service.port)
         stack.enter_context(socket.create_connection(address, PATIENCE)).sendall(request)
     return urls
