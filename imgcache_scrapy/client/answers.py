@@ -22,7 +22,7 @@ from imgcache_scrapy.core.limits import (
     PERCEPTUAL_HASH_PATTERN,
 )
 from imgcache_scrapy.core.pages import ListPage
-from imgcache_scrapy.core.response_info import KEPT_HEADERS
+from imgcache_scrapy.core.response_info import STORED_HEADERS
 from imgcache_scrapy.core.urls import without_fragment
 
 T = TypeVar("T")
@@ -230,7 +230,7 @@ def _is_number(value: Any, lowest: int) -> bool:
 
 def _are_headers(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        name in KEPT_HEADERS and is_text(value[name]) for name in value
+        name in STORED_HEADERS and is_text(value[name]) for name in value
     )
 
 
@@ -258,6 +258,7 @@ _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "bucket": is_text,
     "headers": _are_headers,
     "final_url": lambda value: is_text(value, MAX_URL_BYTES),
+    "converted": lambda value: isinstance(value, bool),
     "blocked": lambda value: isinstance(value, bool),
     "damaged": lambda value: isinstance(value, bool),
     "paths": lambda value: _is_number(value, 0),

@@ -9,7 +9,7 @@ from imgcache_scrapy.core.entry import UNKNOWN_TYPE, Entry, content_hash_of
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.formats import sniff
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES, MAX_URL_BYTES
-from imgcache_scrapy.core.response_info import NO_RESPONSE, ResponseInfo
+from imgcache_scrapy.core.response_info import NO_RESPONSE, ResponseInfo, is_converted
 from imgcache_scrapy.core.urls import filename_of, without_fragment
 
 # One byte of a text can take six bytes in JSON. There are three URLs: as asked, key and final.
@@ -116,6 +116,8 @@ class Record(NamedTuple):
         }
         if headers:
             entry["headers"] = dict(headers)
+        if is_converted(headers):
+            entry["converted"] = True
         if final_url:
             entry["final_url"] = final_url
         return entry

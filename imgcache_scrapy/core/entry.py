@@ -30,6 +30,8 @@ class Entry(TypedDict):
         bucket: the name space of the capture.
         headers: headers of the site's response, see `KEPT_HEADERS`; missing if it is not known.
         final_url: the URL that gave the image after redirects; missing if it is `url`.
+        converted: True if a program made the image from that of the site, as Scrapy's
+            ImagesPipeline does; missing if not.
         blocked: True if the image is blocked; missing if it is not.
         damaged: only in lists: True if the bytes of the image are damaged; missing if not.
         created: only in the result of `store`: whether the image is new to the cache.
@@ -57,6 +59,7 @@ class Entry(TypedDict):
     bucket: NotRequired[str]
     headers: NotRequired[dict[str, str]]
     final_url: NotRequired[str]
+    converted: NotRequired[bool]
     blocked: NotRequired[bool]
     damaged: NotRequired[bool]
     created: NotRequired[bool]

@@ -22,11 +22,15 @@ KEPT_HEADERS = (
     "Link",
 )
 """The headers of a response that a capture keeps; the first ones are the most important."""
+CONVERTED = "Imgcache-Converted"
+"""The mark, kept like a header, of an image that a program made from the bytes of the site."""
+STORED_HEADERS = (CONVERTED, *KEPT_HEADERS)
+"""The names in the headers of a capture."""
 MAX_HEADER_CHARACTERS = 4096
 """Maximum characters of the names and values of all these headers together."""
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_KEPT = {name.lower(): name for name in KEPT_HEADERS}
+_KEPT = {name.lower(): name for name in STORED_HEADERS}
 HeaderValue = str | Iterable[str]
 
 
@@ -78,7 +82,7 @@ NO_RESPONSE = ResponseInfo()
 
 
 def kept_headers(headers: Mapping[str, HeaderValue]) -> dict[str, str]:
-    """Return the headers of `KEPT_HEADERS`, as far as they fit in `MAX_HEADER_CHARACTERS`.
+    """Return the headers of `STORED_HEADERS`, as far as they fit in `MAX_HEADER_CHARACTERS`.
 
     Args:
         headers: names, in any letter case, and values; several values are joined by commas.
@@ -95,12 +99,17 @@ def kept_headers(headers: Mapping[str, HeaderValue]) -> dict[str, str]:
         if name.lower() in _KEPT:
             given[_KEPT[name.lower()]] = _text(name, value)
     kept, room = {}, MAX_HEADER_CHARACTERS
-    for name in KEPT_HEADERS:
+    for name in STORED_HEADERS:
         size = len(name) + len(given.get(name, ""))
         if name in given and size <= room:
             kept[name] = given[name]
             room -= size
     return kept
+
+
+def is_converted(headers: Mapping[str, str]) -> bool:
+    """Return whether the headers of a capture have the mark of an image that was converted."""
+    return CONVERTED in headers
 
 
 def varies_by_accept(headers: Mapping[str, str]) -> bool:

@@ -14,6 +14,10 @@ from scrapy.http import Response
 from scrapy.pipelines.images import ImagesPipeline
 from scrapy.pipelines.media import MediaPipeline
 
+from imgcache_scrapy.core.formats import sniff
+from imgcache_scrapy.plugin import meta
+from imgcache_scrapy.plugin.responses import is_from_cache
+
 # Pillow releases the interpreter lock while it decodes and encodes.
 _THREADS = 2
 # More pictures than threads, so that a thread finds its next picture without waiting for the loop.
@@ -53,6 +57,7 @@ class Converter:
 
     def __init__(self, pipeline: ImagesPipeline) -> None:
         self._unnamed = cast("ImagesPipeline", _UnnamedFiles(pipeline))
+        self._unchanged = cast("ImagesPipeline", _UnnamedFiles(pipeline, keeps_picture=True))
         self._threads = ThreadPoolExecutor(_THREADS, "imgcache-convert")
         self._pending = asyncio.Semaphore(_MAX_PENDING)
         self._converted: dict[Response, Converted] = {}
@@ -69,7 +74,8 @@ class Converter:
             request: its request.
             info: of the spider.
         """
-        images = ImagesPipeline.get_images(self._unnamed, response, request, info)
+        unnamed = self._unchanged if is_scrapys_jpeg(response) else self._unnamed
+        images = ImagesPipeline.get_images(unnamed, response, request, info)
         async with self._pending:
             loop = asyncio.get_running_loop()
             files, error = await loop.run_in_executor(self._threads, _convert, images)
@@ -85,10 +91,16 @@ class Converter:
 
 
 class _UnnamedFiles:
-    """A pipeline whose files have no names: hooks must not run in a thread."""
+    """A pipeline whose files have no names: hooks must not run in a thread.
 
-    def __init__(self, pipeline: ImagesPipeline) -> None:
+    Args:
+        pipeline: the pipeline.
+        keeps_picture: whether the picture itself is not encoded again; thumbnails always are.
+    """
+
+    def __init__(self, pipeline: ImagesPipeline, *, keeps_picture: bool = False) -> None:
         self._pipeline = pipeline
+        self._keeps_picture = keeps_picture
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pipeline, name)
@@ -102,9 +114,17 @@ class _UnnamedFiles:
         self, image: Any, size: tuple[int, int] | None = None, *, response_body: BytesIO
     ) -> tuple[Any, BytesIO]:
         """Do the same as Scrapy; in the most common case, release the interpreter lock."""
+        if self._keeps_picture and not size and image.mode == "RGB":
+            return image, response_body
         if size or image.format is not None or image.mode != "RGB":
             return self._pipeline.convert_image(image, size, response_body=response_body)
         return image, _encode_jpeg(image)
+
+
+def is_scrapys_jpeg(response: Response) -> bool:
+    """Return whether a response is a hit with a JPEG that an ImagesPipeline has encoded."""
+    entry = response.meta.get(meta.ENTRY, {}) if is_from_cache(response) else {}
+    return bool(entry.get("converted")) and sniff(response.body) == "image/jpeg"
 
 
 def _convert(

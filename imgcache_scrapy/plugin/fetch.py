@@ -212,6 +212,8 @@ def _compared_stored(stale: Entry, response: Response, outcome: Outcome) -> Outc
     entry = outcome.entry
     assert entry is not None  # noqa: S101 - it was stored or spooled
     if entry["content_hash"] != stale["content_hash"]:
+        if stale.get("converted"):
+            return outcome  # The site never sent those bytes: nothing says that it changed.
         return outcome._replace(entry=as_changed(entry, stale))
     if is_from_cache(response):
         return outcome

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from imgcache_scrapy.core.blocked import BlockedImage
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.response_info import NO_RESPONSE, ResponseInfo
+from imgcache_scrapy.core.response_info import NO_RESPONSE, ResponseInfo, is_converted
 from imgcache_scrapy.core.urls import host_of
 from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT, bands
 
@@ -159,6 +159,8 @@ def entry_of(row: Mapping[Any, Any]) -> Entry:
     }
     if row["headers"]:
         entry["headers"] = json.loads(row["headers"])
+        if is_converted(entry["headers"]):
+            entry["converted"] = True
     if row["final_url"]:
         entry["final_url"] = row["final_url"]
     if row.get("blocked"):
