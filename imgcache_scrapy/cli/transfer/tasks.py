@@ -1,0 +1,161 @@
+"""Task: one capture to import; and the list of tasks, which is on disk."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, Self
+
+from imgcache_scrapy.core.checks import checked_client_name, checked_text, checked_time
+from imgcache_scrapy.core.errors import InvalidRequestError
+from imgcache_scrapy.core.image_url import ImageUrl
+from imgcache_scrapy.core.response_info import CONVERTED
+from imgcache_scrapy.core.urls import fetchable
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Task(NamedTuple):
+    """One capture to import: this URL gave the image in this file then.
+
+    Attributes:
+        place: which file has the bytes; a reader knows what it means.
+        url: the URL.
+        time: when it was fetched, in microseconds since 1970.
+        size: the size of the file in bytes.
+        has_time: False if the time is only that of the file.
+        key: the cache key if it is not that of the URL.
+        bucket: the bucket.
+        client_name: the client that fetched it.
+        filename: the original file name.
+        headers: the headers of the site's response; the mark `CONVERTED` may be among them.
+        final_url: the URL that gave the image after redirects.
+    """
+
+    place: str
+    url: str
+    time: int
+    size: int
+    has_time: bool
+    key: str | None
+    bucket: str
+    client_name: str
+    filename: str | None
+    headers: dict[str, str]
+    final_url: str | None
+
+    @property
+    def lookup_time(self) -> datetime:
+        """When the image was fetched."""
+        return _EPOCH + timedelta(microseconds=self.time)
+
+
+class Defaults(NamedTuple):
+    """What a task has if its row does not say it.
+
+    Attributes:
+        bucket: the bucket.
+        client_name: the client that fetched the image.
+        converted: whether the files are converted; None if the source decides.
+    """
+
+    bucket: str = ""
+    client_name: str = "import"
+    converted: bool | None = None
+
+    def task(self, place: str, url: str, size: int, modified: float, **facts: Any) -> Task:
+        """Create a task.
+
+        Args:
+            place: which file has the bytes.
+            url: the URL, as an item has it.
+            size: the size of the file in bytes.
+            modified: when the file was modified, in seconds since 1970.
+            facts: values by the names of an entry, of any type: they may come from the web.
+
+        Raises:
+            InvalidRequestError: the URL, or a fact, is not valid.
+        """
+        time = checked_time(_text("lookup_time", facts))
+        headers = facts.get("headers") or {}
+        if not isinstance(headers, dict):
+            raise InvalidRequestError("its headers are not an object")
+        converted = self.converted if self.converted is not None else facts.get("converted")
+        headers = {name: text for name, text in headers.items() if name != CONVERTED}
+        name = _text("original_filename", facts)
+        bucket = _text("bucket", facts)
+        return Task(
+            place,
+            _fetchable(url),
+            _microseconds(time, modified),
+            size,
+            time is not None,
+            _text("key", facts),
+            self.bucket if bucket is None else bucket,
+            checked_client_name(_text("client_name", facts) or self.client_name),
+            name,
+            {CONVERTED: "yes", **headers} if converted is True else headers,
+            _text("final_url", facts),
+        )
+
+
+class TaskList:
+    """A list of tasks in a temporary file, oldest first; a task that is given twice counts once."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._database.execute(
+            "CREATE TABLE task (time INTEGER, digest BLOB, task TEXT, PRIMARY KEY (digest))"
+            " WITHOUT ROWID"
+        )
+        self._database.execute("BEGIN")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+    def add(self, task: Task) -> None:
+        """Add a task."""
+        text = json.dumps(task)
+        parts = json.dumps([task.place, task.url, task.key, task.bucket, task.time])
+        digest = hashlib.blake2b(parts.encode(), digest_size=16).digest()
+        self._database.execute(
+            "INSERT OR IGNORE INTO task VALUES (?, ?, ?)", (task.time, digest, text)
+        )
+
+    def __len__(self) -> int:
+        return int(self._database.execute("SELECT count(*) FROM task").fetchone()[0])
+
+    def __iter__(self) -> Iterator[Task]:
+        # The captures of a URL must be recorded in their order.
+        query = "SELECT task FROM task ORDER BY time, digest"
+        with closing(self._database.execute(query)) as rows:
+            for (text,) in rows:
+                yield Task(*json.loads(text))
+
+
+def _text(name: str, facts: dict[str, Any]) -> str | None:
+    value = facts.get(name)
+    return None if value is None or value == "" else checked_text(f"its {name}", value)
+
+
+def _fetchable(url: object) -> str:
+    try:
+        # A key in a list is that of another URL at most: `ImageUrl` checks it later.
+        return ImageUrl.of(fetchable(url)).url
+    except ValueError as error:
+        raise InvalidRequestError(f"its URL is not valid: {error}") from error
+
+
+def _microseconds(time: datetime | None, modified: float) -> int:
+    now = (datetime.now(UTC) - _EPOCH) // timedelta(microseconds=1)
+    if time is None:
+        found = int(modified * 1_000_000)
+    else:
+        found = (time - _EPOCH) // timedelta(microseconds=1)
+    # A time ahead of the clock is that of a wrong clock.
+    return max(0, min(found, now))
