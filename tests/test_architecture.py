@@ -32,7 +32,7 @@ MAY_IMPORT = {
         *("prometheus_client", "uvicorn"),
     },
     "plugin": {"core", "client", "scrapy", "twisted", "itemadapter", "w3lib"},
-    "cli": {"core", "client", "engine", "server", "typer", "rich", "uvicorn"},
+    "cli": {"core", "client", "engine", "server", "typer", "rich", "uvicorn", "pyarrow"},
 }
 # Importing the package must stay fast: it imports a public name only at its first use.
 MAY_IMPORT[""] = {"cli"}
@@ -50,6 +50,7 @@ HOMES = {
     "obstore": {"engine/blobs/objects.py"},
     "PIL": {"engine/decoding"},
     "numpy": {"engine/decoding"},
+    "pyarrow": {"cli/transfer/parquet.py"},
 }
 
 

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from imgcache_scrapy.cli.blocked import block, blocked, suggest_blocked, unblock
+from imgcache_scrapy.cli.exporting import export
 from imgcache_scrapy.cli.failures import failures
 from imgcache_scrapy.cli.history import history
+from imgcache_scrapy.cli.importing import import_
 from imgcache_scrapy.cli.key import key
 from imgcache_scrapy.cli.listing import ls
 from imgcache_scrapy.cli.look import get, stats
@@ -24,10 +26,11 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 spool = typer.Typer(help="List or store the images that wait in the spool.", no_args_is_help=True)
 for command in (ls, stats, get, history, failures, blocked, suggest_blocked):
     app.command()(with_token_option(with_cache_option(command)))
-for command in (block, unblock):
+for command in (block, unblock, export):
     app.command()(with_token_option(command))
 for command in (serve, verify, gc, prune, upgrade, backup, rebuild):
     app.command()(with_cache_option(command))
+app.command("import")(with_token_option(import_))
 app.command()(key)
 app.add_typer(spool, name="spool")
 spool.command("list")(list_spool)

@@ -3,7 +3,6 @@
 import ast
 import dbm
 import io
-import json
 import pickle
 import re
 from collections.abc import Iterator
@@ -110,29 +109,24 @@ def stored_in_database(path: Path) -> Iterator[tuple[str, Stored | BadFileError]
     Raises:
         BadFileError: the database cannot be opened.
     """
-    with closing(_open(path)) as database:
+    with closing(open_database(path)) as database:
         for key in _keys(database):
             if key.endswith(_DATA):
                 name = key[: -len(_DATA)].decode("latin-1")
                 try:
-                    yield name, _response(database, name)
+                    yield name, response_in(database, name)
                 except BadFileError as error:
                     yield name, error
 
 
-def read_in_database(path: Path, key: str) -> Stored:
-    """Read one response of a database.
+def open_database(path: Path) -> Any:
+    """Open a database for reading; the caller closes it.
 
     Raises:
-        BadFileError: it is missing or damaged.
+        BadFileError: it cannot be opened.
     """
-    with closing(_open(path)) as database:
-        return _response(database, key)
-
-
-def _open(path: Path) -> Any:
     try:
-        return dbm.open(str(path), "r")  # noqa: SIM115 - the callers close it
+        return dbm.open(str(path), "r")
     except Exception as error:
         raise BadFileError("the database cannot be opened") from error
 
@@ -147,7 +141,12 @@ def _keys(database: Any) -> Iterator[bytes]:
         key = database.nextkey(key)
 
 
-def _response(database: Any, key: str) -> Stored:
+def response_in(database: Any, key: str) -> Stored:
+    """Read one response of a database.
+
+    Raises:
+        BadFileError: it is missing or damaged.
+    """
     try:
         packed = database[f"{key}_data".encode("latin-1")]
         if len(packed) > _MAX_PICKLE:
@@ -185,8 +184,3 @@ def _checked(stored: Stored) -> Stored:
     if not all(isinstance(value, cast("type", kind)) for value, kind in values):
         raise BadFileError("the response is damaged")
     return stored
-
-
-def place_in_database(database: str, key: str) -> str:
-    """Return the place of a response in a database, as a task has it."""
-    return json.dumps([database, key])

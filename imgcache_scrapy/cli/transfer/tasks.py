@@ -32,6 +32,7 @@ class Task(NamedTuple):
         filename: the original file name.
         headers: the headers of the site's response; the mark `CONVERTED` may be among them.
         final_url: the URL that gave the image after redirects.
+        origin_hash: the hash of the bytes of the site, if a list says it.
     """
 
     place: str
@@ -45,6 +46,7 @@ class Task(NamedTuple):
     filename: str | None
     headers: dict[str, str]
     final_url: str | None
+    origin_hash: str | None
 
     @property
     def lookup_time(self) -> datetime:
@@ -57,12 +59,12 @@ class Defaults(NamedTuple):
 
     Attributes:
         bucket: the bucket.
-        client_name: the client that fetched the image.
+        client_name: the client that fetched the image; None for what the source says.
         converted: whether the files are converted; None if the source decides.
     """
 
     bucket: str = ""
-    client_name: str = "import"
+    client_name: str | None = None
     converted: bool | None = None
 
     def task(self, place: str, url: str, size: int, modified: float, **facts: Any) -> Task:
@@ -91,13 +93,14 @@ class Defaults(NamedTuple):
             _fetchable(url),
             _microseconds(time, modified),
             size,
-            time is not None,
+            time is not None and time <= datetime.now(UTC),
             _text("key", facts),
             self.bucket if bucket is None else bucket,
-            checked_client_name(_text("client_name", facts) or self.client_name),
+            checked_client_name(self.client_name or _text("client_name", facts) or "import"),
             name,
             {CONVERTED: "yes", **headers} if converted is True else headers,
             _text("final_url", facts),
+            _text("content_hash", facts),
         )
 
 
@@ -145,7 +148,6 @@ def _text(name: str, facts: dict[str, Any]) -> str | None:
 
 def _fetchable(url: object) -> str:
     try:
-        # A key in a list is that of another URL at most: `ImageUrl` checks it later.
         return ImageUrl.of(fetchable(url)).url
     except ValueError as error:
         raise InvalidRequestError(f"its URL is not valid: {error}") from error

@@ -1,0 +1,121 @@
+"""FileExport: writes each image into a file of its own, with a manifest of JSON lines."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from imgcache_scrapy.cli.transfer.naming import name_of, with_hash
+from imgcache_scrapy.cli.transfer.pictures import Picture
+from imgcache_scrapy.core.entry import content_hash_of
+
+
+class Planned(NamedTuple):
+    """A picture and the name of its file.
+
+    Attributes:
+        picture: the picture.
+        name: the path in the folder.
+        is_there: whether the file is there already.
+    """
+
+    picture: Picture
+    name: str
+    is_there: bool
+
+
+class FileExport:
+    """Exports pictures into the files of a folder, in the order in which they are given.
+
+    Args:
+        folder: the folder; it is created.
+        template: the template of the names.
+        manifest: the name of the manifest.
+    """
+
+    def __init__(self, folder: Path, template: str, manifest: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._template = template
+        self._manifest = folder / manifest
+        self._names = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._names.execute("CREATE TABLE name (name TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._names.execute("BEGIN")
+        self._take(manifest)
+        self._folders: set[Path] = set()
+        self._draft = folder / f".{manifest}.part"
+        self._rows: IO[str] = self._draft.open("w", encoding="utf-8")
+
+    def plan(self, pictures: Sequence[Picture]) -> list[Planned]:
+        """Give each picture its name, and look whether its file is there."""
+        planned = []
+        for picture in pictures:
+            name = name_of(picture, self._template)
+            if not self._take(name):
+                name = with_hash(name, picture.content_hash)
+                self._take(name)
+            planned.append(Planned(picture, name, self._is_there(picture, name)))
+        return planned
+
+    def write(self, planned: Iterable[tuple[Planned, bytes | None]]) -> None:
+        """Write the files of pictures; one without bytes is left out, unless its file is there."""
+        for (picture, name, is_there), data in planned:
+            if data is not None:
+                self._write(self._folder / name, picture.content_hash, data)
+            if data is not None or is_there:
+                self._rows.write(f"{json.dumps(picture.facts(name))}\n")
+
+    def finish(self) -> list[str]:
+        """Write the manifest.
+
+        Returns:
+            The files that only the manifest of an earlier export names.
+        """
+        self._rows.close()
+        left = list(self._left())
+        self._draft.replace(self._manifest)
+        return left
+
+    def close(self) -> None:
+        """Close the files."""
+        self._rows.close()
+        self._names.close()
+
+    def _take(self, name: str) -> bool:
+        # Some file systems ignore the letter case.
+        values = [name.casefold()]
+        return bool(self._names.execute("INSERT OR IGNORE INTO name VALUES (?)", values).rowcount)
+
+    def _is_there(self, picture: Picture, name: str) -> bool:
+        path = self._folder / name
+        try:
+            return (
+                path.stat().st_size == picture.size
+                and not path.is_symlink()
+                and content_hash_of(path.read_bytes()) == picture.content_hash
+            )
+        except OSError:
+            return False
+
+    def _write(self, path: Path, content_hash: str, data: bytes) -> None:
+        if path.parent not in self._folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._folders.add(path.parent)
+        draft = path.with_name(f".{content_hash}.part")
+        draft.unlink(missing_ok=True)
+        with draft.open("xb", buffering=0) as file:
+            file.write(data)
+        os.replace(draft, path)  # noqa: PTH105 - a Path takes longer
+
+    def _left(self) -> Iterable[str]:
+        if not self._manifest.exists():
+            return
+        with self._manifest.open(encoding="utf-8") as rows:
+            for row in rows:
+                name = json.loads(row)["file_name"]
+                query = "SELECT 1 FROM name WHERE name = ?"
+                is_known = self._names.execute(query, [name.casefold()]).fetchone()
+                if not is_known and (self._folder / name).exists():
+                    yield name

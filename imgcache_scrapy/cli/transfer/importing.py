@@ -1,0 +1,219 @@
+"""Import: reads tasks in batches, and stores what the cache does not have yet."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imgcache_scrapy.cli.transfer import sources
+from imgcache_scrapy.cli.transfer.confined import ConfinedFolder
+from imgcache_scrapy.cli.transfer.reader import Loaded, Reader
+from imgcache_scrapy.cli.transfer.sources import Columns, Place, Problem
+from imgcache_scrapy.cli.transfer.targets import CacheTarget, DryTarget, Newest
+from imgcache_scrapy.cli.transfer.tasks import Defaults, Task, TaskList
+from imgcache_scrapy.client.admission import Admission
+from imgcache_scrapy.client.client import AsyncImgCacheClient
+from imgcache_scrapy.core.admission import MESSAGES
+from imgcache_scrapy.core.errors import (
+    BlockedError,
+    ConfigurationError,
+    InvalidRequestError,
+    StoreFailedError,
+    TooLargeError,
+)
+
+COUNTS = ("files", "stored", "duplicate", "known", "other", "bad")
+"""What an import counts: captures to import; new images, known images under a new URL, captures
+that the cache has already, responses that are no image, and what was skipped for a reason."""
+
+# The files of a batch are in memory; two batches are under way at a time.
+_MAX_FILES = 64
+_MAX_BYTES = 32 * 2**20
+_MAX_BATCHES = 2
+_NO_PICTURE = {"empty", "html", "not_image"}
+
+
+@dataclass
+class Import:
+    """What to import, and what is told about it.
+
+    Attributes:
+        folder: the folder with the files.
+        items: the feed of the items, if the folder is an `IMAGES_STORE` or a `FILES_STORE`.
+        manifest: the manifest that names the files and their URLs.
+        columns: the columns of the manifest.
+        field: the field of the items that has the results; None for every field.
+        defaults: what the captures have in common.
+        excluded: a folder in the folder that is left out.
+        dry_run: True to count only.
+        on_problem: called for each file that is skipped.
+        on_total: called with the number of captures to import, when it is known.
+        on_progress: called with the number of captures that were imported since the last call.
+    """
+
+    folder: Path
+    items: Path | None = None
+    manifest: Path | None = None
+    columns: Columns = field(default_factory=Columns)
+    field: str | None = None
+    defaults: Defaults = field(default_factory=Defaults)
+    excluded: Path | None = None
+    dry_run: bool = False
+    on_problem: Callable[[Problem], None] = lambda _: None
+    on_total: Callable[[int], None] = lambda _: None
+    on_progress: Callable[[int], None] = lambda _: None
+
+
+def import_images(cache: str, what: Import, **options: object) -> Counter[str]:
+    """Import images into a cache; what it has already is not imported again.
+
+    Args:
+        cache: `http(s)://…` for a service; `file://…` or a path for a folder.
+        what: what to import.
+        options: further arguments of `AsyncImgCacheClient`, such as `token`.
+
+    Returns:
+        The numbers that `COUNTS` names.
+
+    Raises:
+        ConfigurationError: the folder or the list cannot be read.
+        ImgCacheError: the cache fails.
+    """
+    return asyncio.run(_import(cache, what, options))
+
+
+async def _import(cache: str, what: Import, options: dict[str, object]) -> Counter[str]:
+    if not what.folder.is_dir():
+        raise ConfigurationError(f"there is no folder {what.folder}: give the folder of the files")
+    folder = ConfinedFolder(what.folder)
+    with TaskList() as tasks:
+        counts = _fill(tasks, folder, what)
+        counts["files"] = len(tasks)
+        what.on_total(counts["files"])
+        async with AsyncImgCacheClient(cache, None, **options) as client:  # type: ignore[arg-type]
+            target = await DryTarget.open(client) if what.dry_run else CacheTarget(client)
+            run = _Run(target, Reader(folder), what, counts)
+            await run.all(tasks)
+    return counts
+
+
+def _fill(tasks: TaskList, folder: ConfinedFolder, what: Import) -> Counter[str]:
+    if what.items is not None:
+        found = sources.in_feed(folder, what.items, what.defaults, what.field)
+    elif what.manifest is not None:
+        found = sources.in_manifest(folder, what.manifest, what.defaults, what.columns)
+    else:
+        found = sources.in_folder(folder, what.defaults, what.excluded)
+    counts = Counter(dict.fromkeys(COUNTS, 0))
+    for each in found:
+        if isinstance(each, Task):
+            tasks.add(each)
+        elif each is None:
+            counts["other"] += 1
+        else:
+            counts["bad"] += 1
+            what.on_problem(each)
+    return counts
+
+
+class _Run:
+    """One run of an import."""
+
+    def __init__(
+        self, target: CacheTarget, reader: Reader, what: Import, counts: Counter[str]
+    ) -> None:
+        self._target = target
+        self._reader = reader
+        self._what = what
+        self._counts = counts
+        self._admission = Admission()
+
+    async def all(self, tasks: Iterable[Task]) -> None:
+        """Import all tasks: while one batch is stored, the next one is read."""
+        running: dict[asyncio.Task[None], set[str]] = {}
+        try:
+            for batch in _batches(tasks):
+                urls = {task.key or task.url for task in batch}
+                # The captures of one URL must be recorded one after another.
+                while len(running) >= _MAX_BATCHES or any(urls & its for its in running.values()):
+                    await self._finish(running)
+                running[asyncio.create_task(self._batch(batch))] = urls
+            while running:
+                await self._finish(running)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            self._reader.close()
+            await self._admission.aclose()
+
+    async def _finish(self, running: dict[asyncio.Task[None], set[str]]) -> None:
+        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            del running[task]
+            task.result()
+
+    async def _batch(self, tasks: list[Task]) -> None:
+        all_loaded = await asyncio.to_thread(lambda: list(map(self._reader.load, tasks)))
+        good = [each for each in all_loaded if await self._is_good(each)]
+        newest = await self._target.newest([each.task for each in good])
+        results = await asyncio.gather(
+            *(self._one(each, newest.get(each.task)) for each in good), return_exceptions=True
+        )
+        for error in results:
+            if error is not None:
+                raise error
+        self._what.on_progress(len(tasks))
+
+    async def _is_good(self, loaded: Loaded) -> bool:
+        if loaded.error is not None:
+            self._tell(loaded.task, loaded.error)
+            return False
+        reason = await self._admission.refusal(loaded.data)
+        if reason is None:
+            return True
+        if reason in _NO_PICTURE and Place.unpacked(loaded.task.place).kind != "file":
+            self._counts["other"] += 1
+            self._counts["files"] -= 1
+        else:
+            self._tell(loaded.task, MESSAGES[reason].replace("response", "file"))
+        return False
+
+    async def _one(self, loaded: Loaded, newest: Newest | None) -> None:
+        try:
+            if newest is not None and await self._is_known(loaded, newest):
+                self._counts["known"] += 1
+            else:
+                self._counts[await self._target.store(loaded)] += 1
+        except (BlockedError, InvalidRequestError, StoreFailedError, TooLargeError) as error:
+            self._tell(loaded.task, str(error))
+
+    async def _is_known(self, loaded: Loaded, newest: Newest) -> bool:
+        content_hash, time = newest
+        if content_hash == loaded.content_hash:
+            return not loaded.task.has_time or time >= loaded.task.time
+        return await self._target.has_older(loaded)
+
+    def _tell(self, task: Task, reason: str) -> None:
+        place = Place.unpacked(task.place)
+        self._counts["bad"] += 1
+        name = f"{place.name}, {place.key}" if place.key else place.name
+        self._what.on_problem(Problem(name, reason))
+
+
+def _batches(tasks: Iterable[Task]) -> Iterator[list[Task]]:
+    """Divide tasks into batches, in which each URL is once."""
+    batch: list[Task] = []
+    urls: set[str] = set()
+    size = 0
+    for task in tasks:
+        name = task.key or task.url
+        if batch and (len(batch) >= _MAX_FILES or size + task.size > _MAX_BYTES or name in urls):
+            yield batch
+            batch, urls, size = [], set(), 0
+        batch.append(task)
+        urls.add(name)
+        size += task.size
+    if batch:
+        yield batch

@@ -1,0 +1,85 @@
+"""Names: compute the name of an exported file by a template."""
+
+import string
+from pathlib import PurePosixPath
+
+from imgcache_scrapy.cli.transfer.pictures import Picture
+from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.core.urls import host_of
+
+DEFAULT_TEMPLATE = "{host}/{name}-{hash8}.{ext}"
+FIELDS = ("host", "name", "hash8", "hash", "ext", "client", "bucket", "date", "width", "height")
+"""The fields of a template."""
+
+_MAX_PART = 100
+_EXTENSIONS = {
+    "image/jpeg": "jpg",
+    "image/svg+xml": "svg",
+    "image/x-icon": "ico",
+    "image/tiff": "tif",
+}
+
+
+def checked_template(template: str) -> str:
+    """Check a template.
+
+    Raises:
+        ConfigurationError: it has an unknown field, or leads out of the folder.
+    """
+    try:
+        fields = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        raise ConfigurationError(f"{template!r:.80} is not a template: {error}") from error
+    unknown = [name for name in fields if name not in FIELDS]
+    if unknown:
+        raise ConfigurationError(
+            f"a name has no field {unknown[0]!r:.40}: the fields are {', '.join(FIELDS)}"
+        )
+    path = PurePosixPath(template)
+    if path.is_absolute() or {"..", "."} & set(template.split("/")) or not path.name:
+        raise ConfigurationError(f"{template!r:.80} does not name a file in the folder")
+    return template
+
+
+def name_of(picture: Picture, template: str) -> str:
+    """Return the name of the file of a picture; it never leads out of its folder."""
+    entry = picture.first
+    values = {
+        "host": host_of(entry["url"]),
+        "name": PurePosixPath(entry["original_filename"] or "").stem or "image",
+        "hash8": entry["content_hash"][:8],
+        "hash": entry["content_hash"],
+        "ext": extension_of(entry),
+        "client": entry["client_name"],
+        "bucket": entry.get("bucket", ""),
+        "date": entry["lookup_time"][:10],
+        "width": str(entry["width"] or 0),
+        "height": str(entry["height"] or 0),
+    }
+    cleaned = {name: _cleaned(value) for name, value in values.items()}
+    # A template may have empty parts, or a part of dots and spaces only.
+    parts = template.format_map(cleaned).split("/")
+    return "/".join(part.strip(" ").lstrip(".") or "_" for part in parts)
+
+
+def with_hash(name: str, content_hash: str) -> str:
+    """Return the name of a file whose first name another picture has."""
+    path = PurePosixPath(name)
+    return str(path.with_name(f"{path.stem}-{content_hash}{path.suffix}"))
+
+
+def extension_of(entry: Entry) -> str:
+    """Return the extension of an image's file, without the dot."""
+    kind = entry["content_type"]
+    if kind in _EXTENSIONS:
+        return _EXTENSIONS[kind]
+    main, _, sub = kind.partition("/")
+    return sub if main == "image" and sub.isalnum() else "bin"
+
+
+def _cleaned(value: str) -> str:
+    odd = set('/\\:*?"<>|%')
+    text = "".join("_" if char in odd or not char.isprintable() else char for char in value)
+    text = text.encode()[:_MAX_PART].decode(errors="ignore")
+    return text.strip(" .") or "_"

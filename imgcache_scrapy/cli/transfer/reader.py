@@ -1,0 +1,78 @@
+"""Reader: reads the bytes of tasks."""
+
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from imgcache_scrapy.cli.transfer import http_cache
+from imgcache_scrapy.cli.transfer.confined import BadFileError, ConfinedFolder
+from imgcache_scrapy.cli.transfer.sources import Place
+from imgcache_scrapy.cli.transfer.tasks import Task
+from imgcache_scrapy.core.entry import content_hash_of
+from imgcache_scrapy.core.formats import sniff
+from imgcache_scrapy.core.response_info import CONVERTED
+
+
+class Loaded(NamedTuple):
+    """A task and its bytes.
+
+    Attributes:
+        task: the task.
+        data: the bytes; empty if there are none.
+        content_hash: their hash.
+        error: why there are no bytes; None if there are.
+    """
+
+    task: Task
+    data: bytes = b""
+    content_hash: str = ""
+    error: str | None = None
+
+
+class Reader:
+    """Reads the bytes of tasks, from any thread.
+
+    Args:
+        folder: the folder that is imported.
+    """
+
+    def __init__(self, folder: ConfinedFolder) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._database: tuple[Path, Any] | None = None
+
+    def load(self, task: Task) -> Loaded:
+        """Read the bytes of a task and compute their hash."""
+        try:
+            data = self._data(Place.unpacked(task.place))
+        except BadFileError as error:
+            return Loaded(task, error=str(error))
+        content_hash = content_hash_of(data)
+        is_original = task.origin_hash == content_hash or sniff(data) != "image/jpeg"
+        if CONVERTED in task.headers and is_original:
+            headers = {name: text for name, text in task.headers.items() if name != CONVERTED}
+            task = task._replace(headers=headers)
+        return Loaded(task, data, content_hash)
+
+    def close(self) -> None:
+        """Close the database that is open."""
+        if self._database is not None:
+            self._database[1].close()
+            self._database = None
+
+    def _data(self, place: Place) -> bytes:
+        if place.kind == "folder":
+            stored = http_cache.stored_in_folder(self._folder, place.name, with_body=True)
+            return stored.content()
+        if place.kind == "database":
+            with self._lock:
+                stored = http_cache.response_in(self._opened(place.name), place.key)
+            return stored.content()
+        return self._folder.read(place.name)
+
+    def _opened(self, name: str) -> Any:
+        path = self._folder.root / name
+        if self._database is None or self._database[0] != path:
+            self.close()
+            self._database = path, http_cache.open_database(path)
+        return self._database[1]
