@@ -22,6 +22,7 @@ from imgcache_scrapy.cli.transfer.shards import (
 )
 from imgcache_scrapy.cli.transfer.sources import Problem
 from imgcache_scrapy.cli.transfer.webdataset import TarFormat
+from imgcache_scrapy.client.address import folder_of
 from imgcache_scrapy.client.client import AsyncImgCacheClient
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.filters import Filters
@@ -111,7 +112,8 @@ async def _export(
     with PictureList(what.splits) as pictures:
         async with AsyncImgCacheClient(cache, None, **options) as client:
             await _fill(pictures, client, what.filters)
-            run = _Run(what, PictureReader(client, what.on_problem))
+            is_embedded = folder_of(cache) is not None
+            run = _Run(what, PictureReader(client, what.on_problem, is_embedded=is_embedded))
             run.counts["images"] = len(pictures)
             what.on_total(len(pictures))
             what.folder.mkdir(parents=True, exist_ok=True)

@@ -133,7 +133,7 @@ def open_database(path: Path) -> Any:
 
 def _keys(database: Any) -> Iterator[bytes]:
     if not hasattr(database, "firstkey"):
-        yield from database.keys()  # noqa: SIM118 - some databases cannot be iterated
+        yield from database.keys()
         return
     key = database.firstkey()
     while key is not None:
@@ -149,20 +149,16 @@ def response_in(database: Any, key: str) -> Stored:
     """
     try:
         packed = database[f"{key}_data".encode("latin-1")]
-        if len(packed) > _MAX_PICKLE:
-            raise BadFileError("the response is too large")
-        data = _Unpickler(io.BytesIO(packed)).load()
+        data = _Unpickler(io.BytesIO(packed)).load() if len(packed) <= _MAX_PICKLE else None
         time = float(database.get(f"{key}_time".encode("latin-1"), b"0"))
         headers = {
             _decoded(name).title(): ", ".join(map(_decoded, values))
             for name, values in data["headers"].items()
         }
         return _checked(Stored(data["url"], data["status"], "GET", time, headers, data["body"]))
-    except BadFileError:
-        raise
     # A pickle of a stranger may raise anything.
     except Exception as error:
-        raise BadFileError("the response in the database is damaged") from error
+        raise BadFileError("the response in the database is damaged or too large") from error
 
 
 class _Unpickler(pickle.Unpickler):

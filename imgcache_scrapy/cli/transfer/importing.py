@@ -43,7 +43,7 @@ class Import:
         items: the feed of the items, if the folder is an `IMAGES_STORE` or a `FILES_STORE`.
         manifest: the manifest that names the files and their URLs.
         columns: the columns of the manifest.
-        field: the field of the items that has the results; None for every field.
+        result_field: the field of the items that has the results; None for every field.
         defaults: what the captures have in common.
         excluded: a folder in the folder that is left out.
         dry_run: True to count only.
@@ -56,7 +56,7 @@ class Import:
     items: Path | None = None
     manifest: Path | None = None
     columns: Columns = field(default_factory=Columns)
-    field: str | None = None
+    result_field: str | None = None
     defaults: Defaults = field(default_factory=Defaults)
     excluded: Path | None = None
     dry_run: bool = False
@@ -100,7 +100,7 @@ async def _import(cache: str, what: Import, options: dict[str, object]) -> Count
 
 def _fill(tasks: TaskList, folder: ConfinedFolder, what: Import) -> Counter[str]:
     if what.items is not None:
-        found = sources.in_feed(folder, what.items, what.defaults, what.field)
+        found = sources.in_feed(folder, what.items, what.defaults, what.result_field)
     elif what.manifest is not None:
         found = sources.in_manifest(folder, what.manifest, what.defaults, what.columns)
     else:

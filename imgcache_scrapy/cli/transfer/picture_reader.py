@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, cast
 
 from imgcache_scrapy.cli.transfer.pictures import Picture
 from imgcache_scrapy.cli.transfer.sources import Problem
 from imgcache_scrapy.client.client import AsyncImgCacheClient
 from imgcache_scrapy.core.errors import NotFoundError
 from imgcache_scrapy.core.text import printable
-from imgcache_scrapy.engine.async_cache import AsyncImageCache
-from imgcache_scrapy.engine.blobs.states import examine
-from imgcache_scrapy.engine.cache import ImageCache
+
+if TYPE_CHECKING:
+    from imgcache_scrapy.engine.async_cache import AsyncImageCache
+    from imgcache_scrapy.engine.cache import ImageCache
 
 Images = dict[str, bytes]
 """The bytes of images, by content hash."""
@@ -21,18 +23,26 @@ class PictureReader:
 
     Args:
         client: a client of the cache, whose own bucket is "".
+        is_embedded: whether the cache is in this process.
         on_problem: called for each image that cannot be read.
     """
 
-    def __init__(self, client: AsyncImgCacheClient, on_problem: Callable[[Problem], None]) -> None:
+    def __init__(
+        self,
+        client: AsyncImgCacheClient,
+        on_problem: Callable[[Problem], None],
+        *,
+        is_embedded: bool,
+    ) -> None:
         self._client = client
+        self._is_embedded = is_embedded
         self._on_problem = on_problem
 
     async def read(self, pictures: Sequence[Picture]) -> Images:
         """Return the bytes of images."""
         images: Images = {}
-        transport = self._client.transport
-        if pictures and isinstance(transport, AsyncImageCache):
+        if pictures and self._is_embedded:
+            transport = cast("AsyncImageCache", self._client.transport)
             # One call for all of them: a call for each takes longer than to read it.
             hashes = [each.content_hash for each in pictures]
             images = await transport.read_blobs(lambda cache: _sound_blobs(cache, hashes))
@@ -49,7 +59,10 @@ class PictureReader:
             return None
 
 
-def _sound_blobs(cache: ImageCache, hashes: Sequence[str]) -> Images:
+def _sound_blobs(cache: "ImageCache", hashes: Sequence[str]) -> Images:
+    # Imported here, because the client of a service needs no engine.
+    from imgcache_scrapy.engine.blobs.states import examine  # noqa: PLC0415
+
     found = {}
     for content_hash in hashes:
         state, data = examine(cache.blobs, content_hash)

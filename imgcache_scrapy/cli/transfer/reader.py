@@ -1,7 +1,6 @@
 """Reader: reads the bytes of tasks."""
 
 import threading
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from imgcache_scrapy.cli.transfer import http_cache
@@ -39,7 +38,7 @@ class Reader:
     def __init__(self, folder: ConfinedFolder) -> None:
         self._folder = folder
         self._lock = threading.Lock()
-        self._database: tuple[Path, Any] | None = None
+        self._database: tuple[str, Any] | None = None
 
     def load(self, task: Task) -> Loaded:
         """Read the bytes of a task and compute their hash."""
@@ -71,8 +70,7 @@ class Reader:
         return self._folder.read(place.name)
 
     def _opened(self, name: str) -> Any:
-        path = self._folder.root / name
-        if self._database is None or self._database[0] != path:
+        if self._database is None or self._database[0] != name:
             self.close()
-            self._database = path, http_cache.open_database(path)
+            self._database = name, http_cache.open_database(self._folder.root / name)
         return self._database[1]

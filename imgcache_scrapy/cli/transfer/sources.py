@@ -176,7 +176,7 @@ def _in_stored_folder(
     # The folders are SPIDER/xx/FINGERPRINT.
     spider = (folder.root / name).parent.parent.name
     size = folder.find(f"{name}/response_body")[1].st_size
-    yield _of_stored(Place("folder", str(name)), stored, size, spider, defaults)
+    yield from _of_stored(Place("folder", str(name)), stored, size, spider, defaults)
 
 
 def _in_database(folder: ConfinedFolder, path: Path, defaults: Defaults) -> Found:
@@ -190,20 +190,21 @@ def _in_database(folder: ConfinedFolder, path: Path, defaults: Defaults) -> Foun
             elif not stored.is_answer:
                 yield None
             else:
-                place, size = Place("database", name, key), len(stored.body)
-                of_stored = partial(_of_stored, place, stored, size, path.stem, defaults)
-                yield from _told(name, lambda of_stored=of_stored: iter([of_stored()]))
+                place = Place("database", name, key)
+                yield from _told(
+                    name, partial(_of_stored, place, stored, len(stored.body), path.stem, defaults)
+                )
     except BadFileError as error:
         yield Problem(printable(name), str(error))
 
 
 def _of_stored(
     place: Place, stored: http_cache.Stored, size: int, spider: str, defaults: Defaults
-) -> Task:
+) -> Iterator[Task]:
     task = defaults.task(
         place.packed(), stored.url, size, stored.time, client_name=spider, headers=stored.headers
     )
-    return task._replace(has_time=stored.time > 0)
+    yield task._replace(has_time=stored.time > 0)
 
 
 def _results(item: dict[str, Any], field: str | None) -> Iterator[tuple[str, dict[str, Any]]]:

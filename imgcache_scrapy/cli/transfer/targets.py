@@ -12,6 +12,7 @@ from typing import Literal
 from imgcache_scrapy.cli.transfer.reader import Loaded
 from imgcache_scrapy.cli.transfer.tasks import Task
 from imgcache_scrapy.client.client import AsyncImgCacheClient
+from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import ProtocolError, blocked
 
 Outcome = Literal["stored", "duplicate"]
@@ -34,10 +35,10 @@ class CacheTarget:
     async def newest(self, tasks: Sequence[Task]) -> dict[Task, Newest]:
         """Return the newest image that the URL of each task has in the cache, if any."""
         by_bucket: dict[str, list[Task]] = defaultdict(list)
-        keyed = []
+        keyed: list[Task] = []
         for task in tasks:
             (by_bucket[task.bucket] if task.key is None else keyed).append(task)
-        found = {}
+        found: dict[Task, Entry] = {}
         for bucket, its_tasks in by_bucket.items():
             urls = [task.url for task in its_tasks]
             entries = await self._client.lookup_many(urls, bucket=bucket)
