@@ -71,7 +71,12 @@ def import_(
             manifest,
             Columns(file_column, url_column, time_column),
             field,
-            Defaults(location.bucket if bucket is None else bucket, client_name, converted),
+            Defaults(
+                location.bucket if bucket is None else bucket,
+                client_name,
+                converted,
+                location.key_of,
+            ),
             location.folder,
             dry_run,
             on_problem=lambda problem: tell(problem, shown, as_json=as_json),

@@ -149,7 +149,7 @@ def response_in(database: Any, key: str) -> Stored:
     """
     try:
         packed = database[f"{key}_data".encode("latin-1")]
-        data = _Unpickler(io.BytesIO(packed)).load() if len(packed) <= _MAX_PICKLE else None
+        data = _Unpickler(io.BytesIO(packed)).load() if len(packed) <= _MAX_PICKLE else {}
         time = float(database.get(f"{key}_time".encode("latin-1"), b"0"))
         headers = {
             _decoded(name).title(): ", ".join(map(_decoded, values))

@@ -134,7 +134,7 @@ class _Run:
         running: dict[asyncio.Task[None], set[str]] = {}
         try:
             for batch in _batches(tasks):
-                urls = {task.key or task.url for task in batch}
+                urls = {task.cache_key for task in batch}
                 # The captures of one URL must be recorded one after another.
                 while len(running) >= _MAX_BATCHES or any(urls & its for its in running.values()):
                     await self._finish(running)
@@ -159,7 +159,8 @@ class _Run:
         good = [each for each in all_loaded if await self._is_good(each)]
         newest = await self._target.newest([each.task for each in good])
         results = await asyncio.gather(
-            *(self._one(each, newest.get(each.task)) for each in good), return_exceptions=True
+            *(self._one(each, newest.get(each.task.cache_key)) for each in good),
+            return_exceptions=True,
         )
         for error in results:
             if error is not None:
@@ -208,7 +209,7 @@ def _batches(tasks: Iterable[Task]) -> Iterator[list[Task]]:
     urls: set[str] = set()
     size = 0
     for task in tasks:
-        name = task.key or task.url
+        name = task.cache_key
         if batch and (len(batch) >= _MAX_FILES or size + task.size > _MAX_BYTES or name in urls):
             yield batch
             batch, urls, size = [], set(), 0

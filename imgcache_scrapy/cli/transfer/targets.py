@@ -7,13 +7,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from imgcache_scrapy.cli.transfer.reader import Loaded
 from imgcache_scrapy.cli.transfer.tasks import Task
 from imgcache_scrapy.client.client import AsyncImgCacheClient
-from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import ProtocolError, blocked
+
+if TYPE_CHECKING:
+    from imgcache_scrapy.core.entry import Entry
 
 Outcome = Literal["stored", "duplicate"]
 Newest = tuple[str, int]
@@ -32,26 +34,32 @@ class CacheTarget:
     def __init__(self, client: AsyncImgCacheClient) -> None:
         self._client = client
 
-    async def newest(self, tasks: Sequence[Task]) -> dict[Task, Newest]:
-        """Return the newest image that the URL of each task has in the cache, if any."""
+    async def newest(self, tasks: Sequence[Task]) -> dict[str, Newest]:
+        """Return the newest image of each task's key in the cache, if any.
+
+        Args:
+            tasks: tasks of different keys.
+        """
         by_bucket: dict[str, list[Task]] = defaultdict(list)
         keyed: list[Task] = []
         for task in tasks:
             (by_bucket[task.bucket] if task.key is None else keyed).append(task)
-        found: dict[Task, Entry] = {}
+        found: dict[str, Entry] = {}
         for bucket, its_tasks in by_bucket.items():
             urls = [task.url for task in its_tasks]
             entries = await self._client.lookup_many(urls, bucket=bucket)
-            found |= {task: entries[task.url] for task in its_tasks if task.url in entries}
+            found |= {
+                each.cache_key: entries[each.url] for each in its_tasks if each.url in entries
+            }
         lookups = (
             self._client.lookup(each.url, key=each.key, bucket=each.bucket) for each in keyed
         )
         for task, entry in zip(keyed, await asyncio.gather(*lookups), strict=True):
             if entry is not None:
-                found[task] = entry
+                found[task.cache_key] = entry
         return {
-            task: (entry["content_hash"], _microseconds(entry["lookup_time"]))
-            for task, entry in found.items()
+            key: (entry["content_hash"], _microseconds(entry["lookup_time"]))
+            for key, entry in found.items()
         }
 
     async def has_older(self, loaded: Loaded) -> bool:
@@ -116,14 +124,15 @@ class DryTarget(CacheTarget):
             images = await client.blocked()
         return cls(client, {image["content_hash"] for image in images})
 
-    async def newest(self, tasks: Sequence[Task]) -> dict[Task, Newest]:
+    async def newest(self, tasks: Sequence[Task]) -> dict[str, Newest]:
         """Do the same as for a cache that has what would have been recorded."""
         found = await super().newest(tasks)
         query = "SELECT hash, time FROM capture WHERE name = ? ORDER BY time DESC LIMIT 1"
         for task in tasks:
             row = self._database.execute(query, [self._name(task)]).fetchone()
-            if row is not None and (task not in found or row[1] >= found[task][1]):
-                found[task] = row
+            key = task.cache_key
+            if row is not None and (key not in found or row[1] >= found[key][1]):
+                found[key] = row
         return found
 
     async def has_older(self, loaded: Loaded) -> bool:
@@ -151,7 +160,7 @@ class DryTarget(CacheTarget):
         return "stored" if image.rowcount and not captures else "duplicate"
 
     def _name(self, task: Task) -> str:
-        return json.dumps([task.bucket, task.key or task.url])
+        return json.dumps([task.bucket, task.cache_key])
 
 
 def _microseconds(time: str) -> int:

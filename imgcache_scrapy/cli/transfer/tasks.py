@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 from imgcache_scrapy.core.checks import checked_client_name, checked_text, checked_time
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.image_url import ImageUrl
+from imgcache_scrapy.core.keys import cache_key
 from imgcache_scrapy.core.response_info import CONVERTED
 from imgcache_scrapy.core.urls import fetchable
 
@@ -33,6 +34,7 @@ class Task(NamedTuple):
         headers: the headers of the site's response; the mark `CONVERTED` may be among them.
         final_url: the URL that gave the image after redirects.
         origin_hash: the hash of the bytes of the site, if a list says it.
+        cache_key: what the cache compares.
     """
 
     place: str
@@ -47,6 +49,7 @@ class Task(NamedTuple):
     headers: dict[str, str]
     final_url: str | None
     origin_hash: str | None
+    cache_key: str
 
     @property
     def lookup_time(self) -> datetime:
@@ -61,11 +64,13 @@ class Defaults(NamedTuple):
         bucket: the bucket.
         client_name: the client that fetched the image; None for what the source says.
         converted: whether the files are converted; None if the source decides.
+        key_of: computes the cache key of a URL.
     """
 
     bucket: str = ""
     client_name: str | None = None
     converted: bool | None = None
+    key_of: Callable[[str], str] = cache_key
 
     def task(self, place: str, url: str, size: int, modified: float, **facts: Any) -> Task:
         """Create a task.
@@ -86,22 +91,29 @@ class Defaults(NamedTuple):
             raise InvalidRequestError("its headers are not an object")
         converted = self.converted if self.converted is not None else facts.get("converted")
         headers = {name: text for name, text in headers.items() if name != CONVERTED}
-        name = _text("original_filename", facts)
-        bucket = _text("bucket", facts)
+        key, bucket = _text("key", facts), _text("bucket", facts)
+        its_url = self._image_url(url, key)
         return Task(
             place,
-            _fetchable(url),
+            its_url.url,
             _microseconds(time, modified),
             size,
             time is not None and time <= datetime.now(UTC),
-            _text("key", facts),
+            key,
             self.bucket if bucket is None else bucket,
             checked_client_name(self.client_name or _text("client_name", facts) or "import"),
-            name,
+            _text("original_filename", facts),
             {CONVERTED: "yes", **headers} if converted is True else headers,
             _text("final_url", facts),
             _text("content_hash", facts),
+            its_url.key,
         )
+
+    def _image_url(self, url: object, key: str | None) -> ImageUrl:
+        try:
+            return ImageUrl.of(fetchable(url), key, self.key_of)
+        except ValueError as error:
+            raise InvalidRequestError(f"its URL is not valid: {error}") from error
 
 
 class TaskList:
@@ -144,13 +156,6 @@ class TaskList:
 def _text(name: str, facts: dict[str, Any]) -> str | None:
     value = facts.get(name)
     return None if value is None or value == "" else checked_text(f"its {name}", value)
-
-
-def _fetchable(url: object) -> str:
-    try:
-        return ImageUrl.of(fetchable(url)).url
-    except ValueError as error:
-        raise InvalidRequestError(f"its URL is not valid: {error}") from error
 
 
 def _microseconds(time: datetime | None, modified: float) -> int:
