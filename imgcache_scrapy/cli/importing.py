@@ -18,6 +18,7 @@ from imgcache_scrapy.core.errors import ConfigurationError
 
 def import_(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder with the files.")],
+    *,
     items: Annotated[
         Path | None,
         typer.Option(

@@ -89,12 +89,12 @@ async def _import(cache: str, what: Import, options: dict[str, object]) -> Count
     folder = ConfinedFolder(what.folder)
     with TaskList() as tasks:
         counts = _fill(tasks, folder, what)
-        counts["files"] = len(tasks)
-        what.on_total(counts["files"])
+        what.on_total(len(tasks))
         async with AsyncImgCacheClient(cache, None, **options) as client:  # type: ignore[arg-type]
             target = await DryTarget.open(client) if what.dry_run else CacheTarget(client)
             run = _Run(target, Reader(folder), what, counts)
             await run.all(tasks)
+    counts["files"] = sum(counts[name] for name in ("stored", "duplicate", "known", "bad"))
     return counts
 
 
@@ -176,7 +176,6 @@ class _Run:
             return True
         if reason in _NO_PICTURE and Place.unpacked(loaded.task.place).kind != "file":
             self._counts["other"] += 1
-            self._counts["files"] -= 1
         else:
             self._tell(loaded.task, MESSAGES[reason].replace("response", "file"))
         return False
