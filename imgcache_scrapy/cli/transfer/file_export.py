@@ -11,6 +11,9 @@ from imgcache_scrapy.cli.transfer.naming import name_of, with_hash
 from imgcache_scrapy.cli.transfer.pictures import Picture
 from imgcache_scrapy.core.entry import content_hash_of
 
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+_FLAGS |= getattr(os, "O_BINARY", 0)
+
 
 class Planned(NamedTuple):
     """A picture and the name of its file.
@@ -103,9 +106,9 @@ class FileExport:
         if path.parent not in self._folders:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._folders.add(path.parent)
-        draft = path.with_name(f".{content_hash}.part")
-        draft.unlink(missing_ok=True)
-        with draft.open("xb", buffering=0) as file:
+        draft = f"{path.parent}/.{content_hash}.part"
+        # A draft that a killed export left is written again.
+        with open(os.open(draft, _FLAGS, 0o666), "wb", buffering=0) as file:  # noqa: PTH123
             file.write(data)
         os.replace(draft, path)  # noqa: PTH105 - a Path takes longer
 

@@ -1,6 +1,8 @@
 """Names: compute the name of an exported file by a template."""
 
+import re
 import string
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from imgcache_scrapy.cli.transfer.pictures import Picture
@@ -12,6 +14,7 @@ DEFAULT_TEMPLATE = "{host}/{name}-{hash8}.{ext}"
 FIELDS = ("host", "name", "hash8", "hash", "ext", "client", "bucket", "date", "width", "height")
 """The fields of a template."""
 
+_ODD = re.compile(r'[/\\:*?"<>|%]')
 _MAX_PART = 100
 _EXTENSIONS = {
     "image/jpeg": "jpg",
@@ -28,10 +31,10 @@ def checked_template(template: str) -> str:
         ConfigurationError: it has an unknown field, or leads out of the folder.
     """
     try:
-        fields = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        fields = fields_of(template)
     except ValueError as error:
         raise ConfigurationError(f"{template!r:.80} is not a template: {error}") from error
-    unknown = [name for name in fields if name not in FIELDS]
+    unknown = sorted(fields.difference(FIELDS))
     if unknown:
         raise ConfigurationError(
             f"a name has no field {unknown[0]!r:.40}: the fields are {', '.join(FIELDS)}"
@@ -40,6 +43,17 @@ def checked_template(template: str) -> str:
     if path.is_absolute() or {"..", "."} & set(template.split("/")) or not path.name:
         raise ConfigurationError(f"{template!r:.80} does not name a file in the folder")
     return template
+
+
+@lru_cache
+def fields_of(template: str) -> frozenset[str]:
+    """Return the fields of a template.
+
+    Raises:
+        ValueError: it is not a template.
+    """
+    parts = string.Formatter().parse(template)
+    return frozenset(name for _, name, _, _ in parts if name is not None)
 
 
 def name_of(picture: Picture, template: str) -> str:
@@ -57,7 +71,8 @@ def name_of(picture: Picture, template: str) -> str:
         "width": str(entry["width"] or 0),
         "height": str(entry["height"] or 0),
     }
-    cleaned = {name: _cleaned(value) for name, value in values.items()}
+    used = fields_of(template)
+    cleaned = {name: _cleaned(value) for name, value in values.items() if name in used}
     # A template may have empty parts, or a part of dots and spaces only.
     parts = template.format_map(cleaned).split("/")
     return "/".join(part.strip(" ").lstrip(".") or "_" for part in parts)
@@ -79,7 +94,8 @@ def extension_of(entry: Entry) -> str:
 
 
 def _cleaned(value: str) -> str:
-    odd = set('/\\:*?"<>|%')
-    text = "".join("_" if char in odd or not char.isprintable() else char for char in value)
+    text = _ODD.sub("_", value)
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else "_" for char in text)
     text = text.encode()[:_MAX_PART].decode(errors="ignore")
     return text.strip(" .") or "_"
