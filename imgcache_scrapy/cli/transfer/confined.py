@@ -75,14 +75,10 @@ class ConfinedFolder:
             raise BadFileError(f"the file has more than {max_bytes:,} bytes")
         return data
 
-    def read_unzipped(self, name: str, max_bytes: int = MAX_IMAGE_BYTES) -> bytes:
-        """Read a file, which may be compressed by gzip.
 
-        Raises:
-            BadFileError: as for `read`; or its content is too large or damaged.
-        """
-        data = self.read(name, max_bytes)
-        return gunzipped(data, max_bytes) if data.startswith(_GZIP) else data
+def is_gzip(data: bytes) -> bool:
+    """Return whether data is compressed by gzip."""
+    return data.startswith(_GZIP)
 
 
 def gunzipped(data: bytes, max_bytes: int = MAX_IMAGE_BYTES) -> bytes:

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from imgcache_scrapy.cli.transfer.confined import BadFileError, ConfinedFolder, gunzipped
+from imgcache_scrapy.cli.transfer.confined import BadFileError, ConfinedFolder, gunzipped, is_gzip
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{40}")
@@ -77,17 +77,24 @@ def stored_in_folder(folder: ConfinedFolder, name: str, *, with_body: bool) -> S
     Raises:
         BadFileError: it is damaged.
     """
+    # If Scrapy compresses one of the files, it compresses all. A body may be compressed anyway.
+    is_zipped = is_gzip(folder.read(f"{name}/meta", _MAX_META))
+
+    def read(part: str, max_bytes: int) -> bytes:
+        data = folder.read(f"{name}/{part}", max_bytes)
+        return gunzipped(data, max_bytes) if is_zipped else data
+
     try:
-        meta = ast.literal_eval(folder.read_unzipped(f"{name}/meta", _MAX_META).decode())
+        meta = ast.literal_eval(read("meta", _MAX_META).decode())
         url, status, method, time = (
             meta[part] for part in ("url", "status", "method", "timestamp")
         )
     except (ValueError, SyntaxError, RecursionError, MemoryError, KeyError, TypeError) as error:
         raise BadFileError("the file `meta` of the response is damaged") from error
-    raw = folder.read_unzipped(f"{name}/response_headers", _MAX_META).decode("latin-1")
+    raw = read("response_headers", _MAX_META).decode("latin-1")
     lines = (line.partition(":") for line in raw.splitlines())
     headers = {before.strip().title(): after.strip() for before, _, after in lines if before}
-    body = folder.read_unzipped(f"{name}/response_body") if with_body else b""
+    body = read("response_body", MAX_IMAGE_BYTES) if with_body else b""
     return _checked(Stored(url, status, method, time, headers, body))
 
 

@@ -13,6 +13,7 @@ from imgcache_scrapy.cli.transfer.confined import BadFileError, ConfinedFolder
 from imgcache_scrapy.cli.transfer.rows import parsed_cell, rows_of
 from imgcache_scrapy.cli.transfer.tasks import Defaults, Task
 from imgcache_scrapy.core.checks import checked_time
+from imgcache_scrapy.core.entry import is_content_hash
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.text import printable
 
@@ -225,9 +226,9 @@ def _of_result(
     path, facts = folder.find(result["path"])
     place = Place("file", str(path.relative_to(folder.root))).packed()
     known: dict[str, Any] = {}
-    with suppress(InvalidRequestError, TypeError):
-        known["lookup_time"] = str(checked_time(result.get("lookup_time")) or "")
-    if isinstance(result.get("content_hash"), str):
+    with suppress(InvalidRequestError):
+        known["lookup_time"] = str(checked_time(str(result.get("lookup_time"))))
+    if is_content_hash(result.get("content_hash")):
         known["content_hash"] = result["content_hash"]
     # Scrapy's ImagesPipeline writes only JPEGs; its FilesPipeline writes what the site sent.
     known["converted"] = field != "files" and path.suffix.lower() in _JPEG_SUFFIXES

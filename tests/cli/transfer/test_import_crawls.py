@@ -1,6 +1,6 @@
 """`imgcache import` of what real crawls without the cache have left: feeds, stores and HttpCache."""
 
-import dbm
+import dbm.dumb
 import gzip
 import json
 import pickle
@@ -134,7 +134,10 @@ def test_the_drop_in_does_not_encode_a_converted_picture_again(run, crawl, site,
     assert done.fates == {"hit": 3}
     after = {path.name: path.read_bytes() for path in (tmp_path / "images/full").iterdir()}
     assert after == before
-    thumbs = [Image.open(path).size for path in (tmp_path / "images/thumbs/s").iterdir()]
+    thumbs = []
+    for path in (tmp_path / "images/thumbs/s").iterdir():
+        with Image.open(path) as thumb:
+            thumbs.append(thumb.size)
     assert len(thumbs) == 3
     assert all(max(size) == 8 for size in thumbs)
 
