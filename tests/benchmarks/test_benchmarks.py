@@ -87,3 +87,13 @@ def test_the_service_benchmark(tmp_path):
     paths = [f"{name}, {path}" for name in ("SQLite", "PostgreSQL") for path in ("engine", "HTTP")]
     assert len(results["large"]) == 8
     assert all(list(times) == paths for times in results["large"].values())
+
+
+def test_the_transfer_benchmark(tmp_path):
+    """Each import and export has its rate and its ratio to a plain loop."""
+    figures = tmp_path / "figures.json"
+    command = [HERE / "transfer.py", "--images", "5", "--rounds", "1", "--json", figures]
+    lines = run_benchmark(*command).stdout.splitlines()
+    rates = json.loads(figures.read_text())
+    assert len(rates) == len(lines) == 8
+    assert all(rate > 0 for rate in rates.values())

@@ -117,11 +117,11 @@ async def _export(
             run.counts["images"] = len(pictures)
             what.on_total(len(pictures))
             what.folder.mkdir(parents=True, exist_ok=True)
-            for split in pictures.splits():
-                if shard_format is None:
-                    await run.files(pictures.pictures(split), what.folder / split)
-                else:
+            for split in what.splits or [""]:
+                if shard_format is not None:
                     await run.shards(pictures.pictures(split), split, shard_format)
+                elif pictures.has(split) or run.manifest(split).exists():
+                    await run.files(pictures.pictures(split), split)
     return run.counts
 
 
@@ -151,11 +151,13 @@ class _Run:
         self._reader = reader
         self.counts = Counter(dict.fromkeys(COUNTS, 0))
 
-    async def files(self, pictures: Iterable[Picture], folder: Path) -> None:
+    def manifest(self, split: str) -> Path:
+        """Return the path of the manifest of a split."""
+        return self._what.folder / split / _MANIFESTS[self._what.format]
+
+    async def files(self, pictures: Iterable[Picture], split: str) -> None:
         """Write the pictures of a split into files."""
-        what = self._what
-        template = what.template
-        with closing(FileExport(folder, template, _MANIFESTS[what.format])) as export:
+        with closing(FileExport(self.manifest(split), self._what.template)) as export:
 
             async def planned_batches() -> AsyncIterator[tuple[list[Planned], Images]]:
                 for batch in _batches(pictures):

@@ -33,22 +33,21 @@ class FileExport:
     """Exports pictures into the files of a folder, in the order in which they are given.
 
     Args:
-        folder: the folder; it is created.
+        manifest: the path of the manifest; its folder is created, and gets the files.
         template: the template of the names.
-        manifest: the name of the manifest.
     """
 
-    def __init__(self, folder: Path, template: str, manifest: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+    def __init__(self, manifest: Path, template: str) -> None:
+        self._folder = manifest.parent
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._template = template
-        self._manifest = folder / manifest
+        self._manifest = manifest
         self._names = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._names.execute("CREATE TABLE name (name TEXT PRIMARY KEY) WITHOUT ROWID")
         self._names.execute("BEGIN")
-        self._take(manifest)
+        self._take(manifest.name)
         self._folders: set[Path] = set()
-        self._draft = folder / f".{manifest}.part"
+        self._draft = manifest.with_name(f".{manifest.name}.part")
         self._rows: IO[str] = self._draft.open("w", encoding="utf-8")
 
     def plan(self, pictures: Sequence[Picture]) -> list[Planned]:

@@ -40,7 +40,7 @@ def checked_template(template: str) -> str:
             f"a name has no field {unknown[0]!r:.40}: the fields are {', '.join(FIELDS)}"
         )
     path = PurePosixPath(template)
-    if path.is_absolute() or {"..", "."} & set(template.split("/")) or not path.name:
+    if path.is_absolute() or {"..", ".", ""} & set(template.split("/")):
         raise ConfigurationError(f"{template!r:.80} does not name a file in the folder")
     return template
 

@@ -160,10 +160,10 @@ class PictureList:
         query = "SELECT count(DISTINCT hash) FROM capture"
         return int(self._database.execute(query).fetchone()[0])
 
-    def splits(self) -> list[str]:
-        """Return the names of the splits that have pictures."""
-        rows = self._database.execute("SELECT DISTINCT split FROM capture ORDER BY split")
-        return [name for (name,) in rows]
+    def has(self, split: str) -> bool:
+        """Return whether a split has pictures."""
+        query = "SELECT 1 FROM capture WHERE split = ? LIMIT 1"
+        return self._database.execute(query, [split]).fetchone() is not None
 
     def pictures(self, split: str) -> Iterator[Picture]:
         """Yield the pictures of a split, sorted by their hash."""

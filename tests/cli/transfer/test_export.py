@@ -257,8 +257,11 @@ def test_splits_depend_on_the_hash_alone(run, filled, tmp_path, kind):
     assert len(train) + len(test) == len(train | test) == 13
     assert all(name[0] in "01234567" for name in train)
     some = tuple(options[:4])
-    run("export", "some", "--cache", filled, *some, "--url-contains", "/1.png")
-    assert hashes("some", "train") <= train
+    run("export", "some", "--cache", filled, *some, "--until", "2025-01-02")
+    assert hashes("some", "train") < train
+    done = run("export", "out", "--cache", filled, *options, "--host", "nobody.example")
+    left = 13 if kind in {"files", "imagefolder"} else 2
+    assert (done.returncode, counts(done)[0]) == (1, numbers(0, bad=left))
 
 
 @pytest.mark.parametrize("split", ["train", "train=0.5", "train=x", "=1", "a/b=1", "a=2,b=-1"])

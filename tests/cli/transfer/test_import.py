@@ -23,7 +23,7 @@ def counts(done):
     return last, {each["file"]: each["reason"] for each in problems}
 
 
-def numbers(files=0, stored=0, duplicate=0, known=0, other=0, bad=0):
+def numbers(*, files=0, stored=0, duplicate=0, known=0, other=0, bad=0):
     """Return the counts of an import."""
     return {
         "files": files,

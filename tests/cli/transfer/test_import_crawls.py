@@ -1,4 +1,4 @@
-"""`imgcache import` of what real crawls without the cache have left: feeds, stores and HttpCache."""
+"""`imgcache import` of what crawls without the cache have left: feeds, stores, HttpCache."""
 
 import dbm.dumb
 import gzip

@@ -1,0 +1,86 @@
+"""Imports and exports that are killed and repeated lose no image, and have none twice."""
+
+import json
+from random import Random
+
+import pytest
+
+from imgcache_scrapy.core.entry import content_hash_of
+from tests.cli.transfer.test_export import captures_of
+from tests.cli.transfer.test_import import counts, numbers, write
+from tests.support.commands import Command
+from tests.support.pictures import picture
+from tests.support.programs import assert_recovers, blob_files
+from tests.support.waiting import wait_until
+
+SIZES = [(150, 2), pytest.param(4000, 20, marks=pytest.mark.endurance)]
+
+
+def kill_at(command, count, goal):
+    """Kill a command when a count reaches a goal; return whether it was still running."""
+    wait_until(lambda: count() >= goal or not command._process.is_alive())
+    was_alive = command._process.is_alive()
+    command.kill()
+    command.result()
+    return was_alive
+
+
+@pytest.mark.parametrize(("images", "kills"), SIZES)
+def test_a_killed_import(run, tmp_path, images, kills):
+    """After each kill the cache is sound; in the end, it has each picture once."""
+    rows = {}
+    for seed in range(images):
+        write(tmp_path / "store", f"{seed}.png", picture(seed, 8))
+        rows[f"{seed}.png"] = {"url": f"http://h.example/{seed}.png"}
+    (tmp_path / "m.json").write_text(json.dumps(rows))
+    options = ("import", "store", "--manifest", "m.json", "--cache", "cache", "--json")
+    goals = sorted(Random(images).sample(range(1, images), kills))
+    was_alive = [
+        kill_at(Command(tmp_path, *options), lambda: len(blob_files(tmp_path / "cache")), goal)
+        for goal in goals
+    ]
+    assert any(was_alive)
+    dry, _ = counts(run(*options, "--dry-run"))
+    done, _ = counts(run(*options))
+    assert dry == done
+    assert done["files"] == done["stored"] + done["duplicate"] + done["known"] == images
+    assert counts(run(*options))[0] == numbers(files=images, known=images)
+    assert_recovers(tmp_path / "cache")
+    urls = [json.loads(each)[0] for each in captures_of(str(tmp_path / "cache"))]
+    assert sorted(urls) == sorted(row["url"] for row in rows.values())
+    assert len(blob_files(tmp_path / "cache")) == images
+
+
+@pytest.mark.parametrize("kind", ["files", "webdataset"])
+@pytest.mark.parametrize(("images", "kills"), SIZES)
+def test_a_killed_export(run, tmp_path, images, kills, kind):
+    """No file is incomplete after a kill; in the end, the folder has each picture once."""
+    for seed in range(images):
+        write(tmp_path / "store", f"{seed}.png", picture(seed, 8))
+    run("import", "store", "--cache", "cache")
+    out = tmp_path / "out"
+    options = ("export", "out", "--cache", "cache", "--format", kind, "--json")
+    options += ("--shard-bytes", "20000")
+
+    def done_files():
+        return [path for path in out.rglob("[!.]*") if path.is_file()]
+
+    last = len(Random(0).sample(range(images), kills))
+    goals = sorted(Random(images).sample(range(1, max(images // 20, last + 1)), last))
+    for goal in goals:
+        kill_at(Command(tmp_path, *options), lambda: len(done_files()), goal)
+        for path in done_files() if kind == "files" else ():
+            if path.suffix == ".png":
+                assert path.stem.rpartition("-")[2] == content_hash_of(path.read_bytes())[:8]
+    found, _ = counts(run(*options))
+    assert found["written"] + found["kept"] == found["images"] == images
+    assert counts(run(*options))[0]["kept"] == images
+    fresh = run("export", "fresh", *options[2:])
+    assert counts(fresh)[0]["written"] == images
+    assert {
+        str(path.relative_to(tmp_path / "fresh")): path.read_bytes()
+        for path in (tmp_path / "fresh").rglob("*")
+        if path.is_file()
+    } == {
+        str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()
+    }
