@@ -15,7 +15,8 @@ def main() -> None:
     """Print a line for each library of the base install and of the extras for users."""
     project = tomllib.loads(PYPROJECT.read_text())["project"]
     extras = project["optional-dependencies"]
-    for requirement in [*project["dependencies"], *extras["server"], *extras["postgres"]]:
+    further = [*extras["server"], *extras["postgres"], *extras["parquet"]]
+    for requirement in [*project["dependencies"], *further]:
         name, _, version = requirement.partition(";")[0].strip().partition(">=")
         print(f"{name.partition('[')[0]}=={version}")
 

@@ -57,7 +57,7 @@ def required_names():
         "spool replay",
     )
     commands += ("prune", "upgrade", "backup", "rebuild", "key", "history", "block")
-    commands += ("unblock", "blocked", "suggest-blocked", "failures")
+    commands += ("unblock", "blocked", "suggest-blocked", "failures", "import", "export")
     yield from (f"imgcache {command}" for command in commands)
 
 

@@ -13,7 +13,7 @@ from tests.support.pictures import picture
 from tests.support.programs import assert_recovers, blob_files
 from tests.support.waiting import wait_until
 
-SIZES = [(150, 2), pytest.param(4000, 20, marks=pytest.mark.endurance)]
+SIZES = [(100, 2), pytest.param(4000, 20, marks=pytest.mark.endurance)]
 
 
 def kill_at(command, count, goal):
