@@ -12,7 +12,7 @@ from tests.support.service import new_storage_environment
 from tests.support.waiting import PATIENCE
 
 CHILDREN = 4
-STORES = 25
+STORES = 80
 # A program of its own, because the test's process has threads. It forks as multiprocessing's fork
 # and the servers gunicorn and uwsgi do.
 PROGRAM = """
