@@ -148,6 +148,7 @@ if TYPE_CHECKING:
     from imgcache_scrapy.core.errors import (
         BlockedError,
         ConfigurationError,
+        CountChangedError,
         HostError,
         ImgCacheError,
         InvalidRequestError,
@@ -170,6 +171,7 @@ __all__ = [
     "AsyncImgCacheClient",
     "BlockedError",
     "ConfigurationError",
+    "CountChangedError",
     "Entry",
     "HostError",
     "ImgCacheClient",

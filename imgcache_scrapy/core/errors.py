@@ -4,6 +4,7 @@ ImgCacheError
 ├── ConfigurationError     a setting, an address or an installation does not work
 ├── NotFoundError          the image does not exist, or its bytes are damaged
 ├── InvalidRequestError    the call is wrong; repeating it does not help
+│   └── CountChangedError  captures were stored or deleted since they were counted
 ├── TooLargeError          the data is larger than the cache accepts
 ├── BlockedError           the image is blocked: the cache does not take it
 ├── UnauthorizedError      the token is missing or wrong
@@ -22,6 +23,8 @@ The server builds its error answers from these classes, and the client raises th
 """
 
 from typing import ClassVar
+
+from imgcache_scrapy.core.text import quoted
 
 
 class ImgCacheError(Exception):
@@ -54,6 +57,13 @@ class InvalidRequestError(ImgCacheError):
 
     code = "invalid_request"
     status = 422
+
+
+class CountChangedError(InvalidRequestError):
+    """There is another number of captures than the call says: count them again."""
+
+    code = "count_changed"
+    status = 409
 
 
 class TooLargeError(ImgCacheError):
@@ -122,9 +132,16 @@ def blocked(content_hash: str) -> BlockedError:
     return BlockedError(f"the image {content_hash} is blocked; `imgcache unblock` allows it again")
 
 
-def not_blocked(content_hash: str) -> NotFoundError:
-    """Return the error for an image that should be unblocked, but is not blocked."""
-    return NotFoundError(f"the image {content_hash} is not blocked")
+def blocked_source(kind: str, value: str) -> BlockedError:
+    """Return the error for an image of a host or a URL that is blocked."""
+    return BlockedError(
+        f"the {kind} {quoted(value)} is blocked; `imgcache unblock` allows it again"
+    )
+
+
+def not_blocked(what: str) -> NotFoundError:
+    """Return the error for what should be unblocked, but is not blocked."""
+    return NotFoundError(f"{what} is not blocked")
 
 
 def without_bytes(content_hash: str) -> NotFoundError:
@@ -146,7 +163,7 @@ def error_for_status(status: int, code: object = None) -> type[ImgCacheError]:
     Returns:
         The class to raise.
     """
-    for error in (StoreFailedError, ReadOnlyError, BlockedError):
+    for error in (StoreFailedError, ReadOnlyError, BlockedError, CountChangedError):
         if (status, code) == (error.status, error.code):
             return error
     if status >= 500 or status in {408, 425, 429}:  # noqa: PLR2004

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple, TypedDict
@@ -64,10 +65,12 @@ class Found(NamedTuple):
     Attributes:
         entries: the entries of the keys that are in the cache, by key.
         failures: the remembered failures of URLs that were asked for, by URL.
+        blocked: which keys and URLs are blocked, or are of a blocked host; only if there were URLs.
     """
 
     entries: dict[str, Entry]
     failures: Mapping[str, Failure] = {}
+    blocked: AbstractSet[str] = frozenset()
 
 
 def seconds_to_remember(

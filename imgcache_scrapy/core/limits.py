@@ -16,6 +16,8 @@ MAX_HOST = 253
 """Maximum characters of a host name (RFC 1035); longer ones, which do not exist, are cut."""
 MAX_TEXT = 4096
 """Maximum characters of a client's name, a bucket or a part of a URL; longer texts are refused."""
+MAX_FILTER = 8 * MAX_URL_BYTES
+"""Maximum characters of the filters of a takedown, which are the reason of a block."""
 MAX_LIMIT = 2**31 - 1
 """The largest `limit` of a list."""
 MAX_NUMBER = 2**63 - 1
@@ -32,6 +34,8 @@ BLOCKED_POSITION_PATTERN = r"^[0-9]{1,17}_[0-9a-f]{64}$"
 """A position in the list of blocked images: a time in microseconds and a content hash."""
 FAILURE_POSITION_PATTERN = r"^[0-9]{1,17}_[0-9a-f]{32}$"
 """A position in the list of failures: a time in microseconds and a digest."""
+AUDIT_POSITION_PATTERN = r"^[0-9]{1,18}$"
+"""A position in the audit list: the number of a row, under 64 bits."""
 REASON_PATTERN = r"^[a-z0-9_]{1,32}$"
 """The reason of a failure, for example `http_404`."""
 MAX_BATCH_CLAIMS = 16

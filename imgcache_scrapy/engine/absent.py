@@ -56,7 +56,7 @@ class AbsentCache(ImageCache):
         raise not_found(content_hash, bucket)
 
     @override
-    def delete(self, content_hash: str, bucket: str = "") -> None:
+    def delete(self, content_hash: str, bucket: str = "", actor: str = "") -> None:
         raise not_found(content_hash, bucket)
 
     @override

@@ -14,6 +14,7 @@ from imgcache_scrapy.core.failures import Found
 from imgcache_scrapy.core.pages import all_pages_async
 from imgcache_scrapy.engine.absent import AbsentCache
 from imgcache_scrapy.engine.async_refusals import AsyncRefusals
+from imgcache_scrapy.engine.async_takedown import AsyncTakeDowns
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import is_common
@@ -34,7 +35,7 @@ _MAX_STORES = 16
 _HEALTH_SECONDS = 3
 
 
-class AsyncImageCache(AsyncRefusals):
+class AsyncImageCache(AsyncRefusals, AsyncTakeDowns):
     """An `ImageCache` with coroutine methods; use it within one event loop.
 
     The service answers requests with it, and it is the transport of a client with an embedded
@@ -183,10 +184,12 @@ class AsyncImageCache(AsyncRefusals):
         """Call a function with the cache in one of the threads that read blobs."""
         return await self._run(self._blob_readers, call)
 
-    async def delete(self, content_hash: str, bucket: str = "") -> None:
+    async def delete(self, content_hash: str, bucket: str = "", actor: str = "") -> None:
         """Delete an image; see `ImageCache.delete`."""
         await self._limited(
-            lambda: self._run(self._writers, lambda cache: cache.delete(content_hash, bucket))
+            lambda: self._run(
+                self._writers, lambda cache: cache.delete(content_hash, bucket, actor)
+            )
         )
 
     async def health(self) -> dict[str, Any]:
@@ -237,12 +240,12 @@ class AsyncImageCache(AsyncRefusals):
         urls: Collection[str] = (),
     ) -> Found:
         look_up = functools.partial(lookup_many, keys=keys, bucket=bucket, accept=accept, urls=urls)
-        entries, lost, failures = await self._run(self._readers, look_up)
+        entries, lost, failures, blocked = await self._run(self._readers, look_up)
         if lost and self._cache is not None:
             with suppress(RuntimeError):  # The threads are stopped already.
                 self._writers.submit(mark_lost, self._cache, lost)
         self._uses.note(entry["content_hash"] for entry in entries.values())
-        return Found(entries, failures)
+        return Found(entries, failures, blocked)
 
     async def _note_uses(self, content_hashes: list[str]) -> None:
         await self._run(self._writers, lambda cache: cache.catalog.note_uses(content_hashes))

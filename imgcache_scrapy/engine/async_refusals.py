@@ -22,18 +22,20 @@ class AsyncRefusals(CacheThreads):
     suggest_blocked = awaited_query(Catalog.suggest_blocked, is_costly=True)
     failures_page = awaited_query(Catalog.failures_page, is_costly=True)
 
-    async def block(self, content_hash: str, reason: str = "") -> BlockedImage:
+    async def block(self, content_hash: str, reason: str = "", actor: str = "") -> BlockedImage:
         """Block an image; see `Catalog.block`."""
-        return await self._write(lambda catalog: catalog.block(content_hash, reason), creates=True)
+        return await self._write(
+            lambda catalog: catalog.block(content_hash, reason, actor), creates=True
+        )
 
-    async def unblock(self, content_hash: str) -> None:
+    async def unblock(self, content_hash: str, actor: str = "") -> None:
         """Allow an image again.
 
         Raises:
             NotFoundError: it is not blocked.
         """
-        if not await self._write(lambda catalog: catalog.unblock(content_hash)):
-            raise not_blocked(content_hash)
+        if not await self._write(lambda catalog: catalog.unblock(content_hash, actor)):
+            raise not_blocked(f"the image {content_hash}")
 
     async def blocked(self, limit: int | None = None) -> list[BlockedImage]:
         """Return the blocked images, newest first."""

@@ -1,11 +1,13 @@
 """ImageCache: the rules of the cache, on top of a catalog, blobs and decoders."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from imgcache_scrapy.core.audit import Deed
+from imgcache_scrapy.core.batches import batches
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import (
     BlockedError,
@@ -29,6 +31,9 @@ from imgcache_scrapy.engine.pairing import check_before_upgrade, pair
 from imgcache_scrapy.engine.snapshots import Snapshots
 from imgcache_scrapy.engine.store_request import ClaimRequest, StoreRequest
 from imgcache_scrapy.engine.storing import store_many
+
+# Number of blobs that one transaction deletes, in which other writers wait.
+_ORPHANS_AT_ONCE = 100
 
 
 class ImageCache:
@@ -184,21 +189,27 @@ class ImageCache:
                 " folder is mounted, or that its bucket is the right one"
             )
 
-    def delete(self, content_hash: str, bucket: str = "") -> None:
+    def delete(self, content_hash: str, bucket: str = "", actor: str = "") -> None:
         """Delete the captures of an image in a bucket; with its last capture, delete the image.
+
+        Args:
+            content_hash: the hash of the image.
+            bucket: the bucket.
+            actor: who does it, for the audit list.
 
         Raises:
             NotFoundError: the bucket has no capture of the image.
         """
-        if not self._delete_captures(content_hash, bucket):
+        if not self._delete_captures(content_hash, bucket, actor):
             raise not_found(content_hash, bucket)
         # A new transaction: the row must be gone durably before the blob. It checks for one again.
         self.delete_orphan(content_hash)
 
     @database_call
-    def _delete_captures(self, content_hash: str, bucket: str) -> int:
+    def _delete_captures(self, content_hash: str, bucket: str, actor: str) -> int:
+        deed = Deed(actor, "delete", {"content_hash": content_hash, "bucket": bucket})
         with self.catalog.exclusive([content_hash]) as transaction:
-            return transaction.delete_captures(content_hash, bucket)
+            return transaction.delete_captures(content_hash, bucket, deed)
 
     def delete_orphan(self, content_hash: str) -> bool:
         """Delete a blob if its image has no row.
@@ -229,9 +240,22 @@ class ImageCache:
     def _delete_orphans(self, content_hashes: Collection[str]) -> list[str]:
         with self.catalog.exclusive(content_hashes) as transaction:
             orphans = [name for name in content_hashes if not transaction.has_image(name)]
-            for name in orphans:
-                self.blobs.delete(name)
+            self.blobs.delete_many(orphans)
         return orphans
+
+    def delete_orphans(self, content_hashes: Iterable[str]) -> Iterator[None]:
+        """Delete the blobs of those images that have no row, in short transactions.
+
+        Yields:
+            None after each transaction, so that other writers can go on.
+        """
+        for names in batches(content_hashes, _ORPHANS_AT_ONCE):
+            self._delete_orphans(names)
+            yield
+
+    def renew_snapshots(self) -> None:
+        """Replace all snapshots of the catalog by a new one; see `Snapshots.renew`."""
+        self._snapshots.renew()
 
     def check(self) -> None:
         """Check that the catalog and the storage work.

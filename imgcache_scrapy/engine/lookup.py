@@ -4,9 +4,11 @@ import logging
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+from imgcache_scrapy.core.blocked import Source
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import ImgCacheError, UnavailableError
 from imgcache_scrapy.core.failures import Failure
+from imgcache_scrapy.core.urls import host_of
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.lost import lost_blobs
@@ -21,11 +23,13 @@ class LookupResult(NamedTuple):
         entries: the entries by key.
         lost: the images whose blobs are lost, with their sizes in bytes: see `mark_lost`.
         failures: the remembered failures, by URL.
+        blocked: which of the keys and the URLs are blocked, or are of a blocked host.
     """
 
     entries: dict[str, Entry]
     lost: dict[str, int]
     failures: Mapping[str, Failure] = {}
+    blocked: frozenset[str] = frozenset()
 
 
 def lookup_many(
@@ -38,7 +42,8 @@ def lookup_many(
     """Return the newest capture of each key whose image is sound; see `Catalog.lookup_many`.
 
     For `urls` that are no keys of found captures, the failures in the bucket are returned, too;
-    if no bucket is named, those of the bucket in which they are remembered by default.
+    if no bucket is named, those of the bucket in which they are remembered by default. If
+    there are `urls`, the answer says which URLs and keys are blocked.
 
     If the blobs are files, an image without its blob is left out. It is not marked, because a
     reader must not wait for writers.
@@ -52,7 +57,17 @@ def lookup_many(
         lost |= found
     missing = [url for url in urls if url not in entries]
     failures = cache.catalog.failures_of(missing, bucket or "") if missing else {}
-    return LookupResult(entries, lost, failures)
+    blocked = _blocked(cache, keys, urls) if urls else frozenset[str]()
+    return LookupResult(entries, lost, failures, blocked)
+
+
+def _blocked(cache: ImageCache, keys: Collection[str], urls: Collection[str]) -> frozenset[str]:
+    hosts = {url: Source("host", host_of(url)) for url in urls}
+    of_keys = {key: Source("url", key) for key in keys}
+    found = cache.catalog.blocked_sources_among({*hosts.values(), *of_keys.values()})
+    return frozenset(
+        each for asked in (hosts, of_keys) for each, source in asked.items() if source in found
+    )
 
 
 @database_call

@@ -209,7 +209,7 @@ def _add_captures(
 def _add_more_rows(
     new: RestoringCatalog, file: Path, owner: str | None, source: _Source | None
 ) -> None:
-    """Add failures and blocked images: those of the old catalog, else those of the snapshot."""
+    """Add failures, blocks and audit list: those of the old catalog, else of the snapshot."""
     is_whole = source is not None and source.path == file
     found = ReadableCaptures(file).cache_id() if file.exists() else None
     for table in MORE_TABLES:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock, Thread
 
-from imgcache_scrapy.core.errors import ConfigurationError, ImgCacheError
+from imgcache_scrapy.core.errors import ConfigurationError, ImgCacheError, UnavailableError
 from imgcache_scrapy.core.files import sync_folder
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 
@@ -56,6 +56,28 @@ class Snapshots:
         if self._has_written:
             self.take_if_due()
 
+    def renew(self) -> None:
+        """Remove all snapshots, because they have rows that were taken down; then take a new one.
+
+        Raises:
+            UnavailableError: one of them cannot be removed.
+        """
+        file = self._catalog.file
+        if file is None:
+            return
+        with self._lock:
+            found = snapshots_of(file)
+            try:
+                # A snapshot that another process is taking may have the rows, too.
+                for path in (_draft_of(file), *found):
+                    path.unlink(missing_ok=True)
+            except OSError as error:
+                raise UnavailableError(
+                    f"a snapshot of the catalog cannot be removed: {error}"
+                ) from error
+        if found:
+            self.take_if_due()
+
     def take_if_due(self) -> None:
         """Take a snapshot if the newest one is older than a day; log a failure."""
         file = self._catalog.file
@@ -76,7 +98,7 @@ class Snapshots:
         self._catalog.check_in_place()
         folder = folder_of(file)
         folder.mkdir(exist_ok=True)
-        draft = folder / f"#{file.stem}"
+        draft = _draft_of(file)
         if not _claim(draft):
             return
         try:
@@ -99,6 +121,10 @@ def snapshots_of(catalog_file: Path) -> list[Path]:
     found = folder_of(catalog_file).glob("*.sqlite3")
     prefix = f"{catalog_file.stem}-"
     return sorted((each for each in found if each.name.startswith(prefix)), reverse=True)
+
+
+def _draft_of(catalog_file: Path) -> Path:
+    return folder_of(catalog_file) / f"#{catalog_file.stem}"
 
 
 def _claim(draft: Path) -> bool:

@@ -1,10 +1,11 @@
 """Store images and record captures: blobs first, then rows, in one write transaction."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from imgcache_scrapy.core.blocked import Source
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.errors import BlockedError, StoreFailedError, blocked
+from imgcache_scrapy.core.errors import BlockedError, StoreFailedError, blocked, blocked_source
 from imgcache_scrapy.engine.blobs.store import BlobStore
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.decoding.decoder import Decoders
@@ -31,6 +32,16 @@ def store_many(
 ) -> list[Entry | StoreFailedError | BlockedError | None]:
     """Store images and record captures; see `ImageCache.store_many`."""
     cache.catalog.check_writable()
+    held = _held(requests, cache.catalog.blocked_sources_among)
+    allowed = [each for each in requests if each not in held]
+    results = dict(zip(allowed, _store_allowed(cache, allowed), strict=True))
+    return [held[each] if each in held else results[each] for each in requests]
+
+
+def _store_allowed(
+    cache: Stores, requests: Sequence[StoreRequest | ClaimRequest]
+) -> list[Entry | StoreFailedError | BlockedError | None]:
+    """Store images and record captures whose URLs and hosts are not blocked."""
     hashes = {each.content_hash for each in requests}
     blobs = {each.content_hash: each.data for each in requests if isinstance(each, StoreRequest)}
     failed: dict[str, StoreFailedError | BlockedError] = {
@@ -70,16 +81,36 @@ def store_many(
             if (image := transaction.sound_image(name)) is not None
             and sizes[name] == image.file_size_bytes
         }
-        recorded = [each for each in requests if each.content_hash in images]
+        # Read last: a block waits for the transactions that have read what is blocked.
+        held = _held(requests, transaction.blocked_sources)
+        recorded = [each for each in requests if each.content_hash in images and each not in held]
         entries = iter(
             transaction.record([(images[each.content_hash], each.capture) for each in recorded])
         )
-    for name in late:
+    for name in late | {each.content_hash for each in held}:
         cache.delete_orphan(name)
     return [
-        next(entries) if each.content_hash in images else failed.get(each.content_hash)
+        held[each]
+        if each in held
+        else next(entries)
+        if each.content_hash in images
+        else failed.get(each.content_hash)
         for each in requests
     ]
+
+
+def _held(
+    requests: Iterable[StoreRequest | ClaimRequest],
+    blocked_among: Callable[[Collection[Source]], set[Source]],
+) -> dict[StoreRequest | ClaimRequest, BlockedError]:
+    """Return the errors of the requests whose image comes from a blocked host or URL."""
+    sources = {each: each.capture.sources for each in requests}
+    blocked_ones = blocked_among(set().union(*sources.values()))
+    return {
+        each: blocked_source(*min(found & blocked_ones))
+        for each, found in sources.items()
+        if not found.isdisjoint(blocked_ones)
+    }
 
 
 def _without(blobs: Mapping[str, bytes], names: Container[str]) -> dict[str, bytes]:

@@ -322,21 +322,26 @@ def test_a_rebuild_that_was_killed_can_be_repeated(folder, count):
 
 
 def add_more_rows(folder, numbers):
-    """Insert failures and blocked images, as far as the tables need values."""
+    """Insert failures, blocks and acts of the audit list, as far as the tables need values."""
     with catalog_of(folder) as database:
         for n in numbers:
             values = (b"%016d" % n, "b", url(n), "a.test", "http_404", 404, 1, 2)
             database.execute("INSERT INTO failure VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
             database.execute("INSERT INTO blocked VALUES (?, ?, ?)", (f"{n:064}", "why", n))
+            values = (b"%016d" % n, "host", f"{n}.test", "why", n)
+            database.execute("INSERT INTO blocked_source VALUES (?, ?, ?, ?, ?)", values)
+            values = (n + 1, n, "me@here", "block", "{}", 1, 2, 3)
+            database.execute("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
 
-def more_rows(folder):
-    """Return all failures and blocked images."""
+MORE = ("failure", "blocked", "blocked_source")
+
+
+def more_rows(folder, tables=MORE):
+    """Return all failures and blocks."""
     with catalog_of(folder) as database:
-        return [database.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in MORE]
-
-
-MORE = ("failure", "blocked")
+        queries = [f"SELECT * FROM {table} ORDER BY 1" for table in tables]
+        return [database.execute(query).fetchall() for query in queries]
 
 
 def damage_an_index(folder):
@@ -354,12 +359,13 @@ def damage_an_index(folder):
 def test_failures_and_blocked_images_are_kept(folder, is_whole):
     """A rebuild keeps them, whether the old catalog is whole, or another part of it is damaged."""
     add_more_rows(folder, range(40))
-    before = more_rows(folder)
+    before, acts = more_rows(folder), more_rows(folder, ["audit"])
     if not is_whole:
         damage_an_index(folder)
     done = rebuilt(folder)
     assert (done.source == folder / "catalog.sqlite3") is is_whole
     assert more_rows(folder) == before
+    assert more_rows(folder, ["audit"]) == acts
     assert found_urls(folder) == all_urls()
 
 

@@ -98,6 +98,11 @@ class ObjectBlobs(BlobStore):
         self.discard(blob_key(content_hash))
 
     @override
+    def delete_many(self, content_hashes: Collection[str]) -> None:
+        for _ in self._threads.map(self.delete, content_hashes):
+            pass
+
+    @override
     def discard(self, key: str) -> None:
         with _storage_errors():
             try:

@@ -85,6 +85,11 @@ class BlobStore(Protocol):
     def delete(self, content_hash: str) -> None:
         """Delete a blob; do nothing if there is none."""
 
+    def delete_many(self, content_hashes: Collection[str]) -> None:
+        """Delete blobs; do nothing for those that are missing."""
+        for content_hash in content_hashes:
+            self.delete(content_hash)
+
     def discard(self, key: str) -> None:
         """Delete a file or object that `scan` found; do nothing if it is gone."""
 

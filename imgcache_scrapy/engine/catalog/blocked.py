@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from imgcache_scrapy.core.audit import Deed
 from imgcache_scrapy.core.blocked import BlockedImage
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.pages import ListPage
@@ -52,21 +53,26 @@ class BlockedImages(OpenCatalog):
             return set(connection.scalars(find_blocked, {"hashes": list(content_hashes)}))
 
     @database_call
-    def block(self, content_hash: str, reason: str) -> BlockedImage:
+    def block(self, content_hash: str, reason: str, actor: str = "") -> BlockedImage:
         """Block an image, whether the cache has it or not; an image of the cache is not deleted.
 
         Args:
             content_hash: the hash of the image.
             reason: replaces the reason of an image that is blocked already.
+            actor: who does it, for the audit list.
         """
         with self.exclusive([content_hash]) as transaction:
+            transaction.record_deed(Deed(actor, "block", {"content_hash": content_hash}))
             return transaction.block(content_hash, reason)
 
     @database_call
-    def unblock(self, content_hash: str) -> bool:
+    def unblock(self, content_hash: str, actor: str = "") -> bool:
         """Allow an image again; return whether it was blocked."""
         with self.exclusive([content_hash]) as transaction:
-            return transaction.unblock(content_hash)
+            was_blocked = transaction.unblock(content_hash)
+            if was_blocked:
+                transaction.record_deed(Deed(actor, "unblock", {"content_hash": content_hash}))
+            return was_blocked
 
     @database_call
     def blocked_page(

@@ -8,7 +8,9 @@ import sqlalchemy as sa
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.pages import Page, all_pages
 from imgcache_scrapy.engine.catalog import database
+from imgcache_scrapy.engine.catalog.audit_list import AuditList
 from imgcache_scrapy.engine.catalog.blocked import BlockedImages
+from imgcache_scrapy.engine.catalog.blocked_sources import BlockedSources
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.failures import RememberedFailures
 from imgcache_scrapy.engine.catalog.history import Histories
@@ -17,6 +19,7 @@ from imgcache_scrapy.engine.catalog.listing import Listings
 from imgcache_scrapy.engine.catalog.look_alikes import LookAlikes
 from imgcache_scrapy.engine.catalog.newest import newest_hits
 from imgcache_scrapy.engine.catalog.paging import newest_of_images, rows_of
+from imgcache_scrapy.engine.catalog.removal import Removals
 from imgcache_scrapy.engine.catalog.rows import Image, entry_of, now, seen_at
 from imgcache_scrapy.engine.catalog.search import Search
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
@@ -58,7 +61,16 @@ _rows_after = (
 )
 
 
-class Catalog(BlockedImages, Histories, LastUses, Listings, RememberedFailures):
+class Catalog(
+    AuditList,
+    BlockedImages,
+    BlockedSources,
+    Histories,
+    LastUses,
+    Listings,
+    RememberedFailures,
+    Removals,
+):
     """The tables of a cache and their queries; see `OpenCatalog` for the arguments."""
 
     @database_call

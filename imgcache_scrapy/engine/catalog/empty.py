@@ -4,6 +4,7 @@ from contextlib import nullcontext
 
 import sqlalchemy as sa
 
+from imgcache_scrapy.core.blocked import Source
 from imgcache_scrapy.engine.catalog import tables, url_index
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 
@@ -26,8 +27,12 @@ class EmptyCatalog(Catalog):
             tables.metadata.create_all(connection)
             url_index.make(connection)
 
-    def unblock(self, content_hash: str) -> bool:  # noqa: ARG002
+    def unblock(self, content_hash: str, actor: str = "") -> bool:  # noqa: ARG002
         """Return False: no image is blocked."""
+        return False
+
+    def unblock_source(self, source: Source, actor: str = "") -> bool:  # noqa: ARG002
+        """Return False: no host and no URL is blocked."""
         return False
 
     @property

@@ -16,14 +16,14 @@ from imgcache_scrapy.engine.catalog import database, url_index
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.rows import digest, microseconds
-from imgcache_scrapy.engine.catalog.tables import blocked, failure
+from imgcache_scrapy.engine.catalog.tables import audit, blocked, blocked_source, failure
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import image as _image
 from imgcache_scrapy.engine.catalog.tables import schema as _schema
 
 Row = Mapping[str, Any]
 
-MORE_TABLES = (failure, blocked)
+MORE_TABLES = (failure, blocked, blocked_source, audit)
 """The tables beside images and captures whose rows a new catalog gets, too."""
 
 _BATCH_SIZE = 500

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT
 
-SCHEMA = 5
+SCHEMA = 6
 """The number of this schema, stored in the database; newer schemas have higher numbers."""
 
 metadata = sa.MetaData()
@@ -111,6 +111,30 @@ blocked = sa.Table(
     sa.Column("content_hash", sa.String(64), primary_key=True),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+)
+blocked_source = sa.Table(
+    "blocked_source",
+    metadata,
+    # The digest of the kind and the value.
+    sa.Column("digest", sa.LargeBinary(16), primary_key=True),
+    # `host` or `url`; the value is the host, or the cache key of the URL.
+    sa.Column("kind", sa.String(4), nullable=False),
+    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+)
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("done_at", sa.BigInteger, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("act", sa.String(16), nullable=False),
+    # A JSON object.
+    sa.Column("filter", sa.Text, nullable=False),
+    sa.Column("captures", sa.BigInteger, nullable=False),
+    sa.Column("images", sa.BigInteger, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
 )
 is_blocked = sa.exists().where(blocked.c.content_hash == image.c.content_hash).correlate(image)
 """SQL for whether an image is blocked."""

@@ -7,10 +7,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from imgcache_scrapy.core.blocked import BlockedImage
+from imgcache_scrapy.core.audit import NOTHING, Counts, Deed
+from imgcache_scrapy.core.blocked import BlockedImage, Source
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import blocked
-from imgcache_scrapy.engine.catalog import url_index
+from imgcache_scrapy.engine.catalog import auditing, url_index
 from imgcache_scrapy.engine.catalog.changes import CaptureKey, Changes, capture_key
 from imgcache_scrapy.engine.catalog.filling import Filled, fill_batch
 from imgcache_scrapy.engine.catalog.newest import newest_captures
@@ -22,6 +23,7 @@ from imgcache_scrapy.engine.catalog.rows import (
     failure_digest,
     now,
 )
+from imgcache_scrapy.engine.catalog.sources import find_blocked_sources
 from imgcache_scrapy.engine.catalog.tables import blocked as _blocked
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import (
@@ -202,20 +204,41 @@ class WriteTransaction:
         decoded = {name: row[name] for name in row if name not in _NOT_DECODED}
         self._connection.execute(_update_image.values(decoded), {"its_hash": image.content_hash})
 
-    def delete_captures(self, content_hash: str, bucket: str) -> int:
+    def delete_captures(self, content_hash: str, bucket: str, deed: Deed | None = None) -> int:
         """Delete the captures of an image in a bucket; with its last capture, delete the image.
+
+        Args:
+            content_hash: the hash of the image.
+            bucket: the bucket.
+            deed: the act to record if something is deleted; None for none.
 
         Returns:
             The number of deleted captures; 1 for an image without any capture, which is deleted.
         """
+        deleted = self._delete_captures(content_hash, bucket)
+        if deed is not None and any(deleted):
+            self.record_deed(deed, deleted)
+        return max(deleted.captures, deleted.images)
+
+    def _delete_captures(self, content_hash: str, bucket: str) -> Counts:
         of_image = _capture.c.content_hash == content_hash
         deleted = self._connection.execute(
             _capture.delete().where(of_image, _capture.c.bucket == bucket)
         ).rowcount
         if self._connection.scalar(sa.select(sa.exists().where(of_image))):
-            return deleted
-        image = _image.delete().where(_image.c.content_hash == content_hash)
-        return max(deleted, self._connection.execute(image).rowcount)
+            return Counts(deleted)
+        its_row = _image.c.content_hash == content_hash
+        size = self._connection.scalar(sa.select(_image.c.file_size_bytes).where(its_row))
+        images = self._connection.execute(_image.delete().where(its_row)).rowcount
+        return Counts(deleted, images, size or 0)
+
+    def record_deed(self, deed: Deed, counts: Counts = NOTHING) -> None:
+        """Write an act, and what it deleted, into the audit list."""
+        auditing.record(self._connection, deed, counts)
+
+    def blocked_sources(self, sources: Collection[Source]) -> set[Source]:
+        """Return which of these hosts and URLs are blocked, until the transaction ends."""
+        return find_blocked_sources(self._connection, sources)
 
     def delete_unused(self, day: int) -> list[str]:
         """Delete those of the images, with all captures, that were not used on a day or later.

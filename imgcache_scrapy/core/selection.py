@@ -1,0 +1,117 @@
+"""Selection: the captures that a takedown is about."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple, Self, cast
+
+from imgcache_scrapy.core.blocked import Source
+from imgcache_scrapy.core.checks import checked_time
+from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.errors import InvalidRequestError
+from imgcache_scrapy.core.filters import Filters, checked_filters
+from imgcache_scrapy.core.image_url import ImageUrl
+from imgcache_scrapy.core.urls import host_of
+
+_BUCKET = "bucket"
+# The numbers of these filters leave something out only if they are not 0.
+_MINIMA = ("min_width", "min_height", "min_bytes")
+
+
+class Selection(NamedTuple):
+    """The captures that meet filters; without a URL and without filters all captures.
+
+    Attributes:
+        filters: the filters, which are checked.
+        url: the URL, whose keys are compared as a lookup does; None for any URL.
+    """
+
+    filters: Filters
+    url: ImageUrl | None = None
+
+    @classmethod
+    def of(
+        cls,
+        filters: Mapping[str, Any],
+        url: ImageUrl | None = None,
+        *,
+        before: datetime | str | None = None,
+        all_captures: bool = False,
+        bucket: str | None = None,
+    ) -> Self:
+        """Check what was asked for.
+
+        Args:
+            filters: the filters; those of None are left out.
+            url: the URL; None for any URL.
+            before: the same as the filter `until`.
+            all_captures: whether all captures are meant if there is no filter.
+            bucket: the bucket if the filters name none; None for all buckets.
+
+        Raises:
+            InvalidRequestError: a filter is not valid or leaves nothing out, or there is none
+                and `all_captures` is False.
+        """
+        wanted = checked_filters({**filters, **_until(filters, before)})
+        # As given: a check may complete a value.
+        for name, value in filters.items():
+            if (value == "" and name != _BUCKET) or (value == 0 and name in _MINIMA):
+                raise InvalidRequestError(f"{name} is empty: give it a value, or leave it out")
+        if not wanted and url is None and not all_captures:
+            raise InvalidRequestError(
+                "give at least one filter: without any, all captures would be deleted"
+            )
+        # Not checked twice, which a completed value may not stand.
+        own = {} if _BUCKET in wanted else checked_filters({_BUCKET: bucket})
+        return cls(cast("Filters", {**own, **wanted}), url)
+
+    @property
+    def source(self) -> Source | None:
+        """The host or the URL, if the selection has no other condition than it and a bucket."""
+        names = self.filters.keys() - {_BUCKET}
+        if self.url is not None:
+            return Source("url", self.url.key) if not names else None
+        return Source("host", cast("str", self.filters["host"])) if names == {"host"} else None
+
+    def description(self) -> dict[str, Any]:
+        """Return the conditions as JSON has them; `all` if there is none."""
+        found: dict[str, Any] = {} if self.url is None else {"url": self.url.url}
+        for name, value in self.filters.items():
+            found[name] = value.isoformat() if isinstance(value, datetime) else value
+        return found or {"all": True}
+
+    def has(self, entry: Entry) -> bool:
+        """Return whether a capture is in the selection.
+
+        Args:
+            entry: its entry. A size in pixels that is not known meets no filter for it.
+        """
+        if self.url is not None and {entry["key"], entry["url"]}.isdisjoint(self.url.keys):
+            return False
+        filters: dict[str, Any] = {**self.filters}
+        return all(_meets(entry, name, value) for name, value in filters.items())
+
+
+def _until(filters: Mapping[str, Any], before: datetime | str | None) -> dict[str, Any]:
+    times = [checked_time(each) for each in (filters.get("until"), before)]
+    given = [each for each in times if each is not None]
+    return {"until": min(given)} if given else {}
+
+
+def _meets(entry: Entry, name: str, value: Any) -> bool:
+    fetched = datetime.fromisoformat(entry["lookup_time"])
+    size, width, height = entry["file_size_bytes"], entry["width"], entry["height"]
+    checks: dict[str, Callable[[], bool]] = {
+        "url_contains": lambda: value in entry["url"],
+        "host": lambda: host_of(entry["url"]) == value,
+        "bucket": lambda: entry["bucket"] == value,
+        "client_name": lambda: entry["client_name"] == value,
+        "content_type": lambda: entry["content_type"] == value,
+        "since": lambda: fetched >= value,
+        "until": lambda: fetched < value,
+        "min_width": lambda: width is not None and width >= value,
+        "min_height": lambda: height is not None and height >= value,
+        "min_bytes": lambda: size >= value,
+        "max_bytes": lambda: size <= value,
+        "damaged": lambda: entry.get("damaged", False) is value,
+    }
+    return checks[name]()
