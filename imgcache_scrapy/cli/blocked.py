@@ -11,7 +11,7 @@ from imgcache_scrapy.cli.output import JsonOption, print_rows
 from imgcache_scrapy.client.spool_index import check_is_file
 from imgcache_scrapy.core.entry import content_hash_of, is_content_hash
 from imgcache_scrapy.core.errors import ConfigurationError, ImgCacheError
-from imgcache_scrapy.core.text import quoted
+from imgcache_scrapy.core.text import printable, quoted
 
 ImagesArgument = Annotated[
     list[str], typer.Argument(metavar="HASH|FILE…", help="Content hashes, or files of images.")
@@ -33,14 +33,27 @@ def block(
             typer.echo(json.dumps(blocked_image) if as_json else f"blocked {content_hash}")
 
 
-def unblock(images: ImagesArgument, *, cache: CacheOption = None) -> None:
-    """Allow blocked images again."""
-    hashes, has_failed = [_hash_of(image) for image in images], False
+def unblock(
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[HASH|FILE…]", help="Content hashes, or files of images."),
+    ] = None,
+    *,
+    host: Annotated[list[str] | None, typer.Option(help="A blocked host.")] = None,
+    url: Annotated[list[str] | None, typer.Option(help="A blocked URL.")] = None,
+    cache: CacheOption = None,
+) -> None:
+    """Allow blocked images, hosts and URLs again."""
+    wanted = [("content_hash", _hash_of(image)) for image in images or ()]
+    wanted += [("host", each) for each in host or ()] + [("url", each) for each in url or ()]
+    if not wanted:
+        raise ConfigurationError("name an image, or a host or a URL by --host or --url")
+    has_failed = False
     with open_client(use_cache(cache)) as client:
-        for content_hash in hashes:
+        for kind, name in wanted:
             try:
-                client.unblock(content_hash)
-                typer.echo(f"unblocked {content_hash}")
+                client.unblock(**{kind: name})
+                typer.echo(f"unblocked {printable(name)}")
             except ImgCacheError as error:
                 typer.echo(f"imgcache: {error}", err=True)
                 has_failed = True
@@ -49,9 +62,17 @@ def unblock(images: ImagesArgument, *, cache: CacheOption = None) -> None:
 
 
 def blocked(cache: CacheArgument = None, *, as_json: JsonOption = False) -> None:
-    """List the blocked images, newest first."""
+    """List the blocked images, hosts and URLs, newest first."""
     with open_client(use_cache(cache)) as client:
-        print_rows(client.blocked(), ("content_hash", "created_at", "reason"), as_json=as_json)
+        found = client.blocked()
+        if as_json:
+            print_rows(found, (), as_json=True)
+            return
+        rows = [
+            {**each, "blocked": each["content_hash"] or each.get("host") or each.get("url")}
+            for each in found
+        ]
+        print_rows(rows, ("blocked", "created_at", "reason"), as_json=False)
 
 
 def suggest_blocked(cache: CacheArgument = None, *, as_json: JsonOption = False) -> None:

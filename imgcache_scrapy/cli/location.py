@@ -175,10 +175,19 @@ def announce(what: str, where: object) -> None:
     typer.echo(f"{what}: {where}", err=True)
 
 
-def open_client(location: Location) -> ImgCacheClient:
-    """Open a client of a cache; the caller closes it."""
+def open_client(location: Location, timeout: float | None = 30.0) -> ImgCacheClient:
+    """Open a client of a cache; the caller closes it.
+
+    Args:
+        location: where the cache is.
+        timeout: seconds for one call; None for no limit.
+    """
     return ImgCacheClient(
-        location.address, token=location.token, bucket=location.bucket, key_of=location.key_of
+        location.address,
+        timeout,
+        token=location.token,
+        bucket=location.bucket,
+        key_of=location.key_of,
     )
 
 

@@ -19,12 +19,13 @@ from imgcache_scrapy.cli.prune import prune
 from imgcache_scrapy.cli.restore import backup, rebuild
 from imgcache_scrapy.cli.serve import serve
 from imgcache_scrapy.cli.spool import list_spool, replay_spool
+from imgcache_scrapy.cli.takedown import audit, rm
 from imgcache_scrapy.cli.upkeep import gc, upgrade, verify
 from imgcache_scrapy.core.errors import ImgCacheError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 spool = typer.Typer(help="List or store the images that wait in the spool.", no_args_is_help=True)
-for command in (ls, stats, get, history, failures, blocked, suggest_blocked):
+for command in (ls, rm, stats, get, history, failures, blocked, suggest_blocked, audit):
     app.command()(with_token_option(with_cache_option(command)))
 for command in (block, unblock, export):
     app.command()(with_token_option(command))

@@ -11,6 +11,7 @@ from imgcache_scrapy.client.blocking import BlockingClient, blocking
 from imgcache_scrapy.client.listing import ListMethods
 from imgcache_scrapy.client.lookups import LookupMethods
 from imgcache_scrapy.client.refusals import RefusalMethods
+from imgcache_scrapy.client.takedown import TakeDownMethods, actor
 from imgcache_scrapy.core.checks import (
     checked_client_name,
     checked_hash,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import httpx
 
 
-class AsyncImgCacheClient(ListMethods, LookupMethods, RefusalMethods):
+class AsyncImgCacheClient(ListMethods, LookupMethods, RefusalMethods, TakeDownMethods):
     """The async client of a cache; use it within one event loop.
 
     Args:
@@ -164,7 +165,8 @@ class AsyncImgCacheClient(ListMethods, LookupMethods, RefusalMethods):
         Raises:
             NotFoundError: this bucket has no capture of the image.
         """
-        await self.transport.delete(checked_hash(content_hash), self._bucket_or_own(bucket))
+        where = self._bucket_or_own(bucket)
+        await self.transport.delete(checked_hash(content_hash), where, actor())
 
     def serve_url(self, content_hash: str, *, bucket: str | None = None) -> str:
         """Return the URL of an image for a browser.
@@ -239,6 +241,8 @@ class ImgCacheClient(BlockingClient):
     list = blocking(AsyncImgCacheClient.list)
     count = blocking(AsyncImgCacheClient.count)
     delete = blocking(AsyncImgCacheClient.delete)
+    delete_captures = blocking(AsyncImgCacheClient.delete_captures)
+    audit = blocking(AsyncImgCacheClient.audit)
     block = blocking(AsyncImgCacheClient.block)
     unblock = blocking(AsyncImgCacheClient.unblock)
     blocked = blocking(AsyncImgCacheClient.blocked)

@@ -32,8 +32,9 @@ from imgcache_scrapy.client.fields import (
 )
 from imgcache_scrapy.client.http_lists import HttpLists
 from imgcache_scrapy.client.http_refusals import HttpRefusals, lacks
+from imgcache_scrapy.client.http_takedown import HttpTakeDowns
 from imgcache_scrapy.client.key_support import KeySupport
-from imgcache_scrapy.client.lists import read_failures
+from imgcache_scrapy.client.lists import read_failures, read_keys
 from imgcache_scrapy.core.entry import Entry, content_hash_of
 from imgcache_scrapy.core.errors import InvalidRequestError, NotFoundError, ProtocolError
 from imgcache_scrapy.core.failures import Failure, Found
@@ -51,7 +52,7 @@ _MIN_CLAIMED_BYTES = 64 * 2**10
 _MAX_KEY_IN_QUERY = 4000
 
 
-class HttpTransport(HttpLists, HttpRefusals, Connection):
+class HttpTransport(HttpLists, HttpRefusals, HttpTakeDowns, Connection):
     """The transport to a service; its methods are documented in `AsyncImgCacheClient`.
 
     Args:
@@ -158,6 +159,7 @@ class HttpTransport(HttpLists, HttpRefusals, Connection):
     ) -> Found:
         entries: dict[str, Entry] = {}
         failures: dict[str, Failure] = {}
+        blocked: frozenset[str] = frozenset()
         # Failures of keys are told anyway.
         further = set(urls) - set(keys)
         for batch in batches_by_size([*keys, *further], len):
@@ -165,7 +167,8 @@ class HttpTransport(HttpLists, HttpRefusals, Connection):
             found = await self._lookup_batch(asked, bucket, accept, further.intersection(batch))
             entries |= found.entries
             failures |= found.failures
-        return Found(entries, failures)
+            blocked |= found.blocked
+        return Found(entries, failures, blocked)
 
     async def history(
         self, keys: Sequence[str], bucket: str | None, limit: int | None
@@ -207,8 +210,9 @@ class HttpTransport(HttpLists, HttpRefusals, Connection):
         near = [entry for entry in entries if entry["distance"] <= max_hamming_distance]
         return sorted(near, key=lambda entry: entry["distance"])[:limit]
 
-    async def delete(self, content_hash: str, bucket: str) -> None:
-        await self.send("DELETE", f"/images/{content_hash}", params={"bucket": bucket})
+    async def delete(self, content_hash: str, bucket: str, actor: str = "") -> None:
+        query = {"bucket": bucket, "actor": actor}
+        await self.send("DELETE", f"/images/{content_hash}", params=query)
 
     async def health(self) -> dict[str, Any]:
         return (await self.send("GET", "/health")).object()
@@ -223,16 +227,17 @@ class HttpTransport(HttpLists, HttpRefusals, Connection):
                 body |= without_none(keys=named, accept=accept)
             if urls and await self._keys.exists():
                 body["failures_of"] = list(urls)
-            # The answer has each key twice: before its entry, and in it. One entry may have URLs
-            # of any length.
+            # The answer has each key up to three times: before its entry, in it, and if it is
+            # blocked. One entry may have URLs of any length.
             asked = [*keys, *urls]
-            max_bytes = len(asked) * MAX_ENTRY + 2 * MAX_ESCAPE * sum(map(len, asked))
+            max_bytes = len(asked) * MAX_ENTRY + 3 * MAX_ESCAPE * sum(map(len, asked))
             max_bytes += MAX_ANSWER
             answer = await self.answer("POST", "/images/lookup", max_bytes=max_bytes, json=body)
             if answer.status not in NO_ROUTE:
                 found = answer.checked().object()
                 failures = read_failures(found.get("failures"), asked)
-                return Found(entries_by_key(found, keys), failures)
+                blocked = read_keys(found.get("blocked"), asked)
+                return Found(entries_by_key(found, keys), failures, blocked)
             self._supports_batches = False
         entries = await asyncio.gather(*(self.lookup(key, bucket, accept) for key in keys))
         found_keys = zip(keys, entries, strict=True)

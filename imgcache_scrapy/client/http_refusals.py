@@ -45,13 +45,14 @@ class HttpRefusals:
 
     _supports_failures = True
 
-    async def block(self: _Calls, content_hash: str, reason: str) -> BlockedImage:
-        body = {"content_hash": content_hash, "reason": reason}
+    async def block(self: _Calls, content_hash: str, reason: str, actor: str = "") -> BlockedImage:
+        body = {"content_hash": content_hash, "reason": reason, "actor": actor}
         with explaining_not_found(_BLOCKED):
             return read_blocked((await self.send("POST", _BLOCKED, json=body)).object())
 
-    async def unblock(self: _Calls, content_hash: str) -> None:
-        answer = await self.answer("DELETE", f"{_BLOCKED}/{content_hash}")
+    async def unblock(self: _Calls, content_hash: str, actor: str = "") -> None:
+        route, query = f"{_BLOCKED}/{content_hash}", {"actor": actor}
+        answer = await self.answer("DELETE", route, params=query)
         if answer.lacks_route:
             raise lacks(_BLOCKED)
         answer.checked()

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, cast
 
-from imgcache_scrapy.client.answers import is_text, json_object
-from imgcache_scrapy.core.blocked import BlockedImage
+from imgcache_scrapy.client.answers import is_count, is_text, json_object
+from imgcache_scrapy.core.audit import AuditEntry
+from imgcache_scrapy.core.blocked import BlockedImage, BlockedSource
 from imgcache_scrapy.core.entry import is_content_hash
 from imgcache_scrapy.core.errors import ProtocolError
 from imgcache_scrapy.core.failures import Failure
-from imgcache_scrapy.core.limits import MAX_URL_BYTES, REASON_PATTERN
+from imgcache_scrapy.core.limits import MAX_FILTER, MAX_URL_BYTES, REASON_PATTERN
 
 
 def is_time(value: Any) -> bool:
@@ -23,8 +24,28 @@ def is_time(value: Any) -> bool:
 
 _BLOCKED: Mapping[str, Callable[[Any], bool]] = {
     "content_hash": is_content_hash,
-    "reason": is_text,
+    "reason": lambda value: is_text(value, MAX_FILTER),
     "created_at": is_time,
+}
+
+
+_SOURCE: Mapping[str, Callable[[Any], bool]] = {
+    "content_hash": lambda value: value is None,
+    "host": lambda value: value is None or is_text(value),
+    "url": lambda value: value is None or is_text(value, MAX_URL_BYTES),
+    "reason": lambda value: is_text(value, MAX_FILTER),
+    "created_at": is_time,
+}
+
+
+_AUDIT: Mapping[str, Callable[[Any], bool]] = {
+    "done_at": is_time,
+    "actor": is_text,
+    "act": is_text,
+    "filter": lambda value: isinstance(value, dict),
+    "captures": is_count,
+    "images": is_count,
+    "bytes": is_count,
 }
 
 
@@ -45,6 +66,41 @@ def read_blocked(body: Any) -> BlockedImage:
         ProtocolError: the body is none.
     """
     return cast("BlockedImage", _checked(body, _BLOCKED, "blocked image"))
+
+
+def read_blocked_source(body: Any) -> BlockedSource:
+    """Check a blocked host or URL.
+
+    Raises:
+        ProtocolError: the body is none.
+    """
+    return cast("BlockedSource", _checked(body, _SOURCE, "blocked host or URL"))
+
+
+def read_audit(body: Any) -> AuditEntry:
+    """Check an act of the audit list.
+
+    Raises:
+        ProtocolError: the body is none.
+    """
+    return cast("AuditEntry", _checked(body, _AUDIT, "act of an audit list"))
+
+
+def read_keys(body: Any, asked: Iterable[str]) -> frozenset[str]:
+    """Check a list of some of the URLs and keys that were asked for.
+
+    Args:
+        body: the list; None in the answer of another implementation.
+        asked: the URLs and keys.
+
+    Raises:
+        ProtocolError: the body is something else.
+    """
+    if body is None:
+        return frozenset()
+    if not isinstance(body, list) or not all(isinstance(each, str) for each in body):
+        raise ProtocolError("the answer should have a list of URLs: is this a cache?")
+    return frozenset(body).intersection(asked)
 
 
 def read_failure(body: Any) -> Failure:

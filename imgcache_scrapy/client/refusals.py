@@ -5,8 +5,15 @@ from contextlib import suppress
 from datetime import datetime
 
 from imgcache_scrapy.client.base import ClientBase
-from imgcache_scrapy.core.blocked import BlockedImage
-from imgcache_scrapy.core.checks import checked_hash, checked_limit, checked_text, checked_time
+from imgcache_scrapy.client.takedown import actor
+from imgcache_scrapy.core.blocked import BlockedImage, BlockedSource, Source
+from imgcache_scrapy.core.checks import (
+    checked_hash,
+    checked_key,
+    checked_limit,
+    checked_text,
+    checked_time,
+)
 from imgcache_scrapy.core.entry import Entry, content_hash_of
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.failures import Failure
@@ -44,19 +51,52 @@ class RefusalMethods(ClientBase):
                 raise InvalidRequestError("give a content hash, or bytes that are not empty")
             content_hash = await asyncio.to_thread(content_hash_of, file_bytes)
         its_hash = checked_hash(content_hash)
-        return await self.transport.block(its_hash, checked_text("a reason", reason))
+        return await self.transport.block(its_hash, checked_text("a reason", reason), actor())
 
-    async def unblock(self, content_hash: str) -> None:
-        """Allow an image again.
+    async def unblock(
+        self,
+        content_hash: str | None = None,
+        *,
+        host: str | None = None,
+        url: str | None = None,
+        key: str | None = None,
+    ) -> None:
+        """Allow an image, a host or a URL again.
+
+        Args:
+            content_hash: the hash of the image.
+            host: the host, instead of an image.
+            url: the URL, instead of an image.
+            key: the cache key of the URL, as `blocked` has it, instead of the URL.
 
         Raises:
             NotFoundError: it is not blocked.
+            InvalidRequestError: there is not exactly one of them.
         """
-        await self.transport.unblock(checked_hash(content_hash))
+        if sum(each is not None for each in (content_hash, host, url, key)) != 1:
+            raise InvalidRequestError("give a content hash, a host or a URL")
+        if content_hash is not None:
+            await self.transport.unblock(checked_hash(content_hash), actor())
+        elif host is not None:
+            source = Source("host", checked_text("a host", host).lower())
+            await self.transport.unblock_source(source, actor())
+        else:
+            its_key = checked_key(key) if url is None else self._image_url(url, None).key
+            await self.transport.unblock_source(Source("url", its_key), actor())
 
-    async def blocked(self, *, limit: int | None = None) -> list[BlockedImage]:
-        """Return the blocked images, newest first."""
-        return await self.transport.blocked(checked_limit(limit))
+    async def blocked(self, *, limit: int | None = None) -> list[BlockedImage | BlockedSource]:
+        """Return the blocked images, hosts and URLs, newest first.
+
+        Returns:
+            Each has `content_hash`, `reason` and `created_at`. The `content_hash` of a host or a
+            URL is None; it has `host` and `url`, of which one is None.
+        """
+        most = checked_limit(limit)
+        images = await self.transport.blocked(most)
+        sources = await self.transport.blocked_sources(most)
+        found: list[BlockedImage | BlockedSource] = [*images, *sources]
+        # Stable, so that images of the same moment keep their order.
+        return sorted(found, key=lambda each: each["created_at"], reverse=True)[:most]
 
     async def suggest_blocked(
         self, *, bucket: str | None = None, limit: int | None = None

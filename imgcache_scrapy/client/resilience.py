@@ -100,11 +100,12 @@ class ResilientClient:
             ImgCacheError: the cache failed, or the breaker is open, and the spool has none of
                 the URLs.
         """
-        wanted = [url.url for url in urls] if tells_failures else []
-        found = await self._look_up_all(keys_of(urls), accept, wanted)
+        found = await self._look_up_all(keys_of(urls), accept, [url.url for url in urls])
         entries = {url: entry for url in urls if (entry := url.newest(found.entries))}
         failed = [url for url in urls if url.url in found.failures and url not in entries]
-        return UrlsFound(entries, {url: found.failures[url.url] for url in failed})
+        failures = {url: found.failures[url.url] for url in failed if tells_failures}
+        blocked = (url for url in urls if not found.blocked.isdisjoint((url.url, *url.keys)))
+        return UrlsFound(entries, failures, frozenset(blocked))
 
     async def _look_up_all(
         self, keys: list[str], accept: str | None, urls: Collection[str]

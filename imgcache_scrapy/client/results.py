@@ -25,7 +25,9 @@ class UrlsFound(NamedTuple):
     Attributes:
         entries: the entries of the URLs that are in the cache or in the spool.
         failures: the remembered failures of other URLs.
+        blocked: the URLs that are blocked, or whose host is blocked.
     """
 
     entries: dict[ImageUrl, Entry]
     failures: dict[ImageUrl, Failure]
+    blocked: frozenset[ImageUrl] = frozenset()

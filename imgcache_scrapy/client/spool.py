@@ -174,6 +174,12 @@ class Spool:
                     reason = file.read_text(encoding="utf-8")
                 yield from _read(path, reason)
 
+    def remove_refused(self, name: str) -> None:
+        """Remove a record that the cache refused, with the reason."""
+        path = self.folder / _REFUSED / name
+        for file in (path, path.with_suffix(_REASON)):
+            file.unlink(missing_ok=True)
+
     def _reserve(self, size: int) -> None:
         with self._lock:
             # If the spool seems full, count again: records may have been removed.

@@ -6,12 +6,14 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from imgcache_scrapy.core.blocked import BlockedImage
+from imgcache_scrapy.core.audit import AuditEntry
+from imgcache_scrapy.core.blocked import BlockedImage, BlockedSource, Source
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.failures import Failure, Found, SeenFailure
 from imgcache_scrapy.core.filters import Filters
 from imgcache_scrapy.core.pages import Page
 from imgcache_scrapy.core.response_info import ResponseInfo
+from imgcache_scrapy.core.selection import Selection
 
 
 class Transport(Protocol):
@@ -72,7 +74,7 @@ class Transport(Protocol):
         accept: str | None = None,
         urls: Collection[str] = (),
     ) -> Found:
-        """Return the entries of keys, and the remembered failures of URLs in the bucket."""
+        """Return the entries of keys; of URLs the failures in the bucket, and what is blocked."""
         ...
 
     async def history(
@@ -95,11 +97,27 @@ class Transport(Protocol):
         limit: int | None,
     ) -> list[Entry]: ...
 
-    async def delete(self, content_hash: str, bucket: str) -> None: ...
+    async def delete(self, content_hash: str, bucket: str, actor: str = "") -> None: ...
 
-    async def block(self, content_hash: str, reason: str) -> BlockedImage: ...
+    async def delete_captures(
+        self,
+        selection: Selection,
+        *,
+        actor: str = "",
+        expected: int | None = None,
+        dry_run: bool = False,
+        block: bool = False,
+    ) -> dict[str, int]: ...
 
-    async def unblock(self, content_hash: str) -> None: ...
+    async def audit(self, limit: int | None) -> list[AuditEntry]: ...
+
+    async def block(self, content_hash: str, reason: str, actor: str = "") -> BlockedImage: ...
+
+    async def unblock(self, content_hash: str, actor: str = "") -> None: ...
+
+    async def unblock_source(self, source: Source, actor: str = "") -> None: ...
+
+    async def blocked_sources(self, limit: int | None) -> list[BlockedSource]: ...
 
     async def blocked(self, limit: int | None) -> list[BlockedImage]: ...
 

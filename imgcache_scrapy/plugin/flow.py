@@ -24,6 +24,7 @@ from imgcache_scrapy.plugin.outcome import (
     ImageFailed,
     Outcome,
     blocked_error,
+    blocked_url_error,
     refusal_error,
     status_error,
 )
@@ -126,13 +127,15 @@ class Flow:
             site is remembered: the failure, with a response of the same status.
 
         Raises:
-            ImageWithheld: the image is blocked, or the remembered failure was no response.
+            ImageWithheld: it is blocked, or the remembered failure was no response.
             ImgCacheError: the cache failed, and `IMGCACHE_STRICT` is set.
         """
         self.session.tally.count_lookup(asked or url.url)
-        entry = failure = None
+        entry, failure, is_blocked = None, None, False
         with self._tolerating_errors():
-            entry, failure = await self._lookups.find(url, self._accept(request))
+            entry, failure, is_blocked = await self._lookups.find(url, self._accept(request))
+        if is_blocked:
+            raise blocked_url_error(url.url)
         if failure is not None and not request.meta.get(meta.RETRY_TIMES):
             return Found(known_outcome(failure, request))
         if entry is None or not is_picture(entry):

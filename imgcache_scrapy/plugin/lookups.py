@@ -22,10 +22,12 @@ class Reply(NamedTuple):
     Attributes:
         entry: the newest capture.
         failure: the failure of the site that the cache remembers.
+        is_blocked: whether the URL or its host is blocked.
     """
 
     entry: Entry | None = None
     failure: Failure | None = None
+    is_blocked: bool = False
 
 
 class Lookups:
@@ -61,4 +63,5 @@ class Lookups:
             found = await client.lookup_many(group, accept, tells_failures=tells)
             replies |= {(accept, url): Reply(entry) for url, entry in found.entries.items()}
             replies |= {(accept, url): Reply(None, each) for url, each in found.failures.items()}
+            replies |= {(accept, url): Reply(is_blocked=True) for url in found.blocked}
         return replies

@@ -14,7 +14,7 @@ from scrapy.pipelines.images import ImageException
 
 from imgcache_scrapy.core.admission import ACCEPTED_STATUSES, MESSAGES, Reason
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.errors import BlockedError, ImgCacheError
+from imgcache_scrapy.core.errors import BlockedError, ImgCacheError, blocked_source
 from imgcache_scrapy.core.failures import Failure
 from imgcache_scrapy.core.text import printable
 from imgcache_scrapy.plugin.download_limit import exceeds_limit
@@ -202,6 +202,11 @@ def refusal_error(reason: Reason, status: int, max_bytes: int) -> ImageFailed:
 def blocked_error(error: BlockedError) -> ImageWithheld:
     """Return the error for an image that is blocked."""
     return ImageWithheld(error.code, str(error), fate="rejected")
+
+
+def blocked_url_error(url: str) -> ImageWithheld:
+    """Return the error for a URL that is blocked, or whose host is blocked."""
+    return blocked_error(blocked_source("URL", url))
 
 
 def too_large_error(max_bytes: int, status: int | None = None) -> ImageFailed:

@@ -30,6 +30,7 @@ from imgcache_scrapy.server.orphans import end_with_parent
 from imgcache_scrapy.server.parameters import REFUSALS
 from imgcache_scrapy.server.problems import answer_with_problems, documented
 from imgcache_scrapy.server.refusals import add_refusals
+from imgcache_scrapy.server.takedown import add_takedowns
 
 
 def create_app(
@@ -81,6 +82,7 @@ def create_app(
     add_histories(app, images, memory)
     add_claims(app, images, metrics)
     add_images(app, images, metrics)
+    add_takedowns(app, images, memory)
     add_refusals(app, images, memory)
     add_bytes(app, images, memory)
     return app

@@ -23,7 +23,14 @@ from imgcache_scrapy.server.bodies import (
     whole_response,
 )
 from imgcache_scrapy.server.metrics import Metrics
-from imgcache_scrapy.server.parameters import FAILURES, AnyBucket, ContentHash, Text
+from imgcache_scrapy.server.parameters import (
+    FAILURES,
+    Actor,
+    AnyBucket,
+    ContentHash,
+    Text,
+    actor_of,
+)
 from imgcache_scrapy.server.problems import PROBLEM, TOO_SLOW, documented
 from imgcache_scrapy.server.ranges import etag_matches, requested_range
 from imgcache_scrapy.server.schemas import Entry
@@ -83,8 +90,10 @@ def add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
         response_class=Response,
         responses=documented(NotFoundError, ReadOnlyError, *FAILURES),
     )
-    async def delete(content_hash: ContentHash, bucket: Text = "") -> Response:
-        await images.delete(content_hash, bucket)
+    async def delete(
+        request: Request, content_hash: ContentHash, bucket: Text = "", actor: Actor = None
+    ) -> Response:
+        await images.delete(content_hash, bucket, actor_of(request, actor))
         return Response(status_code=204)
 
 

@@ -89,7 +89,13 @@ def add_lookups(
             if sent in found.failures and url not in entries
         }
         metrics.count_lookups(len(entries), len(urls) - len(entries))
-        answer = {"entries": entries, "failures": failures}
+        blocked = [
+            url
+            for url in dict.fromkeys(wanted)
+            if url in found.blocked
+            or (url in asked and not found.blocked.isdisjoint(asked[url].keys))
+        ]
+        answer = {"entries": entries, "failures": failures, "blocked": blocked}
         return await entries_response(lookup_memory, answer, len(entries), {})
 
     @app.get("/images/search", response_model=list[Entry], responses=pages)

@@ -14,6 +14,7 @@ from imgcache_scrapy.server.answers import PAGE, entries_response, page_response
 from imgcache_scrapy.server.bodies import AnswerMemory
 from imgcache_scrapy.server.parameters import (
     FAILURES,
+    Actor,
     AnyBucket,
     BlockedPosition,
     ContentHash,
@@ -23,6 +24,7 @@ from imgcache_scrapy.server.parameters import (
     Text,
     Time,
     Url,
+    actor_of,
     image_url,
 )
 from imgcache_scrapy.server.problems import TOO_SLOW, documented
@@ -88,10 +90,13 @@ def _add_blocked(app: FastAPI, images: AsyncImageCache, memory: AnswerMemory) ->
         },
     )
     async def block(
+        request: Request,
         content_hash: Annotated[str, Body(pattern=HASH_PATTERN)],
         reason: Annotated[Text, Body()] = "",
+        actor: Annotated[Text | None, Body()] = None,
     ) -> Response:
-        return JSONResponse(await images.block(content_hash, reason))
+        who = actor_of(request, actor)
+        return JSONResponse(await images.block(content_hash, reason, who))
 
     @app.get("/blocked/suggestions", response_model=list[Entry], responses=documented(*FAILURES))
     async def suggestions(bucket: AnyBucket = None, limit: Limit = None) -> Response:
@@ -104,8 +109,8 @@ def _add_blocked(app: FastAPI, images: AsyncImageCache, memory: AnswerMemory) ->
         response_class=Response,
         responses=documented(NotFoundError, ReadOnlyError, *FAILURES),
     )
-    async def unblock(content_hash: ContentHash) -> Response:
-        await images.unblock(content_hash)
+    async def unblock(request: Request, content_hash: ContentHash, actor: Actor = None) -> Response:
+        await images.unblock(content_hash, actor_of(request, actor))
         return Response(status_code=204)
 
 

@@ -5,12 +5,16 @@ from typing import get_type_hints
 # Pydantic supports `typing.TypedDict` only since Python 3.12, so `Entry` is defined again here.
 from typing_extensions import TypedDict
 
-from imgcache_scrapy.core import blocked, entry, failures
+from imgcache_scrapy.core import audit, blocked, entry, failures
 
 Entry = TypedDict("Entry", get_type_hints(entry.Entry, include_extras=True))  # type: ignore[misc]
 Entry.__doc__ = entry.Entry.__doc__
 BlockedImage = TypedDict("BlockedImage", get_type_hints(blocked.BlockedImage))  # type: ignore[misc]
 BlockedImage.__doc__ = blocked.BlockedImage.__doc__
+BlockedSource = TypedDict("BlockedSource", get_type_hints(blocked.BlockedSource))  # type: ignore[misc]
+BlockedSource.__doc__ = blocked.BlockedSource.__doc__
+AuditEntry = TypedDict("AuditEntry", get_type_hints(audit.AuditEntry))  # type: ignore[misc]
+AuditEntry.__doc__ = audit.AuditEntry.__doc__
 Failure = TypedDict("Failure", get_type_hints(failures.Failure))  # type: ignore[misc]
 Failure.__doc__ = failures.Failure.__doc__
 
@@ -20,3 +24,4 @@ class Found(TypedDict):
 
     entries: dict[str, Entry]
     failures: dict[str, Failure]
+    blocked: list[str]
