@@ -58,6 +58,7 @@ def required_names():
     )
     commands += ("prune", "upgrade", "backup", "rebuild", "key", "history", "block")
     commands += ("unblock", "blocked", "suggest-blocked", "failures", "import", "export")
+    commands += ("rm", "audit")
     yield from (f"imgcache {command}" for command in commands)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-OPERATIONS = 27
+OPERATIONS = 31
 
 
 @pytest.mark.parametrize(
