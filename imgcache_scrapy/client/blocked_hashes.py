@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 
-from imgcache_scrapy.core.blocked import BlockedImage
+from imgcache_scrapy.core.blocked import BlockedImage, BlockedSource
 
 # After this time the cache is asked again.
 _SECONDS = 60.0
@@ -19,20 +19,26 @@ class BlockedHashes:
     and for local files.
 
     Args:
-        read: reads the list of blocked images from the cache.
+        read: reads the lists of blocked images, and of blocked hosts and URLs, from the cache.
     """
 
-    def __init__(self, read: Callable[[], Awaitable[Iterable[BlockedImage]]]) -> None:
+    def __init__(
+        self, read: Callable[[], Awaitable[Iterable[BlockedImage | BlockedSource]]]
+    ) -> None:
         self._read = read
         self._hashes: frozenset[str] = frozenset()
         self._due = float("-inf")
         self._reading = asyncio.Lock()
 
     async def known(self) -> AbstractSet[str]:
-        """Return the hashes; if the cache is in trouble, those that it said before."""
+        """Return the hashes; if the cache is in trouble, those that it said before.
+
+        The empty text is among them if the cache blocks a host or a URL.
+        """
         async with self._reading:
             if time.monotonic() >= self._due:
                 with suppress(Exception):  # The breaker has logged it.
-                    self._hashes = frozenset(each["content_hash"] for each in await self._read())
+                    found = await self._read()
+                    self._hashes = frozenset(each["content_hash"] or "" for each in found)
                 self._due = time.monotonic() + _SECONDS
         return self._hashes

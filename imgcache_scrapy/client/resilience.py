@@ -16,7 +16,7 @@ from imgcache_scrapy.client.results import Stored, UrlsFound
 from imgcache_scrapy.client.spool import Spool
 from imgcache_scrapy.client.spooled import SpooledImages
 from imgcache_scrapy.client.transport import Transport
-from imgcache_scrapy.core.blocked import BlockedImage
+from imgcache_scrapy.core.blocked import BlockedImage, BlockedSource
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import (
     REFUSALS,
@@ -272,10 +272,11 @@ class ResilientClient:
         async with self._breaker.call("failures"):
             await self._cache.remember_failures(failures, self._bucket)
 
-    async def _read_blocked(self) -> list[BlockedImage]:
+    async def _read_blocked(self) -> list[BlockedImage | BlockedSource]:
         async with self._breaker.call("blocked"):
             try:
-                return await self._cache.blocked(None)
+                images = await self._cache.blocked(None)
+                return [*images, *await self._cache.blocked_sources(None)]
             except ProtocolError:  # Another implementation blocks no images.
                 return []
 

@@ -192,10 +192,7 @@ class ImageCache:
     def delete(self, content_hash: str, bucket: str = "", actor: str = "") -> None:
         """Delete the captures of an image in a bucket; with its last capture, delete the image.
 
-        Args:
-            content_hash: the hash of the image.
-            bucket: the bucket.
-            actor: who does it, for the audit list.
+        The audit list has the act, with the actor who does it.
 
         Raises:
             NotFoundError: the bucket has no capture of the image.
@@ -244,11 +241,7 @@ class ImageCache:
         return orphans
 
     def delete_orphans(self, content_hashes: Iterable[str]) -> Iterator[None]:
-        """Delete the blobs of those images that have no row, in short transactions.
-
-        Yields:
-            None after each transaction, so that other writers can go on.
-        """
+        """Delete the blobs of images without a row; yield between short transactions."""
         for names in batches(content_hashes, _ORPHANS_AT_ONCE):
             self._delete_orphans(names)
             yield

@@ -102,3 +102,15 @@ def test_images_of_a_blocked_host_leave_the_spool(crawl, site, client, tmp_path)
     line, _, data = record.read_bytes().partition(b"\n")
     assert data == jpeg(1)
     assert b"127.0.0.1" in line
+
+
+def test_a_local_file_of_a_blocked_host_is_not_delivered(crawl, site, client):
+    """The drop-in has the file of an earlier crawl, and does not deliver it."""
+    site.answers |= {"/a.jpg": jpeg(1)}
+    items = [{"image_urls": [f"{site.url}/a.jpg"]}]
+    assert crawl(items, FILES).fates == {"stored": 1}
+    client.delete_captures(host="127.0.0.1", block=True)
+    done = crawl(items, FILES)
+    assert done.fates == {"rejected": 1}
+    assert done.items[0]["images"] == []
+    assert site.images_asked() == {"/a.jpg": 1}

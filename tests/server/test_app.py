@@ -24,6 +24,8 @@ ROUTES = {
     "/metrics": {"get"},
     "/images": {"get", "post"},
     "/images/count": {"get"},
+    "/captures": {"delete"},
+    "/audit": {"get"},
     "/images/lookup": {"get", "post"},
     "/images/search": {"get"},
     "/images/similar": {"get"},
@@ -36,6 +38,7 @@ ROUTES = {
     "/serve/{content_hash}": {"get", "head"},
     "/blocked": {"get", "post"},
     "/blocked/suggestions": {"get"},
+    "/blocked/sources": {"get", "delete"},
     "/blocked/{content_hash}": {"delete"},
     "/failures": {"get", "post"},
 }
@@ -103,7 +106,7 @@ def test_unknown_images_and_routes_are_404(http, method, path):
         ("PUT", "/images"),
         ("POST", "/health"),
         ("PATCH", f"/images/{UNKNOWN_HASH}"),
-        ("GET", "/images"),
+        ("DELETE", "/images"),
     ],
 )
 def test_a_wrong_method_is_a_405(http, method, path):

@@ -122,7 +122,9 @@ class DryTarget(CacheTarget):
         images = []
         with suppress(ProtocolError):
             images = await client.blocked()
-        return cls(client, {image["content_hash"] for image in images})
+        return cls(
+            client, {each["content_hash"] for each in images if each["content_hash"] is not None}
+        )
 
     async def newest(self, tasks: Sequence[Task]) -> dict[str, Newest]:
         """Do the same as for a cache that has what would have been recorded."""
