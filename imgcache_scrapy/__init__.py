@@ -148,6 +148,7 @@ if TYPE_CHECKING:
     from imgcache_scrapy.core.errors import (
         BlockedError,
         ConfigurationError,
+        FetchError,
         HostError,
         ImgCacheError,
         InvalidRequestError,
@@ -171,6 +172,7 @@ __all__ = [
     "BlockedError",
     "ConfigurationError",
     "Entry",
+    "FetchError",
     "HostError",
     "ImgCacheClient",
     "ImgCacheError",
