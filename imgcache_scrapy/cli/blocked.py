@@ -33,14 +33,17 @@ def block(
             typer.echo(json.dumps(blocked_image) if as_json else f"blocked {content_hash}")
 
 
-def unblock(images: ImagesArgument, *, cache: CacheOption = None) -> None:
+def unblock(
+    images: ImagesArgument, *, cache: CacheOption = None, as_json: JsonOption = False
+) -> None:
     """Allow blocked images again."""
     hashes, has_failed = [_hash_of(image) for image in images], False
     with open_client(use_cache(cache)) as client:
         for content_hash in hashes:
             try:
                 client.unblock(content_hash)
-                typer.echo(f"unblocked {content_hash}")
+                allowed = {"content_hash": content_hash}
+                typer.echo(json.dumps(allowed) if as_json else f"unblocked {content_hash}")
             except ImgCacheError as error:
                 typer.echo(f"imgcache: {error}", err=True)
                 has_failed = True
