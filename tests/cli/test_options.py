@@ -13,7 +13,7 @@ from tests.support.commands import assert_failed
 from tests.support.records import filled
 
 # These work on the disk of a cache, or on none.
-WITHOUT_TOKEN = {"verify", "gc", "upgrade", "backup", "rebuild", "key", "list"}
+WITHOUT_TOKEN = {"verify", "gc", "prune", "upgrade", "backup", "rebuild", "key", "list"}
 WITHOUT_JSON = {"get", "serve", "upgrade", "backup", "rebuild", "replay"}
 
 
