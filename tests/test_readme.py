@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from imgcache_scrapy.client.client import AsyncImgCacheClient
 from imgcache_scrapy.core import ALL_PRESETS
 from imgcache_scrapy.core.admission import MESSAGES
 from imgcache_scrapy.plugin.settings import Settings
+from tests.support.site import Site
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -18,10 +20,16 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_each_example_runs(block, photos, tmp_path, monkeypatch):
-    """Each Python block runs unchanged in a folder with a photograph."""
+    """Each Python block runs unchanged in a folder with a photograph and a list of URLs."""
     monkeypatch.chdir(tmp_path)
+    site = Site()
+    site.answers["/sunset.jpg"] = photos["sunset.jpg"]
+    (tmp_path / "urls.txt").write_text(f"{site.url}/sunset.jpg\n{site.url}/none.jpg\n")
     (tmp_path / "photo.jpg").write_bytes(photos["sunset.jpg"])
-    exec(compile(block, "README.md", "exec"), {})
+    with closing(site):
+        exec(compile(block, "README.md", "exec"), {})
+    if "fetch(" in block:
+        assert site.asked["/sunset.jpg"] == 1
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if "# settings.py" in block])
@@ -50,6 +58,7 @@ def required_names():
         "stats",
         "ls",
         "get",
+        "fetch",
         "verify",
         "gc",
         "prune",

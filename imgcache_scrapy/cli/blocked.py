@@ -42,6 +42,7 @@ def unblock(
     host: Annotated[list[str] | None, typer.Option(help="A blocked host.")] = None,
     url: Annotated[list[str] | None, typer.Option(help="A blocked URL.")] = None,
     cache: CacheOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Allow blocked images, hosts and URLs again."""
     wanted = [("content_hash", _hash_of(image)) for image in images or ()]
@@ -53,7 +54,7 @@ def unblock(
         for kind, name in wanted:
             try:
                 client.unblock(**{kind: name})
-                typer.echo(f"unblocked {printable(name)}")
+                typer.echo(json.dumps({kind: name}) if as_json else f"unblocked {printable(name)}")
             except ImgCacheError as error:
                 typer.echo(f"imgcache: {error}", err=True)
                 has_failed = True

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from imgcache_scrapy.cli.location import CacheArgument, open_client, use_cache
-from imgcache_scrapy.cli.output import print_table
+from imgcache_scrapy.cli.output import JsonOption, print_table
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.text import printable
 
@@ -16,7 +16,7 @@ def history(
     url: Annotated[str, typer.Argument(help="The URL of an image.")],
     cache: CacheArgument = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print all captures of a URL, newest first; the exit code is 1 if there is none."""
     with open_client(use_cache(cache)) as client:

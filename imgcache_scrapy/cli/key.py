@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from imgcache_scrapy.cli.location import announce, project_folder
+from imgcache_scrapy.cli.output import JsonOption
 from imgcache_scrapy.core.errors import ConfigurationError, ImgCacheError
 from imgcache_scrapy.core.keys import KeyedUrl, explain_key
 from imgcache_scrapy.core.text import printable, quoted
@@ -15,10 +16,18 @@ from imgcache_scrapy.core.text import printable, quoted
 def key(
     urls: Annotated[list[str], typer.Argument(metavar="URL…", help="The URLs of images.")],
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            "--cache",
+            metavar="CACHE",
+            help="Print the keys that commands with this option use: the default ones.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Print the cache key of each URL, and why it is not the URL itself."""
-    explain, has_failed = _explainer(), False
+    explain, has_failed = _explainer() if cache is None else explain_key, False
     for url in urls:
         try:
             found = explain(url)

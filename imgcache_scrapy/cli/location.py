@@ -11,6 +11,7 @@ import typer
 from imgcache_scrapy.client.address import folder_of, without_secrets
 from imgcache_scrapy.client.client import ImgCacheClient
 from imgcache_scrapy.client.spool import SPOOL_FOLDER
+from imgcache_scrapy.core.environment import SETTINGS_VARIABLE
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.keys import cache_key
 from imgcache_scrapy.core.text import quoted
@@ -116,12 +117,13 @@ def _with_setting_errors(compute: Callable[[str], str]) -> Callable[[str], str]:
     return key_of
 
 
-def use_cache(named: str | None, *, creates: bool = False) -> Location:
+def use_cache(named: str | None, *, creates: bool = False, in_new_folder: bool = False) -> Location:
     """Decide which cache a command uses, print it on standard error, and check that it exists.
 
     Args:
         named: the address in the argument or in the environment; None if there is none.
         creates: whether the command may create the cache in a folder that exists.
+        in_new_folder: whether it may create this folder, too.
 
     Raises:
         ConfigurationError: the address is wrong, there is no cache, or the settings of the
@@ -130,7 +132,8 @@ def use_cache(named: str | None, *, creates: bool = False) -> Location:
     location = find_cache(named)
     announce("Cache", location)
     folder = location.folder
-    if folder is not None and _has_no_cache(folder, creates=creates):
+    creates = creates and (in_new_folder or (folder is not None and folder.exists()))
+    if folder is not None and not creates and _has_no_cache(folder):
         if (folder / "blobs").exists():
             raise ConfigurationError(
                 f"the catalog in {folder} is gone, so the cache has no images: restore a backup of"
@@ -142,11 +145,11 @@ def use_cache(named: str | None, *, creates: bool = False) -> Location:
     return location
 
 
-def _has_no_cache(folder: Path, *, creates: bool) -> bool:
+def _has_no_cache(folder: Path) -> bool:
     # Imported here, because a service needs no engine.
     from imgcache_scrapy.engine.absent import is_absent  # noqa: PLC0415
 
-    return is_absent(folder) and not (creates and folder.exists())
+    return is_absent(folder)
 
 
 def use_spool(named: Path | None) -> Path:
@@ -192,9 +195,13 @@ def open_client(location: Location, timeout: float | None = 30.0) -> ImgCacheCli
 
 
 def project_folder() -> Path | None:
-    """Return the current folder, or the closest parent, that has a `scrapy.cfg`; None without."""
+    """Return the current folder, or the closest parent, that has a `scrapy.cfg`; None without.
+
+    `scrapy imgcache` gives its settings also where there is no such file.
+    """
     here = Path.cwd()
-    return next((each for each in (here, *here.parents) if (each / "scrapy.cfg").exists()), None)
+    found = next((each for each in (here, *here.parents) if (each / "scrapy.cfg").exists()), None)
+    return here if found is None and SETTINGS_VARIABLE in os.environ else found
 
 
 def _folder_and_variables(folder: Path) -> str:

@@ -9,6 +9,7 @@ import typer
 from imgcache_scrapy.cli.blocked import block, blocked, suggest_blocked, unblock
 from imgcache_scrapy.cli.exporting import export
 from imgcache_scrapy.cli.failures import failures
+from imgcache_scrapy.cli.fetch import fetch
 from imgcache_scrapy.cli.history import history
 from imgcache_scrapy.cli.importing import import_
 from imgcache_scrapy.cli.key import key
@@ -27,21 +28,21 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 spool = typer.Typer(help="List or store the images that wait in the spool.", no_args_is_help=True)
 for command in (ls, rm, stats, get, history, failures, blocked, suggest_blocked, audit):
     app.command()(with_token_option(with_cache_option(command)))
-for command in (block, unblock, export):
+for command in (fetch, block, unblock, export):
     app.command()(with_token_option(command))
 for command in (serve, verify, gc, prune, upgrade, backup, rebuild):
     app.command()(with_cache_option(command))
 app.command("import")(with_token_option(import_))
 app.command()(key)
 app.add_typer(spool, name="spool")
-spool.command("list")(list_spool)
+spool.command("list")(with_cache_option(list_spool))
 spool.command("replay")(with_token_option(with_cache_option(replay_spool)))
 
 
 def main() -> None:
     """Run a command; print an error as one sentence."""
     try:
-        app()
+        app(prog_name="imgcache")
     except (ImgCacheError, OSError) as error:
         sys.exit(f"imgcache: {error}")
 

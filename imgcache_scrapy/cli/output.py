@@ -1,6 +1,7 @@
 """Print results to standard output."""
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -20,7 +21,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 def print_table(table: Table) -> None:
     """Print a table to standard output; if that is not a terminal, no line is shortened."""
     console = Console()
-    if not console.is_terminal:
+    if not sys.stdout.isatty():  # The variable FORCE_COLOR makes any output a terminal for rich.
         console.width = _MAX_WIDTH
     console.print(table)
 

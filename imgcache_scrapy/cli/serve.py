@@ -82,6 +82,7 @@ def serve(
     import uvicorn  # noqa: PLC0415 - only this command needs it
 
     from imgcache_scrapy.engine.cache import ImageCache  # noqa: PLC0415
+    from imgcache_scrapy.engine.location import uses_folder  # noqa: PLC0415
     from imgcache_scrapy.server.metric_files import metrics_folder  # noqa: PLC0415
     from imgcache_scrapy.server.origins import checked_host_name  # noqa: PLC0415
 
@@ -89,9 +90,13 @@ def serve(
     os.environ["IMGCACHE_DATABASE_URL"] = database or ""
     os.environ["IMGCACHE_BLOBS_URL"] = blobs or ""
     location = Location(DEFAULT_CACHE) if database and blobs else _cache_to_serve(cache)
-    announce("Cache", location)
     _check_address(host, port)
     folder = _folder_of(location)
+    if location.project is None and uses_folder() and not folder.parent.is_dir():
+        raise ConfigurationError(
+            f"there is no folder {folder.parent}: create it, or correct the address of the cache"
+        )
+    announce("Cache", location)
     os.environ["IMGCACHE_FOLDER"] = str(folder)
     os.environ["IMGCACHE_TOKEN"] = checked_token(token) or location.token or ""
     os.environ["IMGCACHE_ALLOWED_HOSTS"] = ",".join(map(checked_host_name, allowed_host or ()))

@@ -1,10 +1,12 @@
 """`imgcache spool list` and `imgcache spool replay`: images that wait until the cache works."""
 
 import asyncio
+import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -17,24 +19,73 @@ from imgcache_scrapy.cli.location import (
     use_cache,
     use_spool,
 )
-from imgcache_scrapy.cli.output import print_table
+from imgcache_scrapy.cli.output import JsonOption, print_table
 from imgcache_scrapy.client.address import cache_name
 from imgcache_scrapy.client.client import AsyncImgCacheClient
 from imgcache_scrapy.client.record import DamagedRecordError, Record
 from imgcache_scrapy.client.resilience import ResilientClient
-from imgcache_scrapy.client.spool import Spool
+from imgcache_scrapy.client.spool import Spool, SpooledRecord
 from imgcache_scrapy.client.spool_index import read_header
 from imgcache_scrapy.core.errors import UnavailableError
 from imgcache_scrapy.core.text import printable
 
 
-def list_spool(folder: SpoolOption = None) -> None:
+def list_spool(
+    cache: Annotated[
+        str | None,
+        typer.Argument(metavar="CACHE", help="Only the images for this cache. Default: all."),
+    ] = None,
+    folder: SpoolOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
     """List the images that wait in the spool, and those that the cache refused."""
+    name = None if cache is None else cache_name(cache)
     folder = use_spool(folder)
+    unreadable: list[str] = []
+    listed = _listed(folder, name, unreadable)
+    if as_json:
+        for waiting in listed:
+            typer.echo(json.dumps(_fields(waiting)))
+    else:
+        print_table(_table(listed))
+    if unreadable:
+        typer.echo(f"Records that cannot be read: {', '.join(unreadable)}", err=True)
+
+
+def _listed(folder: Path, name: str | None, unreadable: list[str]) -> Iterator[SpooledRecord]:
+    """Yield the records for a cache, and note the names of those that cannot be read."""
+    for waiting in Spool(folder).listed():
+        if name is None or waiting.record is None or waiting.record.belongs_to(name):
+            yield waiting
+        if not waiting.is_readable:
+            unreadable.append(waiting.name)
+
+
+def _fields(waiting: SpooledRecord) -> dict[str, Any]:
+    """Return what the list tells about a record, without its image."""
+    record = waiting.record
+    known = (
+        {}
+        if record is None
+        else {
+            "url": record.url,
+            "key": record.key,
+            "lookup_time": record.lookup_time.isoformat(),
+            "cache": record.cache,
+            "bucket": record.bucket,
+            "client_name": record.client_name,
+        }
+    )
+    size = waiting.size if record is None else len(record.data)
+    state = {"file": waiting.name, "file_size_bytes": size, "reason": waiting.reason or None}
+    return {**known, **state, "is_damaged": record is None, "is_readable": waiting.is_readable}
+
+
+def _table(listed: Iterable[SpooledRecord]) -> Table:
     table = Table("url", "bytes", "fetched", "cache", "bucket", "state")
     table.columns[1].justify = "right"
-    unreadable = []
-    for waiting in Spool(folder).listed():
+    for waiting in listed:
         record, state = waiting.record, waiting.reason or "waiting"
         if record is not None:
             fetched, size = f"{record.lookup_time:%Y-%m-%d %H:%M:%S}", f"{len(record.data):,}"
@@ -43,11 +94,7 @@ def list_spool(folder: SpoolOption = None) -> None:
         else:
             damage = f"damaged; {state}" if waiting.is_readable else state
             table.add_row(waiting.name, f"{waiting.size:,}", "", "", "", Text(damage))
-            if not waiting.is_readable:
-                unreadable.append(waiting.name)
-    print_table(table)
-    if unreadable:
-        typer.echo(f"Records that cannot be read: {', '.join(unreadable)}", err=True)
+    return table
 
 
 def replay_spool(cache: CacheArgument = None, folder: SpoolOption = None) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress, track
 
 from imgcache_scrapy.cli.location import CacheArgument, Location, use_cache
+from imgcache_scrapy.cli.output import JsonOption
 from imgcache_scrapy.core.errors import ConfigurationError, UnavailableError
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def gc(
         int, typer.Option(help="In minutes; younger files are not removed.", min=0)
     ] = 60,
     dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Remove files that crashes left and that no image owns; crawls may run at the same time."""
     sizes = []
@@ -81,9 +83,11 @@ def gc(
         for orphan in _removable_orphans(upkeep, timedelta(minutes=older_than)):
             if dry_run or upkeep.remove(orphan):
                 sizes.append(orphan.size)
-                typer.echo(orphan.key)
-    would_be = "would be " if dry_run else ""
-    typer.echo(f"{len(sizes)} files, {sum(sizes):,} bytes {would_be}removed")
+                found = {"file": orphan.key, "bytes": orphan.size, "removed": not dry_run}
+                typer.echo(json.dumps(found) if as_json else orphan.key)
+    if not as_json:
+        would_be = "would be " if dry_run else ""
+        typer.echo(f"{len(sizes)} files, {sum(sizes):,} bytes {would_be}removed")
 
 
 def upgrade(cache: CacheArgument = None) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 from imgcache_scrapy.client.blocking import BlockingClient, blocking
+from imgcache_scrapy.client.fetching import FetchMethods
 from imgcache_scrapy.client.listing import ListMethods
 from imgcache_scrapy.client.lookups import LookupMethods
 from imgcache_scrapy.client.refusals import RefusalMethods
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     import httpx
 
 
-class AsyncImgCacheClient(ListMethods, LookupMethods, RefusalMethods, TakeDownMethods):
+class AsyncImgCacheClient(
+    FetchMethods, ListMethods, LookupMethods, RefusalMethods, TakeDownMethods
+):
     """The async client of a cache; use it within one event loop.
 
     Args:
@@ -192,6 +195,7 @@ class AsyncImgCacheClient(ListMethods, LookupMethods, RefusalMethods, TakeDownMe
             await asyncio.to_thread(self.sync.close)
         if not self._is_closed:
             self._is_closed = True
+            await self._close_fetcher()
             await self.transport.aclose()
 
     async def __aenter__(self) -> Self:
@@ -230,6 +234,7 @@ class ImgCacheClient(BlockingClient):
 
     store = blocking(AsyncImgCacheClient.store)
     claim = blocking(AsyncImgCacheClient.claim)
+    fetch = blocking(AsyncImgCacheClient.fetch)
     get_bytes = blocking(AsyncImgCacheClient.get_bytes)
     get_meta = blocking(AsyncImgCacheClient.get_meta)
     lookup = blocking(AsyncImgCacheClient.lookup)

@@ -11,6 +11,7 @@ from imgcache_scrapy.client.blocked_hashes import BlockedHashes
 from imgcache_scrapy.client.breaker import Breaker
 from imgcache_scrapy.client.record import Record
 from imgcache_scrapy.client.recorder import FailureRecorder
+from imgcache_scrapy.client.renewal import claim_again
 from imgcache_scrapy.client.replay import Replayer
 from imgcache_scrapy.client.results import Stored, UrlsFound
 from imgcache_scrapy.client.spool import Spool
@@ -189,14 +190,12 @@ class ResilientClient:
         """
         try:
             async with self._breaker.call("store"):
-                renewed = await self._cache.claim(
-                    url.url,
-                    entry["content_hash"],
-                    client_name,
-                    key=url.key,
+                renewed = await claim_again(
+                    self._cache,
+                    url,
+                    entry,
+                    client_name=client_name,
                     bucket=self._bucket,
-                    lookup_time=datetime.now(UTC),
-                    filename=entry["original_filename"],
                     response=response,
                 )
             if renewed is None and self._cache.supports_claims:

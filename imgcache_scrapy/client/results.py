@@ -1,10 +1,27 @@
-"""Stored and UrlsFound: what the calls of a crawl to its cache return."""
+"""Fetched, Stored and UrlsFound: what `fetch` and the calls of a crawl to its cache return."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.failures import Failure
 from imgcache_scrapy.core.image_url import ImageUrl
+
+FetchStatus = Literal["cached", "downloaded", "duplicate"]
+
+
+class Fetched(NamedTuple):
+    """The result of `fetch`.
+
+    Attributes:
+        data: the bytes of the image.
+        entry: its entry; `stale`, `changed`, `previous_content_hash` and `distance` are in it as in
+            the results of a crawl.
+        status: `cached`, `downloaded`, or `duplicate`: downloaded, but the bytes were known.
+    """
+
+    data: bytes
+    entry: Entry
+    status: FetchStatus
 
 
 class Stored(NamedTuple):

@@ -7,6 +7,7 @@ ImgCacheError
 │   └── CountChangedError  captures were stored or deleted since they were counted
 ├── TooLargeError          the data is larger than the cache accepts
 ├── BlockedError           the image is blocked: the cache does not take it
+├── FetchError             the site gave no image for a URL
 ├── UnauthorizedError      the token is missing or wrong
 ├── HostError              the service does not have the host name of its address
 ├── UnavailableError       the cache does not answer, is too slow, or fails
@@ -78,6 +79,26 @@ class BlockedError(ImgCacheError):
 
     code = "blocked"
     status = 403
+
+
+class FetchError(ImgCacheError):
+    """The site gave no image for a URL.
+
+    Args:
+        message: why, in one sentence.
+        reason: the code of the reason, as in the stats of a crawl, for example `http_404`.
+        http_status: the status of the site's response; None if there was none.
+    """
+
+    code = "fetch"
+    status = 502
+
+    def __init__(
+        self, message: str, reason: str = "download", http_status: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.http_status = http_status
 
 
 class UnauthorizedError(ImgCacheError):

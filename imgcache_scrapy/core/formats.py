@@ -10,6 +10,22 @@ IMAGE_SUFFIXES: frozenset[str] = frozenset(
 )
 """The usual endings of a picture's URL path, in lower case, with the dot."""
 
+EXTENSIONS = {
+    "image/jpeg": "jpg",
+    "image/png": "png",
+    "image/gif": "gif",
+    "image/webp": "webp",
+    "image/avif": "avif",
+    "image/heic": "heic",
+    "image/jxl": "jxl",
+    "image/bmp": "bmp",
+    "image/tiff": "tiff",
+    "image/jp2": "jp2",
+    "image/x-icon": "ico",
+    "image/svg+xml": "svg",
+}
+"""The extension of the file names of each content type, without the dot."""
+
 _SIGNATURES = {
     "image/jpeg": rb"\xff\xd8\xff",
     "image/png": rb"\x89PNG\r\n\x1a\n",

@@ -18,7 +18,17 @@ def is_fresh(entry: Entry, max_age: float | None) -> bool:
     """
     if max_age is None:
         return True
-    if not isinstance(max_age, (int, float)) or not max_age >= 0:
-        raise InvalidRequestError(f"a maximum age is a number of seconds, not {max_age!r:.80}")
+    checked_max_age(max_age)
     age = datetime.now(UTC) - datetime.fromisoformat(entry["lookup_time"])
     return age.total_seconds() < max_age
+
+
+def checked_max_age(max_age: float | None) -> float | None:
+    """Check a maximum age in seconds, or None.
+
+    Raises:
+        InvalidRequestError: it is neither.
+    """
+    if max_age is not None and (not isinstance(max_age, (int, float)) or not max_age >= 0):
+        raise InvalidRequestError(f"a maximum age is a number of seconds, not {max_age!r:.80}")
+    return max_age

@@ -24,6 +24,7 @@ _QUOTED = re.compile(
     r"/[\w.~!$&'()*+,;=:@/%-]*(?:\?[\w.~!$&()*+,;=:@/?%-]+)?",
     re.ASCII,
 )
+_WITH_HOST = re.compile(r"\s*(?:data:|(?:[a-z][a-z0-9+.-]*:)?//[^/])", re.IGNORECASE)
 _DATA_KEY = re.compile(r"data:,blake2b-[0-9a-f]{64}")
 
 
@@ -130,8 +131,17 @@ def data_key(url: str) -> str:
     Raises:
         InvalidRequestError: the URL cannot be decoded.
     """
+    return f"data:,blake2b-{content_hash_of(data_body(url))}"
+
+
+def data_body(url: str) -> bytes:
+    """Decode the bytes in a `data:` URL.
+
+    Raises:
+        InvalidRequestError: the URL cannot be decoded.
+    """
     try:
-        return f"data:,blake2b-{content_hash_of(parse_data_uri(url.strip()).data)}"
+        return parse_data_uri(url.strip()).data
     except ValueError as error:
         raise InvalidRequestError(f"{quoted(url)} cannot be decoded: {printable(error)}") from error
 
@@ -164,3 +174,26 @@ def fetchable(url: object) -> str:
     if not parts.netloc and parts.scheme != "file":
         raise InvalidRequestError(f"{quoted(url, 200)} has no host name")
     return stripped
+
+
+def downloadable(url: object) -> str:
+    """Turn an image URL of any origin into one that a client can download.
+
+    Args:
+        url: the URL.
+
+    Returns:
+        The URL as it is requested, with user and password if it has them; a `data:` URL as it is.
+
+    Raises:
+        InvalidRequestError: it is no absolute URL of the kinds http, https and data.
+    """
+    if isinstance(url, str) and not _WITH_HOST.match(url):
+        raise InvalidRequestError(f"{quoted(url, 200)} has no host: give a whole URL, https://…")
+    found = fetchable(url)
+    if is_data_url(found):
+        return found
+    found = request_url(found)
+    if urlsplit(found).scheme not in DEFAULT_PORTS:
+        raise InvalidRequestError(f"{quoted(url, 200)} cannot be fetched: only http and https can")
+    return found

@@ -3,8 +3,8 @@
 from scrapy import Request
 
 from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.revalidation import is_conditional, validators
 from imgcache_scrapy.plugin import meta
-from imgcache_scrapy.plugin.freshness import is_conditional, validators
 
 
 def add_validators(request: Request, entry: Entry) -> None:

@@ -8,9 +8,9 @@ from scrapy.http import Response
 
 from imgcache_scrapy.core.entry import Entry, content_hash_of
 from imgcache_scrapy.core.image_url import ImageUrl
+from imgcache_scrapy.core.revalidation import NOT_MODIFIED, as_changed, as_stale, confirms
 from imgcache_scrapy.plugin import conditional
 from imgcache_scrapy.plugin.flow import Flow
-from imgcache_scrapy.plugin.freshness import NOT_MODIFIED, as_changed, as_stale, confirms
 from imgcache_scrapy.plugin.known_failures import note_failure
 from imgcache_scrapy.plugin.outcome import Fate, ImageFailed, ImageWithheld, Outcome
 from imgcache_scrapy.plugin.reservation import Reservation

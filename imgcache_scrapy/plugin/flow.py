@@ -15,8 +15,8 @@ from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import REFUSALS, BlockedError, NotFoundError, blocked
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.response_info import ResponseInfo
+from imgcache_scrapy.core.revalidation import as_stale, renewed_headers
 from imgcache_scrapy.plugin import meta
-from imgcache_scrapy.plugin.freshness import as_stale, renewed_headers
 from imgcache_scrapy.plugin.known_failures import known_outcome, note_failure
 from imgcache_scrapy.plugin.lookups import Lookups
 from imgcache_scrapy.plugin.memory import MemoryBudget

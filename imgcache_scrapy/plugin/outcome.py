@@ -12,10 +12,11 @@ from scrapy.exceptions import (
 from scrapy.http import Response
 from scrapy.pipelines.images import ImageException
 
-from imgcache_scrapy.core.admission import ACCEPTED_STATUSES, MESSAGES, Reason
+from imgcache_scrapy.core.admission import MESSAGES, Reason
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import BlockedError, ImgCacheError, blocked_source
 from imgcache_scrapy.core.failures import Failure
+from imgcache_scrapy.core.no_image import TOO_LARGE, NoImage, by_failure, by_refusal, by_status
 from imgcache_scrapy.core.text import printable
 from imgcache_scrapy.plugin.download_limit import exceeds_limit
 from imgcache_scrapy.plugin.responses import is_from_cache
@@ -39,9 +40,6 @@ _DOWNLOAD_REASONS: dict[type[Exception], str] = {
 }
 _FROM_CACHE = frozenset({"hit", "revalidated"})
 _NOT_STORED = "store"
-_TOO_LARGE: Reason = "too_large"
-_KNOWN = "known_"
-_ANSWERED = "the site answered the last request with"
 
 
 class ImageFailed(ImageException):
@@ -72,12 +70,17 @@ class ImageFailed(ImageException):
         if isinstance(error, ImgCacheError):
             return cls("cache", str(error))
         if exceeds_limit(error):
-            return cls(_TOO_LARGE, str(error) or "the file is larger than DOWNLOAD_MAXSIZE")
+            return cls(TOO_LARGE, str(error) or "the file is larger than DOWNLOAD_MAXSIZE")
         for kind, reason in _DOWNLOAD_REASONS.items():
             if isinstance(error, kind):
                 return cls(reason, str(error))
         # It may name a URL with its password.
         return cls("download", f"{type(error).__name__}: {printable(error)}")
+
+    @classmethod
+    def because(cls, cause: NoImage, *, fate: Fate = "failed") -> Self:
+        """Return the error for the reason why there is no image."""
+        return cls(cause.reason, cause.message, fate=fate, http_status=cause.http_status)
 
     @property
     def is_not_stored(self) -> bool:
@@ -148,7 +151,7 @@ class Outcome(NamedTuple):
     @property
     def is_image(self) -> bool:
         """Whether the response is an image, even if it could not be stored or is too large."""
-        return self.error is None or self.error.reason in {_NOT_STORED, _TOO_LARGE}
+        return self.error is None or self.error.reason in {_NOT_STORED, TOO_LARGE}
 
     @property
     def saved_bytes(self) -> int:
@@ -169,21 +172,15 @@ class Outcome(NamedTuple):
 
 def status_error(response: Response) -> ImageFailed | None:
     """Return why the status of a response says that there is no image; None if it does not."""
-    status = response.status
-    if status in ACCEPTED_STATUSES:
-        return None
-    if is_from_cache(response):  # A redirect led to a URL with a remembered failure.
-        return ImageFailed(f"{_KNOWN}http_{status}", f"{_ANSWERED} {status}", http_status=status)
-    return ImageFailed(f"http_{status}", f"the site answered {status}", http_status=status)
+    # A redirect may lead to a URL with a remembered failure.
+    cause = by_status(response.status, is_known=is_from_cache(response))
+    return None if cause is None else ImageFailed.because(cause)
 
 
 def known_failure(failure: Failure) -> ImageFailed:
     """Return the error for a URL with a remembered failure."""
-    reason, status = failure["reason"], failure["http_status"]
-    cause = f"{_ANSWERED} {status}" if status else f"the last request failed ({reason})"
-    message = f"{cause}; it is not asked again before {failure['expires_at']}"
-    kind = ImageWithheld if status is None else ImageFailed
-    return kind(f"{_KNOWN}{reason}", message, http_status=status)
+    kind = ImageWithheld if failure["http_status"] is None else ImageFailed
+    return kind.because(by_failure(failure))
 
 
 def refusal_error(reason: Reason, status: int, max_bytes: int) -> ImageFailed:
@@ -194,9 +191,8 @@ def refusal_error(reason: Reason, status: int, max_bytes: int) -> ImageFailed:
         status: the HTTP status of the response.
         max_bytes: the size of the largest image that may be kept.
     """
-    if reason == _TOO_LARGE:
-        return too_large_error(max_bytes, status)
-    return ImageFailed(reason, MESSAGES[reason], fate="rejected", http_status=status)
+    fate: Fate = "failed" if reason == TOO_LARGE else "rejected"
+    return ImageFailed.because(by_refusal(reason, status, max_bytes), fate=fate)
 
 
 def blocked_error(error: BlockedError) -> ImageWithheld:
@@ -211,5 +207,4 @@ def blocked_url_error(url: str) -> ImageWithheld:
 
 def too_large_error(max_bytes: int, status: int | None = None) -> ImageFailed:
     """Return the error for an image that is larger than a limit in bytes."""
-    message = f"{MESSAGES[_TOO_LARGE]} of {max_bytes} bytes"
-    return ImageFailed(_TOO_LARGE, message, http_status=status)
+    return ImageFailed.because(by_refusal(TOO_LARGE, status, max_bytes))

@@ -1,5 +1,7 @@
 """Read the cache settings of the Scrapy project in the current folder, without a crawl."""
 
+import json
+import os
 import sys
 from contextlib import redirect_stdout
 from functools import cache
@@ -7,6 +9,7 @@ from pathlib import Path
 
 from scrapy.utils.project import get_project_settings
 
+from imgcache_scrapy.core.environment import SETTINGS_VARIABLE
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.plugin.settings import Settings
 
@@ -21,14 +24,16 @@ def read_project_settings(folder: Path) -> Settings:
         folder: the folder with the project's `scrapy.cfg`, for the error messages.
 
     Returns:
-        The settings, without those of single spiders and of the option `-s`.
+        The settings, without those of single spiders; with those of `scrapy imgcache -s …`.
 
     Raises:
         ConfigurationError: the settings cannot be read, or one has a wrong value.
     """
     try:
         with redirect_stdout(sys.stderr):
-            return Settings.from_settings(get_project_settings())
+            settings = get_project_settings()
+            settings.setdict(json.loads(os.environ.get(SETTINGS_VARIABLE, "{}")), "cmdline")
+            return Settings.from_settings(settings)
     except ConfigurationError as error:
         raise ConfigurationError(f"the Scrapy project in {folder}: {error}") from error
     # A settings module can run any code, also code that ends the process.

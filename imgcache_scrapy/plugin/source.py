@@ -13,12 +13,11 @@ from scrapy.pipelines.images import ImageException
 from scrapy.pipelines.media import MediaPipeline
 from scrapy.utils.defer import ensure_awaitable
 from twisted.python.failure import Failure
-from w3lib.url import parse_data_uri
 
 from imgcache_scrapy.core.admission import ACCEPTED_STATUSES
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.image_url import ImageUrl
-from imgcache_scrapy.core.urls import is_data_url, request_url
+from imgcache_scrapy.core.urls import data_body, is_data_url, request_url
 from imgcache_scrapy.plugin import blame, meta
 from imgcache_scrapy.plugin.bypass import bypasses_cache
 from imgcache_scrapy.plugin.failures import FailuresField, current_failures
@@ -249,7 +248,7 @@ class ImageSource:
 
     async def _fetch(self, url: str, request: Request) -> Response:
         if is_data_url(request.url):
-            return Response(request.url, body=parse_data_uri(request.url).data, request=request)
+            return Response(request.url, body=data_body(request.url), request=request)
         request.meta.setdefault(meta.ALLOW_OFFSITE, True)
         request.meta[meta.PIPELINE_URL] = url
         self.pipeline._modify_media_request(request)  # noqa: SLF001

@@ -8,16 +8,18 @@ import pytest
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.keys import cache_key
-from imgcache_scrapy.plugin.freshness import (
-    FreshnessRules,
+from imgcache_scrapy.core.revalidation import (
     as_changed,
-    checked_max_age,
-    checked_max_ages,
     confirms,
     is_conditional,
     renewed_headers,
-    seconds_of_days,
     validators,
+)
+from imgcache_scrapy.plugin.freshness import (
+    FreshnessRules,
+    checked_max_age,
+    checked_max_ages,
+    seconds_of_days,
 )
 
 URL = "http://h.example/a.jpg"

@@ -8,24 +8,10 @@ from urllib.parse import urlsplit
 from scrapy.http import Response
 
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.formats import sniff
+from imgcache_scrapy.core.formats import EXTENSIONS, sniff
 
 # Without the tables of the machine, which differ.
 _TYPES = MimeTypes()
-_EXTENSIONS = {
-    "image/jpeg": "jpg",
-    "image/png": "png",
-    "image/gif": "gif",
-    "image/webp": "webp",
-    "image/avif": "avif",
-    "image/heic": "heic",
-    "image/jxl": "jxl",
-    "image/bmp": "bmp",
-    "image/tiff": "tiff",
-    "image/jp2": "jp2",
-    "image/x-icon": "ico",
-    "image/svg+xml": "svg",
-}
 _OTHER = "bin"
 _PLAIN = re.compile(r"\.[a-z0-9]{1,8}")
 # What servers send if they do not know the type.
@@ -41,8 +27,8 @@ def extension_of(response: Response, entry: Entry | None) -> str:
             have it. Then the bytes decide, then the header, then the URL.
     """
     content_type = entry["content_type"] if entry is not None else sniff(response.body)
-    if content_type in _EXTENSIONS:
-        return _EXTENSIONS[content_type]
+    if content_type in EXTENSIONS:
+        return EXTENSIONS[content_type]
     header = (response.headers.get("Content-Type") or b"").decode("latin-1")
     content_type = header.partition(";")[0].strip().lower()
     if content_type not in _UNKNOWN_TYPES:
