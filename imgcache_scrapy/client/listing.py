@@ -77,4 +77,5 @@ class ListMethods(ClientBase):
 
     def _filters(self, filters: Filters) -> Filters:
         """Check filters; the bucket of the client is that of a call that names none."""
-        return checked_filters({"bucket": self._bucket or None, **filters})
+        given = {name: each for name, each in filters.items() if each is not None}
+        return checked_filters({"bucket": self._bucket or None, **given})
