@@ -86,7 +86,7 @@ class Connection:
             method: the HTTP method.
             route: the path.
             max_bytes: the most bytes that the answer may have.
-            content: query and body, as for `httpx.Request`.
+            content: query, body and further headers, as for `httpx.Request`.
 
         Raises:
             InvalidRequestError: the request cannot be sent.
@@ -94,7 +94,8 @@ class Connection:
             ProtocolError: the answer is too large or compressed.
         """
         try:
-            request = httpx.Request(method, self._base + route, headers=self._headers, **content)
+            headers = {**self._headers, **content.pop("headers", {})}
+            request = httpx.Request(method, self._base + route, headers=headers, **content)
         except (UnicodeError, httpx.InvalidURL) as error:
             raise InvalidRequestError(f"the request cannot be sent: {error}") from error
         return await self._exchange(request, max_bytes)

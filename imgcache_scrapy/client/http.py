@@ -31,7 +31,7 @@ from imgcache_scrapy.client.fields import (
     without_none,
 )
 from imgcache_scrapy.client.http_lists import HttpLists
-from imgcache_scrapy.client.http_refusals import HttpRefusals, lacks
+from imgcache_scrapy.client.http_refusals import HttpRefusals, acting, lacks
 from imgcache_scrapy.client.http_takedown import HttpTakeDowns
 from imgcache_scrapy.client.key_support import KeySupport
 from imgcache_scrapy.client.lists import read_failures, read_keys
@@ -211,8 +211,8 @@ class HttpTransport(HttpLists, HttpRefusals, HttpTakeDowns, Connection):
         return sorted(near, key=lambda entry: entry["distance"])[:limit]
 
     async def delete(self, content_hash: str, bucket: str, actor: str = "") -> None:
-        query = {"bucket": bucket, "actor": actor}
-        await self.send("DELETE", f"/images/{content_hash}", params=query)
+        route, query = f"/images/{content_hash}", {"bucket": bucket}
+        await self.send("DELETE", route, params=query, headers=acting(actor))
 
     async def health(self) -> dict[str, Any]:
         return (await self.send("GET", "/health")).object()

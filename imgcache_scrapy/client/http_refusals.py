@@ -15,7 +15,7 @@ from imgcache_scrapy.core.blocked import BlockedImage
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import NotFoundError, ProtocolError
 from imgcache_scrapy.core.failures import Failure, SeenFailure
-from imgcache_scrapy.core.limits import MAX_BATCH_BYTES
+from imgcache_scrapy.core.limits import ACTOR_HEADER, MAX_BATCH_BYTES
 
 T = TypeVar("T")
 
@@ -46,13 +46,15 @@ class HttpRefusals:
     _supports_failures = True
 
     async def block(self: _Calls, content_hash: str, reason: str, actor: str = "") -> BlockedImage:
-        body = {"content_hash": content_hash, "reason": reason, "actor": actor}
+        body = {"content_hash": content_hash, "reason": reason}
         with explaining_not_found(_BLOCKED):
-            return read_blocked((await self.send("POST", _BLOCKED, json=body)).object())
+            return read_blocked(
+                (await self.send("POST", _BLOCKED, json=body, headers=acting(actor))).object()
+            )
 
     async def unblock(self: _Calls, content_hash: str, actor: str = "") -> None:
-        route, query = f"{_BLOCKED}/{content_hash}", {"actor": actor}
-        answer = await self.answer("DELETE", route, params=query)
+        route = f"{_BLOCKED}/{content_hash}"
+        answer = await self.answer("DELETE", route, headers=acting(actor))
         if answer.lacks_route:
             raise lacks(_BLOCKED)
         answer.checked()
@@ -104,6 +106,11 @@ def lacks(route: str) -> ProtocolError:
     return ProtocolError(
         f"this service has no {route}: it is another implementation or an older version"
     )
+
+
+def acting(actor: str) -> dict[str, str]:
+    """Return the header that says who acts; services without an audit list ignore it."""
+    return {ACTOR_HEADER: actor}
 
 
 def _fields_of(failure: SeenFailure) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 from imgcache_scrapy.client.answers import Answer
 from imgcache_scrapy.client.connection import NO_ROUTE
 from imgcache_scrapy.client.http_lists import counts_of, query_of
-from imgcache_scrapy.client.http_refusals import explaining_not_found, lacks
+from imgcache_scrapy.client.http_refusals import acting, explaining_not_found, lacks
 from imgcache_scrapy.client.lists import read_audit, read_blocked_source
 from imgcache_scrapy.core.audit import AuditEntry
 from imgcache_scrapy.core.blocked import BlockedSource, Source
@@ -29,7 +29,7 @@ class _Calls(Protocol):
 
     async def send(self, method: str, route: str, **content: Any) -> Answer: ...
 
-    async def _delete_captures(self, query: dict[str, Any]) -> dict[str, int]: ...
+    async def _delete_captures(self, query: dict[str, Any], actor: str) -> dict[str, int]: ...
 
     async def _all_pages(
         self, route: str, query: dict[str, Any], limit: int | None, read: Callable[[Any], T]
@@ -51,21 +51,22 @@ class HttpTakeDowns:
         query = _query_of(selection)
         counting = {**query, "dry_run": "true"}
         if dry_run:
-            return await self._delete_captures(counting)
-        query |= {"block": "true" if block else "false", "actor": actor}
+            return await self._delete_captures(counting, actor)
+        query |= {"block": "true"} if block else {}
         for left in reversed(range(_ATTEMPTS)):
             count = expected
             if count is None:
-                count = (await self._delete_captures(counting)).get("captures", 0)
+                count = (await self._delete_captures(counting, actor)).get("captures", 0)
             try:
-                return await self._delete_captures({**query, "expect": str(count)})
+                return await self._delete_captures({**query, "expect": str(count)}, actor)
             except CountChangedError:
                 if expected is not None or not left:
                     raise
         raise AssertionError("unreachable")
 
-    async def _delete_captures(self: _Calls, query: dict[str, Any]) -> dict[str, int]:
-        answer = await self.answer("DELETE", _CAPTURES, params=query)
+    async def _delete_captures(self: _Calls, query: dict[str, Any], actor: str) -> dict[str, int]:
+        headers = acting(actor)
+        answer = await self.answer("DELETE", _CAPTURES, params=query, headers=headers)
         if answer.status in NO_ROUTE:
             raise lacks(_CAPTURES)
         return counts_of(answer.checked().object())
@@ -82,8 +83,8 @@ class HttpTakeDowns:
 
     async def unblock_source(self: _Calls, source: Source, actor: str = "") -> None:
         name = "host" if source.kind == "host" else "key"
-        query = {name: source.value, "actor": actor}
-        answer = await self.answer("DELETE", _SOURCES, params=query)
+        headers = acting(actor)
+        answer = await self.answer("DELETE", _SOURCES, params={name: source.value}, headers=headers)
         if answer.status in NO_ROUTE:
             raise lacks(_SOURCES)
         if not counts_of(answer.checked().object()).get("unblocked"):

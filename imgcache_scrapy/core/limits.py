@@ -6,6 +6,8 @@ PERCEPTUAL_HASH_BITS = 64
 PERCEPTUAL_HASH_PATTERN = r"^[0-9a-f]{16}$"
 """A perceptual hash: 64 bits, 16 hex digits."""
 
+ACTOR_HEADER = "Imgcache-Actor"
+"""The header of a request that says who acts, for the audit list."""
 MAX_IMAGE_BYTES = 100 * 2**20
 """Maximum size of an image; larger images are refused."""
 MAX_URL_BYTES = 64 * 2**10

@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import Path, Query, Request
+from fastapi import Header, Path, Query, Request
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from imgcache_scrapy.core.checks import checked_text, checked_url
@@ -18,6 +18,7 @@ from imgcache_scrapy.core.errors import (
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.keys import cache_key, without_user
 from imgcache_scrapy.core.limits import (
+    ACTOR_HEADER,
     AUDIT_POSITION_PATTERN,
     BLOCKED_POSITION_PATTERN,
     FAILURE_POSITION_PATTERN,
@@ -123,14 +124,14 @@ def image_url(url: str, key: str | None) -> ImageUrl:
 def actor_of(request: Request, named: str | None) -> str:
     """Return who makes a request, for the audit list: who it says, else its address."""
     if named:
-        return named
+        return checked_text("an actor", named[:MAX_TEXT])
     return request.client.host if request.client is not None else ""
 
 
 ContentHash = Annotated[str, Path(pattern=HASH_PATTERN)]
 AnyBucket = Annotated[Text | None, Query()]
 Limit = Annotated[int | None, Query(ge=1, le=MAX_LIMIT)]
-Actor = Annotated[Text | None, Query()]
+Actor = Annotated[str | None, Header(alias=ACTOR_HEADER)]
 AuditPosition = Annotated[str | None, Query(pattern=AUDIT_POSITION_PATTERN)]
 SourcePosition = Annotated[str | None, Query(pattern=FAILURE_POSITION_PATTERN)]
 BlockedPosition = Annotated[str | None, Query(pattern=BLOCKED_POSITION_PATTERN)]

@@ -93,7 +93,7 @@ def _add_blocked(app: FastAPI, images: AsyncImageCache, memory: AnswerMemory) ->
         request: Request,
         content_hash: Annotated[str, Body(pattern=HASH_PATTERN)],
         reason: Annotated[Text, Body()] = "",
-        actor: Annotated[Text | None, Body()] = None,
+        actor: Actor = None,
     ) -> Response:
         who = actor_of(request, actor)
         return JSONResponse(await images.block(content_hash, reason, who))

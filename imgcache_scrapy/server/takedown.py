@@ -57,7 +57,6 @@ class RemovalQuery(FilterQuery):
     dry_run: bool = False
     block: bool = False
     expect: Annotated[int | None, Query(ge=0, le=MAX_NUMBER)] = None
-    actor: Text | None = None
 
     def selection(self) -> Selection:
         """Return the captures that are meant.
@@ -75,7 +74,7 @@ def add_takedowns(app: FastAPI, images: AsyncImageCache, memory: AnswerMemory) -
 
     @app.delete("/captures", responses=documented(ReadOnlyError, CountChangedError, *FAILURES))
     async def delete_captures(
-        request: Request, query: Annotated[RemovalQuery, Query()]
+        request: Request, query: Annotated[RemovalQuery, Query()], actor: Actor = None
     ) -> dict[str, int]:
         selection = query.selection()
         if query.expect is None and not query.dry_run:
@@ -84,7 +83,7 @@ def add_takedowns(app: FastAPI, images: AsyncImageCache, memory: AnswerMemory) -
             )
         return await images.delete_captures(
             selection,
-            actor=actor_of(request, query.actor),
+            actor=actor_of(request, actor),
             expected=query.expect,
             dry_run=query.dry_run,
             block=query.block,
