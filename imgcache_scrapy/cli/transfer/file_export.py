@@ -22,11 +22,13 @@ class Planned(NamedTuple):
         picture: the picture.
         name: the path in the folder.
         is_there: whether the file is there already.
+        row: the line of the manifest.
     """
 
     picture: Picture
     name: str
     is_there: bool
+    row: str
 
 
 class FileExport:
@@ -58,16 +60,18 @@ class FileExport:
             if not self._take(name):
                 name = with_hash(name, picture.content_hash)
                 self._take(name)
-            planned.append(Planned(picture, name, self._is_there(picture, name)))
+            # The line is made here, so that the thread that writes files has less to do.
+            row = json.dumps(picture.facts(name))
+            planned.append(Planned(picture, name, self._is_there(picture, name), row))
         return planned
 
     def write(self, planned: Iterable[tuple[Planned, bytes | None]]) -> None:
         """Write the files of pictures; one without bytes is left out, unless its file is there."""
-        for (picture, name, is_there), data in planned:
+        for (picture, name, is_there, row), data in planned:
             if data is not None:
                 self._write(self._folder / name, picture.content_hash, data)
             if data is not None or is_there:
-                self._rows.write(f"{json.dumps(picture.facts(name))}\n")
+                self._rows.write(f"{row}\n")
 
     def finish(self) -> list[str]:
         """Write the manifest.
