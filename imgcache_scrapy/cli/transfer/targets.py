@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 from imgcache_scrapy.cli.transfer.reader import Loaded
 from imgcache_scrapy.cli.transfer.tasks import Task
 from imgcache_scrapy.client.client import AsyncImgCacheClient
-from imgcache_scrapy.core.errors import ProtocolError, blocked
+from imgcache_scrapy.core.blocked import Source, sources_of
+from imgcache_scrapy.core.errors import ProtocolError, blocked, blocked_source
 
 if TYPE_CHECKING:
     from imgcache_scrapy.core.entry import Entry
@@ -102,12 +103,12 @@ class DryTarget(CacheTarget):
 
     Args:
         client: a client of the cache.
-        blocked_hashes: the blocked images.
+        refused: the blocked images, by their hashes, and the blocked hosts and URLs.
     """
 
-    def __init__(self, client: AsyncImgCacheClient, blocked_hashes: set[str]) -> None:
+    def __init__(self, client: AsyncImgCacheClient, refused: set[str | Source]) -> None:
         super().__init__(client)
-        self._blocked = blocked_hashes
+        self._refused = refused
         self._database = sqlite3.connect("", isolation_level=None)
         self._database.execute("CREATE TABLE image (hash TEXT PRIMARY KEY) WITHOUT ROWID")
         self._database.execute(
@@ -119,12 +120,16 @@ class DryTarget(CacheTarget):
     @classmethod
     async def open(cls, client: AsyncImgCacheClient) -> "DryTarget":
         """Create the target."""
-        images = []
+        refused: set[str | Source] = set()
         with suppress(ProtocolError):
-            images = await client.blocked()
-        return cls(
-            client, {each["content_hash"] for each in images if each["content_hash"] is not None}
-        )
+            for each in await client.blocked():
+                if each["content_hash"] is not None:
+                    refused.add(each["content_hash"])
+                elif each["host"] is not None:
+                    refused.add(Source("host", each["host"]))
+                else:
+                    refused.add(Source("url", each["url"] or ""))
+        return cls(client, refused)
 
     async def newest(self, tasks: Sequence[Task]) -> dict[str, Newest]:
         """Do the same as for a cache that has what would have been recorded."""
@@ -150,13 +155,15 @@ class DryTarget(CacheTarget):
 
     async def store(self, loaded: Loaded) -> Outcome:
         """Return what a store would do."""
-        content_hash = loaded.content_hash
-        if content_hash in self._blocked:
+        task, content_hash = loaded.task, loaded.content_hash
+        for source in sources_of(task.url, task.cache_key, task.final_url) & self._refused:
+            raise blocked_source(*source)
+        if content_hash in self._refused:
             raise blocked(content_hash)
         captures = []
         with suppress(ProtocolError):
             captures = await self._client.captures(content_hash, limit=1)
-        values = [self._name(loaded.task), loaded.task.time, content_hash]
+        values = [self._name(task), task.time, content_hash]
         self._database.execute("INSERT OR IGNORE INTO capture VALUES (?, ?, ?)", values)
         image = self._database.execute("INSERT OR IGNORE INTO image VALUES (?)", [content_hash])
         return "stored" if image.rowcount and not captures else "duplicate"

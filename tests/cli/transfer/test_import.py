@@ -255,6 +255,21 @@ def test_blocked_pictures_are_told(run, store):
         assert "blocked" in counts(done)[1]["1.png"]
 
 
+def test_pictures_of_a_blocked_host_are_told(run, store):
+    """A host that was taken down and blocked stays away, also by an import; a dry run knows it."""
+    for seed in range(2):
+        write(store, f"{seed}.png", picture(seed))
+    rows = [{"file": f"{n}.png", "url": f"http://h{n}.example/a.png"} for n in range(2)]
+    manifest = write_jsonl(store.parent / "m.jsonl", rows)
+    with ImgCacheClient(str(store.parent / "new")) as client:
+        client.store("http://h1.example/b.png", picture(5), "me")
+        client.delete_captures(host="h1.example", block=True)
+    for option in ("--dry-run", "--json"):
+        done = run("import", store, "--manifest", manifest, "--cache", "new", "--json", option)
+        assert counts(done)[0] == numbers(files=2, stored=1, bad=1)
+        assert "h1.example" in counts(done)[1]["1.png"]
+
+
 def test_into_a_service(run, store, shared_service, site):
     """A service gets the same captures through the client; repeating sends nothing twice."""
     rows = []
