@@ -21,7 +21,7 @@ def pictures(tmp_path):
     """Return a folder with pictures, and a file that is none."""
     folder = tmp_path / "pictures"
     folder.mkdir()
-    for seed in range(800):
+    for seed in range(3000):
         (folder / f"{seed}.png").write_bytes(picture(seed, 4))
     (folder / "notes.txt").write_bytes(b"no picture")
     return folder
@@ -76,4 +76,4 @@ def test_after_an_interruption_the_same_command_goes_on(tmp_path, pictures):
     with start(tmp_path, "import", pictures, "--cache", "c", "--json") as again:
         counts = json.loads(again.stdout.readlines()[-1])
     assert counts["known"] > 0
-    assert counts["known"] + counts["stored"] == 800
+    assert counts["known"] + counts["stored"] == 3000

@@ -94,7 +94,8 @@ def test_the_settings_of_the_project_hold(project, tmp_path):
     two = f"IMGCACHE_URL={tmp_path / 'two'}"
     rows = [
         (["ls", "--count"], {"env": other}, 0, ["1"], "one"),
-        (["ls", "--count", "-s", two], {}, 0, ["2"], "two"),
+        (["ls", "--count", "-s", two], {}, 0, ["0"], "two"),
+        (["ls", "--count", "-s", two, "-s", "IMGCACHE_BUCKET="], {}, 0, ["2"], "two"),
         (["get", "http://h.example/a?t=2"], {}, 0, ["a"], "one"),
         (["spool", "list", "--json"], {"env": other}, 0, [], "waiting"),
         (["paint"], {}, 2, [], "No such command"),

@@ -304,7 +304,7 @@ def test_a_batch_has_its_own_size_limit(shared_service, more):
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
         assert str(MAX_BATCH_BYTES) in answer.json()["detail"]
     else:
-        assert answer.json() == {"entries": {}, "failures": {}}
+        assert answer.json() == {"entries": {}, "failures": {}, "blocked": []}
 
 
 @pytest.mark.parametrize("more", [1, 2**20, 60 * 2**20])
