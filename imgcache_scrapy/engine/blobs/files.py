@@ -3,14 +3,11 @@
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from errno import EROFS
-from functools import partial
 from pathlib import Path
 from stat import S_ISREG
-from typing import TypeVar
 from uuid import uuid4
 
 from typing_extensions import override
@@ -21,10 +18,6 @@ from imgcache_scrapy.core.files import sync_folder, write_synced
 from imgcache_scrapy.engine.blobs.store import OWNER_KEY, BlobStore, Found
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-_SYNC_THREADS = 4
 
 
 class FileBlobs(BlobStore):
@@ -47,21 +40,18 @@ class FileBlobs(BlobStore):
     def put_many(self, blobs: Mapping[str, bytes]) -> dict[str, StoreFailedError]:
         # Write, sync, rename, sync the folders: after a power failure a blob is complete or absent.
         failed: dict[str, StoreFailedError] = {}
-        paths = {name: self._path(name) for name in blobs}
-        # Obstore may read this folder, and it hides files with `#` in their name.
-        temporaries = {
-            name: path.with_name(f"{path.name}#{uuid4().hex}") for name, path in paths.items()
-        }
-
-        def write(name: str) -> None:
-            self._make_folder(paths[name].parent)
-            write_synced(temporaries[name], blobs[name])
-
+        temporaries: dict[str, Path] = {}
         try:
-            self._call_each(write, {name: [name] for name in blobs}, failed)
+            for name, data in blobs.items():
+                # Obstore may read this folder, and it hides files with `#` in their name.
+                path = self._path(name)
+                temporaries[name] = path.with_name(f"{path.name}#{uuid4().hex}")
+                with self._errors_of([name], failed):
+                    self._make_folder(path.parent)
+                    write_synced(temporaries[name], data)
             for name in blobs.keys() - failed.keys():
                 with self._errors_of([name], failed):
-                    _replace(temporaries[name], paths[name])
+                    _replace(temporaries[name], self._path(name))
                     del temporaries[name]
         finally:
             for temporary in temporaries.values():
@@ -69,8 +59,10 @@ class FileBlobs(BlobStore):
                     temporary.unlink()
         folders = defaultdict(list)
         for name in blobs.keys() - failed.keys():
-            folders[paths[name].parent].append(name)
-        self._call_each(sync_folder, folders, failed)
+            folders[self._path(name).parent].append(name)
+        for folder, names in folders.items():
+            with self._errors_of(names, failed):
+                sync_folder(folder)
         return failed
 
     @override
@@ -187,26 +179,6 @@ class FileBlobs(BlobStore):
     def _path(self, content_hash: str) -> Path:
         return self._folder / blob_key(content_hash)
 
-    def _call_each(
-        self,
-        call: Callable[[T], object],
-        items: Mapping[T, Iterable[str]],
-        failed: dict[str, StoreFailedError],
-    ) -> None:
-        """Call a function that syncs for each item, and note the errors of the item's blobs.
-
-        A disk does several syncs at the same time in little more time than one.
-        """
-        with ThreadPoolExecutor(_SYNC_THREADS, "imgcache-sync") as threads:
-            attempt = partial(_os_error, call)
-            several = len(items) > 1
-            errors = threads.map(attempt, items) if several else map(attempt, items)
-            # Here and not in the threads: if the storage fails for all blobs, the rest is left out.
-            for names, error in zip(items.values(), errors, strict=True):
-                if error is not None:
-                    with self._errors_of(names, failed):
-                        raise error
-
     @contextmanager
     def _errors_of(
         self, content_hashes: Iterable[str], failed: dict[str, StoreFailedError]
@@ -240,15 +212,6 @@ class FileBlobs(BlobStore):
             # Another thread or process may have made the folder without having synced it yet.
             sync_folder(self._folder)
             self._synced_folders.add(folder.name)
-
-
-def _os_error(call: Callable[[T], object], item: T) -> OSError | None:
-    """Call a function; return its error if the operating system raised it."""
-    try:
-        call(item)
-    except OSError as error:
-        return error
-    return None
 
 
 def _check_file(path: Path) -> None:
