@@ -268,8 +268,8 @@ class AsyncImageCache(AsyncRefusals, AsyncTakeDowns):
                 self._writers, lambda cache: cache.store_many(requests), creates=creates
             )
             self._late_decoding.note(entries)
-        self._uses.note(
-            each["content_hash"] for each in entries if not isinstance(each, Exception | None)
-        )
+        stored = [each for each in entries if not isinstance(each, Exception | None)]
+        # The rows of new images have their first day of use already.
+        self._uses.note(each["content_hash"] for each in stored if not each["created"])
         answers = zip(requests, entries, strict=True)
         return {request: entry for request, entry in answers if entry is not None}
