@@ -90,6 +90,8 @@ def test_workers_that_are_killed_leave_their_counts(service):
     (folder,) = folders(service)
     look_up(service, 20)
     assert misses(service) == 20
+    # Each worker creates its files when it starts, which may be after the first answers.
+    wait_until(lambda: len(list(folder.glob("worker-*"))) == 2)
     before = sorted(path.name for path in folder.iterdir())
     for killed in range(1, 3):
         old = {worker.pid for worker in workers_of(service)}
