@@ -39,7 +39,7 @@ def test_a_killed_service_loses_no_image(items, crawl, service, site):
     settings = FILES | {"IMGCACHE_URL": service.url, "WITHOUT_FILES": True}
     done = crawl(items, settings)
     site.answers |= pictures
-    assert sum(len(item["images"]) for item in done.items) == IMAGES
+    assert sum(len(item["images"]) for item in done.items) == IMAGES, done.log
     assert done.fates.get("stored", 0) + done.fates["spooled"] == IMAGES
     service.process.join()
     service.start()
@@ -56,7 +56,7 @@ def test_an_answer_that_is_not_an_entry_is_a_miss(items, crawl, site):
 
     site.answers["/images/lookup"] = site.answers["/images"] = answer
     done = crawl(items, STOCK | {"IMGCACHE_URL": site.url})
-    assert sum(len(item["images"]) for item in done.items) == IMAGES
+    assert sum(len(item["images"]) for item in done.items) == IMAGES, done.log
     assert "Traceback" not in done.log
 
 
