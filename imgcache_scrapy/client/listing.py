@@ -1,12 +1,13 @@
 """ListMethods: the methods of a client that list and count what a cache has."""
 
+from functools import partial
 from typing import Any, Unpack
 
 from imgcache_scrapy.client.base import ClientBase
 from imgcache_scrapy.core.checks import checked_limit, checked_text
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.filters import GROUPS, Filters, checked_filters
-from imgcache_scrapy.core.pages import EntryList
+from imgcache_scrapy.core.pages import EntryList, pages_after
 
 
 class ListMethods(ClientBase):
@@ -30,16 +31,11 @@ class ListMethods(ClientBase):
         Raises:
             InvalidRequestError: there is no such filter, or a value is not valid.
         """
-        wanted, most = self._filters(filters), checked_limit(limit)
-        found = EntryList()
-        found.after = after and checked_text("a position", after)
-        while most is None or len(found) < most:
-            missing = None if most is None else most - len(found)
-            page = await self.transport.list_page(wanted, missing, found.after)
-            found += page.entries
-            found.after = page.after
-            if page.after is None:
-                break
+        read = partial(self.transport.list_page, self._filters(filters))
+        position = after and checked_text("a position", after)
+        page = await pages_after(read, checked_limit(limit), position)
+        found = EntryList(page.entries)
+        found.after = page.after
         return found
 
     async def count(self, **filters: Unpack[Filters]) -> dict[str, int]:

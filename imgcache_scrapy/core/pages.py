@@ -59,11 +59,27 @@ async def all_pages_async(
     read: Callable[[int | None, Any], Awaitable[ListPage[T]]], limit: int | None
 ) -> list[T]:
     """Read the pages of a list one after another; see `all_pages`."""
+    return (await pages_after(read, limit)).entries
+
+
+async def pages_after(
+    read: Callable[[int | None, Any], Awaitable[ListPage[T]]], limit: int | None, after: Any = None
+) -> ListPage[T]:
+    """Read the pages of a list that follow a position; see `all_pages`.
+
+    Args:
+        read: reads a page, as for `all_pages`.
+        limit: number of entries after which no further page is read; None to read all.
+        after: the position; None for the beginning of the list.
+
+    Returns:
+        All entries that were read, and the position after them.
+    """
     entries: list[T] = []
-    page: ListPage[T] = ListPage([])
     while limit is None or len(entries) < limit:
-        page = await read(None if limit is None else limit - len(entries), page.after)
+        page = await read(None if limit is None else limit - len(entries), after)
         entries += page.entries
-        if page.after is None:
+        after = page.after
+        if after is None:
             break
-    return entries
+    return ListPage(entries, after)
