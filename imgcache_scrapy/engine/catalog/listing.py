@@ -90,7 +90,7 @@ class Listings(OpenCatalog):
         """Return the number of `captures` that meet filters, and `images` and `bytes` of them."""
         with database.connect_for_reading(self._engine) as connection:
             time = age_and_order(connection)[0][0]
-            query = _by_image().where(*conditions(filters, time)).subquery()
+            query = by_image().where(*conditions(filters, time)).subquery()
             row = connection.execute(sa.select(*_sums(query))).mappings().one()
         return {name: int(value) for name, value in row.items()}
 
@@ -107,7 +107,7 @@ class Listings(OpenCatalog):
         Returns:
             The groups with the most bytes, at most `MAX_PAGE_ENTRIES`.
         """
-        query = _by_image(_GROUPS[by].label("name")).subquery()
+        query = by_image(_GROUPS[by].label("name")).subquery()
         sums = _sums(query)
         groups = sa.select(query.c.name, *sums).group_by(query.c.name)
         groups = groups.order_by(sums[2].desc(), query.c.name).limit(MAX_PAGE_ENTRIES)
@@ -135,6 +135,17 @@ def conditions(filters: Filters, time: sa.ColumnElement[int]) -> list[sa.ColumnE
     return found
 
 
+def by_image(*group: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Return the query for one row for each image of each group of captures.
+
+    Its columns are those of the group, `content_hash`, `size` in bytes and the number of
+    `captures`.
+    """
+    columns = (*group, image.c.content_hash, image.c.file_size_bytes.label("size"))
+    query = sa.select(*columns, sa.func.count().label("captures"))
+    return query.select_from(capture).join(image).group_by(*columns)
+
+
 def _candidates(connection: Connection, filters: Filters) -> sa.Select[tuple[int]] | None:
     """Return a query for ids among which all captures are that meet filters; None for any ids."""
     if connection.dialect.name != "sqlite":
@@ -151,13 +162,6 @@ def _candidates(connection: Connection, filters: Filters) -> sa.Select[tuple[int
             return sa.select(values.c.value)
     part = filters.get("url_contains")
     return url_index.candidates(connection, part) if part else None
-
-
-def _by_image(*group: sa.ColumnElement[Any]) -> sa.Select[Any]:
-    """Return the query for one row for each image of each group of captures."""
-    columns = (*group, image.c.content_hash, image.c.file_size_bytes.label("size"))
-    query = sa.select(*columns, sa.func.count().label("captures"))
-    return query.select_from(capture).join(image).group_by(*columns)
 
 
 def _sums(query: sa.Subquery) -> tuple[sa.ColumnElement[Any], ...]:

@@ -12,7 +12,7 @@ from imgcache_scrapy.engine.catalog import auditing, database
 from imgcache_scrapy.engine.catalog.ages import age_and_order
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.functions import json_rows
-from imgcache_scrapy.engine.catalog.listing import conditions
+from imgcache_scrapy.engine.catalog.listing import by_image, conditions
 from imgcache_scrapy.engine.catalog.opening import OpenCatalog
 from imgcache_scrapy.engine.catalog.paging import fetch_json
 from imgcache_scrapy.engine.catalog.rows import digest, now
@@ -56,18 +56,7 @@ class Removals(OpenCatalog):
     def count_removal(self, selection: Selection) -> Counts:
         """Return what deleting the captures of a selection would delete."""
         with database.connect_for_reading(self._engine) as connection:
-            selected = (
-                sa.select(
-                    image.c.content_hash,
-                    image.c.file_size_bytes.label("size"),
-                    sa.func.count().label("captures"),
-                )
-                .select_from(capture)
-                .join(image)
-                .where(*_conditions(connection, selection))
-                .group_by(image.c.content_hash, image.c.file_size_bytes)
-                .subquery()
-            )
+            selected = by_image().where(*_conditions(connection, selection)).subquery()
             total = (
                 sa.select(sa.func.count())
                 .select_from(_other)
