@@ -77,7 +77,7 @@ class _Stalls:
             self._tick()
 
     def end(self) -> None:
-        """Stop measuring, if nobody else needs it."""
+        """Stop measuring if no other deadline needs it."""
         self._users -= 1
         if not self._users and self._timer is not None:
             self._timer.cancel()

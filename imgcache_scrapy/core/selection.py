@@ -87,8 +87,7 @@ class Selection(NamedTuple):
         """
         if self.url is not None and {entry["key"], entry["url"]}.isdisjoint(self.url.keys):
             return False
-        filters: dict[str, Any] = {**self.filters}
-        return all(_meets(entry, name, value) for name, value in filters.items())
+        return all(_MEETS[name](entry, value) for name, value in self.filters.items())
 
 
 def _until(filters: Mapping[str, Any], before: datetime | str | None) -> dict[str, Any]:
@@ -97,21 +96,21 @@ def _until(filters: Mapping[str, Any], before: datetime | str | None) -> dict[st
     return {"until": min(given)} if given else {}
 
 
-def _meets(entry: Entry, name: str, value: Any) -> bool:
-    fetched = datetime.fromisoformat(entry["lookup_time"])
-    size, width, height = entry["file_size_bytes"], entry["width"], entry["height"]
-    checks: dict[str, Callable[[], bool]] = {
-        "url_contains": lambda: value in entry["url"],
-        "host": lambda: host_of(entry["url"]) == value,
-        "bucket": lambda: entry["bucket"] == value,
-        "client_name": lambda: entry["client_name"] == value,
-        "content_type": lambda: entry["content_type"] == value,
-        "since": lambda: fetched >= value,
-        "until": lambda: fetched < value,
-        "min_width": lambda: width is not None and width >= value,
-        "min_height": lambda: height is not None and height >= value,
-        "min_bytes": lambda: size >= value,
-        "max_bytes": lambda: size <= value,
-        "damaged": lambda: entry.get("damaged", False) is value,
-    }
-    return checks[name]()
+def _time(entry: Entry) -> datetime:
+    return datetime.fromisoformat(entry["lookup_time"])
+
+
+_MEETS: Mapping[str, Callable[[Entry, Any], bool]] = {
+    "url_contains": lambda entry, part: part in entry["url"],
+    "host": lambda entry, host: host_of(entry["url"]) == host,
+    "bucket": lambda entry, bucket: entry["bucket"] == bucket,
+    "client_name": lambda entry, name: entry["client_name"] == name,
+    "content_type": lambda entry, content_type: entry["content_type"] == content_type,
+    "since": lambda entry, time: _time(entry) >= time,
+    "until": lambda entry, time: _time(entry) < time,
+    "min_width": lambda entry, width: entry["width"] is not None and entry["width"] >= width,
+    "min_height": lambda entry, height: entry["height"] is not None and entry["height"] >= height,
+    "min_bytes": lambda entry, size: entry["file_size_bytes"] >= size,
+    "max_bytes": lambda entry, size: entry["file_size_bytes"] <= size,
+    "damaged": lambda entry, damaged: entry.get("damaged", False) is damaged,
+}
