@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, TypedDict, cast
+from typing import Any, Literal, TypedDict, cast, get_args
 
 from imgcache_scrapy.core.checks import checked_client_name, checked_text, checked_time
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.limits import MAX_NUMBER
 
-GROUPS = ("host", "bucket", "client", "type", "month")
+Group = Literal["host", "bucket", "client", "type", "month"]
+GROUPS = get_args(Group)
 """What the captures of a group in statistics have in common."""
 
 

@@ -1,12 +1,12 @@
 """The routes that list and count captures by filters."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from imgcache_scrapy.core.errors import UnavailableError
-from imgcache_scrapy.core.filters import Filters, checked_filters
+from imgcache_scrapy.core.filters import Filters, Group, checked_filters
 from imgcache_scrapy.core.limits import MAX_LIMIT, MAX_NUMBER, SEARCH_POSITION_PATTERN
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.server.answers import PAGE, page_response
@@ -63,7 +63,7 @@ def add_lists(app: FastAPI, images: AsyncImageCache, memory: AnswerMemory) -> No
 
     @app.get("/stats", responses=documented(*FAILURES))
     async def stats(
-        by: Literal["host", "bucket", "client", "type", "month"] | None = None,
+        by: Group | None = None,
     ) -> dict[str, int] | dict[str, dict[str, int]]:
         return await (images.stats() if by is None else images.stats_by(by))
 
