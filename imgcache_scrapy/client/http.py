@@ -25,7 +25,6 @@ from imgcache_scrapy.client.connection import (
     Connection,
 )
 from imgcache_scrapy.client.fields import (
-    batches_by_size,
     capture_fields,
     form_of,
     without_none,
@@ -35,11 +34,12 @@ from imgcache_scrapy.client.http_refusals import HttpRefusals, acting, lacks
 from imgcache_scrapy.client.http_takedown import HttpTakeDowns
 from imgcache_scrapy.client.key_support import KeySupport
 from imgcache_scrapy.client.lists import read_failures, read_keys
+from imgcache_scrapy.core.batches import batches_by_size
 from imgcache_scrapy.core.entry import Entry, content_hash_of
 from imgcache_scrapy.core.errors import InvalidRequestError, NotFoundError, ProtocolError
 from imgcache_scrapy.core.failures import Failure, Found
 from imgcache_scrapy.core.keys import is_default_key
-from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
+from imgcache_scrapy.core.limits import MAX_BATCH_BYTES, MAX_BATCH_URLS, MAX_IMAGE_BYTES
 from imgcache_scrapy.core.pages import ListPage, all_pages_async
 from imgcache_scrapy.core.response_info import NO_RESPONSE, ResponseInfo
 from imgcache_scrapy.core.urls import filename_of
@@ -48,6 +48,8 @@ T = TypeVar("T")
 
 # For smaller images, the additional request would cost more than their bytes.
 _MIN_CLAIMED_BYTES = 64 * 2**10
+# A character of a URL takes one byte in JSON, rarely up to six.
+_BATCH_CHARACTERS = MAX_BATCH_BYTES // 2
 # Some servers and proxies accept only 8 KB in a request line, so longer keys are sent in a body.
 _MAX_KEY_IN_QUERY = 4000
 
@@ -162,7 +164,7 @@ class HttpTransport(HttpLists, HttpRefusals, HttpTakeDowns, Connection):
         blocked: frozenset[str] = frozenset()
         # Failures of keys are told anyway.
         further = set(urls) - set(keys)
-        for batch in batches_by_size([*keys, *further], len):
+        for batch in batches_by_size([*keys, *further], len, _BATCH_CHARACTERS, MAX_BATCH_URLS):
             asked = [key for key in batch if key not in further]
             found = await self._lookup_batch(asked, bucket, accept, further.intersection(batch))
             entries |= found.entries

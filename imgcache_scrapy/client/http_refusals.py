@@ -9,13 +9,14 @@ from typing import Any, Protocol, TypeVar
 
 from imgcache_scrapy.client.answers import Answer, entry_of
 from imgcache_scrapy.client.connection import NO_ROUTE
-from imgcache_scrapy.client.fields import batches_by_size, without_none
+from imgcache_scrapy.client.fields import without_none
 from imgcache_scrapy.client.lists import read_blocked, read_failure
+from imgcache_scrapy.core.batches import batches_by_size
 from imgcache_scrapy.core.blocked import BlockedImage
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import NotFoundError, ProtocolError
 from imgcache_scrapy.core.failures import Failure, SeenFailure
-from imgcache_scrapy.core.limits import ACTOR_HEADER, MAX_BATCH_BYTES
+from imgcache_scrapy.core.limits import ACTOR_HEADER, MAX_BATCH_BYTES, MAX_BATCH_URLS
 
 T = TypeVar("T")
 
@@ -70,7 +71,7 @@ class HttpRefusals:
         return found[:limit]
 
     async def remember_failures(self: _Calls, failures: Sequence[SeenFailure], bucket: str) -> None:
-        for batch in batches_by_size(failures, _characters_of, _MAX_CHARACTERS):
+        for batch in batches_by_size(failures, _characters_of, _MAX_CHARACTERS, MAX_BATCH_URLS):
             if not self._supports_failures:
                 return
             body = {"failures": list(map(_fields_of, batch)), "bucket": bucket}

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from imgcache_scrapy.cli.transfer.naming import extension_of
 from imgcache_scrapy.cli.transfer.pictures import Picture
+from imgcache_scrapy.core.batches import batches_by_size
 
 DEFAULT_BYTES = 500_000_000
 """The size of a shard."""
@@ -49,17 +50,11 @@ def shards_of(pictures: Iterable[Picture], max_bytes: int) -> Iterator[list[Pict
         pictures: the pictures.
         max_bytes: the most bytes of a shard; one with a single picture may have more.
     """
-    shard: list[Picture] = []
-    size = 0
-    for picture in pictures:
-        its_size = picture.size + len(json.dumps(picture.facts(file_name(picture)))) + 2048
-        if shard and (size + its_size > max_bytes or len(shard) >= _MAX_PICTURES):
-            yield shard
-            shard, size = [], 0
-        shard.append(picture)
-        size += its_size
-    if shard:
-        yield shard
+    return batches_by_size(pictures, _size_in_shard, max_bytes, _MAX_PICTURES)
+
+
+def _size_in_shard(picture: Picture) -> int:
+    return picture.size + len(json.dumps(picture.facts(file_name(picture)))) + 2048
 
 
 def digest_of(shard: Iterable[Picture]) -> str:
