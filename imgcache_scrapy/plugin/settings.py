@@ -1,29 +1,21 @@
 """Settings: reads all IMGCACHE_* settings once and checks them."""
 
-import json
-import math
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self, TypeVar
 
 from scrapy.exceptions import NotConfigured
 from scrapy.settings import BaseSettings
-from scrapy.utils.misc import load_object
 from scrapy.utils.project import data_path
 
-from imgcache_scrapy.client.address import folder_of
 from imgcache_scrapy.client.spool import SPOOL_FOLDER
-from imgcache_scrapy.core.checks import checked_token
 from imgcache_scrapy.core.errors import ConfigurationError, InvalidRequestError
-from imgcache_scrapy.core.failures import DEFAULT_SECONDS, checked_rules
 from imgcache_scrapy.core.key_presets import DEFAULT_PRESETS
 from imgcache_scrapy.core.key_rules import KeyRules
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
-from imgcache_scrapy.core.text import printable, quoted
-from imgcache_scrapy.core.units import checked_size
+from imgcache_scrapy.core.text import printable
 from imgcache_scrapy.plugin.file_names.path_template import PathTemplate
 from imgcache_scrapy.plugin.freshness import (
     MODES,
@@ -34,6 +26,25 @@ from imgcache_scrapy.plugin.freshness import (
     checked_max_ages,
 )
 from imgcache_scrapy.plugin.keys import KeyFinder
+from imgcache_scrapy.plugin.setting_values import (
+    one_of,
+    read_address,
+    read_failures,
+    read_flag,
+    read_function,
+    read_ignore_params,
+    read_image_bytes,
+    read_mode,
+    read_name,
+    read_on_gone,
+    read_pixels,
+    read_presets,
+    read_seconds,
+    read_template,
+    read_text,
+    read_token,
+    read_total_bytes,
+)
 
 T = TypeVar("T")
 
@@ -119,32 +130,32 @@ class Settings:
         reader = _Reader(settings)
         get = reader.get
         return cls(
-            enabled=get("ENABLED", True, _flag, "True or False"),
-            url=get("URL", None, _address, _ADDRESS) or _default_address(),
-            token=get("TOKEN", os.environ.get("IMGCACHE_TOKEN"), _token, "printable ASCII"),
-            bucket=get("BUCKET", "", _text, "a string"),
-            client_name=get("CLIENT_NAME", None, _name, "a name"),
-            timeout=get("TIMEOUT", 10.0, _seconds, "a number of seconds above 0"),
-            urls_field=get("URLS_FIELD", "image_urls", _name, "the name of a field"),
-            result_field=get("RESULT_FIELD", "images", _name, "the name of a field"),
-            failures_field=get("FAILURES_FIELD", None, _name, "the name of a field"),
-            paths_field=get("PATHS_FIELD", None, _name, "the name of a field"),
-            drop_empty=get("DROP_EMPTY", False, _flag, "True or False"),
-            path=get("PATH", None, _template, _TEMPLATE),
-            min_width=get("MIN_WIDTH", 0, _pixels, "a number of pixels, 0 or more"),
-            min_height=get("MIN_HEIGHT", 0, _pixels, "a number of pixels, 0 or more"),
-            max_image_bytes=get("MAX_IMAGE_BYTES", MAX_IMAGE_BYTES, _image_bytes, _IMAGE_BYTES),
-            max_bytes=get("MAX_BYTES", None, _total_bytes, "a size, such as 10GB"),
-            strict=get("STRICT", False, _flag, "True or False"),
-            spool_dir=get("SPOOL_DIR", None, _name, "a folder") or _default_spool(),
+            enabled=get("ENABLED", True, read_flag, "True or False"),
+            url=get("URL", None, read_address, _ADDRESS) or _default_address(),
+            token=get("TOKEN", os.environ.get("IMGCACHE_TOKEN"), read_token, "printable ASCII"),
+            bucket=get("BUCKET", "", read_text, "a string"),
+            client_name=get("CLIENT_NAME", None, read_name, "a name"),
+            timeout=get("TIMEOUT", 10.0, read_seconds, "a number of seconds above 0"),
+            urls_field=get("URLS_FIELD", "image_urls", read_name, "the name of a field"),
+            result_field=get("RESULT_FIELD", "images", read_name, "the name of a field"),
+            failures_field=get("FAILURES_FIELD", None, read_name, "the name of a field"),
+            paths_field=get("PATHS_FIELD", None, read_name, "the name of a field"),
+            drop_empty=get("DROP_EMPTY", False, read_flag, "True or False"),
+            path=get("PATH", None, read_template, _TEMPLATE),
+            min_width=get("MIN_WIDTH", 0, read_pixels, "a number of pixels, 0 or more"),
+            min_height=get("MIN_HEIGHT", 0, read_pixels, "a number of pixels, 0 or more"),
+            max_image_bytes=get("MAX_IMAGE_BYTES", MAX_IMAGE_BYTES, read_image_bytes, _IMAGE_BYTES),
+            max_bytes=get("MAX_BYTES", None, read_total_bytes, "a size, such as 10GB"),
+            strict=get("STRICT", False, read_flag, "True or False"),
+            spool_dir=get("SPOOL_DIR", None, read_name, "a folder") or _default_spool(),
             max_age=reader.max_age(),
-            mode=get("MODE", "normal", _mode, _one_of(MODES)),
-            on_gone=get("ON_GONE", "fail", _on_gone, _one_of(ON_GONE)),
-            key_presets=get("KEY_PRESETS", DEFAULT_PRESETS, _presets, "a list of presets"),
-            key_ignore_params=get("KEY_IGNORE_PARAMS", {}, _ignore_params, _PARAMS),
-            key_function=get("KEY_FUNCTION", None, _function, "the path of a function"),
-            remember_failures=get("REMEMBER_FAILURES", _failures(True), _failures, _RULES),
-            retry_failed=get("RETRY_FAILED", False, _flag, "True or False"),
+            mode=get("MODE", "normal", read_mode, one_of(MODES)),
+            on_gone=get("ON_GONE", "fail", read_on_gone, one_of(ON_GONE)),
+            key_presets=get("KEY_PRESETS", DEFAULT_PRESETS, read_presets, "a list of presets"),
+            key_ignore_params=get("KEY_IGNORE_PARAMS", {}, read_ignore_params, _PARAMS),
+            key_function=get("KEY_FUNCTION", None, read_function, "the path of a function"),
+            remember_failures=get("REMEMBER_FAILURES", read_failures(True), read_failures, _RULES),
+            retry_failed=get("RETRY_FAILED", False, read_flag, "True or False"),
         )
 
     @cached_property
@@ -177,7 +188,7 @@ class _Reader:
             return read(value)
         except (TypeError, ValueError, ConfigurationError, InvalidRequestError) as error:
             reason = f" ({error})" if isinstance(error, ConfigurationError) else ""
-            shown = "" if read is _token else f", not {printable(repr(value))}"
+            shown = "" if read is read_token else f", not {printable(repr(value))}"
             raise ConfigurationError(f"IMGCACHE_{name} must be {wanted}{shown}{reason}") from error
 
 
@@ -185,7 +196,7 @@ def _default_address() -> str:
     """Return the address from the environment, else a folder in the project's data folder."""
     address = os.environ.get("IMGCACHE_URL")
     try:
-        return _address(address) if address else data_path("imgcache")
+        return read_address(address) if address else data_path("imgcache")
     except ConfigurationError as error:
         raise ConfigurationError(f"IMGCACHE_URL in the environment: {error}") from error
     except NotConfigured as error:
@@ -202,107 +213,3 @@ def project_data_path(name: str) -> str:
         return data_path(name)
     except NotConfigured:  # there is no scrapy.cfg
         return str(SPOOL_FOLDER.parent / name)
-
-
-def _flag(value: Any) -> bool:
-    return BaseSettings({"flag": value}).getbool("flag")
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, (str, os.PathLike)):
-        raise TypeError
-    return os.fspath(value)
-
-
-def _address(value: Any) -> str:
-    address = _name(value)
-    folder_of(address)
-    return address
-
-
-def _name(value: Any) -> str:
-    text = _text(value)
-    if not text:
-        raise ValueError
-    return text
-
-
-def _template(value: Any) -> PathTemplate:
-    return PathTemplate.parse(_text(value))
-
-
-def _token(value: Any) -> str | None:
-    return checked_token(_text(value)) or None
-
-
-def _seconds(value: Any) -> float:
-    seconds = float(value)
-    if not 0 < seconds < math.inf:
-        raise ValueError
-    return seconds
-
-
-def _pixels(value: Any) -> int:
-    pixels = int(value)
-    if pixels < 0:
-        raise ValueError
-    return pixels
-
-
-def _image_bytes(value: Any) -> int:
-    size = int(value)
-    if not 1 <= size <= MAX_IMAGE_BYTES:
-        raise ValueError
-    return size
-
-
-def _total_bytes(value: Any) -> int:
-    size = checked_size(value)
-    if not size:
-        raise ValueError
-    return size
-
-
-def _mode(value: Any) -> Mode:
-    return MODES[MODES.index(value)]
-
-
-def _on_gone(value: Any) -> OnGone:
-    return ON_GONE[ON_GONE.index(value)]
-
-
-def _one_of(names: Iterable[str]) -> str:
-    return " or ".join(quoted(name) for name in names)
-
-
-def _presets(value: Any) -> tuple[str, ...]:
-    # On the command line a list is a text with commas.
-    if isinstance(value, str):
-        value = [name.strip() for name in value.split(",") if name.strip()]
-    return KeyRules(presets=value).presets
-
-
-def _ignore_params(value: Any) -> Mapping[str, tuple[str, ...]]:
-    params = json.loads(value) if isinstance(value, str) else value
-    return KeyRules(ignore_params=params).ignore_params
-
-
-def _failures(value: Any) -> Mapping[str, float] | None:
-    with suppress(TypeError, ValueError):
-        return DEFAULT_SECONDS if _flag(value) else None
-    rules = json.loads(value) if isinstance(value, str) else value
-    try:
-        return checked_rules(rules)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from error
-
-
-def _function(value: Any) -> Callable[[str], str]:
-    try:
-        function = load_object(value)
-    # A module of the project can raise anything while it is imported.
-    except Exception as error:
-        raise ConfigurationError(f"{type(error).__name__}: {error}") from error
-    if not callable(function):
-        raise TypeError
-    return function  # type: ignore[no-any-return]
