@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL.PngImagePlugin import PngInfo
 
@@ -79,8 +79,7 @@ def test_what_pillow_decodes_is_never_refused(
     """Whatever stands for the last bytes of a picture, it is kept if Pillow decodes it."""
     data = pictures()[name]
     changed = data[: len(data) - missing] + end
-    assume(decodes(changed))
-    assert admit(changed) is None
+    assert admit(changed) is None or not decodes(changed)
 
 
 @given(st.sampled_from(sorted(pictures())), st.data())
@@ -92,8 +91,7 @@ def test_no_wrong_byte_makes_us_refuse_what_pillow_decodes(
     for _ in range(draw.draw(st.integers(1, 3))):
         place = draw.draw(st.integers(20, min(len(changed), 300) - 1))
         changed[place] = draw.draw(st.integers(0, 255))
-    assume(decodes(bytes(changed)))
-    assert admit(bytes(changed)) is None
+    assert admit(bytes(changed)) is None or not decodes(bytes(changed))
 
 
 @given(st.sampled_from(sorted(pictures())), st.data())

@@ -345,7 +345,7 @@ def test_a_slow_cache_limits_the_downloads(crawls, site, component):
     waiting = []
 
     def fetched():
-        return sum(count for path, count in site.asked.items() if path.endswith(".jpg"))
+        return sum(count for path, count in site.asked.copy().items() if path.endswith(".jpg"))
 
     def refuse(handler):
         wait_until(lambda: fetched() >= MAX_IMAGES)

@@ -28,7 +28,7 @@ class Site:
 
     def images_asked(self) -> Counter[str]:
         """Return the requests without those for the start page."""
-        return Counter({path: n for path, n in self.asked.items() if path != "/"})
+        return Counter({path: n for path, n in self.asked.copy().items() if path != "/"})
 
     def close(self) -> None:
         self._server.shutdown()
