@@ -56,7 +56,7 @@ A miss goes on after `Flow.find`:
 
 A stale hit goes on after `Flow.find`, too: the site is asked whether the image has changed.
 
-    plugin/freshness.py:FreshnessRules.must_ask            is the capture too old?
+    core/freshness.py:FreshnessRules.must_ask              is the capture too old?
     plugin/fetch.py:Fetch.run                              asks, and asks again if it must
     plugin/conditional.py:add_validators                   If-None-Match, If-Modified-Since
     plugin/fetch.py:Fetch.outcome                          304, the same bytes, others, or trouble

@@ -85,7 +85,8 @@ def import_(
             on_progress=shown.advance,
         )
         with explaining_interrupts(shown):
-            options = {"token": location.token, "key_of": location.key_of}
+            # Each picture has its bucket.
+            options = {**location.client_options, "bucket": ""}
             counts = import_images(location.address, what, **options)
     if as_json:
         typer.echo(json.dumps({name: counts[name] for name in COUNTS}))

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from imgcache_scrapy.client.client import ImgCacheClient
 from imgcache_scrapy.client.spool import SPOOL_FOLDER
 from imgcache_scrapy.core.environment import SETTINGS_VARIABLE
 from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.core.fetch_rules import DEFAULT_FETCH_RULES, FetchRules
 from imgcache_scrapy.core.keys import cache_key
 from imgcache_scrapy.core.text import quoted
 
@@ -59,6 +60,8 @@ class Location:
         token: the bearer token of the service; None for no token.
         bucket: the bucket that the crawls of the project use.
         key_of: computes the cache key of a URL, by the settings of the project.
+        max_bytes: the size of an embedded cache that its crawls keep, in bytes; None for no limit.
+        fetch_rules: how its crawls fetch images.
     """
 
     address: str
@@ -66,6 +69,19 @@ class Location:
     token: str | None = None
     bucket: str = ""
     key_of: Callable[[str], str] = cache_key
+    max_bytes: int | None = None
+    fetch_rules: FetchRules = DEFAULT_FETCH_RULES
+
+    @property
+    def client_options(self) -> dict[str, Any]:
+        """The arguments of a client for this cache, beside the address and the timeout."""
+        return {
+            "token": self.token,
+            "bucket": self.bucket,
+            "key_of": self.key_of,
+            "max_bytes": None if self.folder is None else self.max_bytes,
+            "fetch_rules": self.fetch_rules,
+        }
 
     @property
     def folder(self) -> Path | None:
@@ -100,7 +116,13 @@ def find_cache(named: str | None) -> Location:
     settings = read_project_settings(project)
     token = token or settings.token
     return Location(
-        settings.url, project, token, settings.bucket, _with_setting_errors(settings.key_of)
+        settings.url,
+        project,
+        token,
+        settings.bucket,
+        _with_setting_errors(settings.key_of),
+        settings.max_bytes,
+        settings.fetch_rules,
     )
 
 
@@ -185,13 +207,7 @@ def open_client(location: Location, timeout: float | None = 30.0) -> ImgCacheCli
         location: where the cache is.
         timeout: seconds for one call; None for no limit.
     """
-    return ImgCacheClient(
-        location.address,
-        timeout,
-        token=location.token,
-        bucket=location.bucket,
-        key_of=location.key_of,
-    )
+    return ImgCacheClient(location.address, timeout, **location.client_options)
 
 
 def project_folder() -> Path | None:

@@ -126,7 +126,7 @@ async def _replay(location: Location, folder: Path) -> int:
         if level >= logging.WARNING:
             typer.echo(printable(message % args), err=True)
 
-    async with AsyncImgCacheClient(location.address, token=location.token) as client:
+    async with AsyncImgCacheClient(location.address, **location.client_options) as client:
         resilient = ResilientClient(
             client.transport,
             folder,

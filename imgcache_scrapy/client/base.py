@@ -8,6 +8,7 @@ from imgcache_scrapy.client.embedded import embedded_transport
 from imgcache_scrapy.client.transport import Transport
 from imgcache_scrapy.core.checks import checked_text, checked_token
 from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.core.fetch_rules import DEFAULT_FETCH_RULES, FetchRules
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.keys import cache_key
 
@@ -28,6 +29,7 @@ class ClientBase:
         transport: "httpx.AsyncBaseTransport | None" = None,
         key_of: Callable[[str], str] = cache_key,
         max_bytes: int | None = None,
+        fetch_rules: FetchRules = DEFAULT_FETCH_RULES,
     ) -> None:
         checked_token(token)
         folder = folder_of(base_url) if transport is None else None
@@ -39,12 +41,14 @@ class ClientBase:
             "transport": transport,
             "key_of": key_of,
             "max_bytes": max_bytes,
+            "fetch_rules": fetch_rules,
         }
         if max_bytes is not None and folder is None:
             raise ConfigurationError(
                 "max_bytes limits an embedded cache only: run `imgcache prune` beside the service"
             )
         self._key_of = key_of
+        self._fetch_rules = fetch_rules
         self._base = (base_url if folder is None else SERVICE_URL).rstrip("/")
         self._bucket = bucket
         self._is_closed = False

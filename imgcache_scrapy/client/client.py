@@ -21,6 +21,7 @@ from imgcache_scrapy.core.checks import (
 )
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import InvalidRequestError
+from imgcache_scrapy.core.fetch_rules import DEFAULT_FETCH_RULES, FetchRules
 from imgcache_scrapy.core.keys import cache_key
 from imgcache_scrapy.core.response_info import HeaderValue, ResponseInfo
 
@@ -44,6 +45,7 @@ class AsyncImgCacheClient(
         key_of: computes the cache key of a URL for which a call names none.
         max_bytes: of an embedded cache: the size of all images together, in bytes. Before a store,
             the images go that were not used for the longest time, except for those used today.
+        fetch_rules: how `fetch` decides what its arguments leave open.
 
     Attributes:
         transport: the connection to the cache; its methods do not check their arguments.
@@ -224,9 +226,10 @@ class ImgCacheClient(BlockingClient):
         transport: "httpx.AsyncBaseTransport | None" = None,
         key_of: Callable[[str], str] = cache_key,
         max_bytes: int | None = None,
+        fetch_rules: FetchRules = DEFAULT_FETCH_RULES,
     ) -> None:
         options: dict[str, Any] = {"token": token, "bucket": bucket, "transport": transport}
-        options |= {"key_of": key_of, "max_bytes": max_bytes}
+        options |= {"key_of": key_of, "max_bytes": max_bytes, "fetch_rules": fetch_rules}
         super().__init__(
             lambda: AsyncImgCacheClient(base_url, timeout, **options),
             reopens=transport is None,

@@ -12,9 +12,9 @@ from imgcache_scrapy.client.transport import Transport
 from imgcache_scrapy.core.admission import is_picture
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import UnavailableError, blocked
-from imgcache_scrapy.core.freshness import is_fresh
-from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
-from imgcache_scrapy.core.no_image import by_failure
+from imgcache_scrapy.core.fetch_rules import FetchRules
+from imgcache_scrapy.core.no_image import OFFLINE, by_failure
+from imgcache_scrapy.core.urls import is_data_url
 
 # Each of them may have an image in memory.
 _MAX_DOWNLOADS = 16
@@ -32,13 +32,18 @@ class Fetcher:
         cache: the cache.
         key_of: computes the key of a URL.
         seconds: maximum time for the site's answer; None for no limit.
+        rules: how images are fetched.
     """
 
     def __init__(
-        self, cache: Transport, key_of: Callable[[str], str], seconds: float | None
+        self,
+        cache: Transport,
+        key_of: Callable[[str], str],
+        seconds: float | None,
+        rules: FetchRules,
     ) -> None:
-        sites = Sites(seconds, MAX_IMAGE_BYTES)
-        self._tools = Tools(cache, sites, Admission(MAX_IMAGE_BYTES), key_of)
+        size = rules.max_image_bytes
+        self._tools = Tools(cache, Sites(seconds, size), Admission(size), key_of, rules)
         self._downloads = asyncio.Semaphore(_MAX_DOWNLOADS)
         self._flights: dict[tuple[str, str], _Flight] = {}
         self._is_closed = False
@@ -84,14 +89,16 @@ class Fetcher:
         _ = task.cancelled() or task.exception()
 
     async def _find_or_fetch(self, wanted: Wanted) -> Fetched:
-        entry = await self._look_up(wanted)
-        if entry is not None and is_fresh(entry, wanted.max_age):
+        entry, freshness = await self._look_up(wanted), self._tools.rules.freshness
+        if entry is not None and not freshness.must_ask(entry, wanted.max_age):
             if entry.get("blocked"):
                 raise blocked(entry["content_hash"])
             data = await read(self._tools.cache, entry)
             if data is not None:
                 return Fetched(data, entry, "cached")
             entry = None
+        if freshness.mode == "offline" and not is_data_url(wanted.address):
+            raise fetch_error(OFFLINE)
         # A blocked image is never delivered, but perhaps the site has another one now.
         stale = None if entry is None or entry.get("blocked") else entry
         async with self._downloads:
@@ -109,7 +116,8 @@ class Fetcher:
         )
         entry = url.newest(found.entries)
         failure = found.failures.get(url.url)
-        if entry is None and failure is not None and wanted.max_age != 0:
+        believes = self._tools.rules.believes_failures and wanted.max_age != 0
+        if entry is None and failure is not None and believes:
             raise fetch_error(by_failure(failure))
         return None if entry is None or not is_picture(entry) else entry
 

@@ -38,8 +38,9 @@ class FetchMethods(ClientBase):
             url: the image's URL: `http(s)://…`, `//host/…` or `data:…`.
             client_name: name of the client that stores it.
             max_age: maximum age of the capture in seconds; an older image is asked for again, and
-                is used if it has not changed, or if the site gives no good one. None for no limit;
-                0 to ask the site in any case, also if it gave no image the last time.
+                is used if it has not changed, or if the site gives no good one. 0 to ask the site
+                in any case, also if it gave no image the last time. None for the limit of the
+                client's `fetch_rules`; by default there is none.
             headers: headers of the request to the site.
             key: the cache key of the URL; default `cache_key(url)`.
             bucket: the bucket to look in and to store in; default the client's.
@@ -66,7 +67,7 @@ class FetchMethods(ClientBase):
             address,
             checked_client_name(client_name),
             self._bucket_or_own(bucket),
-            checked_max_age(max_age),
+            self._max_age(address, max_age),
             sent,
             accept_of(sent) if names_accept else None,
         )
@@ -77,7 +78,12 @@ class FetchMethods(ClientBase):
         from imgcache_scrapy.client.fetcher import Fetcher  # noqa: PLC0415
 
         _, seconds = self._arguments
-        return Fetcher(self.transport, self._key_of, seconds)
+        return Fetcher(self.transport, self._key_of, seconds, self._fetch_rules)
+
+    def _max_age(self, address: str, max_age: float | None) -> float | None:
+        if max_age is not None:
+            return checked_max_age(max_age)
+        return self._fetch_rules.freshness.max_age(address, None)
 
     async def _close_fetcher(self) -> None:
         if "_fetcher" in self.__dict__:

@@ -10,7 +10,7 @@ from imgcache_scrapy.client.renewal import claim_again
 from imgcache_scrapy.client.results import Fetched, FetchStatus
 from imgcache_scrapy.client.sites import SiteAnswer, Sites
 from imgcache_scrapy.client.transport import Transport
-from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.entry import Entry, content_hash_of
 from imgcache_scrapy.core.errors import (
     BlockedError,
     FetchError,
@@ -18,13 +18,13 @@ from imgcache_scrapy.core.errors import (
     NotFoundError,
     ReadOnlyError,
 )
-from imgcache_scrapy.core.failures import DEFAULT_SECONDS, SeenFailure, seconds_to_remember
+from imgcache_scrapy.core.failures import SeenFailure, seconds_to_remember
+from imgcache_scrapy.core.fetch_rules import FetchRules
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.no_image import NoImage, by_refusal, by_status
 from imgcache_scrapy.core.request_headers import RequestHeaders, accept_of
 from imgcache_scrapy.core.response_info import ResponseInfo
 from imgcache_scrapy.core.revalidation import (
-    GONE_STATUSES,
     NOT_MODIFIED,
     as_changed,
     as_stale,
@@ -65,12 +65,14 @@ class Tools(NamedTuple):
         sites: makes the requests to sites.
         admission: decides which bodies are images.
         key_of: computes the key of a URL.
+        rules: how images are fetched.
     """
 
     cache: Transport
     sites: Sites
     admission: Admission
     key_of: Callable[[str], str]
+    rules: FetchRules
 
 
 class SiteFetch:
@@ -118,7 +120,8 @@ class SiteFetch:
             return await self._keep(answer)
         except FetchError as error:
             await self._remember(error, answer)
-            stale = None if error.http_status in GONE_STATUSES else await self._read_stale()
+            is_gone = self._tools.rules.freshness.fails(error.http_status)
+            stale = None if is_gone else await self._read_stale()
             if stale is None:
                 raise
             return stale
@@ -171,16 +174,22 @@ class SiteFetch:
                 cause = by_refusal(reason, answer.status, admission.max_bytes)
         if cause is not None:
             raise fetch_error(cause)
-        entry = await self._tools.cache.store(
-            wanted.url.url,
-            answer.body,
-            wanted.client_name,
-            key=wanted.url.key,
-            bucket=wanted.bucket,
-            lookup_time=datetime.now(UTC),
-            filename=None,
-            response=self._info(answer),
-        )
+        try:
+            entry = await self._tools.cache.store(
+                wanted.url.url,
+                answer.body,
+                wanted.client_name,
+                key=wanted.url.key,
+                bucket=wanted.bucket,
+                lookup_time=datetime.now(UTC),
+                filename=None,
+                response=self._info(answer),
+            )
+        except ReadOnlyError:
+            stale = self._stale
+            if stale is None or content_hash_of(answer.body) != stale["content_hash"]:
+                raise
+            entry = stale  # The image is good all the same.
         return _compared(self._stale, entry, answer.body)
 
     async def _read_stale(self) -> Fetched | None:
@@ -191,11 +200,14 @@ class SiteFetch:
         return None if data is None else Fetched(data, as_stale(self._stale), "cached")
 
     async def _remember(self, error: FetchError, answer: SiteAnswer | None) -> None:
-        """Remember that the site gave no image, as a crawl does by default."""
+        """Remember that the site gave no image, as a crawl with these rules does."""
+        rules = self._tools.rules.remember_failures
+        if rules is None:
+            return
         values = [] if answer is None else answer.headers.get("retry-after", [])
         retry_after = values[0] if values else None
         now = datetime.now(UTC)
-        seconds = seconds_to_remember(error.reason, retry_after, DEFAULT_SECONDS, now)
+        seconds = seconds_to_remember(error.reason, retry_after, rules, now)
         if seconds is not None:
             seen = SeenFailure(self._wanted.url, error.reason, error.http_status, seconds)
             with suppress(ImgCacheError):  # Why the site gave no image matters more.

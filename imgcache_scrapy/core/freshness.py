@@ -1,9 +1,56 @@
-"""Decide whether a capture is recent enough to be used without asking the site."""
+"""FreshnessRules: decide whether a capture is recent enough to be used without asking the site."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Literal, TypeVar
+from urllib.parse import urlsplit
 
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import InvalidRequestError
+from imgcache_scrapy.core.hosts import hosts_with_rules
+from imgcache_scrapy.core.revalidation import GONE_STATUSES
+
+T = TypeVar("T")
+Mode = Literal["normal", "refresh", "offline"]
+OnGone = Literal["fail", "stale"]
+
+MODES: tuple[Mode, ...] = ("normal", "refresh", "offline")
+ON_GONE: tuple[OnGone, ...] = ("fail", "stale")
+
+
+@dataclass(frozen=True)
+class FreshnessRules:
+    """How old a capture or a local file may be before the site is asked again.
+
+    Attributes:
+        mode: `normal`; `refresh` to ask the site for every image; `offline` to ask it for none.
+        max_ages: the maximum age in seconds for each host and its subdomains; None for no limit.
+            The host `*` is every host.
+        on_gone: what to do if the site answers 404 or 410: `fail`, or deliver the `stale` image.
+    """
+
+    mode: Mode = "normal"
+    max_ages: Mapping[str, float | None] = field(default_factory=dict)
+    on_gone: OnGone = "fail"
+
+    def max_age(self, url: str, default: T) -> float | T | None:
+        """Return the maximum age for a URL in seconds, or the default if no rule is set for it."""
+        if self.max_ages:
+            for host in hosts_with_rules(urlsplit(url).hostname or ""):
+                if host in self.max_ages:
+                    return self.max_ages[host]
+        return default
+
+    def must_ask(self, entry: Entry, max_age: float | None) -> bool:
+        """Return whether the site must be asked before the image of an entry is used."""
+        if self.mode == "normal":
+            return not is_fresh(entry, max_age)
+        return self.mode == "refresh"
+
+    def fails(self, status: int | None) -> bool:
+        """Return whether a status says that the image is gone, and must fail for that."""
+        return status in GONE_STATUSES and self.on_gone == "fail"
 
 
 def is_fresh(entry: Entry, max_age: float | None) -> bool:

@@ -26,6 +26,10 @@ class NoImage(NamedTuple):
     http_status: int | None = None
 
 
+OFFLINE = NoImage("offline", "the image is not in the cache, and IMGCACHE_MODE is offline")
+"""The image is missing, and no site may be asked."""
+
+
 def by_status(status: int, *, is_known: bool = False) -> NoImage | None:
     """Return why a status says that there is no image; None if it does not.
 

@@ -4,9 +4,10 @@ from typing import TypeVar
 
 from scrapy import Request
 
+from imgcache_scrapy.core.freshness import FreshnessRules
 from imgcache_scrapy.core.text import quoted
 from imgcache_scrapy.plugin import meta
-from imgcache_scrapy.plugin.freshness import FreshnessRules, checked_max_age
+from imgcache_scrapy.plugin.freshness import checked_max_age
 from imgcache_scrapy.plugin.log import SpiderLogger
 
 T = TypeVar("T")

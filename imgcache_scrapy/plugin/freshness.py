@@ -1,81 +1,38 @@
-"""FreshnessRules: by the settings, which captures and local files are too old."""
+"""Read the ages of settings, and decide which local files are too old."""
 
 import json
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import Any
 
-from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import ConfigurationError
-from imgcache_scrapy.core.freshness import is_fresh
-from imgcache_scrapy.core.hosts import EVERY_HOST, checked_host, hosts_with_rules
-from imgcache_scrapy.core.revalidation import GONE_STATUSES
+from imgcache_scrapy.core.freshness import FreshnessRules
+from imgcache_scrapy.core.hosts import EVERY_HOST, checked_host
 from imgcache_scrapy.core.text import quoted
-
-T = TypeVar("T")
-Mode = Literal["normal", "refresh", "offline"]
-OnGone = Literal["fail", "stale"]
-
-MODES: tuple[Mode, ...] = ("normal", "refresh", "offline")
-ON_GONE: tuple[OnGone, ...] = ("fail", "stale")
 
 _DAY = 86_400
 
 
-@dataclass(frozen=True)
-class FreshnessRules:
-    """How old a capture or a local file may be before the site is asked again.
+def dated_stat(
+    rules: FreshnessRules, stat: Mapping[str, Any], now: float, max_age: float | None
+) -> Mapping[str, Any]:
+    """Return what Scrapy must know of a local file so that it decides as the rules do.
 
-    Attributes:
-        mode: `normal`; `refresh` to ask the site for every image; `offline` to ask it for none.
-        max_ages: the maximum age in seconds for each host and its subdomains; None for no limit.
-            The host `*` is every host.
-        on_gone: what to do if the site answers 404 or 410: `fail`, or deliver the `stale` image.
+    Args:
+        rules: the rules of the settings.
+        stat: what the store says about the file; it has `last_modified`.
+        now: the time in seconds since 1970.
+        max_age: maximum age of the file in seconds; None for no limit.
+
+    Returns:
+        The same with the newest possible date if the file may be used, else nothing.
     """
-
-    mode: Mode = "normal"
-    max_ages: Mapping[str, float | None] = field(default_factory=dict)
-    on_gone: OnGone = "fail"
-
-    def max_age(self, url: str, default: T) -> float | T | None:
-        """Return the maximum age for a URL in seconds, or the default if no rule is set for it."""
-        if self.max_ages:
-            for host in hosts_with_rules(urlsplit(url).hostname or ""):
-                if host in self.max_ages:
-                    return self.max_ages[host]
-        return default
-
-    def must_ask(self, entry: Entry, max_age: float | None) -> bool:
-        """Return whether the site must be asked before the image of an entry is used."""
-        if self.mode == "normal":
-            return not is_fresh(entry, max_age)
-        return self.mode == "refresh"
-
-    def dated_file(
-        self, stat: Mapping[str, Any], now: float, max_age: float | None
-    ) -> Mapping[str, Any]:
-        """Return what Scrapy must know of a local file so that it decides as these rules do.
-
-        Args:
-            stat: what the store says about the file; it has `last_modified`.
-            now: the time in seconds since 1970.
-            max_age: maximum age of the file in seconds; None for no limit.
-
-        Returns:
-            The same with the newest possible date if the file may be used, else nothing.
-        """
-        age = now - stat["last_modified"]
-        is_usable = self.mode == "offline" or max_age is None or age < max_age
-        if self.mode == "refresh" or not is_usable:
-            return {}
-        return {**stat, "last_modified": math.inf}
-
-    def fails(self, status: int) -> bool:
-        """Return whether a status says that the image is gone, and must fail for that."""
-        return status in GONE_STATUSES and self.on_gone == "fail"
+    age = now - stat["last_modified"]
+    is_usable = rules.mode == "offline" or max_age is None or age < max_age
+    if rules.mode == "refresh" or not is_usable:
+        return {}
+    return {**stat, "last_modified": math.inf}
 
 
 def checked_max_ages(value: Any) -> dict[str, float | None]:

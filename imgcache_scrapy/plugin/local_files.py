@@ -15,7 +15,7 @@ from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import ImgCacheError
 from imgcache_scrapy.plugin.bypass import bypasses_cache
 from imgcache_scrapy.plugin.flow import Flow
-from imgcache_scrapy.plugin.freshness import seconds_of_days
+from imgcache_scrapy.plugin.freshness import dated_stat, seconds_of_days
 from imgcache_scrapy.plugin.keys import KeyFunctionError
 from imgcache_scrapy.plugin.outcome import ImageWithheld
 from imgcache_scrapy.plugin.session import Session
@@ -47,9 +47,9 @@ def dated_file(session: Session, stat: Any, request: Request) -> Any:
         return stat
     age = session.ages.of(request, request.url, _UNSET)
     if not isinstance(age, _Unset):
-        return rules.dated_file(stat, time.time(), age)
+        return dated_stat(rules, stat, time.time(), age)
     # Without an age of ours, Scrapy decides by its own setting.
-    return stat if rules.mode == "normal" else rules.dated_file(stat, time.time(), None)
+    return stat if rules.mode == "normal" else dated_stat(rules, stat, time.time(), None)
 
 
 async def is_blocked(flow: Flow, request: Request) -> bool:

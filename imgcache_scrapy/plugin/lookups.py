@@ -55,9 +55,8 @@ class Lookups:
         urls = defaultdict(list)
         for accept, url in questions:
             urls[accept].append(url)
-        settings, client = self._session.settings, self._session.resilient_client
-        asks_again = settings.retry_failed or settings.mode == "refresh"
-        tells = settings.remember_failures is not None and not asks_again
+        client = self._session.resilient_client
+        tells = self._session.settings.fetch_rules.believes_failures
         replies: dict[_Question, Reply] = {}
         for accept, group in urls.items():
             found = await client.lookup_many(group, accept, tells_failures=tells)

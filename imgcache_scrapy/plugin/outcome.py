@@ -16,7 +16,14 @@ from imgcache_scrapy.core.admission import MESSAGES, Reason
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import BlockedError, ImgCacheError, blocked_source
 from imgcache_scrapy.core.failures import Failure
-from imgcache_scrapy.core.no_image import TOO_LARGE, NoImage, by_failure, by_refusal, by_status
+from imgcache_scrapy.core.no_image import (
+    OFFLINE,
+    TOO_LARGE,
+    NoImage,
+    by_failure,
+    by_refusal,
+    by_status,
+)
 from imgcache_scrapy.core.text import printable
 from imgcache_scrapy.plugin.download_limit import exceeds_limit
 from imgcache_scrapy.plugin.responses import is_from_cache
@@ -28,14 +35,14 @@ class OfflineError(IgnoreRequest):
     """The image is not in the cache, and `IMGCACHE_MODE` is `offline`."""
 
     def __init__(self) -> None:
-        super().__init__("the image is not in the cache, and IMGCACHE_MODE is offline")
+        super().__init__(OFFLINE.message)
 
 
 _DOWNLOAD_REASONS: dict[type[Exception], str] = {
     CannotResolveHostError: "dns",
     DownloadConnectionRefusedError: "connection",
     DownloadTimeoutError: "timeout",
-    OfflineError: "offline",
+    OfflineError: OFFLINE.reason,
     IgnoreRequest: "filtered",
 }
 _FROM_CACHE = frozenset({"hit", "revalidated"})

@@ -100,6 +100,7 @@ class Session:
             bucket=settings.bucket,
             key_of=settings.key_of,
             max_bytes=settings.max_bytes,
+            fetch_rules=settings.fetch_rules,
         )
 
     @cached_property

@@ -14,12 +14,12 @@ from imgcache_scrapy.client.address import folder_of
 from imgcache_scrapy.core.checks import checked_token
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.failures import DEFAULT_SECONDS, checked_rules
+from imgcache_scrapy.core.freshness import MODES, ON_GONE, Mode, OnGone
 from imgcache_scrapy.core.key_rules import KeyRules
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 from imgcache_scrapy.core.text import quoted
 from imgcache_scrapy.core.units import checked_size
 from imgcache_scrapy.plugin.file_names.path_template import PathTemplate
-from imgcache_scrapy.plugin.freshness import MODES, ON_GONE, Mode, OnGone
 
 
 def read_flag(value: Any) -> bool:

@@ -12,19 +12,14 @@ from scrapy.utils.project import data_path
 
 from imgcache_scrapy.client.spool import SPOOL_FOLDER
 from imgcache_scrapy.core.errors import ConfigurationError, InvalidRequestError
+from imgcache_scrapy.core.fetch_rules import FetchRules
+from imgcache_scrapy.core.freshness import MODES, ON_GONE, FreshnessRules, Mode, OnGone
 from imgcache_scrapy.core.key_presets import DEFAULT_PRESETS
 from imgcache_scrapy.core.key_rules import KeyRules
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 from imgcache_scrapy.core.text import printable
 from imgcache_scrapy.plugin.file_names.path_template import PathTemplate
-from imgcache_scrapy.plugin.freshness import (
-    MODES,
-    ON_GONE,
-    FreshnessRules,
-    Mode,
-    OnGone,
-    checked_max_ages,
-)
+from imgcache_scrapy.plugin.freshness import checked_max_ages
 from imgcache_scrapy.plugin.keys import KeyFinder
 from imgcache_scrapy.plugin.setting_values import (
     one_of,
@@ -162,6 +157,13 @@ class Settings:
     def freshness(self) -> FreshnessRules:
         """What decides whether the site is asked again."""
         return FreshnessRules(self.mode, self.max_age, self.on_gone)
+
+    @cached_property
+    def fetch_rules(self) -> FetchRules:
+        """What decides how images are fetched, in a crawl and by `fetch`."""
+        return FetchRules(
+            self.freshness, self.remember_failures, self.retry_failed, self.max_image_bytes
+        )
 
     @cached_property
     def key_of(self) -> KeyFinder:

@@ -11,8 +11,10 @@ from imgcache_scrapy.cli.fetch import file_name
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.keys import cache_key
 from tests.support.commands import assert_failed
-from tests.support.originals import Original
+from tests.support.confinement import WITHOUT_POWERS, allow_writing, forbid_writing
+from tests.support.originals import Original, status
 from tests.support.pictures import jpeg, picture
+from tests.support.projects import Project
 from tests.support.site import Site
 
 
@@ -74,6 +76,78 @@ def test_without_a_folder_hashes_are_printed(run, tmp_path, web, stopped_service
         ("invalid_request", None),
     ]
     assert_failed(run("fetch", f"{web.url}/a", "--header", "nonsense", *where), "Name: value")
+
+
+class FetchingProject(Project):
+    """A Scrapy project in which images are fetched with different settings."""
+
+    def fetch(self, url, settings="", *words):
+        """Return what `imgcache fetch --json` prints about a URL, and the errors."""
+        self.settings = settings
+        done = self.run("fetch", url, "--json", *words)
+        found = json.loads(done.stdout)
+        assert done.returncode == (found["status"] == "failed"), done.stderr
+        return found, done.stderr.decode()
+
+
+def test_the_settings_of_a_project_hold(tmp_path, web):
+    """What holds in the crawls of a project holds for `fetch`: ages, mode, failures and sizes."""
+    project = FetchingProject(tmp_path / "project")
+    web.answers["/a.jpg"] = original = Original(jpeg(1))
+    web.answers["/b.jpg"] = jpeg(2)
+    url, missing = f"{web.url}/a.jpg", f"{web.url}/none.jpg"
+    assert project.fetch(url)[0]["status"] == "downloaded"
+    rows = [
+        ("", (), 1),
+        ("IMGCACHE_MAX_AGE = {'127.0.0.1': 0}", (), 2),
+        ("IMGCACHE_MAX_AGE = 0", ("--max-age", "3600"), 2),
+        ("IMGCACHE_MODE = 'refresh'", (), 3),
+        ("IMGCACHE_MODE = 'offline'\nIMGCACHE_MAX_AGE = 0", (), 3),
+    ]
+    for settings, words, requests in rows:
+        found, _ = project.fetch(url, settings, *words)
+        assert (found["status"], original.requests) == ("cached", requests), settings
+    original.trouble = status(410)
+    gone = "IMGCACHE_MAX_AGE = 0\nIMGCACHE_ON_GONE = 'stale'"
+    assert project.fetch(url, gone)[0]["stale"] is True
+    assert project.fetch(url, "IMGCACHE_MAX_AGE = 0")[0]["reason"] == "http_410"
+    rows = [
+        ("IMGCACHE_REMEMBER_FAILURES = False", "http_404", 1),
+        ("IMGCACHE_REMEMBER_FAILURES = {'http_404': 3600}", "http_404", 2),
+        ("", "known_http_404", 2),
+        ("IMGCACHE_RETRY_FAILED = True", "http_404", 3),
+        ("IMGCACHE_REMEMBER_FAILURES = False", "http_404", 4),
+    ]
+    for settings, reason, requests in rows:
+        found, _ = project.fetch(missing, settings)
+        assert (found["reason"], web.asked["/none.jpg"]) == (reason, requests), settings
+    new = f"{web.url}/b.jpg"
+    assert project.fetch(new, "IMGCACHE_MODE = 'offline'")[0]["reason"] == "offline"
+    assert not web.asked["/b.jpg"]
+    assert project.fetch(new, "IMGCACHE_MAX_IMAGE_BYTES = 100")[0]["reason"] == "too_large"
+    found, errors = project.fetch(new, "IMGCACHE_MAX_BYTES = 1")
+    assert found["status"] == "downloaded"
+    assert "need more than the 1 bytes" in errors
+
+
+def test_a_cache_that_can_only_be_read(run, tmp_path, web):
+    """Its images come, also if the site confirms them; a new one is an error, nothing is written."""
+    web.answers["/a.jpg"], web.answers["/same.jpg"] = Original(jpeg(1)), jpeg(2)
+    web.answers["/new.jpg"] = jpeg(3)
+    urls = [f"{web.url}/{name}.jpg" for name in ("a", "same", "new", "none")]
+    assert run("fetch", *urls[:2]).returncode == 0
+    forbid_writing(tmp_path / "imgcache")
+    try:
+        for words in ((), ("--max-age", "0")):
+            done = run("fetch", *urls, "-o", "to", *words, "--json", env={WITHOUT_POWERS: "1"})
+            assert done.returncode == 1
+            found = [json.loads(line) for line in done.stdout.splitlines()]
+            assert [each["status"] for each in found] == ["cached", "cached", "failed", "failed"]
+            assert [each.get("reason") for each in found[2:]] == ["read_only", "http_404"]
+        assert len(list((tmp_path / "to").iterdir())) == 2
+    finally:
+        allow_writing(tmp_path / "imgcache")
+    assert run("fetch", *urls[:3]).returncode == 0
 
 
 def test_names_of_files():

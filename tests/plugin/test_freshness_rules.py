@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.core.freshness import FreshnessRules
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.keys import cache_key
 from imgcache_scrapy.core.revalidation import (
@@ -16,9 +17,9 @@ from imgcache_scrapy.core.revalidation import (
     validators,
 )
 from imgcache_scrapy.plugin.freshness import (
-    FreshnessRules,
     checked_max_age,
     checked_max_ages,
+    dated_stat,
     seconds_of_days,
 )
 
@@ -61,7 +62,7 @@ def test_when_the_site_is_asked(mode, age, max_age, asks):
 def test_when_a_local_file_is_used(mode, age, max_age, is_used):
     """A file that is used gets the newest date, so that Scrapy's own age does not matter."""
     stat = {"checksum": "x", "last_modified": 1_000 - age}
-    dated = FreshnessRules(mode).dated_file(stat, 1_000, max_age)
+    dated = dated_stat(FreshnessRules(mode), stat, 1_000, max_age)
     assert dated == ({"checksum": "x", "last_modified": math.inf} if is_used else {})
 
 
