@@ -1,14 +1,19 @@
 """`imgcache backup` and `imgcache rebuild`: keep a copy of a cache, and mend a broken catalog."""
 
+import json
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imgcache_scrapy.cli.location import CacheArgument, announce, find_cache
+from imgcache_scrapy.cli.output import JsonOption
 from imgcache_scrapy.cli.upkeep import open_cache, own_folder
 from imgcache_scrapy.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from imgcache_scrapy.engine.rebuild import Rebuilt
 
 
 def backup(
@@ -16,6 +21,8 @@ def backup(
         Path, typer.Argument(metavar="DEST", help="The folder of the copy; it must be empty.")
     ],
     cache: CacheArgument = None,
+    *,
+    as_json: JsonOption = False,
 ) -> None:
     """Copy a cache into an empty folder; crawls may run at the same time.
 
@@ -27,12 +34,15 @@ def backup(
 
     with open_cache(cache) as image_cache:
         done = back_up(image_cache, dest)
+    if as_json:
+        typer.echo(json.dumps({"folder": str(dest), **done._asdict()}))
+        return
     for name in done.missing:
         typer.echo(f"missing {name}")
     typer.echo(f"{done.images} images are in {dest}")
 
 
-def rebuild(cache: CacheArgument = None) -> None:
+def rebuild(cache: CacheArgument = None, *, as_json: JsonOption = False) -> None:
     """Make a new catalog from the blobs; first stop everything that uses the cache.
 
     URLs come from the old catalog, as far as it can be read, and from its newest snapshot.
@@ -53,6 +63,13 @@ def rebuild(cache: CacheArgument = None) -> None:
         raise ConfigurationError(f"there is no cache in {file.parent}")
     with closing(open_blobs(blobs_url)) as blobs:
         done = run(file, blobs)
+    if as_json:
+        typer.echo(json.dumps(done._asdict(), default=str))
+    else:
+        _tell(done, file)
+
+
+def _tell(done: "Rebuilt", file: Path) -> None:
     typer.echo(f"the new catalog has {done.images} images and {done.captures} captures")
     if done.source is not None and done.source != file:
         typer.echo(f"its URLs come from {done.source}")

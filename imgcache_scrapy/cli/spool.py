@@ -97,16 +97,22 @@ def _table(listed: Iterable[SpooledRecord]) -> Table:
     return table
 
 
-def replay_spool(cache: CacheArgument = None, folder: SpoolOption = None) -> None:
+def replay_spool(
+    cache: CacheArgument = None, folder: SpoolOption = None, *, as_json: JsonOption = False
+) -> None:
     """Store the images that wait in the spool for this cache; stop if the cache is down."""
     location, folder = use_cache(cache, creates=True), use_spool(folder)
     stored = asyncio.run(_replay(location, folder))
-    typer.echo(f"{stored} stored")
     left = Counter(each and each.belongs_to(cache_name(location.address)) for each in _left(folder))
-    if left[False]:
-        typer.echo(f"Waiting for other caches: {left[False]}", err=True)
-    if left[True] or left[None]:
-        raise UnavailableError(f"{left[True] + left[None]} images still wait in {folder}")
+    waiting, others = left[True] + left[None], left[False]
+    if as_json:
+        typer.echo(json.dumps({"stored": stored, "waiting": waiting, "waiting_elsewhere": others}))
+    else:
+        typer.echo(f"{stored} stored")
+    if others:
+        typer.echo(f"Waiting for other caches: {others}", err=True)
+    if waiting:
+        raise UnavailableError(f"{waiting} images still wait in {folder}")
 
 
 def _left(folder: Path) -> Iterator[Record | None]:

@@ -33,7 +33,8 @@ def verify(
     cache: CacheArgument = None,
     repair: Annotated[bool, typer.Option("--repair", help="Remove the orphaned files.")] = False,
     dry_run: DryRunOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    *,
+    as_json: JsonOption = False,
 ) -> None:
     """Check the catalog, then every image's bytes; the exit code is 1 if something is wrong.
 
@@ -90,7 +91,7 @@ def gc(
         typer.echo(f"{len(sizes)} files, {sum(sizes):,} bytes {would_be}removed")
 
 
-def upgrade(cache: CacheArgument = None) -> None:
+def upgrade(cache: CacheArgument = None, *, as_json: JsonOption = False) -> None:
     """Upgrade the catalog to this version; crawls and services may go on at the same time.
 
     Captures of versions without cache keys get their key and host, in batches, and an index that
@@ -103,6 +104,9 @@ def upgrade(cache: CacheArgument = None) -> None:
             typer.echo(f"{missing:,} older captures get their keys and hosts", err=True)
             _fill_keys(upkeep, missing)
         upkeep.cache.catalog.index_histories()
+    if as_json:
+        typer.echo(json.dumps({"filled": missing}))
+    else:
         typer.echo("the catalog has the schema of this version")
 
 

@@ -62,9 +62,9 @@ def test_without_a_folder_hashes_are_printed(run, tmp_path, web, stopped_service
     stopped_service.environment = {"IMGCACHE_TOKEN": "secret"}
     stopped_service.start()
     where = ["--cache", stopped_service.url, "--token", "secret"]
-    for status in ("downloaded", "cached"):
+    for expected in ("downloaded", "cached"):
         done = run("fetch", f"{web.url}/a", *where)
-        assert done.stdout.decode() == f"{content_hash_of(picture())}\t{status}\n"
+        assert done.stdout.decode() == f"{content_hash_of(picture())}\t{expected}\n"
     assert not (tmp_path / "imgcache").exists()
     with ImgCacheClient(stopped_service.url, token="secret") as client:
         assert client.lookup(f"{web.url}/a")["client_name"] == "imgcache"
@@ -131,7 +131,7 @@ def test_the_settings_of_a_project_hold(tmp_path, web):
 
 
 def test_a_cache_that_can_only_be_read(run, tmp_path, web):
-    """Its images come, also if the site confirms them; a new one is an error, nothing is written."""
+    """Its images come, also if the site confirms them; a new one is an error."""
     web.answers["/a.jpg"], web.answers["/same.jpg"] = Original(jpeg(1)), jpeg(2)
     web.answers["/new.jpg"] = jpeg(3)
     urls = [f"{web.url}/{name}.jpg" for name in ("a", "same", "new", "none")]

@@ -118,8 +118,8 @@ def test_a_command_uses_the_spool_of_the_project(project, tmp_path):
     assert project.run("spool", "replay", env={"IMGCACHE_SPOOL_DIR": default}).stdout == (
         b"1 stored\n"
     )
-    done = project.run("spool", "replay")
-    assert done.stdout == b"2 stored\n"
+    done = project.run("spool", "replay", "--json")
+    assert done.stdout == b'{"stored": 2, "waiting": 0, "waiting_elsewhere": 0}\n'
     assert [line.partition(":")[0] for line in stderr_lines(done)] == ["Cache", "Spool"]
 
 

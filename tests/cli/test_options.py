@@ -14,7 +14,7 @@ from tests.support.records import filled
 
 # These work on the disk of a cache, or on none.
 WITHOUT_TOKEN = {"verify", "gc", "prune", "upgrade", "backup", "rebuild", "key", "list"}
-WITHOUT_JSON = {"get", "serve", "upgrade", "backup", "rebuild", "replay"}
+WITHOUT_JSON = {"get", "serve"}
 
 
 def commands(group):

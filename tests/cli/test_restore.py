@@ -1,6 +1,8 @@
 """`imgcache backup` and `imgcache rebuild`."""
 
+import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +25,8 @@ def test_a_backup_is_a_cache(run, cache, tmp_path, photos):
     assert run("get", URL, copy).stdout == photos["cat.png"]
     assert run("verify", copy).returncode == 0
     assert_failed(run("backup", copy, cache), "not empty")
+    done = run("backup", "copies/json", cache, "--json")
+    assert json.loads(done.stdout) == {"folder": "copies/json", "images": 2, "missing": []}
 
 
 def test_a_lost_catalog_is_rebuilt(run, own_cache, photos):
@@ -49,6 +53,10 @@ def test_a_broken_catalog_is_kept(run, own_cache):
     (kept,) = own_cache.glob("catalog.sqlite3.old-*")
     assert lines[2] == f"the old catalog is {kept}"
     assert kept.read_bytes() == b"my thesis"
+    done = json.loads(run("rebuild", own_cache, "--json").stdout)
+    assert Path(done.pop("kept")).exists()
+    assert done.pop("source") == str(own_cache / "catalog.sqlite3")
+    assert done == {"images": 2, "captures": 0, "without_url": 2, "damaged": []}
 
 
 def test_only_a_catalog_in_sqlite_is_rebuilt(run, own_cache):

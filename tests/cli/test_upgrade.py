@@ -58,6 +58,7 @@ def test_a_service_refuses_an_older_catalog_until_it_is_upgraded(old_catalog, ru
         done = run("upgrade")
         assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
         assert (b"45 older captures get their keys" in done.stderr) is is_first
+    assert run("upgrade", "--json").stdout == b'{"filled": 0}\n'
     after = schema_1.rows(old_catalog)
     assert (schema_number(old_catalog), after) == (SCHEMA, with_keys(before))
     stopped_service.start()
