@@ -32,7 +32,8 @@ class TakeDownMethods(ClientBase):
         """Delete the captures that meet all filters; with the last capture of an image, its bytes.
 
         Captures of the same bytes that do not meet the filters stay, with the bytes. Others can
-        look up and store meanwhile. If it is interrupted, the next call completes it.
+        look up and store meanwhile. If it is interrupted, the next call completes it. Images that
+        wait in the spool of a project stay there: the command `imgcache rm` deletes them, too.
 
         Args:
             url: the URL; captures are compared by its key, as in `lookup`.

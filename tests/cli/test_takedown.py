@@ -12,6 +12,7 @@ from imgcache_scrapy.client.spool import Spool
 from imgcache_scrapy.client.takedown import actor
 from tests.support.commands import IMGCACHE, assert_failed, clean_environment
 from tests.support.pictures import jpeg
+from tests.support.projects import Project
 from tests.support.records import filled
 
 DAY = datetime(2026, 1, 30, tzinfo=UTC)
@@ -118,6 +119,21 @@ def test_what_waits_in_the_spool_is_deleted_too(run, client, tmp_path):
     assert json.loads(lines(run(*words, "--yes"))[0])["spooled"] == 2
     assert [each.record for each in spool.listed()] == other
     assert not list((tmp_path / "spool" / "refused").iterdir())
+
+
+def test_the_spool_of_the_project_is_emptied(tmp_path):
+    """Without `--folder`, `rm` removes what waits for the cache of the project, and nothing else."""
+    project = Project(tmp_path / "project")
+    spool = Spool(project.folder / ".scrapy" / "imgcache-spool")
+    here = cache_name(str(project.folder / ".scrapy" / "imgcache"))
+    filled(spool, 2, cache=here)
+    other = filled(spool, 1, cache="http://other.example")
+    with ImgCacheClient(here) as client:
+        client.store("http://h.example/0.gif", jpeg(0), "me")
+    words = ("rm", "--host", "h.example", "--json")
+    assert json.loads(lines(project.run(*words, "--dry-run"))[0])["spooled"] == 2
+    assert json.loads(lines(project.run(*words, "--yes"))[0])["spooled"] == 2
+    assert [each.record for each in spool.listed()] == other
 
 
 def test_a_service_takes_down(run, shared_service, site):
