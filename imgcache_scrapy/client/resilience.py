@@ -10,7 +10,7 @@ from imgcache_scrapy.client.access import check_access
 from imgcache_scrapy.client.blocked_hashes import BlockedHashes
 from imgcache_scrapy.client.breaker import Breaker
 from imgcache_scrapy.client.record import Record
-from imgcache_scrapy.client.recorder import FailureRecorder
+from imgcache_scrapy.client.recorder import Recorder
 from imgcache_scrapy.client.renewal import claim_again
 from imgcache_scrapy.client.replay import Replayer
 from imgcache_scrapy.client.results import Stored, UrlsFound
@@ -71,7 +71,7 @@ class ResilientClient:
         self._spooled_images = SpooledImages(self._spool, cache_name, log, self.blocked_hashes)
         self._replayer = None if self._spool is None else self._replayer_of(self._spool)
         self._replays: set[asyncio.Task[None]] = set()
-        self.failures = FailureRecorder(self._remember_failures)
+        self.failures = Recorder(self._remember_failures, lambda failure: failure.url.url)
 
     async def check_access(self) -> None:
         """Check that the cache accepts the token and its own host name.

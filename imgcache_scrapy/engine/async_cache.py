@@ -65,7 +65,7 @@ class AsyncImageCache(AsyncRefusals, AsyncTakeDowns):
     ) -> None:
         super().__init__(open_cache, close_cache, limiter, absent)
         self._uses = Uses(self._note_uses)
-        self._cap = None if max_bytes is None else SizeCap(max_bytes, self._scan)
+        self._cap = None if max_bytes is None else SizeCap(max_bytes, self._scan, self._uses.record)
         self._late_decoding = LateDecoding(lambda: self._run(self._decoding_thread, decode_next))
         self._lookup_batcher: Batcher[_LookupKey, Entry] = Batcher(
             self._lookup_batch, max_batch=_MAX_LOOKUPS, is_common=is_common

@@ -36,11 +36,15 @@ class SizeCap:
     Args:
         max_bytes: the maximum size of all images together.
         run: calls a function with the cache, in a thread.
+        record_uses: records which images this process has used.
     """
 
-    def __init__(self, max_bytes: int, run: Run) -> None:
+    def __init__(
+        self, max_bytes: int, run: Run, record_uses: Callable[[], Awaitable[None]]
+    ) -> None:
         self._max_bytes = max_bytes
         self._run = run
+        self._record_uses = record_uses
         self._lock = asyncio.Lock()
         self._total = 0
         self._count_again_at = float("-inf")
@@ -70,6 +74,7 @@ class SizeCap:
         self._count_again_at = end + max(_MIN_SECONDS, (end - start) / _COUNTING_PART)
 
     async def _free(self, size: int) -> None:
+        await self._record_uses()
         wanted = max(0, int(self._max_bytes * (1 - _SLACK)) - size)
         await self._run(functools.partial(_prune, max_bytes=wanted))
         await self._count()

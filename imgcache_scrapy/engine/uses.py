@@ -43,15 +43,8 @@ class Uses:
             if self._task is None or self._task.done():
                 self._task = asyncio.create_task(self._run())
 
-    async def aclose(self) -> None:
-        """Record what is noted."""
-        self._is_closed.set()
-        if self._task is not None:
-            await self._task
-
-    async def _run(self) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._is_closed.wait(), _SECONDS)
+    async def record(self) -> None:
+        """Record now what is noted."""
         used, self._waiting = sorted(self._waiting), set()
         try:
             for batch in batches(used, _BATCH_SIZE):
@@ -59,3 +52,15 @@ class Uses:
         except Exception as error:
             # The cache may be read-only, or down: the calls of the crawl tell the user.
             logger.debug("The use of %d images is not recorded: %s", len(used), error)
+
+    async def aclose(self) -> None:
+        """Record what is noted."""
+        self._is_closed.set()
+        if self._task is not None:
+            await self._task
+
+    async def _run(self) -> None:
+        while self._waiting:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._is_closed.wait(), _SECONDS)
+            await self.record()

@@ -16,7 +16,7 @@ from scrapy.utils.defer import deferred_from_coro, ensure_awaitable
 from imgcache_scrapy.plugin.conversion import Converter
 from imgcache_scrapy.plugin.file_names.named_files import NamedFilesPipeline
 from imgcache_scrapy.plugin.item_requests import bad_url_reason, item_request
-from imgcache_scrapy.plugin.local_files import dated_file, is_blocked
+from imgcache_scrapy.plugin.local_files import dated_file, is_blocked, note_use
 
 
 class DropInPipeline(NamedFilesPipeline):
@@ -55,9 +55,12 @@ class DropInPipeline(NamedFilesPipeline):
         return deferred_from_coro(self._imgcache_unless_blocked(found, request))
 
     async def _imgcache_unless_blocked(self, found: Any, request: Request) -> Any:
-        result = await ensure_awaitable(found)
-        if result and await is_blocked(self._imgcache.flow, request):
+        result, flow = await ensure_awaitable(found), self._imgcache.flow
+        if not result:
+            return result
+        if await is_blocked(flow, request):
             return None
+        note_use(flow, request)
         return result
 
     def _onsuccess(self, result: Any, *args: Any, **kwargs: Any) -> Any:

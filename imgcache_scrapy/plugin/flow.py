@@ -133,7 +133,7 @@ class Flow:
         self.session.tally.count_lookup(asked or url.url)
         entry, failure, is_blocked = None, None, False
         with self._tolerating_errors():
-            entry, failure, is_blocked = await self._lookups.find(url, self._accept(request))
+            entry, failure, is_blocked = await self._lookups.find(url, self.accept_of(request))
         if is_blocked:
             raise blocked_url_error(url.url)
         if failure is not None and not request.meta.get(meta.RETRY_TIMES):
@@ -187,7 +187,7 @@ class Flow:
             The entry with the new time, or the old one if the cache is in trouble; None if the
             bytes of the image are lost.
         """
-        accept = self._accept(request)
+        accept = self.accept_of(request)
         said = response_info(url.url, response, accept)
         headers = renewed_headers(entry, said.headers)
         info = ResponseInfo.of(url.url, headers, said.final_url, accept)
@@ -205,8 +205,13 @@ class Flow:
         is_stale = entry.get("stale", False)
         self._revalidated.add(self._variant(url, request), is_stale=is_stale)
 
+    def accept_of(self, request: Request) -> str:
+        """Return the `Accept` of a request, or the one that Scrapy will give it; empty for none."""
+        accept = request.headers.get("Accept")
+        return self.session.default_accept if accept is None else accept.decode("latin-1")
+
     def _variant(self, url: ImageUrl, request: Request) -> tuple[str, str]:
-        return url.key, self._accept(request)
+        return url.key, self.accept_of(request)
 
     async def keep(
         self,
@@ -256,7 +261,7 @@ class Flow:
 
     async def _store(self, url: ImageUrl, request: Request, response: Response) -> Outcome:
         session, body = self.session, response.body
-        info = response_info(url.url, response, self._accept(request))
+        info = response_info(url.url, response, self.accept_of(request))
         if not is_from_cache(response):
             session.tally.count_fetched(len(body))
         with self._tolerating_errors(*REFUSALS):
@@ -274,11 +279,6 @@ class Flow:
     @cached_property
     def _lookups(self) -> Lookups:
         return Lookups(self.session)
-
-    def _accept(self, request: Request) -> str:
-        """Return the `Accept` of a request, or the one that Scrapy will give it; empty for none."""
-        accept = request.headers.get("Accept")
-        return self.session.default_accept if accept is None else accept.decode("latin-1")
 
     @contextmanager
     def _tolerating_errors(self, *always: type[Exception]) -> Iterator[None]:

@@ -17,6 +17,7 @@ from imgcache_scrapy.plugin.bypass import bypasses_cache
 from imgcache_scrapy.plugin.flow import Flow
 from imgcache_scrapy.plugin.freshness import dated_stat, seconds_of_days
 from imgcache_scrapy.plugin.keys import KeyFunctionError
+from imgcache_scrapy.plugin.local_uses import LocalUse
 from imgcache_scrapy.plugin.outcome import ImageWithheld
 from imgcache_scrapy.plugin.session import Session
 
@@ -71,6 +72,19 @@ async def is_blocked(flow: Flow, request: Request) -> bool:
     except (ImgCacheError, KeyFunctionError):  # The file is delivered if the cache cannot tell.
         return False
     return False
+
+
+def note_use(flow: Flow, request: Request) -> None:
+    """Note that a local file is used, so that the cache does not remove its image first.
+
+    Args:
+        flow: the flow of the crawl.
+        request: the request for the image, which needs no lookup.
+    """
+    uses = flow.session.local_uses
+    if uses is not None and not bypasses_cache(request):
+        with suppress(ImgCacheError, KeyFunctionError):  # Without a key, it is not in the cache.
+            uses.add(LocalUse(flow.image_url(request), flow.accept_of(request)))
 
 
 def date_file(pipeline: MediaPipeline, result: Any, entry: Entry) -> None:

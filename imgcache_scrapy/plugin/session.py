@@ -19,6 +19,7 @@ from imgcache_scrapy.client.client import AsyncImgCacheClient
 from imgcache_scrapy.client.resilience import ResilientClient
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.plugin.ages import MaxAges
+from imgcache_scrapy.plugin.local_uses import LocalUses
 from imgcache_scrapy.plugin.log import SpiderLogger
 from imgcache_scrapy.plugin.settings import Settings
 from imgcache_scrapy.plugin.tally import Tally
@@ -117,6 +118,11 @@ class Session:
         )
 
     @cached_property
+    def local_uses(self) -> LocalUses | None:
+        """Where the use of local files is noted; None if no image is removed by its last use."""
+        return None if self.settings.max_bytes is None else LocalUses(self.resilient_client)
+
+    @cached_property
     def admission(self) -> Admission:
         """What decides which bodies of the crawl may be kept as images."""
         return Admission(self.settings.max_image_bytes)
@@ -181,6 +187,8 @@ class Session:
 
     async def _close_clients(self) -> None:
         if "client" in self.__dict__:
+            if self.local_uses is not None:
+                await self.local_uses.aclose()
             if self._refusal is None:
                 await self.resilient_client.aclose()
             await self.client.aclose()

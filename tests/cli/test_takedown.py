@@ -122,7 +122,7 @@ def test_what_waits_in_the_spool_is_deleted_too(run, client, tmp_path):
 
 
 def test_the_spool_of_the_project_is_emptied(tmp_path):
-    """Without `--folder`, `rm` removes what waits for the cache of the project, and nothing else."""
+    """Without `--folder`, `rm` removes what waits for the cache of the project alone."""
     project = Project(tmp_path / "project")
     spool = Spool(project.folder / ".scrapy" / "imgcache-spool")
     here = cache_name(str(project.folder / ".scrapy" / "imgcache"))

@@ -174,6 +174,17 @@ def test_a_cap_is_held_while_images_are_stored(folder):
         assert left(cache)[-19:] == list(range(11, 30))
 
 
+def test_a_cap_spares_what_this_process_has_just_used(folder):
+    """A use counts before it is recorded, which takes some seconds."""
+    with closing(ImageCache.in_folder(folder)) as cache:
+        fill(cache, {number: 60 - number for number in range(4)})
+        with ImgCacheClient(str(folder), max_bytes=4 * SIZE) as client:
+            assert client.lookup("http://a.test/0")
+            client.store("http://a.test/4", picture(4), "me")
+        assert left(cache) == [0, 3, 4]
+        assert days_ago(cache)[name_of(0)] == 0
+
+
 def test_the_images_of_today_may_exceed_a_cap(folder, caplog):
     """None of them is removed; there is one warning."""
     with (
