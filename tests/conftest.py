@@ -12,6 +12,8 @@ from uuid import uuid4
 import hypothesis
 import pytest
 
+from imgcache_scrapy.engine.decoding import decoder
+from tests.support.forked_decoder import fork_decoders
 from tests.support.patience import wait_for_small_pictures
 from tests.support.servers import ObjectStore, ObjectStoreServer, PostgreSQL, PostgreSQLServer
 from tests.support.service import Service, new_storage_environment
@@ -30,6 +32,8 @@ for profile, count in {"imgcache": 20, "thorough": 500}.items():
     )
 hypothesis.settings.load_profile("imgcache")
 wait_for_small_pictures()
+start_decoder = decoder._start_child
+fork_decoders()
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -63,6 +67,12 @@ def photos() -> dict[str, bytes]:
     """Return the example project's pictures by file name."""
     kinds = {".jpg", ".png", ".webp"}
     return {p.name: p.read_bytes() for p in sorted(PHOTOS.iterdir()) if p.suffix in kinds}
+
+
+@pytest.fixture
+def real_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the decoders of this process as the package does, not in forks."""
+    monkeypatch.setattr(decoder, "_start_child", start_decoder)
 
 
 @pytest.fixture

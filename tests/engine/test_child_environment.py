@@ -27,7 +27,7 @@ def test_only_what_python_needs_is_inherited():
     assert found["OPENBLAS_NUM_THREADS"] == "1"
 
 
-async def test_no_child_has_a_secret(tmp_path, monkeypatch):
+async def test_no_child_has_a_secret(tmp_path, monkeypatch, real_decoders):
     """Neither the children of a cache nor those of a crawl inherit the token or the keys."""
     folder = tmp_path / "cache"
     with closing(ImageCache.in_folder(folder)) as cache:

@@ -38,6 +38,8 @@ from tests.support.pictures import chunk
 from tests.support.pictures import picture as picture_of
 from tests.support.waiting import PATIENCE, wait_until
 
+pytestmark = pytest.mark.usefixtures("real_decoders")
+
 ROOT = Path(__file__).parents[2]
 PATIENT = TimeLimits(PATIENCE, PATIENCE, PATIENCE)
 

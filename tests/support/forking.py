@@ -14,8 +14,10 @@ from tests.support.confinement import confine
 REAL_CHILDREN = "TESTS_REAL_CHILDREN"
 """A variable in the environment of a program whose children must not be forks."""
 
-_FORKING = multiprocessing.get_context("forkserver")
-_FORKING.set_forkserver_preload(["tests.support.preloaded"])
+FORKING = multiprocessing.get_context("forkserver")
+FORKING.set_forkserver_preload(["tests.support.preloaded"])
+# A process with threads must not fork, so OpenBLAS must not start any.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def start(
@@ -39,11 +41,9 @@ def start(
         stdin: the file for its standard input.
     """
     files = [str(stdin), str(out), str(err or out)]
-    process = _FORKING.Process(
+    process = FORKING.Process(
         target=_call, args=(function, arguments, str(folder), environment, files)
     )
-    # A process with threads must not fork, so OpenBLAS must not start any.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     process.start()
     return process
 

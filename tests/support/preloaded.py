@@ -18,6 +18,7 @@ _NAMES = (
     "imgcache_scrapy.cli.main",
     "imgcache_scrapy.engine.async_cache",
     "imgcache_scrapy.engine.cache",
+    "imgcache_scrapy.engine.decoding.child",
     "imgcache_scrapy.plugin.addon",
     "imgcache_scrapy.plugin.middleware",
     "imgcache_scrapy.plugin.pipeline",
