@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from imgcache_scrapy.cli.blocked import block, blocked, suggest_blocked, unblock
+from imgcache_scrapy.cli.copying import copy
 from imgcache_scrapy.cli.exporting import export
 from imgcache_scrapy.cli.failures import failures
 from imgcache_scrapy.cli.fetch import fetch
@@ -33,6 +34,7 @@ for command in (fetch, block, unblock, export):
 for command in (serve, verify, gc, prune, upgrade, backup, rebuild):
     app.command()(with_cache_option(command))
 app.command("import")(with_token_option(import_))
+app.command()(copy)
 app.command()(key)
 app.add_typer(spool, name="spool")
 spool.command("list")(with_cache_option(list_spool))

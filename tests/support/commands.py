@@ -60,7 +60,9 @@ def assert_failed(done, *words):
     """Assert exit code 1 and one sentence with these words, after the lines about the location."""
     lines = done.stderr.decode().strip().splitlines()
     assert done.returncode == 1, lines
-    assert all(line.startswith(("Cache: ", "Spool: ")) for line in lines[:-1]), "\n".join(lines)
+    assert all(
+        line.startswith(("Cache: ", "Spool: ", "Source: ", "Copy: ")) for line in lines[:-1]
+    ), "\n".join(lines)
     assert lines[-1].startswith("imgcache: ")
     for word in words:
         assert word in lines[-1]

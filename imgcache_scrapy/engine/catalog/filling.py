@@ -1,5 +1,6 @@
 """Fill the keys and hosts of captures that versions without keys recorded, batch by batch."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import has_host
 
 _BATCH_SIZE = 1000
+_FILLED = {"its_host": "host", "its_key": "key", "its_digest": "url_digest"}
 _next_rows = (
     sa.select(_capture.c.id, _capture.c.url, _capture.c.key)
     .where(_capture.c.id > sa.bindparam("after"), ~has_host)
@@ -55,7 +57,7 @@ def fill_batch(connection: Connection, after: int) -> Filled:
         after: the id after which the batch begins.
     """
     rows = connection.execute(_next_rows, {"after": after}).all()
-    values = [_values_of(row) for row in rows]
+    values = [_values_of(row.id, row.url, row.key) for row in rows]
     for statement, changed in (
         (_set_host, [each for each in values if "its_key" not in each]),
         (_set_host_and_key, [each for each in values if "its_key" in each]),
@@ -65,12 +67,20 @@ def fill_batch(connection: Connection, after: int) -> Filled:
     return Filled(len(rows), rows[-1].id if rows else None)
 
 
-def _values_of(row: Any) -> dict[str, Any]:
-    values = {"its_id": row.id, "its_host": host_of(row.url)}
-    key = row.key or _default_key(row.url)
-    if row.key is not None or key == row.url:
+def filled(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the row of a capture as filling leaves it."""
+    if row["host"] is not None:
+        return row
+    values = _values_of(row["id"], row["url"], row["key"])
+    return {**row, **{column: values[name] for name, column in _FILLED.items() if name in values}}
+
+
+def _values_of(its_id: int, url: str, key: str | None) -> dict[str, Any]:
+    values = {"its_id": its_id, "its_host": host_of(url)}
+    its_key = key or _default_key(url)
+    if key is not None or its_key == url:
         return values
-    return {**values, "its_key": key, "its_digest": digest(key)}
+    return {**values, "its_key": its_key, "its_digest": digest(its_key)}
 
 
 def _default_key(url: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +20,7 @@ from imgcache_scrapy.engine.catalog.tables import audit, blocked, blocked_source
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import image as _image
 from imgcache_scrapy.engine.catalog.tables import schema as _schema
-
-Row = Mapping[str, Any]
+from imgcache_scrapy.engine.catalog.whole_rows import Row
 
 MORE_TABLES = (failure, blocked, blocked_source, audit)
 """The tables beside images and captures whose rows a new catalog gets, too."""
@@ -30,15 +29,6 @@ _BATCH_SIZE = 500
 # Other times of a row are no dates.
 _FIRST = microseconds(datetime.min.replace(tzinfo=UTC))
 _LAST = microseconds(datetime.max.replace(tzinfo=UTC))
-_find_images = sa.select(_image).where(
-    _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True))
-)
-_captures_after = (
-    sa.select(_capture)
-    .where(_capture.c.id > sa.bindparam("after"))
-    .order_by(_capture.c.id)
-    .limit(_BATCH_SIZE)
-)
 _insert_capture = _capture.insert().prefix_with("OR IGNORE")
 _ABSENT: Row = {column.name: None for column in _capture.columns}
 _OPTIONAL = ("original_filename", "key", "host", "headers", "final_url", "accept")
@@ -47,19 +37,10 @@ _OPTIONAL = ("original_filename", "key", "host", "headers", "final_url", "accept
 class RestoringCatalog(Catalog):
     """A catalog in SQLite, for the only process that uses it."""
 
-    @database_call
-    def image_rows(self, content_hashes: Sequence[str]) -> dict[str, Row]:
-        """Return the rows of images, damaged or not, by their content hash."""
-        with database.connect_for_reading(self._engine) as connection:
-            rows = connection.execute(_find_images, {"hashes": list(content_hashes)}).mappings()
-            return {row["content_hash"]: dict(row) for row in rows}
-
     def capture_rows(self) -> Iterator[Row]:
         """Yield the rows of all captures, the oldest first."""
-        after = 0
-        while rows := self._captures_after(after):
+        for rows in self.capture_pages():
             yield from rows
-            after = rows[-1]["id"]
 
     @database_call
     def add_images(self, rows: Iterable[Row]) -> None:
@@ -108,12 +89,6 @@ class RestoringCatalog(Catalog):
         )
         with database.connect_for_reading(self._engine) as connection:
             return int(connection.scalar(query.select_from(_image)) or 0)
-
-    @database_call
-    def _captures_after(self, after: int) -> Sequence[Row]:
-        with database.connect_for_reading(self._engine) as connection:
-            rows = connection.execute(_captures_after, {"after": after}).mappings()
-            return [dict(row) for row in rows]
 
     @database_call
     def _add_captures(self, rows: list[Row]) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection, Engine
 from imgcache_scrapy.core.errors import ConfigurationError, UnavailableError
 from imgcache_scrapy.core.text import quoted
 from imgcache_scrapy.engine.catalog import database, migrations, url_index
+from imgcache_scrapy.engine.catalog.sqlite import NoCatalogError
 from imgcache_scrapy.engine.catalog.tables import SCHEMA, history_index
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import image as _image
@@ -76,7 +77,7 @@ def open_schema(
         if identity is None:
             _check_number(_number_of(connection), upgrade=upgrade and not is_read_only)
             if not create and _number_of(connection) is None:
-                raise ConfigurationError("there is no cache: the database is empty")
+                raise NoCatalogError("there is no cache: the database is empty")
         if not is_read_only:
             database.use_wal(connection)
     if identity is not None:

@@ -25,6 +25,10 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _UNREADABLE = {*_DAMAGED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 
 
+class NoCatalogError(ConfigurationError):
+    """There is no catalog, and none may be created."""
+
+
 class SqliteFile:
     """The file of a catalog, watched while it is open.
 
@@ -70,7 +74,7 @@ class SqliteFile:
         self._may_create = create
         if not self.path.exists():
             if not create:
-                raise ConfigurationError(f"there is no cache: {self.path} does not exist")
+                raise NoCatalogError(f"there is no cache: {self.path} does not exist")
             if self.path.parent.is_dir() and not os.access(self.path.parent, os.W_OK):
                 raise ReadOnlyError("there is no cache, and none can be created in its folder")
         elif not os.access(self.path, os.W_OK):

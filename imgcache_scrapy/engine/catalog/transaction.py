@@ -1,6 +1,6 @@
 """WriteTransaction: changes a few images of the catalog, which are locked against others."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -159,16 +159,36 @@ class WriteTransaction:
         self._execute(_insert_image, changes.new_images)
         healed = [row | {"its_hash": row["content_hash"]} for row in changes.healed_images]
         self._execute(_update_image, healed)
-        if changes.replaced_captures:
-            self._connection.execute(_delete_captures, {"ids": changes.replaced_captures})
-        self._execute(_insert_capture, changes.new_captures)
-        renewed = [row | {"its_id": row["id"]} for row in changes.renewed_captures.values()]
-        self._execute(_renew_capture, renewed)
-        if changes.new_captures:
-            url_index.extend(self._connection)
-        digests = [failure_digest(capture.bucket, capture.url) for _, capture in observed]
-        self._connection.execute(_forget_failures, {"digests": digests})
+        self.change_captures(
+            changes.new_captures, changes.renewed_captures.values(), changes.replaced_captures
+        )
+        self.forget_failures((capture.bucket, capture.url) for _, capture in observed)
         return entries
+
+    def change_captures(
+        self,
+        new: list[dict[str, Any]],
+        renewed: Iterable[dict[str, Any]],
+        replaced: Sequence[int],
+    ) -> None:
+        """Write captures.
+
+        Args:
+            new: rows to insert.
+            renewed: rows to update, by their `id`.
+            replaced: the ids of rows that new rows replace.
+        """
+        if replaced:
+            self._connection.execute(_delete_captures, {"ids": replaced})
+        self._execute(_insert_capture, new)
+        self._execute(_renew_capture, [row | {"its_id": row["id"]} for row in renewed])
+        if new:
+            url_index.extend(self._connection)
+
+    def forget_failures(self, captured: Iterable[tuple[str, str]]) -> None:
+        """Forget the failures of URLs, each given with its bucket."""
+        digests = [failure_digest(bucket, url) for bucket, url in captured]
+        self._connection.execute(_forget_failures, {"digests": digests})
 
     def fill_keys(self, after: int) -> Filled:
         """Fill the keys and hosts of the next old captures; see `fill_batch`."""

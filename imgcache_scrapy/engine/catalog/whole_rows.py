@@ -1,0 +1,159 @@
+"""WholeRows: read whole rows of a catalog, page by page, to copy or to rebuild a cache."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from imgcache_scrapy.core.batches import batches
+from imgcache_scrapy.engine.catalog import database
+from imgcache_scrapy.engine.catalog.database import database_call
+from imgcache_scrapy.engine.catalog.opening import OpenCatalog
+from imgcache_scrapy.engine.catalog.paging import MAX_VALUES, characters, count_of_fitting
+from imgcache_scrapy.engine.catalog.rows import digest
+from imgcache_scrapy.engine.catalog.tables import capture as _capture
+from imgcache_scrapy.engine.catalog.tables import image as _image
+from imgcache_scrapy.engine.catalog.tables import used_on
+
+Row = Mapping[str, Any]
+"""A row by the names of its columns."""
+
+_MAX_ROWS = 2000
+_find_images = sa.select(
+    *(column for column in _image.c if column.name != "last_used"), used_on.label("last_used")
+).where(_image.c.content_hash.in_(sa.bindparam("hashes", expanding=True)))
+_sizes_after = (
+    sa.select(_capture.c.id, characters)
+    .where(_capture.c.id > sa.bindparam("after"))
+    .order_by(_capture.c.id)
+    .limit(_MAX_ROWS)
+)
+_captures_between = (
+    sa.select(_capture)
+    .where(_capture.c.id > sa.bindparam("after"), _capture.c.id <= sa.bindparam("last"))
+    .order_by(_capture.c.id)
+)
+_captures_at = sa.select(_capture).where(
+    sa.tuple_(_capture.c.url_digest, _capture.c.lookup_time).in_(
+        sa.bindparam("moments", expanding=True)
+    )
+)
+_captures_created = sa.select(_capture).where(
+    _capture.c.url_digest.in_(sa.bindparam("digests", expanding=True)),
+    _capture.c.created_at.in_(sa.bindparam("times", expanding=True)),
+)
+_without_captures = (
+    sa.select(_image.c.content_hash)
+    .where(
+        _image.c.content_hash > sa.bindparam("after"),
+        ~sa.exists().where(_capture.c.content_hash == _image.c.content_hash),
+    )
+    .order_by(_image.c.content_hash)
+    .limit(MAX_VALUES)
+)
+
+
+class WholeRows(OpenCatalog):
+    """The queries of a catalog for whole rows."""
+
+    def reading(self) -> Connection:
+        """Connect for reading only; the caller closes the connection."""
+        return database.connect_for_reading(self._engine)
+
+    @database_call
+    def image_rows(self, content_hashes: Collection[str]) -> dict[str, Row]:
+        """Return the rows of images, damaged or not, by their content hash.
+
+        Where the last use is not known, it is the day since when it would be.
+        """
+        with database.connect_for_reading(self._engine) as connection:
+            return find_images(connection, content_hashes)
+
+    def capture_pages(self) -> Iterator[list[Row]]:
+        """Yield the rows of all captures, in the order of their ids, in pages of a bounded size."""
+        after = 0
+        while rows := self._captures_after(after):
+            yield rows
+            after = rows[-1]["id"]
+
+    @database_call
+    def _captures_after(self, after: int) -> list[Row]:
+        with database.connect_for_reading(self._engine) as connection:
+            sizes = connection.execute(_sizes_after, {"after": after}).all()
+            if not sizes:
+                return []
+            last = sizes[count_of_fitting(size for _, size in sizes) - 1][0]
+            rows = connection.execute(_captures_between, {"after": after, "last": last})
+            return [dict(row) for row in rows.mappings()]
+
+    @database_call
+    def captures_at(self, rows: Collection[Row]) -> list[Row]:
+        """Return the captures that have the URLs or keys, and the lookup times, of these rows."""
+        with database.connect_for_reading(self._engine) as connection:
+            return find_captures_at(connection, rows)
+
+    def images_without_captures(self) -> Iterator[list[str]]:
+        """Yield the hashes of images without captures, as a rebuilt catalog has them, in pages."""
+        after = ""
+        while names := self._without_captures(after):
+            yield names
+            after = names[-1]
+
+    @database_call
+    def _without_captures(self, after: str) -> list[str]:
+        with database.connect_for_reading(self._engine) as connection:
+            return list(connection.scalars(_without_captures, {"after": after}))
+
+    def table_pages(self, table: sa.Table) -> Iterator[list[Row]]:
+        """Yield the rows of a table with one primary key, in the order of the key, in pages."""
+        (key,) = table.primary_key.columns
+        query = sa.select(table).order_by(key).limit(MAX_VALUES)
+        page = self._rows(query)
+        while page:
+            yield page
+            page = self._rows(query.where(key > page[-1][key.name]))
+
+    @database_call
+    def _rows(self, query: sa.Select[Any]) -> list[Row]:
+        with database.connect_for_reading(self._engine) as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def find_images(connection: Connection, content_hashes: Iterable[str]) -> dict[str, Row]:
+    """Return the rows of images by their content hash; see `WholeRows.image_rows`."""
+    return {
+        row["content_hash"]: dict(row)
+        for names in batches(content_hashes, MAX_VALUES)
+        for row in connection.execute(_find_images, {"hashes": names}).mappings()
+    }
+
+
+def find_captures_at(connection: Connection, rows: Collection[Row]) -> list[Row]:
+    """Return the captures that have the URLs or keys, and the lookup times, of these rows."""
+    # A row of schema 3 that is not filled has the digest of its URL.
+    moments = {(each, row["lookup_time"]) for row in rows for each in _digests(row)}
+    return [
+        dict(row)
+        for some in batches(sorted(moments), MAX_VALUES)
+        for row in connection.execute(_captures_at, {"moments": some}).mappings()
+    ]
+
+
+def find_captures_created(connection: Connection, rows: Sequence[Row]) -> list[Row]:
+    """Return the captures that have the URLs or keys, and the creation times, of these rows."""
+    return [
+        dict(row)
+        for some in batches(rows, MAX_VALUES)
+        for row in connection.execute(
+            _captures_created,
+            {
+                "digests": sorted({each for row in some for each in _digests(row)}),
+                "times": sorted({row["created_at"] for row in some}),
+            },
+        ).mappings()
+    ]
+
+
+def _digests(row: Row) -> set[bytes]:
+    return {bytes(row["url_digest"]), digest(row["url"])}
