@@ -19,7 +19,6 @@ from imgcache_scrapy.engine.catalog.tables import used_on
 Row = Mapping[str, Any]
 """A row by the names of its columns."""
 
-_MAX_ROWS = 2000
 _find_images = sa.select(
     *(column for column in _image.c if column.name != "last_used"), used_on.label("last_used")
 ).where(_image.c.content_hash.in_(sa.bindparam("hashes", expanding=True)))
@@ -27,7 +26,7 @@ _sizes_after = (
     sa.select(_capture.c.id, characters)
     .where(_capture.c.id > sa.bindparam("after"))
     .order_by(_capture.c.id)
-    .limit(_MAX_ROWS)
+    .limit(sa.bindparam("limit"))
 )
 _captures_between = (
     sa.select(_capture)
@@ -55,7 +54,13 @@ _without_captures = (
 
 
 class WholeRows(OpenCatalog):
-    """The queries of a catalog for whole rows."""
+    """The queries of a catalog for whole rows.
+
+    Attributes:
+        max_page_rows: maximum number of captures of a page.
+    """
+
+    max_page_rows = 2000
 
     def reading(self) -> Connection:
         """Connect for reading only; the caller closes the connection."""
@@ -80,7 +85,8 @@ class WholeRows(OpenCatalog):
     @database_call
     def _captures_after(self, after: int) -> list[Row]:
         with database.connect_for_reading(self._engine) as connection:
-            sizes = connection.execute(_sizes_after, {"after": after}).all()
+            values = {"after": after, "limit": self.max_page_rows}
+            sizes = connection.execute(_sizes_after, values).all()
             if not sizes:
                 return []
             last = sizes[count_of_fitting(size for _, size in sizes) - 1][0]

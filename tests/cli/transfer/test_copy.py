@@ -19,6 +19,7 @@ from tests.support.full_caches import (
     shown,
 )
 from tests.support.pictures import picture
+from tests.support.read_only import ReadOnlyFolder
 from tests.support.service import new_storage_environment
 
 NOTHING = dict.fromkeys(COUNTS, 0)
@@ -183,3 +184,25 @@ def test_the_summary(run, full):
     assert dry.replace("would be ", "") == done
     assert " captures, " in done
     assert json.loads(run("copy", full, "copy", "--json").stdout)["copied"] == 0
+
+
+COPY_BOTH_WAYS = """
+import sys
+from imgcache_scrapy.cli.transfer.copying import copy_images
+from imgcache_scrapy.core.errors import ReadOnlyError
+print(copy_images(sys.argv[1], "copy")["copied"])
+try:
+    copy_images("copy", sys.argv[1])
+except ReadOnlyError as error:
+    print(error)
+"""
+
+
+def test_a_folder_that_can_only_be_read(full, tmp_path):
+    """It can be copied, but it cannot be the copy."""
+    folder = ReadOnlyFolder(full, "mount")
+    home = tmp_path / "home"
+    home.mkdir()
+    number, sentence = folder.run(home, COPY_BOTH_WAYS).splitlines()
+    assert int(number) == len(rows_of(full)["capture"])
+    assert "can only be read" in sentence

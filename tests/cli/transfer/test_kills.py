@@ -1,14 +1,17 @@
-"""Imports and exports that are killed and repeated lose no image, and have none twice."""
+"""Imports, exports and copies that are killed and repeated lose no image, and have none twice."""
 
 import json
 from random import Random
+from threading import Event, Thread
 
 import pytest
 
+from imgcache_scrapy import ImgCacheClient
 from imgcache_scrapy.core.entry import content_hash_of
 from tests.cli.transfer.test_export import captures_of
 from tests.cli.transfer.test_import import counts, numbers, write
 from tests.support.commands import Command
+from tests.support.full_caches import fill, rows_of, shown
 from tests.support.pictures import picture
 from tests.support.programs import assert_recovers, blob_files
 from tests.support.waiting import wait_until
@@ -84,3 +87,39 @@ def test_a_killed_export(run, tmp_path, images, kills, kind):
     } == {
         str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()
     }
+
+
+@pytest.mark.parametrize(
+    ("images", "kills"), [(60, 2), pytest.param(2000, 10, marks=pytest.mark.endurance)]
+)
+def test_a_killed_copy(run, tmp_path, images, kills):
+    """While crawls store, it is killed and repeated; afterwards, the copy shows the same."""
+    source, copy, is_over = tmp_path / "cache", tmp_path / "copy", Event()
+    fill(source, images)
+
+    def crawl():
+        with ImgCacheClient(str(source)) as client:
+            for number in range(10 * images):
+                if is_over.wait(0.01):
+                    break
+                seed = number % (2 * images)
+                client.store(f"http://c.example/{seed % images}", picture(seed, 4), "crawl")
+
+    crawler = Thread(target=crawl)
+    crawler.start()
+    try:
+        was_alive = [
+            kill_at(Command(tmp_path, "copy", source, copy), lambda: len(blob_files(copy)), goal)
+            for goal in sorted(Random(images).sample(range(1, images), kills))
+        ]
+        run("copy", source, copy)
+    finally:
+        is_over.set()
+        crawler.join()
+    assert any(was_alive)
+    done, _ = counts(run("copy", source, copy, "--json"))
+    assert done["copied"] + done["renewed"] + done["known"] == done["captures"]
+    assert counts(run("copy", source, copy, "--json"))[0]["known"] == done["captures"]
+    assert_recovers(copy)
+    assert shown(copy) == shown(source)
+    assert rows_of(copy) == rows_of(source)
