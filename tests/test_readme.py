@@ -67,7 +67,7 @@ def required_names():
     )
     commands += ("prune", "upgrade", "backup", "rebuild", "key", "history", "block")
     commands += ("unblock", "blocked", "suggest-blocked", "failures", "import", "export")
-    commands += ("rm", "audit")
+    commands += ("rm", "audit", "copy")
     yield from (f"imgcache {command}" for command in commands)
 
 

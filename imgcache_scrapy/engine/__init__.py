@@ -5,6 +5,7 @@ the threads for that, `pairing.py` checks that the catalog and the blobs belong 
 `upkeep.py` checks and cleans a cache.
 `late_decoding.py` decodes the pictures for which no store waited.
 `lookup.py` looks whether the blobs of hits are there, and `lost.py` finds those that are lost.
+`copying.py` copies a cache, with the bytes that `carrying.py` brings.
 The tables are in `catalog/`, the bytes in `blobs/`, and `decoding/` reads the pictures.
 
 These invariants must always hold. The order of the steps in `cache.py` follows from them:

@@ -1,8 +1,8 @@
-"""Measure imports and exports against plain loops: `python tests/benchmarks/transfer.py`.
+"""Measure imports, exports and copies against plain loops: `python tests/benchmarks/transfer.py`.
 
 The loop beside an import reads, hashes and decodes the same files with Pillow; the one beside an
-export reads, hashes and writes them. The ratio is the rate of the command to that of the loop; the
-median of the rounds counts.
+export and a copy reads, hashes and writes them. Unlike the loop, a copy syncs each file to disk.
+The ratio is the rate of the command to that of the loop; the median of the rounds counts.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from imgcache_scrapy.cli.transfer.copying import copy_images
 from imgcache_scrapy.cli.transfer.exporting import FORMATS, Export, export_images
 from imgcache_scrapy.cli.transfer.importing import Import, import_images
 from imgcache_scrapy.core.entry import content_hash_of
@@ -66,6 +67,8 @@ def one_round(folder: Path, pictures: Path) -> dict[str, float]:
     for name in FORMATS:
         export = Export(folder / name, name)
         found[f"export {name}"] = seconds(lambda export=export: export_images(str(cache), export))
+    for name in ("copy", "copy again"):
+        found[name] = seconds(lambda: copy_images(str(cache), str(folder / "copy")))
     return found
 
 

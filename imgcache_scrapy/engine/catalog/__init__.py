@@ -4,7 +4,8 @@
 catalog is opened whether that is needed. `catalog.py`, `search.py`, `history.py`, `blocked.py` and
 `failures.py` have the queries, `transaction.py` has the write transaction, and `filling.py` gives
 old captures their keys. Only `database.py`, `functions.py` and `url_index.py` know the differences
-between the two databases. `sqlite.py`, `integrity.py`, `restoring.py` and `exchange.py` are for
+between the two databases. `whole_rows.py`, `capture_changes.py` and `merging.py` copy the rows of
+one catalog into another one. `sqlite.py`, `integrity.py`, `restoring.py` and `exchange.py` are for
 SQLite only: how its file is opened, whether it is whole, and how it is made anew.
 
 What must hold: a write transaction first checks that the schema is still the one that this version
