@@ -11,6 +11,7 @@ from typing import NamedTuple
 from imgcache_scrapy.core.batches import batches_by_size
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.catalog import Catalog
+from imgcache_scrapy.engine.catalog.merging import image_changes
 from imgcache_scrapy.engine.catalog.whole_rows import Row
 from imgcache_scrapy.engine.copy_source import CopySource
 from imgcache_scrapy.engine.lost import lost_blobs
@@ -29,10 +30,12 @@ class Carried(NamedTuple):
     Attributes:
         rows: the rows in the source of all that were asked for, by content hash.
         whole: the hashes of those whose blobs were written.
+        changed: the hashes of those whose rows in the copy are missing or older.
     """
 
     rows: dict[str, Row]
     whole: set[str]
+    changed: set[str]
 
 
 class Carrier:
@@ -76,7 +79,7 @@ class Carrier:
         sound = {name: row["file_size_bytes"] for name, row in there.items() if not row["damaged"]}
         absent = rows.keys() - sound.keys()
         if self._target is None:
-            return Carried(rows, self._count([rows[name] for name in absent]))
+            return Carried(rows, self._count([rows[name] for name in absent]), set())
         if self._target.blobs.has_fast_sizes:
             absent |= lost_blobs(self._target.blobs, sound)
         # In this order, few folders have to be synced.
@@ -88,7 +91,12 @@ class Carrier:
         whole = {name for name, reason in reasons.items() if reason is None}
         self._note(rows, whole)
         self._tell({name: reason for name, reason in reasons.items() if reason}, rows)
-        return Carried(rows, whole)
+        changed = {
+            name
+            for name, row in rows.items()
+            if name not in there or image_changes(row, there[name], is_whole=name in whole)
+        }
+        return Carried(rows, whole, changed)
 
     def carry_again(self, rows: Mapping[str, Row]) -> set[str]:
         """Bring those of some images whose blobs were deleted meanwhile.

@@ -68,6 +68,8 @@ class Copy:
         self._target = target
         self._told = told
         self._carrier = Carrier(source, catalog, target, told.on_problem)
+        # The hosts and URLs of the captures of a page, by the ids of these.
+        self._sources: dict[int, set[Source]] = {}
         self._counts = Counter(dict.fromkeys(COUNTS, 0))
 
     def run(self) -> Counter[str]:
@@ -100,6 +102,10 @@ class Copy:
         self._carrier.close()
 
     def _copy_captures(self, page: Sequence[Row]) -> None:
+        self._sources = {
+            row["id"]: sources_of(row["url"], row["key"] or row["url"], row["final_url"])
+            for row in page
+        }
         blocked_images = self._blocked_images({row["content_hash"] for row in page})
         held = self._held(page, blocked_images, self._catalog.blocked_sources_among)
         allowed = [row for row in page if row["id"] not in held]
@@ -123,10 +129,7 @@ class Copy:
         blocked_among: Callable[[Collection[Source]], set[Source]],
     ) -> set[int]:
         """Return the ids of the captures that the copy does not take."""
-        sources = {
-            row["id"]: sources_of(row["url"], row["key"] or row["url"], row["final_url"])
-            for row in rows
-        }
+        sources = {row["id"]: self._sources[row["id"]] for row in rows}
         found = blocked_among(set().union(*sources.values()))
         found -= self._source.catalog.blocked_sources_among(found)
         return {
@@ -151,9 +154,11 @@ class Copy:
             carried: their images, and others.
             names: the hashes of the images to write.
         """
-        if target is None:
-            with self._catalog.reading() as connection:
-                return _counts_of(plan_captures(connection, rows, self._source.catalog.captures_at))
+        with self._catalog.reading() as connection:
+            plan = plan_captures(connection, rows, self._source.catalog.captures_at)
+        is_changed = plan.new or plan.renewed or not carried.changed.isdisjoint(names)
+        if target is None or not is_changed:
+            return _counts_of(plan)
         with self._catalog.exclusive(names) as transaction:
             # Meanwhile something may have been blocked, or a blob deleted.
             blocked = transaction.blocked - self._source.catalog.blocked_among(transaction.blocked)

@@ -8,7 +8,7 @@ from imgcache_scrapy.engine.catalog.filling import filled
 from imgcache_scrapy.engine.catalog.whole_rows import Row
 
 Find = Callable[[Sequence[Row]], Iterable[Row]]
-"""Finds the captures in a catalog that may be the same as some rows."""
+"""Finds at least the captures in a catalog that may be the same as some rows."""
 
 # What a store changes in the newest capture of a key that has the same image.
 _RENEWED = ("url", "client_name", "original_filename", "lookup_time", "headers", "final_url")

@@ -95,14 +95,20 @@ def merge_images(
     if new:
         connection.execute(_insert_image, new)
     for name, there in known.items():
-        changes = _image_changes(rows[name], there, is_whole=name in whole)
+        changes = image_changes(rows[name], there, is_whole=name in whole)
         if changes:
             its_row = image.update().where(image.c.content_hash == name)
             connection.execute(its_row.values(changes))
 
 
-def _image_changes(row: Row, there: Row, *, is_whole: bool) -> dict[str, Any]:
-    """Return what a copy does not know yet of an image that it has."""
+def image_changes(row: Row, there: Row, *, is_whole: bool) -> dict[str, Any]:
+    """Return what a copy does not know yet of an image that it has.
+
+    Args:
+        row: the row of the source.
+        there: the row of the copy.
+        is_whole: whether its blob has just been written.
+    """
     changes: dict[str, Any] = {"damaged": False} if is_whole and there["damaged"] else {}
     if (row["last_used"] or 0) > (there["last_used"] or 0):
         changes["last_used"] = row["last_used"]

@@ -1,6 +1,6 @@
 """WholeRows: read whole rows of a catalog, page by page, to copy or to rebuild a cache."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,9 +34,11 @@ _captures_between = (
     .order_by(_capture.c.id)
 )
 _captures_at = sa.select(_capture).where(
-    sa.tuple_(_capture.c.url_digest, _capture.c.lookup_time).in_(
-        sa.bindparam("moments", expanding=True)
-    )
+    _capture.c.url_digest.in_(sa.bindparam("digests", expanding=True)),
+    # The index has these times of each digest.
+    _capture.c.lookup_time.between(sa.bindparam("first"), sa.bindparam("last")),
+    # Not the column itself: SQLite would look for each digest with each of the times.
+    (_capture.c.lookup_time + 0).in_(sa.bindparam("times", expanding=True)),
 )
 _captures_created = sa.select(_capture).where(
     _capture.c.url_digest.in_(sa.bindparam("digests", expanding=True)),
@@ -90,12 +92,11 @@ class WholeRows(OpenCatalog):
             if not sizes:
                 return []
             last = sizes[count_of_fitting(size for _, size in sizes) - 1][0]
-            rows = connection.execute(_captures_between, {"after": after, "last": last})
-            return [dict(row) for row in rows.mappings()]
+            return _rows(connection, _captures_between, after=after, last=last)
 
     @database_call
-    def captures_at(self, rows: Collection[Row]) -> list[Row]:
-        """Return the captures that have the URLs or keys, and the lookup times, of these rows."""
+    def captures_at(self, rows: Iterable[Row]) -> list[Row]:
+        """Return the captures with the URLs or keys, and lookup times, of these rows, and more."""
         with database.connect_for_reading(self._engine) as connection:
             return find_captures_at(connection, rows)
 
@@ -115,51 +116,57 @@ class WholeRows(OpenCatalog):
         """Yield the rows of a table with one primary key, in the order of the key, in pages."""
         (key,) = table.primary_key.columns
         query = sa.select(table).order_by(key).limit(MAX_VALUES)
-        page = self._rows(query)
+        page = self._table_rows(query)
         while page:
             yield page
-            page = self._rows(query.where(key > page[-1][key.name]))
+            page = self._table_rows(query.where(key > page[-1][key.name]))
 
     @database_call
-    def _rows(self, query: sa.Select[Any]) -> list[Row]:
+    def _table_rows(self, query: sa.Select[Any]) -> list[Row]:
         with database.connect_for_reading(self._engine) as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            return _rows(connection, query)
 
 
 def find_images(connection: Connection, content_hashes: Iterable[str]) -> dict[str, Row]:
     """Return the rows of images by their content hash; see `WholeRows.image_rows`."""
     return {
-        row["content_hash"]: dict(row)
+        row["content_hash"]: row
         for names in batches(content_hashes, MAX_VALUES)
-        for row in connection.execute(_find_images, {"hashes": names}).mappings()
+        for row in _rows(connection, _find_images, hashes=names)
     }
 
 
-def find_captures_at(connection: Connection, rows: Collection[Row]) -> list[Row]:
-    """Return the captures that have the URLs or keys, and the lookup times, of these rows."""
-    # A row of schema 3 that is not filled has the digest of its URL.
-    moments = {(each, row["lookup_time"]) for row in rows for each in _digests(row)}
-    return [
-        dict(row)
-        for some in batches(sorted(moments), MAX_VALUES)
-        for row in connection.execute(_captures_at, {"moments": some}).mappings()
-    ]
+def find_captures_at(connection: Connection, rows: Iterable[Row]) -> list[Row]:
+    """Return the captures that have the URLs or keys, and lookup times, of these rows, and more."""
+    found: list[Row] = []
+    for some in batches(rows, MAX_VALUES):
+        times = sorted({row["lookup_time"] for row in some})
+        span = {"first": times[0], "last": times[-1]}
+        found += _rows(connection, _captures_at, digests=_digests(some), times=times, **span)
+    return found
 
 
-def find_captures_created(connection: Connection, rows: Sequence[Row]) -> list[Row]:
-    """Return the captures that have the URLs or keys, and the creation times, of these rows."""
-    return [
-        dict(row)
-        for some in batches(rows, MAX_VALUES)
-        for row in connection.execute(
-            _captures_created,
-            {
-                "digests": sorted({each for row in some for each in _digests(row)}),
-                "times": sorted({row["created_at"] for row in some}),
-            },
-        ).mappings()
-    ]
+def find_captures_created(connection: Connection, rows: Iterable[Row]) -> list[Row]:
+    """Return those with the URLs or keys, and creation times, of these rows, and more."""
+    found: list[Row] = []
+    for some in batches(rows, MAX_VALUES):
+        times = sorted({row["created_at"] for row in some})
+        found += _rows(connection, _captures_created, digests=_digests(some), times=times)
+    return found
 
 
-def _digests(row: Row) -> set[bytes]:
-    return {bytes(row["url_digest"]), digest(row["url"])}
+def _digests(rows: Iterable[Row]) -> list[bytes]:
+    found = set()
+    for row in rows:
+        found.add(bytes(row["url_digest"]))
+        # A row of schema 3 that is not filled has the digest of its URL.
+        if row["key"] is not None:
+            found.add(digest(row["url"]))
+    return sorted(found)
+
+
+def _rows(connection: Connection, query: sa.Select[Any], **values: Any) -> list[Row]:
+    result = connection.execute(query, values)
+    names = tuple(result.keys())
+    # Faster than `mappings`.
+    return [dict(zip(names, row, strict=True)) for row in result]
