@@ -12,10 +12,8 @@ from imgcache_scrapy.client.client import AsyncImgCacheClient
 from imgcache_scrapy.core import ALL_PRESETS
 from imgcache_scrapy.core.admission import MESSAGES
 from imgcache_scrapy.plugin.settings import Settings
+from tests.support.readme import BLOCKS, JOBS, README
 from tests.support.site import Site
-
-README = (Path(__file__).parents[1] / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -44,6 +42,15 @@ def test_the_settings_in_examples_load(block):
         for path in settings.get(name, {}):
             assert load_object(path)
     assert Settings.from_settings(BaseSettings(settings))
+
+
+def test_each_job_of_the_cookbook_has_a_test():
+    """Each row of the table has one to five lines, which a test in `tests/cookbook` runs."""
+    texts = (path.read_text() for path in (Path(__file__).parent / "cookbook").glob("*.py"))
+    tested = [question for text in texts for question in re.findall(r'@does\("(.*)"\)', text)]
+    assert sorted(tested) == sorted(JOBS)
+    for job in JOBS.values():
+        assert 1 <= len(job.lines) <= 5, job
 
 
 def required_names():

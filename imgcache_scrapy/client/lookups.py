@@ -1,5 +1,6 @@
 """LookupMethods: the methods of a client that return entries."""
 
+import asyncio
 from collections.abc import Iterable
 
 from imgcache_scrapy.client.base import ClientBase
@@ -11,6 +12,7 @@ from imgcache_scrapy.core.checks import (
     checked_text,
 )
 from imgcache_scrapy.core.entry import Entry
+from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.freshness import is_fresh
 from imgcache_scrapy.core.image_url import keys_of
 from imgcache_scrapy.core.urls import request_urls
@@ -126,9 +128,10 @@ class LookupMethods(ClientBase):
 
     async def similar(
         self,
-        perceptual_hash: str,
+        perceptual_hash: str | None = None,
         max_hamming_distance: int = 4,
         *,
+        file_bytes: bytes | None = None,
         bucket: str | None = None,
         limit: int | None = None,
     ) -> list[Entry]:
@@ -136,6 +139,7 @@ class LookupMethods(ClientBase):
 
         Args:
             perceptual_hash: 16 hex digits.
+            file_bytes: a picture, instead of its hash; it is not stored.
             max_hamming_distance: maximum number of the 64 bits that differ.
             bucket: the bucket to look in.
             limit: maximum number of entries.
@@ -144,11 +148,26 @@ class LookupMethods(ClientBase):
             One entry per image with its `distance`, nearest first. They are only suggestions.
 
         Raises:
-            InvalidRequestError: the hash or the distance is not valid.
+            InvalidRequestError: the hash or the distance is not valid, or the picture cannot be
+                decoded.
         """
+        if file_bytes is not None:
+            if perceptual_hash is not None or not isinstance(file_bytes, bytes):
+                raise InvalidRequestError("give a perceptual hash, or the bytes of a picture")
+            perceptual_hash = await _perceptual_hash(file_bytes)
         return await self.transport.similar(
             checked_perceptual_hash(perceptual_hash),
             checked_distance(max_hamming_distance),
             self._bucket_or_all(bucket),
             checked_limit(limit),
         )
+
+
+async def _perceptual_hash(picture: bytes) -> str:
+    # Imported here, because only this call decodes a picture in the process of a client.
+    from imgcache_scrapy.engine.decoding.one_picture import perceptual_hash_of  # noqa: PLC0415
+
+    found = await asyncio.to_thread(perceptual_hash_of, picture)
+    if found is None:
+        raise InvalidRequestError("the picture cannot be decoded, so nothing can be compared")
+    return found

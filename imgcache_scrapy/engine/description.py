@@ -4,6 +4,7 @@ from imgcache_scrapy.core.entry import UNKNOWN_TYPE
 from imgcache_scrapy.core.formats import sniff
 from imgcache_scrapy.engine.catalog.rows import Image
 from imgcache_scrapy.engine.decoding.messages import ImageInfo
+from imgcache_scrapy.engine.decoding.one_picture import hash_text
 
 
 def image_of(content_hash: str, data: bytes, info: ImageInfo) -> Image:
@@ -20,6 +21,6 @@ def image_of(content_hash: str, data: bytes, info: ImageInfo) -> Image:
         len(data),
         info.width,
         info.height,
-        None if info.perceptual_hash is None else f"{info.perceptual_hash:016x}",
+        hash_text(info),
         info.decode_error,
     )

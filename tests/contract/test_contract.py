@@ -535,6 +535,19 @@ def test_similar_includes_images_at_the_distance(client, site, bucket, picture):
         assert len(client.similar(query_hash, bucket=bucket)) == (bits <= 4)
 
 
+def test_similar_to_a_picture_that_is_not_stored(client, site, bucket, photos):
+    """The bytes of a file can be given instead of a hash; no picture at all is refused."""
+    stored = client.store(f"{site}/a", photos["cat.png"], "me", bucket=bucket)
+    (found,) = client.similar(file_bytes=photos["cat.png"] + b"more", bucket=bucket)
+    assert (found["content_hash"], found["distance"]) == (stored["content_hash"], 0)
+    assert client.similar(file_bytes=photos["sunset.jpg"], bucket=bucket) == []
+    for bad in (b"", b"no picture", photos["cat.png"][:200], "text"):
+        with pytest.raises(InvalidRequestError):
+            client.similar(file_bytes=bad)
+    with pytest.raises(InvalidRequestError):
+        client.similar("0" * 16, file_bytes=photos["cat.png"])
+
+
 def test_similar_gives_one_entry_per_image(client, site, bucket, photos):
     """An image with two URLs is listed once; the same picture in other bytes is another image."""
     data = photos["cat.png"] + uuid4().bytes

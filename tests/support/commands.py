@@ -14,21 +14,32 @@ MAIN = "from imgcache_scrapy.cli.main import main; main()"
 
 
 class Command:
-    """`imgcache …` in a process, without the variables of the cache in the environment."""
+    """`imgcache …` in a process, without the variables of the cache in the environment.
 
-    def __init__(self, folder, *words, env=None):
+    Args:
+        folder: the working folder.
+        words: the words of the command.
+        env: variables added to the environment.
+        stdin: the text that it reads.
+        code: the Python code of another program, which gets these words.
+    """
+
+    def __init__(self, folder, *words, env=None, stdin="", code=MAIN):
         self._words = words
         self._outputs = TemporaryDirectory()
         self._paths = [Path(self._outputs.name, name) for name in ("out", "err")]
         out, err = self._paths
+        answers = Path(self._outputs.name, "in")
+        answers.write_text(stdin)
         self._process = start(
             run_python,
-            MAIN,
+            code,
             list(map(str, words)),
             folder=folder,
             environment={**clean_environment(), **(env or {})},
             out=out,
             err=err,
+            stdin=answers,
         )
 
     def kill(self):
