@@ -26,8 +26,8 @@ def test_notebook(shop, job):
     async def cell():
         return shop.script(job)
 
-    assert asyncio.run(cell()).size == (64, 48)
-    assert asyncio.run(cell()).size == (64, 48)
+    assert asyncio.run(cell()).size == (160, 120)
+    assert asyncio.run(cell()).size == (160, 120)
     assert shop.asked == 1
 
 
@@ -36,7 +36,7 @@ def test_sizes(filled, job):
     """All sizes of the picture are listed, each with its URL."""
     urls = sizes_of_one_picture(filled)
     found = sorted(filled.script(job))
-    assert found == [(32, 24, urls[0]), (64, 48, urls[1]), (256, 192, urls[2])]
+    assert found == [(32, 24, urls[0]), (160, 120, urls[1]), (256, 192, urls[2])]
 
 
 @does("get the best copy of a picture")

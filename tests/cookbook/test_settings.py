@@ -34,7 +34,7 @@ def test_thumbnails(shop, job):
         assert len(list((shop.project / "images" / "full").iterdir())) == 2
         small = next((shop.project / "images" / "thumbs" / "small").iterdir())
         with Image.open(small) as thumbnail:
-            assert max(thumbnail.size) == 64
+            assert max(thumbnail.size) == 120
         shutil.rmtree(shop.project / "images")
     assert shop.asked == 2
 

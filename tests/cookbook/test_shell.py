@@ -41,7 +41,7 @@ def test_metrics(served, job):
 def test_rest(served, job):
     """The entry of a URL comes as JSON."""
     entry = json.loads(served.shell(job))
-    assert (entry["url"], entry["width"]) == (served.url, 64)
+    assert (entry["url"], entry["width"]) == (served.url, 160)
 
 
 @does("go on after a crawl was killed")

@@ -7,7 +7,6 @@ import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 from imgcache_scrapy import ImgCacheClient
@@ -20,6 +19,7 @@ from tests.support.readme import Job
 from tests.support.site import Site, respond
 
 NAMES = ("1.jpg", "2.jpg")
+SIZE = (160, 120)
 _SCRAPY = "import sys; from scrapy.cmdline import execute; execute(['scrapy', *sys.argv[1:]])"
 _ANY_PROGRAM = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
 _SETTINGS = """
@@ -72,7 +72,7 @@ class Shop:
         self.project = home / "project"
         self.cache = self.project / ".scrapy" / "imgcache"
         self.site = site or Site()
-        self.originals = {name: Original(jpeg(seed)) for seed, name in enumerate(NAMES, 1)}
+        self.originals = {name: Original(jpeg(seed, SIZE)) for seed, name in enumerate(NAMES, 1)}
         self.site.answers |= {f"/{name}": each for name, each in self.originals.items()}
         self.show(*NAMES)
         host = self.site.url.partition("//")[2].partition(":")[0]
@@ -143,13 +143,12 @@ class Shop:
         """Run `scrapy crawl`, and return its item."""
         done = self.start_crawl(*options, spider=spider).result()
         assert done.returncode == 0, done.stderr.decode()
-        return self.item(spider, done)
+        return self.item(spider)
 
-    def item(self, spider: str, done: "CompletedProcess[bytes] | None" = None) -> dict[str, Any]:
+    def item(self, spider: str) -> dict[str, Any]:
         """Return the only item that a spider gave last."""
-        lines = (self.project / f"{spider}.jsonl").read_text().splitlines()
-        assert len(lines) == 1, done and done.stderr.decode()
-        return json.loads(lines[0])
+        (line,) = (self.project / f"{spider}.jsonl").read_text().splitlines()
+        return json.loads(line)
 
     def shell(self, job: Job, stdin: str = "") -> str:
         """Run the lines of a job in the folder of the project, and return what they print."""
