@@ -80,6 +80,7 @@ def import_(
             ),
             location.folder,
             dry_run,
+            location.fetch_rules.max_image_bytes,
             on_problem=lambda problem: tell(problem, shown, as_json=as_json),
             on_total=shown.set_total,
             on_progress=shown.advance,

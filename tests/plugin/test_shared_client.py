@@ -111,6 +111,37 @@ run(S)
     assert "Traceback" not in log
 
 
+def test_fetch_follows_the_settings_of_the_crawl(site, script):
+    """In the mode `offline` no site is asked, also by the blocking client."""
+    site.answers["/a.jpg"] = jpeg(1)
+    out, log = script(
+        PRELUDE
+        + """
+from imgcache_scrapy import FetchError
+
+class S(scrapy.Spider):
+    name = "s"
+    custom_settings = {"IMGCACHE_MODE": "offline"}
+    async def start(self):
+        client = get_client(self.crawler)
+        try:
+            await client.fetch(SITE + "/a.jpg", "me")
+        except FetchError as error:
+            print(json.dumps(error.reason))
+        try:
+            client.sync.fetch(SITE + "/a.jpg", "me")
+        except FetchError as error:
+            print(json.dumps(error.reason))
+        if False:
+            yield
+
+run(S)
+"""
+    )
+    assert out.splitlines() == ['"offline"', '"offline"'], log
+    assert not site.asked
+
+
 def test_each_crawler_has_its_own_session(site, script):
     """Two crawlers in one process share an embedded cache, and each counts its own images."""
     site.answers |= {"/a.jpg": jpeg(1), "/b.jpg": jpeg(2)}

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import pytest
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
+CLIENT_FOLDER = re.search(r'`client = ImgCacheClient\("(.*?)"\)`', README)[1]
+"""The folder of the cache in the scripts of the cookbook."""
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 

@@ -15,7 +15,7 @@ from imgcache_scrapy.engine.catalog.rows import today
 from tests.support.commands import MAIN, Command
 from tests.support.originals import Original
 from tests.support.pictures import jpeg
-from tests.support.readme import Job
+from tests.support.readme import CLIENT_FOLDER, Job
 from tests.support.site import Site, respond
 
 NAMES = ("1.jpg", "2.jpg")
@@ -70,7 +70,7 @@ class Shop:
     def __init__(self, home: Path, site: Site | None = None) -> None:
         self.home = home
         self.project = home / "project"
-        self.cache = self.project / ".scrapy" / "imgcache"
+        self.cache = self.project / CLIENT_FOLDER
         self.site = site or Site()
         self.originals = {name: Original(jpeg(seed, SIZE)) for seed, name in enumerate(NAMES, 1)}
         self.site.answers |= {f"/{name}": each for name, each in self.originals.items()}

@@ -22,6 +22,7 @@ from imgcache_scrapy.core.errors import (
     StoreFailedError,
     TooLargeError,
 )
+from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 
 COUNTS = ("files", "stored", "duplicate", "known", "other", "bad")
 """What an import counts: captures to import; new images, known images under a new URL, captures
@@ -47,6 +48,7 @@ class Import:
         defaults: what the captures have in common.
         excluded: a folder in the folder that is left out.
         dry_run: True to count only.
+        max_image_bytes: size of the largest image that is imported, in bytes.
         on_problem: called for each file that is skipped.
         on_total: called with the number of captures to import, when it is known.
         on_progress: called with the number of captures that were imported since the last call.
@@ -60,6 +62,7 @@ class Import:
     defaults: Defaults = field(default_factory=Defaults)
     excluded: Path | None = None
     dry_run: bool = False
+    max_image_bytes: int = MAX_IMAGE_BYTES
     on_problem: Callable[[Problem], None] = lambda _: None
     on_total: Callable[[int], None] = lambda _: None
     on_progress: Callable[[int], None] = lambda _: None
@@ -127,7 +130,7 @@ class _Run:
         self._reader = reader
         self._what = what
         self._counts = counts
-        self._admission = Admission()
+        self._admission = Admission(what.max_image_bytes)
 
     async def all(self, tasks: Iterable[Task]) -> None:
         """Import all tasks: while one batch is stored, the next one is read."""

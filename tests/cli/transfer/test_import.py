@@ -13,6 +13,7 @@ from imgcache_scrapy.cli.transfer.importing import Import, import_images
 from imgcache_scrapy.core.entry import content_hash_of
 from tests.support.commands import assert_failed
 from tests.support.pictures import jpeg, picture
+from tests.support.projects import Project
 
 URL = "http://h.example/a.png"
 
@@ -310,3 +311,17 @@ def test_wrong_arguments_are_one_sentence(run, store):
     both = ("--items", "a.json", "--manifest", "a.json")
     assert_failed(run("import", store, *both, "--cache", "new"), "not both")
     assert_failed(run("import", store, "--cache", "http://127.0.0.1:9"), "reached")
+
+
+def test_the_size_limits_of_a_project_hold(tmp_path, store):
+    """A file over IMGCACHE_MAX_IMAGE_BYTES is skipped, and IMGCACHE_MAX_BYTES is told of."""
+    write(store, "small.png", picture(1, side=8))
+    write(store, "large.png", picture(2, side=64))
+    project = Project(tmp_path / "project")
+    project.settings = "IMGCACHE_MAX_IMAGE_BYTES = 1000\nIMGCACHE_MAX_BYTES = 1\n"
+    done = project.run("import", store, "--json")
+    assert counts(done) == (
+        numbers(files=2, stored=1, bad=1),
+        {"large.png": "the image is larger than the limit"},
+    )
+    assert b"need more than the 1 bytes" in done.stderr
