@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict, cast, get_args
 from imgcache_scrapy.core.checks import checked_client_name, checked_text, checked_time
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.limits import MAX_NUMBER
+from imgcache_scrapy.core.uses import page_of
 
 Group = Literal["host", "bucket", "client", "type", "month"]
 GROUPS = get_args(Group)
@@ -31,6 +32,8 @@ class Filters(TypedDict, total=False):
         min_bytes: size of the image in bytes.
         max_bytes: size of the image in bytes.
         damaged: True for damaged images only, False for the others only.
+        page_url: used on this page, as far as uses were recorded.
+        job: used last by this job of a spider.
     """
 
     url_contains: str | None
@@ -45,6 +48,8 @@ class Filters(TypedDict, total=False):
     min_bytes: int | None
     max_bytes: int | None
     damaged: bool | None
+    page_url: str | None
+    job: str | None
 
 
 def checked_filters(filters: Mapping[str, Any]) -> Filters:
@@ -97,4 +102,6 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
         for name in ("min_width", "min_height", "min_bytes", "max_bytes")
     },
     "damaged": _checked_damaged,
+    "page_url": page_of,
+    "job": partial(checked_text, "a job"),
 }

@@ -38,11 +38,17 @@ FAILURE_POSITION_PATTERN = r"^[0-9]{1,17}_[0-9a-f]{32}$"
 """A position in the list of failures: a time in microseconds and a digest."""
 AUDIT_POSITION_PATTERN = r"^[0-9]{1,18}$"
 """A position in the audit list: the number of a row, under 64 bits."""
+USE_POSITION_PATTERN = r"^[0-9]{1,18}$"
+"""A position in a list of uses: the number of a row, under 64 bits."""
 REASON_PATTERN = r"^[a-z0-9_]{1,32}$"
 """The reason of a failure, for example `http_404`."""
 MAX_BATCH_CLAIMS = 16
 """Maximum number of claims in one request."""
 MAX_BATCH_URLS = 1000
 """Maximum number of URLs in one request of `lookup_many`."""
+MAX_BATCH_USES = 1000
+"""Maximum number of uses in one request of `record_uses`."""
+MAX_USE_META = 4096
+"""Maximum characters of the JSON with further values of an item in a use."""
 MAX_BATCH_BYTES = 2**22
 """Maximum bytes of JSON in one request: parsing JSON blocks all other requests."""

@@ -112,5 +112,8 @@ _MEETS: Mapping[str, Callable[[Entry, Any], bool]] = {
     "min_height": lambda entry, height: entry["height"] is not None and entry["height"] >= height,
     "min_bytes": lambda entry, size: entry["file_size_bytes"] >= size,
     "max_bytes": lambda entry, size: entry["file_size_bytes"] <= size,
+    # What is in no cache yet has no uses.
+    "page_url": lambda *_: False,
+    "job": lambda *_: False,
     "damaged": lambda entry, damaged: entry.get("damaged", False) is damaged,
 }

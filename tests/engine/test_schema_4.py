@@ -33,6 +33,7 @@ def test_an_upgrade_from_schema_4_changes_no_rows(database_url, blobs_url, tmp_p
         key = "http://h1.example/1.gif?a=2&b=1"
         assert cache.catalog.lookup_many([key])[key]["url"] == schema_4.url_of(1)
         assert cache.catalog.audit_page().entries == []
+        assert cache.catalog.uses_page().entries == []
         assert cache.catalog.blocked_sources_page().entries == []
         size = sum(len(b"GIF89a %d" % n) for n in range(1, 30, 3))
         selection = Selection.of({"host": "h1.example"})

@@ -14,6 +14,7 @@ from imgcache_scrapy.engine.catalog.blocked_sources import BlockedSources
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.failures import RememberedFailures
 from imgcache_scrapy.engine.catalog.history import Histories
+from imgcache_scrapy.engine.catalog.image_uses import ImageUses
 from imgcache_scrapy.engine.catalog.last_use import LastUses
 from imgcache_scrapy.engine.catalog.listing import Listings
 from imgcache_scrapy.engine.catalog.look_alikes import LookAlikes
@@ -67,6 +68,7 @@ class Catalog(
     BlockedImages,
     BlockedSources,
     Histories,
+    ImageUses,
     LastUses,
     Listings,
     RememberedFailures,

@@ -1,10 +1,12 @@
 """EmptyCatalog: answers for a catalog that does not exist yet."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 import sqlalchemy as sa
 
 from imgcache_scrapy.core.blocked import Source
+from imgcache_scrapy.core.uses import NewUse
 from imgcache_scrapy.engine.catalog import tables, url_index
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 
@@ -34,6 +36,10 @@ class EmptyCatalog(Catalog):
     def unblock_source(self, source: Source, actor: str = "") -> bool:  # noqa: ARG002
         """Return False: no host and no URL is blocked."""
         return False
+
+    def record_uses(self, uses: Sequence[NewUse]) -> int:  # noqa: ARG002
+        """Return 0: there are no images that could be used."""
+        return 0
 
     @property
     def is_read_only(self) -> bool:

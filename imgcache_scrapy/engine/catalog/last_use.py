@@ -22,8 +22,9 @@ _note_uses = (
                 _other.c.content_hash.in_(sa.bindparam("hashes", expanding=True)),
                 sa.or_(_other.c.last_used.is_(None), _other.c.last_used < sa.bindparam("day")),
             )
-            # To wait for another transaction could be a deadlock.
-            .with_for_update(skip_locked=True)
+            # To wait for another transaction could be a deadlock. One that refers to the image does
+            # not hold it.
+            .with_for_update(skip_locked=True, key_share=True)
         )
     )
     .values(last_used=sa.bindparam("day"))

@@ -22,13 +22,18 @@ from imgcache_scrapy.engine.catalog.paging import (
     page_size,
     rows_of,
 )
-from imgcache_scrapy.engine.catalog.rows import entry_of, microseconds
-from imgcache_scrapy.engine.catalog.tables import capture, image
+from imgcache_scrapy.engine.catalog.rows import digest, entry_of, microseconds
+from imgcache_scrapy.engine.catalog.tables import capture, image, image_use, is_used_capture
 
 # If there are more captures, reading the newest rows until enough are found is faster.
 _MAX_CANDIDATES = 5000
 
 _Condition = Callable[[Any], sa.ColumnElement[bool]]
+# On a use of a capture.
+_USED: Mapping[str, _Condition] = {
+    "page_url": lambda page: image_use.c.page_digest == digest(page),
+    "job": lambda job: image_use.c.job_digest == digest(job),
+}
 _CONDITIONS: Mapping[str, _Condition] = {
     "url_contains": lambda part: contains(capture.c.url, part),
     "host": lambda host: capture.c.host == host,
@@ -40,6 +45,8 @@ _CONDITIONS: Mapping[str, _Condition] = {
     "min_bytes": lambda size: image.c.file_size_bytes >= size,
     "max_bytes": lambda size: image.c.file_size_bytes <= size,
     "damaged": image.c.damaged.is_,
+    "page_url": lambda page: _is_used(_USED["page_url"](page)),
+    "job": lambda job: _is_used(_USED["job"](job)),
 }
 _GROUPS: Mapping[str, sa.ColumnElement[Any]] = {
     "host": sa.func.coalesce(capture.c.host, ""),
@@ -146,6 +153,10 @@ def by_image(*group: sa.ColumnElement[Any]) -> sa.Select[Any]:
     return query.select_from(capture).join(image).group_by(*columns)
 
 
+def _is_used(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    return sa.exists(sa.select(image_use.c.id).where(is_used_capture, condition).correlate(capture))
+
+
 def _candidates(connection: Connection, filters: Filters) -> sa.Select[tuple[int]] | None:
     """Return a query for ids among which all captures are that meet filters; None for any ids."""
     if connection.dialect.name != "sqlite":
@@ -153,6 +164,10 @@ def _candidates(connection: Connection, filters: Filters) -> sa.Select[tuple[int
     few = []
     if "host" in filters:
         few.append(sa.select(capture.c.id).where(capture.c.host == filters["host"]))
+    used = [name for name in ("page_url", "job") if name in filters]
+    if used:
+        is_used = _USED[used[0]](filters[used[0]])
+        few.append(sa.select(capture.c.id).join(image_use, is_used_capture).where(is_used))
     if filters.get("damaged"):
         few.append(sa.select(capture.c.id).join(image).where(image.c.damaged))
     for query in few:

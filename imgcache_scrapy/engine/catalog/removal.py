@@ -17,6 +17,7 @@ from imgcache_scrapy.engine.catalog.opening import OpenCatalog
 from imgcache_scrapy.engine.catalog.paging import fetch_json
 from imgcache_scrapy.engine.catalog.rows import digest, now
 from imgcache_scrapy.engine.catalog.tables import blocked, capture, image
+from imgcache_scrapy.engine.catalog.use_rows import delete_lost_uses
 
 BATCH_SIZE = 400
 """Maximum number of captures that one transaction deletes."""
@@ -118,6 +119,7 @@ class Removals(OpenCatalog):
             deleted, gone = 0, {}
             if batch:
                 deleted = _delete_captures(connection, selection, batch)
+                delete_lost_uses(connection, names)
                 gone = _delete_images(connection, names)
             if gone and block_reason is not None:
                 _block(connection, list(gone), block_reason)

@@ -16,13 +16,19 @@ from imgcache_scrapy.engine.catalog import database, url_index
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.rows import digest, microseconds
-from imgcache_scrapy.engine.catalog.tables import audit, blocked, blocked_source, failure
+from imgcache_scrapy.engine.catalog.tables import (
+    audit,
+    blocked,
+    blocked_source,
+    failure,
+    image_use,
+)
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import image as _image
 from imgcache_scrapy.engine.catalog.tables import schema as _schema
 from imgcache_scrapy.engine.catalog.whole_rows import Row
 
-MORE_TABLES = (failure, blocked, blocked_source, audit)
+MORE_TABLES = (failure, blocked, blocked_source, audit, image_use)
 """The tables beside images and captures whose rows a new catalog gets, too."""
 
 _BATCH_SIZE = 500
@@ -55,23 +61,31 @@ class RestoringCatalog(Catalog):
             self._add_captures(batch)
 
     def add_rows(self, table: sa.Table, rows: Iterable[Row]) -> None:
-        """Insert rows of one of `MORE_TABLES`; those that are there already are left out."""
+        """Insert rows of one of `MORE_TABLES`; those that are there already are left out.
+
+        The uses of images without a row are left out, too.
+        """
         insert = table.insert().prefix_with("OR IGNORE")
         for batch in batches(rows, _BATCH_SIZE):
-            self._add_rows(insert, batch)
+            self._add_rows(insert, self._with_image(batch) if table is image_use else batch)
+
+    def _with_image(self, rows: Sequence[Row]) -> list[Row]:
+        known = self.known({row["content_hash"] for row in rows})
+        return [row for row in rows if row["content_hash"] in known]
 
     @database_call
     def _add_rows(self, insert: sa.Insert, rows: list[Row]) -> None:
-        with self._engine.begin() as connection:
-            connection.execute(insert, [dict(row) for row in rows])
+        if rows:
+            with self._engine.begin() as connection:
+                connection.execute(insert, [dict(row) for row in rows])
 
     @database_call
     def remove_images(self, content_hashes: Iterable[str]) -> None:
         """Remove the rows of images and of their captures."""
         with self._engine.begin() as connection:
             for name in content_hashes:
-                connection.execute(_capture.delete().where(_capture.c.content_hash == name))
-                connection.execute(_image.delete().where(_image.c.content_hash == name))
+                for table in (image_use, _capture, _image):
+                    connection.execute(table.delete().where(table.c.content_hash == name))
 
     @database_call
     def finish(self, cache_id: str) -> None:
@@ -92,8 +106,7 @@ class RestoringCatalog(Catalog):
 
     @database_call
     def _add_captures(self, rows: list[Row]) -> None:
-        known = self.known({row["content_hash"] for row in rows})
-        kept = [dict(row) for row in rows if row["content_hash"] in known]
+        kept = [dict(row) for row in self._with_image(rows)]
         if kept:
             with self._engine.begin() as connection:
                 connection.execute(_insert_capture, kept)

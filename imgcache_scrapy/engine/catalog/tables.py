@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT
 
-SCHEMA = 6
+SCHEMA = 7
 """The number of this schema, stored in the database; newer schemas have higher numbers."""
 
 metadata = sa.MetaData()
@@ -136,6 +136,45 @@ audit = sa.Table(
     sa.Column("images", sa.BigInteger, nullable=False),
     sa.Column("bytes", sa.BigInteger, nullable=False),
 )
+image_use = sa.Table(
+    "image_use",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    # The digest of `NewUse.identity`.
+    sa.Column("digest", sa.LargeBinary(16), nullable=False),
+    sa.Column("content_hash", sa.ForeignKey("image.content_hash"), nullable=False),
+    sa.Column("bucket", sa.Text, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    # The key of the URL; NULL if it is the URL.
+    sa.Column("key", sa.Text),
+    # The digest of the key, as captures have it.
+    sa.Column("url_digest", sa.LargeBinary(16), nullable=False),
+    sa.Column("page_url", sa.Text),
+    sa.Column("page_digest", sa.LargeBinary(16)),
+    sa.Column("item", sa.Text),
+    sa.Column("spider", sa.Text),
+    sa.Column("job", sa.Text),
+    sa.Column("job_digest", sa.LargeBinary(16)),
+    sa.Column("position", sa.BigInteger),
+    sa.Column("alt", sa.Text),
+    sa.Column("caption", sa.Text),
+    # A JSON object.
+    sa.Column("meta", sa.Text),
+    sa.Column("first_used_at", sa.BigInteger, nullable=False),
+    sa.Column("used_at", sa.BigInteger, nullable=False),
+)
+sa.Index("ix_image_use_digest", image_use.c.digest, unique=True)
+# With the id, which is the order of lists.
+sa.Index("ix_image_use_content_hash", image_use.c.content_hash, image_use.c.id)
+sa.Index("ix_image_use_page", image_use.c.page_digest, image_use.c.id)
+sa.Index("ix_image_use_job", image_use.c.job_digest, image_use.c.id)
+is_used_capture = sa.and_(
+    image_use.c.content_hash == capture.c.content_hash,
+    image_use.c.bucket == capture.c.bucket,
+    # The second one, because an upgrade gives an old capture another key.
+    sa.or_(image_use.c.url_digest == capture.c.url_digest, image_use.c.url == capture.c.url),
+)
+"""SQL for whether a use is one of a capture."""
 is_blocked = sa.exists().where(blocked.c.content_hash == image.c.content_hash).correlate(image)
 """SQL for whether an image is blocked."""
 used_on = sa.func.coalesce(image.c.last_used, sa.select(schema.c.used_since).scalar_subquery())

@@ -34,6 +34,8 @@ from imgcache_scrapy.engine.catalog.tables import (
 )
 from imgcache_scrapy.engine.catalog.tables import failure as _failure
 from imgcache_scrapy.engine.catalog.tables import image as _image
+from imgcache_scrapy.engine.catalog.tables import image_use as _use
+from imgcache_scrapy.engine.catalog.use_rows import delete_lost_uses
 
 # Built once, because building a statement takes longer than running it.
 _find_images = sa.select(_image).where(
@@ -245,6 +247,7 @@ class WriteTransaction:
         deleted = self._connection.execute(
             _capture.delete().where(of_image, _capture.c.bucket == bucket)
         ).rowcount
+        delete_lost_uses(self._connection, [content_hash])
         if self._connection.scalar(sa.select(sa.exists().where(of_image))):
             return Counts(deleted)
         its_row = _image.c.content_hash == content_hash
@@ -273,7 +276,7 @@ class WriteTransaction:
             _image.c.content_hash.in_(self._hashes), used_on < day
         )
         names = list(self._connection.scalars(unused))
-        for table in (_capture, _image):
+        for table in (_use, _capture, _image):
             self._connection.execute(table.delete().where(table.c.content_hash.in_(names)))
         return names
 
