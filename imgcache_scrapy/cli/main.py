@@ -23,11 +23,12 @@ from imgcache_scrapy.cli.serve import serve
 from imgcache_scrapy.cli.spool import list_spool, replay_spool
 from imgcache_scrapy.cli.takedown import audit, rm
 from imgcache_scrapy.cli.upkeep import gc, upgrade, verify
+from imgcache_scrapy.cli.uses import uses
 from imgcache_scrapy.core.errors import ImgCacheError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 spool = typer.Typer(help="List or store the images that wait in the spool.", no_args_is_help=True)
-for command in (ls, rm, stats, get, history, failures, blocked, suggest_blocked, audit):
+for command in (ls, rm, stats, get, history, uses, failures, blocked, suggest_blocked, audit):
     app.command()(with_token_option(with_cache_option(command)))
 for command in (fetch, block, unblock, export):
     app.command()(with_token_option(command))

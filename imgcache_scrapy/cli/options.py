@@ -41,6 +41,11 @@ def _filter_options(
         bool | None,
         typer.Option("--damaged/--sound", help="Only damaged images, or only the others."),
     ] = None,
+    page_url: Annotated[
+        str | None,
+        typer.Option("--page", metavar="URL", help="Used on this page, as far as it is recorded."),
+    ] = None,
+    job: Annotated[str | None, typer.Option(help="Used last by this job of a spider.")] = None,
 ) -> None:
     """Have the parameters of all filter options."""
 

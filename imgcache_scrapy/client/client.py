@@ -13,6 +13,7 @@ from imgcache_scrapy.client.listing import ListMethods
 from imgcache_scrapy.client.lookups import LookupMethods
 from imgcache_scrapy.client.refusals import RefusalMethods
 from imgcache_scrapy.client.takedown import TakeDownMethods, actor
+from imgcache_scrapy.client.uses import UseMethods
 from imgcache_scrapy.core.checks import (
     checked_client_name,
     checked_hash,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class AsyncImgCacheClient(
-    FetchMethods, ListMethods, LookupMethods, RefusalMethods, TakeDownMethods
+    FetchMethods, ListMethods, LookupMethods, RefusalMethods, TakeDownMethods, UseMethods
 ):
     """The async client of a cache; use it within one event loop.
 
@@ -256,6 +257,10 @@ class ImgCacheClient(BlockingClient):
     blocked = blocking(AsyncImgCacheClient.blocked)
     suggest_blocked = blocking(AsyncImgCacheClient.suggest_blocked)
     failures = blocking(AsyncImgCacheClient.failures)
+    uses = blocking(AsyncImgCacheClient.uses)
+    used_on = blocking(AsyncImgCacheClient.used_on)
+    list_uses = blocking(AsyncImgCacheClient.list_uses)
+    record_uses = blocking(AsyncImgCacheClient.record_uses)
     health = blocking(AsyncImgCacheClient.health)
     stats = blocking(AsyncImgCacheClient.stats)
     buckets = blocking(AsyncImgCacheClient.buckets)

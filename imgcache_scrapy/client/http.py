@@ -32,6 +32,7 @@ from imgcache_scrapy.client.fields import (
 from imgcache_scrapy.client.http_lists import HttpLists
 from imgcache_scrapy.client.http_refusals import HttpRefusals, acting, lacks
 from imgcache_scrapy.client.http_takedown import HttpTakeDowns
+from imgcache_scrapy.client.http_uses import HttpUses
 from imgcache_scrapy.client.key_support import KeySupport
 from imgcache_scrapy.client.lists import read_failures, read_keys
 from imgcache_scrapy.core.batches import batches_by_size
@@ -54,7 +55,7 @@ _BATCH_CHARACTERS = MAX_BATCH_BYTES // 2
 _MAX_KEY_IN_QUERY = 4000
 
 
-class HttpTransport(HttpLists, HttpRefusals, HttpTakeDowns, Connection):
+class HttpTransport(HttpLists, HttpRefusals, HttpTakeDowns, HttpUses, Connection):
     """The transport to a service; its methods are documented in `AsyncImgCacheClient`.
 
     Args:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from imgcache_scrapy.client.answers import Answer, entry_of, is_count, json_object
 from imgcache_scrapy.client.connection import MAX_LIST, NO_ROUTE
 from imgcache_scrapy.client.http_refusals import explaining_not_found, lacks
+from imgcache_scrapy.client.lists import next_position
 from imgcache_scrapy.core.errors import ProtocolError
 from imgcache_scrapy.core.filters import Filters
 from imgcache_scrapy.core.pages import Page
@@ -37,10 +38,7 @@ class HttpLists:
         if answer.status in NO_ROUTE:
             raise lacks(_IMAGES)
         entries, following = answer.checked().page(entry_of)
-        position = None if following is None else following.get("after")
-        if following is not None and position in {None, after}:
-            raise ProtocolError("the answer says that a page follows that was read before")
-        return Page(entries, position)
+        return Page(entries, next_position(following, after))
 
     async def count(self: _Calls, filters: Filters) -> dict[str, int]:
         return await self._counts(_COUNT, **query_of(filters))

@@ -33,10 +33,7 @@ class ListMethods(ClientBase):
         """
         read = partial(self.transport.list_page, self._filters(filters))
         position = after and checked_text("a position", after)
-        page = await pages_after(read, checked_limit(limit), position)
-        found = EntryList(page.entries)
-        found.after = page.after
-        return found
+        return EntryList.of(await pages_after(read, checked_limit(limit), position))
 
     async def count(self, **filters: Unpack[Filters]) -> dict[str, int]:
         """Count what `list` would list.

@@ -11,7 +11,12 @@ from imgcache_scrapy.core.blocked import BlockedImage, BlockedSource
 from imgcache_scrapy.core.entry import is_content_hash
 from imgcache_scrapy.core.errors import ProtocolError
 from imgcache_scrapy.core.failures import Failure
-from imgcache_scrapy.core.limits import MAX_FILTER, MAX_URL_BYTES, REASON_PATTERN
+from imgcache_scrapy.core.limits import (
+    MAX_FILTER,
+    MAX_URL_BYTES,
+    REASON_PATTERN,
+)
+from imgcache_scrapy.core.uses import Use
 
 
 def is_time(value: Any) -> bool:
@@ -59,6 +64,25 @@ _FAILURE: Mapping[str, Callable[[Any], bool]] = {
 }
 
 
+def _or_none(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or is_right(value)
+
+
+_USE: Mapping[str, Callable[[Any], bool]] = {
+    "content_hash": is_content_hash,
+    "url": lambda value: is_text(value, MAX_URL_BYTES),
+    "key": lambda value: is_text(value, MAX_URL_BYTES),
+    "bucket": is_text,
+    "page_url": _or_none(lambda value: is_text(value, MAX_URL_BYTES)),
+    **dict.fromkeys(("item", "spider", "job"), _or_none(is_text)),
+    "position": _or_none(is_count),
+    **dict.fromkeys(("alt", "caption"), _or_none(is_text)),
+    "meta": _or_none(lambda value: isinstance(value, dict)),
+    "first_used_at": is_time,
+    "used_at": is_time,
+}
+
+
 def read_blocked(body: Any) -> BlockedImage:
     """Check a blocked image.
 
@@ -84,6 +108,31 @@ def read_audit(body: Any) -> AuditEntry:
         ProtocolError: the body is none.
     """
     return cast("AuditEntry", _checked(body, _AUDIT, "act of an audit list"))
+
+
+def read_use(body: Any) -> Use:
+    """Check a use of an image.
+
+    Raises:
+        ProtocolError: the body is none.
+    """
+    return cast("Use", _checked(body, _USE, "use of an image"))
+
+
+def next_position(following: Mapping[str, str] | None, after: str | None) -> str | None:
+    """Return the position of the next page; None if there is none.
+
+    Args:
+        following: the query of the next page; None if there is none.
+        after: the position of the page before it.
+
+    Raises:
+        ProtocolError: the next page would be one that was read before.
+    """
+    position = None if following is None else following.get("after")
+    if following is not None and position in {None, after}:
+        raise ProtocolError("the answer says that a page follows that was read before")
+    return position
 
 
 def read_keys(body: Any, asked: Iterable[str]) -> frozenset[str]:

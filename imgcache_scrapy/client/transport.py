@@ -11,9 +11,10 @@ from imgcache_scrapy.core.blocked import BlockedImage, BlockedSource, Source
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.failures import Failure, Found, SeenFailure
 from imgcache_scrapy.core.filters import Filters
-from imgcache_scrapy.core.pages import Page
+from imgcache_scrapy.core.pages import ListPage, Page
 from imgcache_scrapy.core.response_info import ResponseInfo
 from imgcache_scrapy.core.selection import Selection
+from imgcache_scrapy.core.uses import NewUse, Use
 
 
 class Transport(Protocol):
@@ -130,6 +131,19 @@ class Transport(Protocol):
     async def failures(
         self, host: str | None, since: datetime | None, bucket: str | None, limit: int | None
     ) -> list[Failure]: ...
+
+    async def record_uses(self, uses: Sequence[NewUse]) -> int: ...
+
+    async def uses_page(
+        self,
+        content_hashes: Sequence[str] | None,
+        page_url: str | None,
+        bucket: str | None,
+        limit: int | None,
+        after: str | None,
+    ) -> ListPage[Use]:
+        """Return some uses, newest first, after a position; see `Catalog.uses_page`."""
+        ...
 
     async def health(self) -> dict[str, Any]: ...
 

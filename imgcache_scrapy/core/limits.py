@@ -48,6 +48,8 @@ MAX_BATCH_URLS = 1000
 """Maximum number of URLs in one request of `lookup_many`."""
 MAX_BATCH_USES = 1000
 """Maximum number of uses in one request of `record_uses`."""
+MAX_POSITION = 2**31 - 1
+"""The highest place of an image in an item."""
 MAX_USE_META = 4096
 """Maximum characters of the JSON with further values of an item in a use."""
 MAX_BATCH_BYTES = 2**22

@@ -20,14 +20,25 @@ class ListPage(NamedTuple, Generic[T]):
     after: Any = None
 
 
-class EntryList(list[Entry]):
-    """Entries in their order.
+class ItemList(list[T]):
+    """A list in its order.
 
     Attributes:
         after: the position after the last one, to ask for those that follow; None if none do.
     """
 
     after: str | None = None
+
+    @classmethod
+    def of(cls, page: ListPage[T]) -> "ItemList[T]":
+        """Return the list of what a page has."""
+        found = ItemList(page.entries)
+        found.after = page.after
+        return found
+
+
+EntryList = ItemList[Entry]
+"""Entries in their order, with the position after the last one."""
 
 
 Page = ListPage[Entry]

@@ -10,7 +10,7 @@ from imgcache_scrapy.core.checks import checked_hash, checked_text, checked_time
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.keys import without_user
-from imgcache_scrapy.core.limits import MAX_NUMBER, MAX_USE_META
+from imgcache_scrapy.core.limits import MAX_POSITION, MAX_USE_META
 from imgcache_scrapy.core.urls import request_url, without_fragment
 
 _TEXTS = ("item", "spider", "job", "alt", "caption")
@@ -106,7 +106,7 @@ class NewUse(NamedTuple):
         if unknown:
             raise InvalidRequestError(f"a use has no field {min(map(str, unknown))!r:.80}")
         page_url, position = values.get("page_url"), values.get("position")
-        if position is not None and (type(position) is not int or not 0 < position <= MAX_NUMBER):
+        if position is not None and (type(position) is not int or not 0 < position <= MAX_POSITION):
             raise InvalidRequestError(f"a position is a number from 1 on, not {position!r:.80}")
         return cls(
             checked_hash(values.get("content_hash")),

@@ -15,6 +15,7 @@ from imgcache_scrapy.core.pages import all_pages_async
 from imgcache_scrapy.engine.absent import AbsentCache
 from imgcache_scrapy.engine.async_refusals import AsyncRefusals
 from imgcache_scrapy.engine.async_takedown import AsyncTakeDowns
+from imgcache_scrapy.engine.async_uses import AsyncImageUses
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import is_common
@@ -35,7 +36,7 @@ _MAX_STORES = 16
 _HEALTH_SECONDS = 3
 
 
-class AsyncImageCache(AsyncRefusals, AsyncTakeDowns):
+class AsyncImageCache(AsyncImageUses, AsyncRefusals, AsyncTakeDowns):
     """An `ImageCache` with coroutine methods; use it within one event loop.
 
     The service answers requests with it, and it is the transport of a client with an embedded

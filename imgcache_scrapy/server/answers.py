@@ -28,7 +28,8 @@ async def page_response(memory: AnswerMemory, request: Request, page: ListPage[A
     """Answer with a page; its header `Link` has the address of the next one (RFC 8288)."""
     headers = {}
     if page.after is not None:
-        query = {**request.query_params, "after": page.after}
+        asked = request.query_params.multi_items()
+        query = [*(each for each in asked if each[0] != "after"), ("after", page.after)]
         path = request.scope.get("root_path", "") + request.scope["path"]
         headers["Link"] = f'<{path}?{urlencode(query)}>; rel="next"'
     return await entries_response(memory, page.entries, len(page.entries), headers)

@@ -31,6 +31,7 @@ from imgcache_scrapy.server.parameters import REFUSALS
 from imgcache_scrapy.server.problems import answer_with_problems, documented
 from imgcache_scrapy.server.refusals import add_refusals
 from imgcache_scrapy.server.takedown import add_takedowns
+from imgcache_scrapy.server.uses import add_uses
 
 
 def create_app(
@@ -80,6 +81,7 @@ def create_app(
     add_lists(app, images, memory)
     refuse_methods(app)
     add_histories(app, images, memory)
+    add_uses(app, images, memory)
     add_claims(app, images, metrics)
     add_images(app, images, metrics)
     add_takedowns(app, images, memory)

@@ -11,7 +11,7 @@ from imgcache_scrapy.core.limits import MAX_LIMIT, MAX_NUMBER, SEARCH_POSITION_P
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.server.answers import PAGE, page_response
 from imgcache_scrapy.server.bodies import AnswerMemory
-from imgcache_scrapy.server.parameters import FAILURES, REFUSALS, Text, Time
+from imgcache_scrapy.server.parameters import FAILURES, REFUSALS, Text, Time, Url
 from imgcache_scrapy.server.problems import documented
 from imgcache_scrapy.server.schemas import Entry
 
@@ -36,6 +36,8 @@ class FilterQuery(BaseModel):
     min_bytes: Number | None = None
     max_bytes: Number | None = None
     damaged: bool | None = None
+    page_url: Url | None = None
+    job: Text | None = None
 
     def filters(self) -> Filters:
         """Return the conditions as the engine takes them."""

@@ -50,6 +50,7 @@ class RemovalQuery(FilterQuery):
     min_width: Positive | None = None
     min_height: Positive | None = None
     min_bytes: Positive | None = None
+    job: NotEmpty | None = None
     url: Url | None = None
     key: list[Key] | None = None
     before: Time | None = None

@@ -33,6 +33,8 @@ ROUTES = {
     "/images/claims": {"post"},
     "/images/history": {"get"},
     "/images/captures/{content_hash}": {"get"},
+    "/images/uses/{content_hash}": {"get"},
+    "/uses": {"get", "post"},
     "/images/meta/{content_hash}": {"get"},
     "/images/{content_hash}": {"get", "head", "delete"},
     "/serve/{content_hash}": {"get", "head"},

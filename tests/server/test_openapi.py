@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-OPERATIONS = 31
+OPERATIONS = 34
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ image_use = sa.Table(
     sa.Column("spider", sa.Text),
     sa.Column("job", sa.Text),
     sa.Column("job_digest", sa.LargeBinary(16)),
-    sa.Column("position", sa.BigInteger),
+    sa.Column("position", sa.Integer),
     sa.Column("alt", sa.Text),
     sa.Column("caption", sa.Text),
     # A JSON object.

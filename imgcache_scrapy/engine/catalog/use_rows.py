@@ -47,8 +47,8 @@ def record_uses(connection: Connection, uses: Sequence[NewUse]) -> int:
     found = [use for use in uses if use.content_hash in known]
     rows = {row["digest"]: row for row in (use_row(use, at) for use in found)}
     if rows:
-        # Every transaction changes the rows in the same order, which prevents deadlocks.
-        connection.execute(_record, [rows[each] for each in sorted(rows)])
+        # In their order, which the list of uses keeps.
+        connection.execute(_record, list(rows.values()))
     return len(found)
 
 

@@ -26,7 +26,7 @@ def upgrade() -> None:
         sa.Column("spider", sa.Text),
         sa.Column("job", sa.Text),
         sa.Column("job_digest", sa.LargeBinary(16)),
-        sa.Column("position", sa.BigInteger),
+        sa.Column("position", sa.Integer),
         sa.Column("alt", sa.Text),
         sa.Column("caption", sa.Text),
         sa.Column("meta", sa.Text),
