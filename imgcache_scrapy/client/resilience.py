@@ -46,6 +46,7 @@ class ResilientClient:
         log: writes a log line; called with level, message and the arguments of the message.
 
     Attributes:
+        breaker: the circuit breaker of all calls.
         failures: sends failures of sites to the cache.
         blocked_hashes: which images the cache blocks.
     """
@@ -65,7 +66,7 @@ class ResilientClient:
         self._bucket = bucket
         self._count = count
         self._log = log
-        self._breaker = Breaker(self._probe, on_failure=self._failed, on_close=self._closed)
+        self.breaker = Breaker(self._probe, on_failure=self._failed, on_close=self._closed)
         self._spool = None if spool is None else Spool(spool)
         self.blocked_hashes = BlockedHashes(self._read_blocked)
         self._spooled_images = SpooledImages(self._spool, cache_name, log, self.blocked_hashes)
@@ -137,7 +138,7 @@ class ResilientClient:
         data = await self._spooled_images.bytes_of(entry, bucket)
         if data is not None:
             return data
-        async with self._breaker.call("read"):
+        async with self.breaker.call("read"):
             size = entry["file_size_bytes"]
             return await self._cache.get_bytes(entry["content_hash"], bucket, size)
 
@@ -189,7 +190,7 @@ class ResilientClient:
             have the bytes of the image any more, or if the image is blocked.
         """
         try:
-            async with self._breaker.call("store"):
+            async with self.breaker.call("store"):
                 renewed = await claim_again(
                     self._cache,
                     url,
@@ -233,9 +234,9 @@ class ResilientClient:
         """
         await self.failures.aclose()
         await self.replay(again=True)
-        while tries_all and self._breaker.is_open and await self._breaker.try_to_close():
+        while tries_all and self.breaker.is_open and await self.breaker.try_to_close():
             await self.replay()
-        await self._breaker.aclose()
+        await self.breaker.aclose()
         await asyncio.gather(*self._replays)
 
     def _replayer_of(self, spool: Spool) -> Replayer:
@@ -243,13 +244,13 @@ class ResilientClient:
             spool,
             self._cache_name,
             store=self._store,
-            is_blocked=lambda: self._breaker.is_open,
+            is_blocked=lambda: self.breaker.is_open,
             count=self._count,
             log=self._log,
         )
 
     async def _store(self, record: Record) -> Entry:
-        async with self._breaker.call("store"):
+        async with self.breaker.call("store"):
             return await self._cache.store(
                 record.url,
                 record.data,
@@ -264,15 +265,15 @@ class ResilientClient:
     async def _look_up(
         self, keys: list[str], accept: str | None, urls: Collection[str] = ()
     ) -> Found:
-        async with self._breaker.call("lookup"):
+        async with self.breaker.call("lookup"):
             return await self._cache.lookup_many(keys, self._bucket, accept, urls)
 
     async def _remember_failures(self, failures: list[SeenFailure]) -> None:
-        async with self._breaker.call("failures"):
+        async with self.breaker.call("failures"):
             await self._cache.remember_failures(failures, self._bucket)
 
     async def _read_blocked(self) -> list[BlockedImage | BlockedSource]:
-        async with self._breaker.call("blocked"):
+        async with self.breaker.call("blocked"):
             try:
                 images = await self._cache.blocked(None)
                 return [*images, *await self._cache.blocked_sources(None)]

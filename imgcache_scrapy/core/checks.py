@@ -37,6 +37,14 @@ def checked_text(what: str, text: object) -> str:
     return text
 
 
+def cleaned(text: str, max_characters: int = MAX_TEXT) -> str:
+    """Return the start of a text of any origin, without what `checked_text` refuses."""
+    text = text[:max_characters]
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.encode("utf-8", "ignore").decode().replace("\0", "")
+
+
 def checked_client_name(name: object) -> str:
     """Check the name of a client.
 

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from itemadapter import ItemAdapter
+from scrapy import Request
 
 
 class ItemResults:
@@ -26,6 +27,7 @@ class ItemResults:
         self._field = field
         self._put = put
         self._paths: list[str | None] = []
+        self._found: list[tuple[Request, dict[str, Any]] | None] = []
         self._pending = 0
 
     @property
@@ -33,16 +35,23 @@ class ItemResults:
         """The paths of the item's images, in the order of the requests."""
         return [path for path in self._paths if path is not None]
 
+    @property
+    def found(self) -> list[tuple[Request, dict[str, Any]] | None]:
+        """The requests with their results, in their order; None for those that failed."""
+        return self._found
+
     def add(self) -> int:
         """Add the next request; return its place, from 0."""
         self._paths.append(None)
+        self._found.append(None)
         self._pending += 1
         return len(self._paths) - 1
 
-    def put(self, place: int, result: Any = None) -> None:
+    def put(self, place: int, request: Request, result: Any = None) -> None:
         """Note the result of a request; None if it failed."""
         if isinstance(result, dict) and isinstance(result.get("path"), str):
             self._paths[place] = result["path"]
+            self._found[place] = (request, result)
         self._pending -= 1
         if not self._pending and self._field is not None:
             self._put(self._item, self._field, self.paths)
@@ -57,6 +66,7 @@ class ItemResults:
         """Release the item and its pipeline: tasks and timers may keep this object for longer."""
         self._item = self._field = None
         self._put = _put_nothing
+        self._found = []
 
 
 def _put_nothing(*_: object) -> None:
@@ -64,10 +74,11 @@ def _put_nothing(*_: object) -> None:
 
 
 @contextmanager
-def collecting(begin: Callable[[int], None]) -> Iterator[Callable[[Any], None]]:
+def collecting(request: Request, begin: Callable[[int], None]) -> Iterator[Callable[[Any], None]]:
     """Process a request of the current item in a block; call what it gives with the result.
 
     Args:
+        request: the request.
         begin: called with the place of the request in the item, from 1.
     """
     results = current_results.get()
@@ -80,7 +91,7 @@ def collecting(begin: Callable[[int], None]) -> Iterator[Callable[[Any], None]]:
     try:
         yield result.append
     finally:
-        results.put(place, *result)
+        results.put(place, request, *result)
 
 
 current_results: ContextVar[ItemResults | None] = ContextVar("imgcache_results", default=None)

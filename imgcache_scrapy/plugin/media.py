@@ -53,6 +53,8 @@ class CachedMediaPipeline(MediaPipeline):
             processed = await super().process_item(item)
             if self._imgcache.is_enabled:
                 results.complete(processed, self._imgcache_result_field())
+                if self._imgcache.uses is not None:
+                    self._imgcache.uses.note(item, results.found)
         drops_empty = self._imgcache.is_enabled and self._imgcache.settings.drop_empty
         if drops_empty and not results.paths:
             raise DropItem("The item has no image.")
@@ -63,7 +65,7 @@ class CachedMediaPipeline(MediaPipeline):
     ) -> Any:
         if not self._imgcache.is_enabled:
             return await super()._process_request(request, info, item)
-        with collecting(partial(self._imgcache.begin, request, item)) as collect:
+        with collecting(request, partial(self._imgcache.begin, request, item)) as collect:
             with self._imgcache.counting(request, info):
                 result = await super()._process_request(request, info, item)
             collect(result)

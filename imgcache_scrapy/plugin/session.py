@@ -4,7 +4,7 @@ import gc
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, ref
@@ -17,6 +17,7 @@ from imgcache_scrapy.client.address import cache_name, folder_of
 from imgcache_scrapy.client.admission import Admission
 from imgcache_scrapy.client.client import AsyncImgCacheClient
 from imgcache_scrapy.client.resilience import ResilientClient
+from imgcache_scrapy.client.use_recorder import UseRecorder
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.plugin.ages import MaxAges
 from imgcache_scrapy.plugin.local_uses import LocalUses
@@ -71,7 +72,7 @@ class Session:
         headers = Headers(crawler.settings.getdict("DEFAULT_REQUEST_HEADERS"))
         self.default_accept = (headers.get("Accept") or b"").decode("latin-1")
         self._crawler = ref(crawler)
-        self._has_frozen = False
+        self._has_frozen = self._has_lost_uses = False
         self._refusal: ConfigurationError | None = None
         crawler.signals.connect(self._open, signals.spider_opened)
         crawler.signals.connect(self._stop_if_refused, signals.engine_started)
@@ -121,6 +122,24 @@ class Session:
     def local_uses(self) -> LocalUses | None:
         """Where the use of local files is noted; None if no image is removed by its last use."""
         return None if self.settings.max_bytes is None else LocalUses(self.resilient_client)
+
+    @cached_property
+    def uses(self) -> UseRecorder:
+        """What records the uses of the crawl's images."""
+        return UseRecorder(
+            self.client.transport,
+            self.resilient_client.breaker,
+            self.settings.bucket,
+            on_recorded=partial(self.tally.inc, "uses"),
+            on_lost=self._lost_uses,
+        )
+
+    def _lost_uses(self, count: int, reason: object) -> None:
+        """Count uses that are not recorded, and warn of the first ones."""
+        level = logging.DEBUG if self._has_lost_uses else logging.WARNING
+        self._has_lost_uses = True
+        self.tally.inc("uses_lost", count)
+        self.log.log(level, "The use of %d images is not recorded: %s", count, reason)
 
     @cached_property
     def admission(self) -> Admission:
@@ -191,6 +210,8 @@ class Session:
                 await self.local_uses.aclose()
             if self._refusal is None:
                 await self.resilient_client.aclose()
+                if "uses" in self.__dict__:  # Now the images of the spool are in the cache.
+                    await self.uses.aclose()
             await self.client.aclose()
         if "admission" in self.__dict__:
             await self.admission.aclose()

@@ -20,6 +20,7 @@ from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 from imgcache_scrapy.core.text import quoted
 from imgcache_scrapy.core.units import checked_size
 from imgcache_scrapy.plugin.file_names.path_template import PathTemplate
+from imgcache_scrapy.plugin.provenance import UseFields
 
 
 def read_flag(value: Any) -> bool:
@@ -129,6 +130,13 @@ def read_failures(value: Any) -> Mapping[str, float] | None:
         return checked_rules(rules)
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
+
+
+def read_provenance(value: Any) -> UseFields | None:
+    """Read which fields of items are recorded with the use of images; None for no record."""
+    with suppress(TypeError, ValueError):
+        return UseFields() if read_flag(value) else None
+    return UseFields.of(json.loads(value) if isinstance(value, str) else value)
 
 
 def read_function(value: Any) -> Callable[[str], str]:

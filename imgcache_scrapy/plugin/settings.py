@@ -21,6 +21,7 @@ from imgcache_scrapy.core.text import printable
 from imgcache_scrapy.plugin.file_names.path_template import PathTemplate
 from imgcache_scrapy.plugin.freshness import checked_max_ages
 from imgcache_scrapy.plugin.keys import KeyFinder
+from imgcache_scrapy.plugin.provenance import UseFields
 from imgcache_scrapy.plugin.setting_values import (
     one_of,
     read_address,
@@ -34,6 +35,7 @@ from imgcache_scrapy.plugin.setting_values import (
     read_on_gone,
     read_pixels,
     read_presets,
+    read_provenance,
     read_seconds,
     read_template,
     read_text,
@@ -48,6 +50,7 @@ _AGES = "a number of seconds, 0 or more, or a dict of hosts, each with its numbe
 _TEMPLATE = "a template of a path, such as '{item[sku]}-{index}.{ext}'"
 _IMAGE_BYTES = f"a number of bytes, 1 to {MAX_IMAGE_BYTES}"
 _RULES = "True, False or a dict of reasons, each with a number of seconds"
+_FIELDS = f"True, False or a dict of {', '.join(UseFields._fields)}, each with a field of the items"
 _PARAMS = "a dict of hosts, each with a list of parameters"
 
 
@@ -86,6 +89,8 @@ class Settings:
         remember_failures: for how many seconds a failure of each reason is remembered; None if
             failures are neither remembered nor looked up.
         retry_failed: whether URLs with a remembered failure are requested.
+        provenance: the fields of items that say what is recorded of the use of an image; None to
+            record nothing.
     """
 
     enabled: bool
@@ -114,6 +119,7 @@ class Settings:
     key_function: Callable[[str], str] | None
     remember_failures: Mapping[str, float] | None
     retry_failed: bool
+    provenance: UseFields | None
 
     @classmethod
     def from_settings(cls, settings: BaseSettings) -> Self:
@@ -151,6 +157,7 @@ class Settings:
             key_function=get("KEY_FUNCTION", None, read_function, "the path of a function"),
             remember_failures=get("REMEMBER_FAILURES", read_failures(True), read_failures, _RULES),
             retry_failed=get("RETRY_FAILED", False, read_flag, "True or False"),
+            provenance=get("PROVENANCE", None, read_provenance, _FIELDS),
         )
 
     @cached_property

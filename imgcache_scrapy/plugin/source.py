@@ -32,6 +32,7 @@ from imgcache_scrapy.plugin.recent import RecentResults
 from imgcache_scrapy.plugin.reservation import Reservation, never_wait
 from imgcache_scrapy.plugin.results import with_entry
 from imgcache_scrapy.plugin.session import require_asyncio
+from imgcache_scrapy.plugin.uses import UseNotes
 
 # Number of results and failures to remember, so that a URL in many items is fetched once.
 REMEMBERED_RESULTS = 2_000
@@ -52,6 +53,7 @@ class ImageSource:
     Attributes:
         needs_bytes: whether the bytes of a hit are read.
         must_store: whether every image is stored, even if a request bypasses the cache.
+        uses: notes which items used which images; None if that is not wanted.
     """
 
     needs_bytes = True
@@ -64,6 +66,8 @@ class ImageSource:
         self.settings = self.flow.session.settings
         self.is_enabled = self.settings.enabled
         self.log = SpiderLogger(__name__, crawler)
+        fields = self.settings.provenance
+        self.uses = None if fields is None else UseNotes(self, fields)
         self._recent = RecentResults(max_results=REMEMBERED_RESULTS)
         self._outcomes: dict[bytes, Outcome] = {}
         self._missing_fields: set[str] = set()
