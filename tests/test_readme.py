@@ -74,7 +74,7 @@ def required_names():
     )
     commands += ("prune", "upgrade", "backup", "rebuild", "key", "history", "block")
     commands += ("unblock", "blocked", "suggest-blocked", "failures", "import", "export")
-    commands += ("rm", "audit", "copy")
+    commands += ("rm", "audit", "copy", "uses")
     yield from (f"imgcache {command}" for command in commands)
 
 
