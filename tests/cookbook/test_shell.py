@@ -10,7 +10,7 @@ import pytest
 from imgcache_scrapy import BlockedError
 from tests.support.pictures import jpeg
 from tests.support.readme import does
-from tests.support.service import Service
+from tests.support.service import Service, new_storage_environment
 from tests.support.site import respond
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -168,6 +168,19 @@ def test_backup(filled, job):
     filled.shell(job)
     with filled.client(folder=filled.home / "today") as copy:
         assert copy.get_bytes(copy.lookup(filled.url)["content_hash"])
+
+
+@does("move the cache to a server")
+def test_copy(filled, job, postgresql, object_store, monkeypatch):
+    """The database and the bucket of the server have the pictures."""
+    storage = new_storage_environment(postgresql, object_store)
+    names = {"postgresql+psycopg://imgcache@db/imgcache": "DATABASE", "s3://bucket/prefix": "BLOBS"}
+    filled.replaced |= {url: storage[f"IMGCACHE_{name}_URL"] for url, name in names.items()}
+    for name, value in storage.items():
+        monkeypatch.setenv(name, value)
+    assert filled.shell(job).startswith("2 captures, 2 copied")
+    with filled.client(folder=filled.home / "nothing") as server:
+        assert server.get_bytes(server.lookup(filled.url)["content_hash"])
 
 
 @does("remove what was not used for 90 days")
