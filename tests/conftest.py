@@ -15,6 +15,7 @@ import pytest
 from imgcache_scrapy.engine.decoding import decoder
 from tests.support.forked_decoder import fork_decoders
 from tests.support.patience import wait_for_small_pictures
+from tests.support.recorded_migrations import record_migrations, run_migrations
 from tests.support.servers import ObjectStore, ObjectStoreServer, PostgreSQL, PostgreSQLServer
 from tests.support.service import Service, new_storage_environment
 from tests.support.sharing import shared
@@ -34,6 +35,7 @@ hypothesis.settings.load_profile("imgcache")
 wait_for_small_pictures()
 start_decoder = decoder._start_child
 fork_decoders()
+record_migrations()
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -73,6 +75,14 @@ def photos() -> dict[str, bytes]:
 def real_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start the decoders of this process as the package does, not in forks."""
     monkeypatch.setattr(decoder, "_start_child", start_decoder)
+
+
+@pytest.fixture
+def real_migrations() -> Iterator[None]:
+    """Run the migrations for each new catalog, as the package does."""
+    run_migrations()
+    yield
+    record_migrations()
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ from imgcache_scrapy.engine.catalog.tables import SCHEMA
 from tests.support import schema_1
 from tests.support.programs import forked_program, program
 
+pytestmark = pytest.mark.usefixtures("real_migrations")
+
 HERE = "http://a.test/here.png"
 A = b"the bytes of an image"
 

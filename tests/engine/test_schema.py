@@ -20,6 +20,8 @@ from tests.support import schema_1
 from tests.support.programs import program
 from tests.support.waiting import PATIENCE
 
+pytestmark = pytest.mark.usefixtures("real_migrations")
+
 
 def description_of(engine):
     """Return the columns, keys and indexes of every table in a database."""

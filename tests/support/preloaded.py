@@ -11,7 +11,10 @@ from pathlib import Path
 from scrapy.settings import default_settings
 
 from imgcache_scrapy.core.keys import explain_key
+from imgcache_scrapy.engine.decoding.phash import phash
 from tests.support.patience import wait_for_small_pictures
+from tests.support.pictures import noise
+from tests.support.recorded_migrations import record_for_sqlite
 
 _NAMES = (
     "alembic.command",
@@ -24,11 +27,21 @@ _NAMES = (
     "imgcache_scrapy.plugin.pipeline",
     "imgcache_scrapy.server.app",
     "imgcache_scrapy.server.protocol",
+    "scrapy.core.downloader.handlers.datauri",
+    "scrapy.core.downloader.handlers.file",
+    "scrapy.core.downloader.handlers.ftp",
     "scrapy.core.downloader.handlers.http11",
+    "scrapy.core.downloader.handlers.s3",
     "scrapy.core.engine",
+    "scrapy.dupefilters",
+    "scrapy.exporters",
     "scrapy.extensions.feedexport",
+    "scrapy.logformatter",
     "scrapy.pipelines.images",
+    "scrapy.pqueues",
     "scrapy.squeues",
+    "scrapy.statscollectors",
+    "scrapy.utils.serialize",
     "tests.support.forked_children",
     "tests.support.run_crawl",
     "tldextract",
@@ -40,8 +53,11 @@ _COMPONENTS = ("DOWNLOADER_MIDDLEWARES_BASE", "EXTENSIONS_BASE", "SPIDER_MIDDLEW
 for _name in _NAMES:
     importlib.import_module(_name)
 wait_for_small_pictures()
+record_for_sqlite()
 # Compiling the patterns of the presets takes 15 ms in each crawl.
 explain_key("http://h.example/")
+# The first use of NumPy takes 20 ms in each decoder.
+phash(noise(64, 64))
 for _setting in _COMPONENTS:
     for _path in getattr(default_settings, _setting):
         importlib.import_module(_path.rpartition(".")[0])
