@@ -12,6 +12,7 @@ import pytest
 
 from imgcache_scrapy import ImgCacheClient
 from tests.support.commands import clean_environment
+from tests.support.forking import run_python, start
 from tests.support.waiting import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -48,24 +49,42 @@ class Project:
     def settings(self, text):
         (self.home / "project" / "shop" / "settings.py").write_text(text)
 
-    def start(self, *words, folder=None, env=None, python=()):
+    def start(self, *words, python=("-m", "scrapy")):
         """Start `scrapy WORDS` in a sub-folder of the project."""
-        paths = [str(self.home / "site"), *filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)]
-        environment = clean_environment() | {"PYTHONPATH": os.pathsep.join(paths)} | (env or {})
         return subprocess.Popen(
-            [sys.executable, *(python or ["-m", "scrapy"]), *map(str, words)],
-            cwd=folder or self.inside,
-            env=environment,
+            [sys.executable, *python, *words],
+            cwd=self.inside,
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def run(self, *words, **options):
+    def run(self, *words, folder=None, env=None):
         """Return the exit code, the lines of the output, and the text of the errors."""
-        process = self.start("imgcache", *words, **options)
-        out, err = process.communicate(timeout=PATIENCE)
-        return process.returncode, out.splitlines(), err
+        out, err = self.home / "out", self.home / "err"
+        process = start(
+            run_python,
+            "from scrapy.cmdline import execute; execute()",
+            ["imgcache", *map(str, words)],
+            folder=folder or self.inside,
+            environment=self.environment | (env or {}),
+            out=out,
+            err=err,
+        )
+        process.join(PATIENCE)
+        process.kill()
+        process.join()
+        printed, errors = (path.read_text() for path in (out, err))
+        out.unlink()
+        err.unlink()
+        return process.exitcode, printed.splitlines(), errors
+
+    @property
+    def environment(self):
+        """The environment of a command, in which Scrapy finds this version of the package."""
+        paths = [str(self.home / "site"), *filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)]
+        return clean_environment() | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 @pytest.fixture

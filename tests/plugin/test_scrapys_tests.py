@@ -6,13 +6,15 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from pathlib import Path
 
 import pytest
 import scrapy
 from platformdirs import user_cache_path
 
-SUPPORT = Path(__file__).parents[1] / "support"
+from tests.support.forking import start
+from tests.support.swapped_scrapy import run
+from tests.support.waiting import PATIENCE
+
 FILES = [f"tests/test_pipeline_{name}.py" for name in ("media", "files", "images", "crawl")]
 # The only tests that do not pass, with the reason of each.
 REASONS = {
@@ -58,23 +60,24 @@ def source(tmp_path):
 
 def test_scrapys_own_tests_pass(source, tmp_path):
     """Only the tests in REASONS fail; tests of Google's storage need a library and are skipped."""
-    report = tmp_path / "outcomes.json"
+    report, log = tmp_path / "outcomes.json", tmp_path / "log"
     # With pytest's own variables, Scrapy's conftest would run as a worker of this pytest.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    paths = [str(source), *filter(None, [os.environ.get("PYTHONPATH")])]
-    done = subprocess.run(
-        [sys.executable, str(SUPPORT / "swapped_scrapy.py"), str(source), str(report), *FILES],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=source,
-        env=clean | {"PYTHONPATH": os.pathsep.join(paths), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+    process = start(
+        run,
+        *(str(source), str(report), FILES),
+        folder=source,
+        environment=clean | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        out=log,
     )
+    process.join(4 * PATIENCE)
+    process.kill()
+    process.join()
     outcomes = json.loads(report.read_text())
     failed = {test for test, outcome in outcomes.items() if outcome == "failed"}
     expected = {test for test in outcomes if name_of(test) in REASONS}
-    assert len(outcomes) > 100, done.stdout
-    assert failed == expected, done.stdout
+    assert len(outcomes) > 100, log.read_text()
+    assert failed == expected, log.read_text()
     skipped = [test for test, outcome in outcomes.items() if outcome == "skipped"]
     assert all("TestGCSFilesStore" in test for test in skipped), skipped
 

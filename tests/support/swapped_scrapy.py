@@ -1,7 +1,4 @@
-"""Runs tests of Scrapy's own suite with our pipelines in place of Scrapy's.
-
-The arguments are the folder of Scrapy's sources and the file for the outcomes; tests follow.
-"""
+"""Runs tests of Scrapy's own suite with our pipelines in place of Scrapy's."""
 
 import asyncio
 import inspect
@@ -49,14 +46,18 @@ class Swapped:
             self.outcomes[report.nodeid] = report.outcome
 
 
-def main() -> None:
-    source, outcomes, *tests = sys.argv[1:]
-    sys.path[0] = source
+def run(source: str, outcomes: str, tests: list[str]) -> None:
+    """Run tests; `forking.start` can call this function.
+
+    Args:
+        source: the folder of Scrapy's sources.
+        outcomes: the file for the outcomes.
+        tests: the files with the tests.
+    """
+    # Scrapy's tests are in a package of the same name as ours.
+    del sys.modules["tests"]
+    sys.path.insert(0, source)
     swapped = Swapped()
     options = ["-q", "--reactor=none", "-p", "no:cacheprovider", "-p", "no:xdist"]
     pytest.main([*options, *tests], plugins=[swapped])
     Path(outcomes).write_text(json.dumps(swapped.outcomes))
-
-
-if __name__ == "__main__":
-    main()
