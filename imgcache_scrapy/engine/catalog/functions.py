@@ -29,6 +29,24 @@ def _instr(element: contains, compiler: Any, **options: Any) -> str:
     return f"instr({compiler.process(element.clauses, **options)}) > 0"
 
 
+class not_by_index(FunctionElement[bytes]):  # noqa: N801
+    """SQL for a column whose index SQLite must not use; PostgreSQL has statistics to decide."""
+
+    type = sa.LargeBinary()
+    name = "not_by_index"
+    inherit_cache = True
+
+
+@compiles(not_by_index)
+def _same(element: not_by_index, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.clauses, **options))
+
+
+@compiles(not_by_index, "sqlite")
+def _plus(element: not_by_index, compiler: Any, **options: Any) -> str:
+    return f"+{compiler.process(element.clauses, **options)}"
+
+
 class hexadecimal(FunctionElement[str]):  # noqa: N801
     """SQL for bytes as hex digits, which JSON can contain."""
 

@@ -13,7 +13,7 @@ from imgcache_scrapy.core.pages import Page
 from imgcache_scrapy.engine.catalog import database, url_index
 from imgcache_scrapy.engine.catalog.ages import age_and_order, age_of
 from imgcache_scrapy.engine.catalog.database import database_call
-from imgcache_scrapy.engine.catalog.functions import contains, json_rows, month
+from imgcache_scrapy.engine.catalog.functions import contains, json_rows, month, not_by_index
 from imgcache_scrapy.engine.catalog.opening import OpenCatalog
 from imgcache_scrapy.engine.catalog.paging import (
     characters,
@@ -29,11 +29,8 @@ from imgcache_scrapy.engine.catalog.tables import capture, image, image_use, is_
 _MAX_CANDIDATES = 5000
 
 _Condition = Callable[[Any], sa.ColumnElement[bool]]
-# On a use of a capture.
-_USED: Mapping[str, _Condition] = {
-    "page_url": lambda page: image_use.c.page_digest == digest(page),
-    "job": lambda job: image_use.c.job_digest == digest(job),
-}
+# The digests that uses have of these filters.
+_USED = {"page_url": image_use.c.page_digest, "job": image_use.c.job_digest}
 _CONDITIONS: Mapping[str, _Condition] = {
     "url_contains": lambda part: contains(capture.c.url, part),
     "host": lambda host: capture.c.host == host,
@@ -45,8 +42,8 @@ _CONDITIONS: Mapping[str, _Condition] = {
     "min_bytes": lambda size: image.c.file_size_bytes >= size,
     "max_bytes": lambda size: image.c.file_size_bytes <= size,
     "damaged": image.c.damaged.is_,
-    "page_url": lambda page: _is_used(_USED["page_url"](page)),
-    "job": lambda job: _is_used(_USED["job"](job)),
+    "page_url": lambda page: _is_used("page_url", page),
+    "job": lambda job: _is_used("job", job),
 }
 _GROUPS: Mapping[str, sa.ColumnElement[Any]] = {
     "host": sa.func.coalesce(capture.c.host, ""),
@@ -153,8 +150,15 @@ def by_image(*group: sa.ColumnElement[Any]) -> sa.Select[Any]:
     return query.select_from(capture).join(image).group_by(*columns)
 
 
-def _is_used(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-    return sa.exists(sa.select(image_use.c.id).where(is_used_capture, condition).correlate(capture))
+def _is_used(name: str, value: str) -> sa.ColumnElement[bool]:
+    """Return the condition in SQL for a filter on the uses of a capture."""
+    column, wanted = _USED[name], digest(value)
+    # By the index, SQLite would read all of these uses again for each capture.
+    is_same = not_by_index(column) == wanted
+    return sa.and_(
+        capture.c.content_hash.in_(sa.select(image_use.c.content_hash).where(column == wanted)),
+        sa.exists(sa.select(image_use.c.id).where(is_used_capture, is_same).correlate(capture)),
+    )
 
 
 def _candidates(connection: Connection, filters: Filters) -> sa.Select[tuple[int]] | None:
@@ -164,17 +168,17 @@ def _candidates(connection: Connection, filters: Filters) -> sa.Select[tuple[int
     few = []
     if "host" in filters:
         few.append(sa.select(capture.c.id).where(capture.c.host == filters["host"]))
-    used = [name for name in ("page_url", "job") if name in filters]
-    if used:
-        is_used = _USED[used[0]](filters[used[0]])
+    values: dict[str, Any] = {**filters}
+    for name in _USED.keys() & values.keys():
+        is_used = _USED[name] == digest(values[name])
         few.append(sa.select(capture.c.id).join(image_use, is_used_capture).where(is_used))
     if filters.get("damaged"):
         few.append(sa.select(capture.c.id).join(image).where(image.c.damaged))
     for query in few:
         ids = connection.scalars(query.limit(_MAX_CANDIDATES)).all()
         if len(ids) < _MAX_CANDIDATES:
-            values = sa.func.json_each(json.dumps(list(ids))).table_valued("value")
-            return sa.select(values.c.value)
+            found = sa.func.json_each(json.dumps(list(ids))).table_valued("value")
+            return sa.select(found.c.value)
     part = filters.get("url_contains")
     return url_index.candidates(connection, part) if part else None
 
