@@ -21,6 +21,7 @@ from imgcache_scrapy.cli.transfer.shards import (
     shards_of,
 )
 from imgcache_scrapy.cli.transfer.sources import Problem
+from imgcache_scrapy.cli.transfer.uses import has_uses, uses_of_images
 from imgcache_scrapy.cli.transfer.webdataset import TarFormat
 from imgcache_scrapy.client.address import folder_of
 from imgcache_scrapy.client.client import AsyncImgCacheClient
@@ -126,10 +127,13 @@ async def _export(
 
 
 async def _fill(pictures: PictureList, client: AsyncImgCacheClient, filters: Filters) -> None:
-    after = None
+    after, with_uses = None, await has_uses(client)
     while True:
         page = await client.list(limit=MAX_PAGE_ENTRIES, after=after, **filters)
         await asyncio.to_thread(pictures.add, page)
+        if with_uses:
+            names = {each["content_hash"] for each in page}
+            pictures.add_uses(await uses_of_images(client, sorted(names)))
         after = page.after
         if after is None:
             return

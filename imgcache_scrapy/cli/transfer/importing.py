@@ -168,6 +168,7 @@ class _Run:
         for error in results:
             if error is not None:
                 raise error
+        await self._target.record_uses(good)
         self._what.on_progress(len(tasks))
 
     async def _is_good(self, loaded: Loaded) -> bool:

@@ -14,6 +14,7 @@ _NUMBERS = ("file_size_bytes", "width", "height")
 _TEXTS = (
     *("file_name", "url", "content_hash", "content_type", "perceptual_hash"),
     *("original_filename", "client_name", "bucket", "lookup_time", "captures"),
+    *("page_url", "alt", "caption", "uses"),
 )
 _FEATURES = {
     "image": {"_type": "Image"},

@@ -2,16 +2,18 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple, Self
 
+from imgcache_scrapy.cli.transfer.uses import facts_of
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.keys import cache_key
 from imgcache_scrapy.core.response_info import CONVERTED
+from imgcache_scrapy.core.uses import Use
 
 Splits = dict[str, float]
 """The share of each split, by its name; together they are 1."""
@@ -26,10 +28,12 @@ class Picture(NamedTuple):
     Attributes:
         split: the name of its split; an empty string if there are no splits.
         captures: its captures that were asked for, oldest first.
+        uses: its uses, newest first.
     """
 
     split: str
     captures: list[Entry]
+    uses: Sequence[Use] = ()
 
     @property
     def first(self) -> Entry:
@@ -68,6 +72,7 @@ class Picture(NamedTuple):
             "lookup_time": first["lookup_time"],
             # A text, because every row of a data set must have the same structure.
             "captures": json.dumps([_facts_of(each) for each in self.captures]),
+            **facts_of(self.uses, self.captures),
         }
 
 
@@ -136,6 +141,7 @@ class PictureList:
             "CREATE TABLE capture (split TEXT, hash TEXT, time TEXT, number INTEGER, entry TEXT,"
             " PRIMARY KEY (split, hash, time, number)) WITHOUT ROWID"
         )
+        self._database.execute("CREATE TABLE use (hash TEXT PRIMARY KEY, uses TEXT) WITHOUT ROWID")
         self._database.execute("BEGIN")
         self._added = 0
 
@@ -156,6 +162,11 @@ class PictureList:
             rows.append((split, name, entry["lookup_time"], -self._added, json.dumps(entry)))
         self._database.executemany("INSERT INTO capture VALUES (?, ?, ?, ?, ?)", rows)
 
+    def add_uses(self, uses: Mapping[str, Sequence[Use]]) -> None:
+        """Add all uses of images, by their hash."""
+        rows = [(name, json.dumps(each)) for name, each in uses.items()]
+        self._database.executemany("INSERT OR REPLACE INTO use VALUES (?, ?)", rows)
+
     def __len__(self) -> int:
         query = "SELECT count(DISTINCT hash) FROM capture"
         return int(self._database.execute(query).fetchone()[0])
@@ -170,8 +181,13 @@ class PictureList:
         query = "SELECT hash, entry FROM capture WHERE split = ? ORDER BY hash, time, number"
         with closing(self._database.cursor()) as cursor:
             rows = cursor.execute(query, [split])
-            for _, group in groupby(rows, key=itemgetter(0)):
-                yield Picture(split, [json.loads(text) for _, text in group])
+            for name, group in groupby(rows, key=itemgetter(0)):
+                yield Picture(split, [json.loads(text) for _, text in group], self._uses(name))
+
+    def _uses(self, content_hash: str) -> list[Use]:
+        query = "SELECT uses FROM use WHERE hash = ?"
+        row = self._database.execute(query, [content_hash]).fetchone()
+        return [] if row is None else json.loads(row[0])
 
 
 def _split_advice(text: str | None) -> str:

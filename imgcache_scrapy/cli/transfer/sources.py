@@ -12,6 +12,7 @@ from imgcache_scrapy.cli.transfer import http_cache
 from imgcache_scrapy.cli.transfer.confined import BadFileError, ConfinedFolder
 from imgcache_scrapy.cli.transfer.rows import parsed_cell, rows_of
 from imgcache_scrapy.cli.transfer.tasks import Defaults, Task
+from imgcache_scrapy.cli.transfer.uses import use_of_item, uses_of_row
 from imgcache_scrapy.core.checks import checked_time
 from imgcache_scrapy.core.entry import is_content_hash
 from imgcache_scrapy.core.errors import InvalidRequestError
@@ -125,8 +126,12 @@ def in_feed(
         if not isinstance(item, dict):
             yield Problem(f"{feed.name}, {where}", "it is not an item")
             continue
-        for name, result in _results(item, field):
-            yield from _told(result["path"], partial(_of_result, folder, name, result, defaults))
+        for name, position, result in _results(item, field):
+            uses = use_of_item(item, position, result["url"])
+            yield from _told(
+                result["path"],
+                partial(_of_result, folder, name, {**result, "uses": uses}, defaults),
+            )
 
 
 def in_manifest(
@@ -208,16 +213,16 @@ def _of_stored(
     yield task._replace(has_time=stored.time > 0)
 
 
-def _results(item: dict[str, Any], field: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def _results(item: dict[str, Any], field: str | None) -> Iterator[tuple[str, int, dict[str, Any]]]:
     for name, value in item.items():
         if field is not None and name != field:
             continue
         found = parsed_cell(value) if isinstance(value, str) else value
-        for result in found if isinstance(found, list) else [found]:
+        for position, result in enumerate(found if isinstance(found, list) else [found], 1):
             if isinstance(result, dict) and all(
                 isinstance(result.get(part), str) for part in ("url", "path")
             ):
-                yield name, result
+                yield name, position, result
 
 
 def _of_result(
@@ -225,7 +230,7 @@ def _of_result(
 ) -> Iterator[Task]:
     path, facts = folder.find(result["path"])
     place = Place("file", str(path.relative_to(folder.root))).packed()
-    known: dict[str, Any] = {}
+    known: dict[str, Any] = {"uses": result["uses"]}
     with suppress(InvalidRequestError):
         known["lookup_time"] = str(checked_time(str(result.get("lookup_time"))))
     if is_content_hash(result.get("content_hash")):
@@ -259,7 +264,8 @@ def _of_row(
     for capture in captures if isinstance(captures, list) and captures else [parsed]:
         if not isinstance(capture, dict):
             raise InvalidRequestError("one of its captures is not an object")
-        known = {**capture, "lookup_time": capture.get(columns.time)}
+        uses = uses_of_row(parsed, capture)
+        known = {**capture, "uses": uses, "lookup_time": capture.get(columns.time)}
         known["converted"] = str(capture.get("converted")).lower() in {"true", "1", "yes"}
         url = known.pop(columns.url, None) or path.as_uri()
         for fact in ("place", "url", "size", "modified"):

@@ -97,6 +97,23 @@ class CacheTarget:
         )
         return "stored" if entry["created"] else "duplicate"
 
+    async def record_uses(self, all_loaded: Sequence[Loaded]) -> None:
+        """Record the uses of images; those that the cache does not have are left out."""
+        uses = [
+            {
+                **use,
+                "content_hash": each.content_hash,
+                "url": each.task.url,
+                "key": each.task.cache_key,
+                "bucket": each.task.bucket,
+            }
+            for each in all_loaded
+            for use in each.task.uses
+        ]
+        if uses:
+            with suppress(ProtocolError):  # A service of another implementation has no uses.
+                await self._client.record_uses(uses)
+
 
 class DryTarget(CacheTarget):
     """Counts what a `CacheTarget` would record; use `open` to create it.
@@ -167,6 +184,9 @@ class DryTarget(CacheTarget):
         self._database.execute("INSERT OR IGNORE INTO capture VALUES (?, ?, ?)", values)
         image = self._database.execute("INSERT OR IGNORE INTO image VALUES (?)", [content_hash])
         return "stored" if image.rowcount and not captures else "duplicate"
+
+    async def record_uses(self, all_loaded: Sequence[Loaded]) -> None:
+        """Do nothing."""
 
     def _name(self, task: Task) -> str:
         return json.dumps([task.bucket, task.cache_key])

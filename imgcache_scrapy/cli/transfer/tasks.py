@@ -3,11 +3,12 @@
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
 
+from imgcache_scrapy.cli.transfer.uses import MAX_USES, Fields
 from imgcache_scrapy.core.checks import checked_client_name, checked_text, checked_time
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.image_url import ImageUrl
@@ -35,6 +36,7 @@ class Task(NamedTuple):
         final_url: the URL that gave the image after redirects.
         origin_hash: the hash of the bytes of the site, if a list says it.
         cache_key: what the cache compares.
+        uses: the uses of the image that its lists say.
     """
 
     place: str
@@ -50,6 +52,7 @@ class Task(NamedTuple):
     final_url: str | None
     origin_hash: str | None
     cache_key: str
+    uses: Sequence[Fields] = ()
 
     @property
     def lookup_time(self) -> datetime:
@@ -107,6 +110,7 @@ class Defaults(NamedTuple):
             _text("final_url", facts),
             _text("content_hash", facts),
             its_url.key,
+            facts.get("uses", ()),
         )
 
     def _image_url(self, url: object, key: str | None) -> ImageUrl:
@@ -125,6 +129,9 @@ class TaskList:
             "CREATE TABLE task (time INTEGER, digest BLOB, task TEXT, PRIMARY KEY (digest))"
             " WITHOUT ROWID"
         )
+        self._database.execute(
+            "CREATE TABLE use (digest BLOB, text TEXT, PRIMARY KEY (digest, text)) WITHOUT ROWID"
+        )
         self._database.execute("BEGIN")
 
     def __enter__(self) -> Self:
@@ -135,22 +142,31 @@ class TaskList:
 
     def add(self, task: Task) -> None:
         """Add a task."""
-        text = json.dumps(task)
+        text = json.dumps(task._replace(uses=()))
         parts = json.dumps([task.place, task.url, task.key, task.bucket, task.time])
         digest = hashlib.blake2b(parts.encode(), digest_size=16).digest()
         self._database.execute(
             "INSERT OR IGNORE INTO task VALUES (?, ?, ?)", (task.time, digest, text)
         )
+        # Each of the items that show an image is a use of it.
+        for use in task.uses:
+            values = (digest, json.dumps(use))
+            self._database.execute("INSERT OR IGNORE INTO use VALUES (?, ?)", values)
 
     def __len__(self) -> int:
         return int(self._database.execute("SELECT count(*) FROM task").fetchone()[0])
 
     def __iter__(self) -> Iterator[Task]:
         # The captures of a URL must be recorded in their order.
-        query = "SELECT task FROM task ORDER BY time, digest"
+        query = "SELECT task, digest FROM task ORDER BY time, digest"
         with closing(self._database.execute(query)) as rows:
-            for (text,) in rows:
-                yield Task(*json.loads(text))
+            for text, digest in rows:
+                yield Task(*json.loads(text))._replace(uses=self._uses(digest))
+
+    def _uses(self, digest: bytes) -> list[Fields]:
+        query = "SELECT text FROM use WHERE digest = ? LIMIT ?"
+        rows = self._database.execute(query, (digest, MAX_USES))
+        return [json.loads(text) for (text,) in rows]
 
 
 def _text(name: str, facts: dict[str, Any]) -> str | None:
