@@ -28,7 +28,7 @@ class Carried(NamedTuple):
     """Images that were brought.
 
     Attributes:
-        rows: the rows in the source of all that were asked for, by content hash.
+        rows: the rows in the source, by content hash; without images that were deleted meanwhile.
         whole: the hashes of those whose blobs were written.
         changed: the hashes of those whose rows in the copy are missing or older.
     """
@@ -72,9 +72,13 @@ class Carrier:
         self._threads.shutdown(cancel_futures=True)
         self._handled.close()
 
-    def carry(self, names: Collection[str]) -> Carried:
-        """Bring the images that the copy does not have, or has as damaged."""
-        rows = self._source.catalog.image_rows(names)
+    def carry(self, wanted: Mapping[str, Row]) -> Carried:
+        """Bring the images that the copy does not have, or has as damaged.
+
+        Args:
+            wanted: the rows of images in the source, by content hash.
+        """
+        rows = dict(wanted)
         there = self._catalog.image_rows(rows)
         sound = {name: row["file_size_bytes"] for name, row in there.items() if not row["damaged"]}
         absent = rows.keys() - sound.keys()
@@ -83,8 +87,8 @@ class Carrier:
         if self._target.blobs.has_fast_sizes:
             absent |= lost_blobs(self._target.blobs, sound)
         # In this order, few folders have to be synced.
-        wanted = (rows[name] for name in sorted(absent))
-        parts = batches_by_size(wanted, _size_of, _MAX_BYTES, _MAX_IMAGES)
+        ordered = (rows[name] for name in sorted(absent))
+        parts = batches_by_size(ordered, _size_of, _MAX_BYTES, _MAX_IMAGES)
         reasons: dict[str, str | None] = {}
         for found in self._threads.map(self._carry, parts):
             reasons |= found

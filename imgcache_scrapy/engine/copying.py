@@ -7,10 +7,10 @@ Nothing is deleted in the copy: it may have images of its own.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from imgcache_scrapy.core.batches import batches
+from imgcache_scrapy.core.batches import batches, batches_by_size
 from imgcache_scrapy.core.blocked import Source, sources_of
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.carrying import Carried, Carrier
@@ -34,6 +34,8 @@ were written; these bytes; and images without their bytes, because these are dam
 
 # The captures of one transaction, in which other writers wait.
 _BATCH_SIZE = 400
+# A kill costs at most the images of this size that were written without their captures.
+_MAX_BYTES = 128 * 2**20
 
 
 class Told(NamedTuple):
@@ -89,9 +91,9 @@ class Copy:
             merge_tables(source, self._catalog, BLOCKS)
         for page in source.capture_pages():
             self._copy_captures(page)
-            self._told.on_progress(len(page))
         for names in source.images_without_captures():
-            carried = self._carrier.carry(set(names) - self._blocked_images(names))
+            images = source.image_rows(set(names) - self._blocked_images(names))
+            carried = self._carrier.carry(images)
             self._write(self._target, [], carried, carried.rows)
         if self._target is not None:
             merge_tables(source, self._catalog, OTHER_LISTS)
@@ -108,11 +110,25 @@ class Copy:
         }
         blocked_images = self._blocked_images({row["content_hash"] for row in page})
         held = self._held(page, blocked_images, self._catalog.blocked_sources_among)
-        allowed = [row for row in page if row["id"] not in held]
-        carried = self._carrier.carry({row["content_hash"] for row in allowed})
+        images = self._source.catalog.image_rows({row["content_hash"] for row in page})
+        # One whose image has no row was deleted in the source meanwhile.
+        found = [row for row in page if row["content_hash"] in images and row["id"] not in held]
         self._counts.update(captures=len(page), blocked=len(held))
-        for batch in batches(allowed, _BATCH_SIZE):
-            # One whose image has no row was deleted in the source meanwhile.
+        for rows in batches_by_size(
+            found,
+            lambda row: int(images[row["content_hash"]]["file_size_bytes"]),
+            _MAX_BYTES,
+            len(found) or 1,
+        ):
+            self._copy_part(rows, images)
+            self._told.on_progress(len(rows))
+        self._told.on_progress(len(page) - len(found))
+
+    def _copy_part(self, part: Sequence[Row], images: Mapping[str, Row]) -> None:
+        """Copy images of a bounded size, and then their captures."""
+        names = {row["content_hash"] for row in part}
+        carried = self._carrier.carry({name: images[name] for name in names})
+        for batch in batches(part, _BATCH_SIZE):
             rows = [row for row in batch if row["content_hash"] in carried.rows]
             names = {row["content_hash"] for row in rows}
             self._counts.update(self._write(self._target, rows, carried, names))
