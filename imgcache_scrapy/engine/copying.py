@@ -22,6 +22,7 @@ from imgcache_scrapy.engine.catalog.merging import (
     OTHER_LISTS,
     merge_images,
     merge_tables,
+    merge_uses,
     plan_captures,
 )
 from imgcache_scrapy.engine.catalog.whole_rows import Row
@@ -70,7 +71,7 @@ class Copy:
         self._target = target
         self._told = told
         self._carrier = Carrier(source, catalog, target, told.on_problem)
-        # The hosts and URLs of the captures of a page, by the ids of these.
+        # The hosts and URLs of the rows of a page, by their ids.
         self._sources: dict[int, set[Source]] = {}
         self._counts = Counter(dict.fromkeys(COUNTS, 0))
 
@@ -96,6 +97,7 @@ class Copy:
             carried = self._carrier.carry(images)
             self._write(self._target, [], carried, carried.rows)
         if self._target is not None:
+            self._copy_uses()
             merge_tables(source, self._catalog, OTHER_LISTS)
         return self._counts + self._carrier.counts
 
@@ -104,12 +106,7 @@ class Copy:
         self._carrier.close()
 
     def _copy_captures(self, page: Sequence[Row]) -> None:
-        self._sources = {
-            row["id"]: sources_of(row["url"], row["key"] or row["url"], row["final_url"])
-            for row in page
-        }
-        blocked_images = self._blocked_images({row["content_hash"] for row in page})
-        held = self._held(page, blocked_images, self._catalog.blocked_sources_among)
+        held = self._held_of(page)
         images = self._source.catalog.image_rows({row["content_hash"] for row in page})
         # One whose image has no row was deleted in the source meanwhile.
         found = [row for row in page if row["content_hash"] in images and row["id"] not in held]
@@ -132,6 +129,20 @@ class Copy:
             rows = [row for row in batch if row["content_hash"] in carried.rows]
             names = {row["content_hash"] for row in rows}
             self._counts.update(self._write(self._target, rows, carried, names))
+
+    def _copy_uses(self) -> None:
+        for page in self._source.catalog.use_pages():
+            held = self._held_of(page)
+            merge_uses(self._catalog, [row for row in page if row["id"] not in held])
+
+    def _held_of(self, page: Sequence[Row]) -> set[int]:
+        """Return the ids of the captures or the uses that the copy does not take."""
+        self._sources = {
+            row["id"]: sources_of(row["url"], row["key"] or row["url"], row.get("final_url"))
+            for row in page
+        }
+        blocked_images = self._blocked_images({row["content_hash"] for row in page})
+        return self._held(page, blocked_images, self._catalog.blocked_sources_among)
 
     def _blocked_images(self, names: Collection[str]) -> set[str]:
         """Return which images the copy blocks, without those that the source blocks and has."""

@@ -22,7 +22,7 @@ from tests.support.programs import catalog_of
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TIES = "http://ties.example/a.png"
 VARYING = "http://vary.example/a.png"
-LISTS = ("image", "capture", "failure", "blocked", "blocked_source", "audit")
+LISTS = ("image", "capture", "failure", "blocked", "blocked_source", "audit", "image_use")
 
 
 def fill(folder: Path, images: int = 10) -> None:
@@ -54,6 +54,19 @@ def fill(folder: Path, images: int = 10) -> None:
         client.delete_captures(host="gone.example", block=True)
         client.block(content_hash_of(picture(0)), reason="a placeholder")
         client.block("f" * 64)
+        client.record_uses(
+            {
+                "content_hash": each["content_hash"],
+                "url": each["url"],
+                "bucket": each["bucket"],
+                "page_url": f"http://pages.example/{number % 3}",
+                "position": 1,
+                "job": "j",
+                "alt": "Ü",
+                "meta": {"ü": [1.5, None]},
+            }
+            for number, each in enumerate(client.list())
+        )
     with closing(ImageCache.in_folder(folder)) as cache:
         # One batch, whose captures have the same creation time.
         cache.store_many(
@@ -103,6 +116,7 @@ def shown(address: str | Path, token: str | None = None) -> dict[str, Any]:
             "blocked": client.blocked(),
             "failures": client.failures(),
             "audit": client.audit(),
+            "uses": client.list_uses(),
             "buckets": client.buckets(),
             "stats": [client.stats(), *(client.stats(by) for by in GROUPS)],
             "search": client.search(".example/"),
@@ -123,7 +137,7 @@ def rows_of(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
     with catalog_of(folder) as catalog:
         for name in LISTS:
             rows = catalog.execute(f"SELECT * FROM {name} ORDER BY 1")
-            first = 1 if name in {"capture", "audit"} else 0
+            first = 1 if name in {"capture", "audit", "image_use"} else 0
             found[name] = [row[first:] for row in rows]
     return found
 

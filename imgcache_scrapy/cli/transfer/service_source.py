@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -12,23 +12,24 @@ from typing import Any
 from imgcache_scrapy.client.client import ImgCacheClient
 from imgcache_scrapy.core.blocked import Source
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.errors import NotFoundError
+from imgcache_scrapy.core.errors import NotFoundError, ProtocolError
+from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.response_info import ResponseInfo, varies_by_accept
 from imgcache_scrapy.core.urls import host_of
+from imgcache_scrapy.core.uses import NewUse
 from imgcache_scrapy.engine.catalog.database import database_call, sqlite_url
-from imgcache_scrapy.engine.catalog.merging import BLOCKS, OTHER_LISTS
 from imgcache_scrapy.engine.catalog.restoring import RestoringCatalog
-from imgcache_scrapy.engine.catalog.rows import Capture, Image, failure_digest, microseconds
+from imgcache_scrapy.engine.catalog.rows import Capture, Image, failure_digest, microseconds, now
 from imgcache_scrapy.engine.catalog.sources import digest_of
+from imgcache_scrapy.engine.catalog.tables import audit, blocked, blocked_source, failure, image_use
+from imgcache_scrapy.engine.catalog.use_rows import use_row
 
 _TIMEOUT = 60.0
 _PAGE_SIZE = 1000
 # All of them are in memory for a moment.
 _MAX_FAILURES = 100_000
-# Captures are listed newest first, so each gets a smaller id than the one before.
+# Captures and uses are listed newest first, so each gets a smaller id than the one before.
 _LAST_ID = 2**48
-_BLOCKED, _BLOCKED_SOURCE = BLOCKS
-_FAILURE, _AUDIT = OTHER_LISTS
 
 
 class ServiceSource:
@@ -75,6 +76,7 @@ def open_service(address: str, token: str | None) -> Iterator[ServiceSource]:
         ) as catalog,
     ):
         _add_captures(client, catalog)
+        _add_uses(client, catalog)
         _add_lists(client, catalog)
         yield ServiceSource(client, catalog)
 
@@ -92,14 +94,26 @@ def _add_captures(client: ImgCacheClient, catalog: RestoringCatalog) -> None:
         page = client.list(limit=_PAGE_SIZE, after=page.after)
 
 
+def _add_uses(client: ImgCacheClient, catalog: RestoringCatalog) -> None:
+    ids, after, at = count(_LAST_ID, -1), None, now()
+    with suppress(ProtocolError):  # An older service has none.
+        while True:
+            page = client.list_uses(limit=_PAGE_SIZE, after=after)
+            uses = (NewUse.of(ImageUrl(each["url"], each["key"], ()), each) for each in page)
+            catalog.add_rows(image_use, (use_row(use, at) | {"id": next(ids)} for use in uses))
+            after = page.after
+            if after is None:
+                return
+
+
 def _add_lists(client: ImgCacheClient, catalog: RestoringCatalog) -> None:
-    blocked = client.blocked()
-    images = [each for each in blocked if each["content_hash"] is not None]
-    sources = [each for each in blocked if each["content_hash"] is None]
-    catalog.add_rows(_BLOCKED, map(_blocked_row, images))
-    catalog.add_rows(_BLOCKED_SOURCE, map(_source_row, sources))
-    catalog.add_rows(_FAILURE, map(_failure_row, client.failures(limit=_MAX_FAILURES)))
-    catalog.add_rows(_AUDIT, map(_audit_row, reversed(client.audit())))
+    found = client.blocked()
+    images = [each for each in found if each["content_hash"] is not None]
+    sources = [each for each in found if each["content_hash"] is None]
+    catalog.add_rows(blocked, map(_blocked_row, images))
+    catalog.add_rows(blocked_source, map(_source_row, sources))
+    catalog.add_rows(failure, map(_failure_row, client.failures(limit=_MAX_FAILURES)))
+    catalog.add_rows(audit, map(_audit_row, reversed(client.audit())))
 
 
 def _image_row(entry: Entry) -> dict[str, Any]:

@@ -15,8 +15,16 @@ from imgcache_scrapy.engine.catalog.capture_changes import (
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.rows import now
-from imgcache_scrapy.engine.catalog.tables import audit, blocked, blocked_source, failure, image
+from imgcache_scrapy.engine.catalog.tables import (
+    audit,
+    blocked,
+    blocked_source,
+    failure,
+    image,
+    image_use,
+)
 from imgcache_scrapy.engine.catalog.transaction import WriteTransaction
+from imgcache_scrapy.engine.catalog.use_rows import RENEWED_BY_USE
 from imgcache_scrapy.engine.catalog.whole_rows import (
     Row,
     find_captures_at,
@@ -27,22 +35,35 @@ from imgcache_scrapy.engine.catalog.whole_rows import (
 BLOCKS = (blocked, blocked_source)
 """The tables of what is blocked."""
 OTHER_LISTS = (failure, audit)
-"""The other tables beside images and captures."""
+"""The other tables beside images, captures and uses."""
 
 _DECODED = ("width", "height", "perceptual_hash", "decode_error")
 _BANDS = tuple(name for name in image.c.keys() if name.startswith("band"))  # noqa: SIM118
 _insert_image = image.insert()
-_audit_columns = [column for column in audit.c if column is not audit.c.id]
+
+
+def _insert(table: sa.Table) -> sa.TextClause:
+    """Return the SQL that inserts rows, but none that another process has inserted meanwhile."""
+    names = [column.name for column in table.c if column.name != "id"]
+    columns, values = (", ".join(map(form.format, names)) for form in ('"{}"', ":{}"))
+    return sa.text(
+        f"INSERT INTO {table.name} ({columns}) VALUES ({values}) ON CONFLICT DO NOTHING"  # noqa: S608
+    )
+
+
+_inserts = {table.name: _insert(table) for table in (*BLOCKS, *OTHER_LISTS, image_use)}
 
 
 class _Rule(NamedTuple):
     """What replaces a row that is there already.
 
     Attributes:
+        key: the column that is the same in both.
         replaces: returns whether the first row replaces the second one.
         columns: the columns that are replaced.
     """
 
+    key: sa.Column[Any]
     replaces: Callable[[Row, Row], bool]
     columns: tuple[str, ...]
 
@@ -54,11 +75,15 @@ def _is_new_reason(row: Row, there: Row) -> bool:
 
 _RULES = {
     failure.name: _Rule(
+        failure.c.digest,
         lambda row, there: row["failed_at"] > there["failed_at"],
         ("reason", "http_status", "failed_at", "expires_at"),
     ),
-    blocked.name: _Rule(_is_new_reason, ("reason",)),
-    blocked_source.name: _Rule(_is_new_reason, ("reason",)),
+    blocked.name: _Rule(blocked.c.content_hash, _is_new_reason, ("reason",)),
+    blocked_source.name: _Rule(blocked_source.c.digest, _is_new_reason, ("reason",)),
+    image_use.name: _Rule(
+        image_use.c.digest, lambda row, there: row["used_at"] > there["used_at"], RENEWED_BY_USE
+    ),
 }
 
 
@@ -134,51 +159,69 @@ def merge_tables(source: Catalog, catalog: Catalog, tables: Iterable[sa.Table]) 
             _merge_page(catalog, table, rows)
 
 
+def merge_uses(catalog: Catalog, rows: Sequence[Row]) -> None:
+    """Write uses of images that the copy has.
+
+    Args:
+        catalog: the copy.
+        rows: rows of the source, in the order of their numbers.
+    """
+    _merge_page(catalog, image_use, rows)
+
+
 @database_call
 def _merge_page(catalog: Catalog, table: sa.Table, rows: Sequence[Row]) -> None:
     with catalog.reading() as connection:
-        new, changed = _list_changes(connection, table, rows)
+        new, changed = _changes(connection, table, rows)
     if not (new or changed):
         return
-    names = [row["content_hash"] for row in rows] if table is blocked else []
+    has_images = table in {blocked, image_use}
+    names = {row["content_hash"] for row in (*new, *changed)} if has_images else ()
     with catalog.exclusive(names) as transaction:
         if table is blocked_source:
             database.wait_for_writers(transaction.connection, table)
-        new, changed = _list_changes(transaction.connection, table, rows)
+        new, changed = _changes(transaction.connection, table, rows)
         if new:
-            transaction.connection.execute(table.insert(), new)
+            transaction.connection.execute(_inserts[table.name], new)
         for row in changed:
             _update(transaction.connection, table, row)
 
 
-def _list_changes(
+def _changes(
     connection: Connection, table: sa.Table, rows: Sequence[Row]
 ) -> tuple[list[dict[str, Any]], list[Row]]:
+    """Return the rows that a table does not have, and those that it has as they were before."""
     if table is audit:
         return _new_acts(connection, rows), []
     if table is failure:
         at = now()
         rows = [row for row in rows if row["expires_at"] > at]
-    (key,) = table.primary_key.columns
+    if table is image_use:
+        known = find_images(connection, {row["content_hash"] for row in rows})
+        rows = [_without_id(row) for row in rows if row["content_hash"] in known]
+    key, replaces, _ = _RULES[table.name]
     query = sa.select(table).where(key.in_([row[key.name] for row in rows]))
-    known = {row[key.name]: dict(row) for row in connection.execute(query).mappings()}
-    replaces = _RULES[table.name].replaces
-    new = [dict(row) for row in rows if row[key.name] not in known]
-    old = [row for row in rows if row[key.name] in known]
-    return new, [row for row in old if replaces(row, known[row[key.name]])]
+    there = {row[key.name]: dict(row) for row in connection.execute(query).mappings()}
+    new = [dict(row) for row in rows if row[key.name] not in there]
+    old = [row for row in rows if row[key.name] in there]
+    return new, [row for row in old if replaces(row, there[row[key.name]])]
 
 
 def _new_acts(connection: Connection, rows: Iterable[Row]) -> list[dict[str, Any]]:
     """Return the acts that an audit list does not have; the numbers of its rows are its own."""
-    acts = [{column.name: row[column.name] for column in _audit_columns} for row in rows]
-    query = sa.select(*_audit_columns).where(
-        audit.c.done_at.in_(sorted({act["done_at"] for act in acts}))
-    )
-    known = [dict(row) for row in connection.execute(query).mappings()]
-    return [act for act in acts if act not in known]
+    acts = [_without_id(row) for row in rows]
+    columns = [column for column in audit.c if column is not audit.c.id]
+    times = sorted({act["done_at"] for act in acts})
+    query = sa.select(*columns).where(audit.c.done_at.in_(times))
+    there = [dict(row) for row in connection.execute(query).mappings()]
+    return [act for act in acts if act not in there]
+
+
+def _without_id(row: Row) -> dict[str, Any]:
+    return {name: row[name] for name in row if name != "id"}
 
 
 def _update(connection: Connection, table: sa.Table, row: Row) -> None:
-    (key,) = table.primary_key.columns
-    values = {name: row[name] for name in _RULES[table.name].columns}
+    key, _, columns = _RULES[table.name]
+    values = {name: row[name] for name in columns}
     connection.execute(table.update().where(key == row[key.name]).values(values))

@@ -15,12 +15,13 @@ from imgcache_scrapy.engine.catalog.tables import image_use as _use
 from imgcache_scrapy.engine.catalog.tables import is_used_capture
 
 _COLUMNS = [column.name for column in _use.columns if column.name != "id"]
-_RENEWED = ("url", "job", "job_digest", "alt", "caption", "meta", "used_at")
+RENEWED_BY_USE = ("url", "job", "job_digest", "alt", "caption", "meta", "used_at")
+"""What the next use with the same identity replaces."""
 # The same text for both databases.
 _record = sa.text(
     f"INSERT INTO image_use ({', '.join(_COLUMNS)})"  # noqa: S608 - the names are our own
     f" VALUES ({', '.join(f':{name}' for name in _COLUMNS)}) ON CONFLICT (digest) DO UPDATE"
-    f" SET {', '.join(f'{name} = excluded.{name}' for name in _RENEWED)}"
+    f" SET {', '.join(f'{name} = excluded.{name}' for name in RENEWED_BY_USE)}"
     " WHERE excluded.used_at >= image_use.used_at"
 )
 _known = sa.select(_image.c.content_hash).where(

@@ -14,7 +14,7 @@ from imgcache_scrapy.engine.catalog.paging import MAX_VALUES, characters, count_
 from imgcache_scrapy.engine.catalog.rows import digest
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import image as _image
-from imgcache_scrapy.engine.catalog.tables import used_on
+from imgcache_scrapy.engine.catalog.tables import image_use, used_on
 
 Row = Mapping[str, Any]
 """A row by the names of its columns."""
@@ -111,6 +111,10 @@ class WholeRows(OpenCatalog):
     def _without_captures(self, after: str) -> list[str]:
         with database.connect_for_reading(self._engine) as connection:
             return list(connection.scalars(_without_captures, {"after": after}))
+
+    def use_pages(self) -> Iterator[list[Row]]:
+        """Yield the rows of all uses, in the order of their numbers, in pages."""
+        return self.table_pages(image_use)
 
     def table_pages(self, table: sa.Table) -> Iterator[list[Row]]:
         """Yield the rows of a table with one primary key, in the order of the key, in pages."""

@@ -7,6 +7,7 @@ import pytest
 from imgcache_scrapy import ImgCacheClient
 from imgcache_scrapy.cli.transfer.copying import COUNTS, Place, copy_images
 from imgcache_scrapy.core.entry import content_hash_of
+from imgcache_scrapy.core.urls import host_of
 from tests.cli.transfer.test_import import counts
 from tests.support.commands import assert_failed
 from tests.support.full_caches import (
@@ -75,6 +76,8 @@ def test_a_copy_follows_its_source(run, full, tmp_path):
         client.block("f" * 64, reason="now it has one")
         client.block("e" * 64)
         client.delete_captures(url="http://never.example/", block=True)
+        use = client.list_uses(limit=1)[0]
+        client.record_uses([{**use, "used_at": None, "job": "later"}, {**use, "position": 2}])
     found = copied(run, full, "copy")
     assert (found["renewed"], found["copied"], found["images"]) == (1, 2, 1)
     with ImgCacheClient(str(full)) as client:
@@ -97,6 +100,9 @@ def test_blocks_of_the_copy_hold(run, full, tmp_path):
         assert client.count(host="h2.example")["captures"] == 0
         assert client.lookup("http://m.example/a.jpg") is None
         assert client.get_meta(content_hash_of(picture(1))) is None
+        hosts = {host_of(each["url"]) for each in client.list_uses()}
+        assert {"h0.example", "h1.example"} <= hosts
+        assert "h2.example" not in hosts
         # The source has this image, though it blocks it.
         assert client.get_meta(content_hash_of(picture(0)))["blocked"]
         client.unblock(host="h2.example")
