@@ -136,6 +136,24 @@ def test_a_blob_that_is_deleted_meanwhile_is_written_again(source, target, tmp_p
     assert target.get_image(name)[0] == data
 
 
+def test_a_blob_that_cannot_be_written_is_told(source, target, tmp_path):
+    """The others are copied; once it can be written, the next copy brings it."""
+    many_captures.fill(source, tmp_path / "source", [URL, f"{URL}?2"])
+    name = source.catalog.lookup_many([URL])[URL]["content_hash"]
+    in_its_place = tmp_path / "target" / name[:2]
+    in_its_place.write_bytes(b"no folder")
+    problems = []
+    counts = run(source, target, on_problem=lambda *problem: problems.append(problem))
+    assert (counts["copied"], counts["images"], counts["bad"]) == (2, 1, 1)
+    ((told, reason),) = problems
+    assert told == name
+    assert "the image storage failed for this image" in reason
+    assert target.catalog.lookup_many([URL]) == {}
+    in_its_place.unlink()
+    assert run(source, target)["images"] == 1
+    assert target.catalog.lookup_many([URL])[URL]["content_hash"] == name
+
+
 def test_what_is_blocked_meanwhile_is_not_copied(source, target, tmp_path):
     """A block that comes between the blobs and the rows of a page holds, and no blob is left."""
     many_captures.fill(source, tmp_path / "source", [URL, f"{URL}?2"])
