@@ -5,11 +5,10 @@ from collections.abc import Callable
 from typing import Annotated, TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, TextColumn
 
 from imgcache_scrapy.cli.location import CacheArgument
 from imgcache_scrapy.cli.output import JsonOption
+from imgcache_scrapy.cli.progress import progress
 from imgcache_scrapy.cli.upkeep import open_cache
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.units import checked_days, checked_size
@@ -50,17 +49,12 @@ def prune(
     from imgcache_scrapy.engine.pruning import prune as prune_cache  # noqa: PLC0415
 
     images = size = 0
-    screen = Console(stderr=True)
-    with (
-        open_cache(cache) as image_cache,
-        Progress(TextColumn("{task.description}"), console=screen, transient=True,
-                 disable=not screen.is_terminal) as progress,
-    ):  # fmt: skip
-        task = progress.add_task("Looking for images", total=None)
+    doing = "Counting images" if dry_run else "Removing images"
+    with open_cache(cache) as image_cache, progress(doing) as shown:
         for pruned in prune_cache(image_cache, **rules, dry_run=dry_run):  # type: ignore[arg-type]
             images += pruned.images
             size += pruned.size
-            progress.update(task, description=f"{images:,} images, {size:,} bytes")
+            shown.advance(pruned.images)
     if as_json:
         typer.echo(json.dumps({"images": images, "bytes": size}))
     else:

@@ -9,6 +9,7 @@ import typer
 
 from imgcache_scrapy.cli.location import CacheArgument, announce, find_cache
 from imgcache_scrapy.cli.output import JsonOption
+from imgcache_scrapy.cli.progress import explaining_interrupts, progress
 from imgcache_scrapy.cli.upkeep import open_cache, own_folder
 from imgcache_scrapy.core.errors import ConfigurationError
 
@@ -27,13 +28,17 @@ def backup(
     """Copy a cache into an empty folder; crawls may run at the same time.
 
     The copy is a cache by itself. On the same disk its images take no space, because both folders
-    have the same files.
+    have the same files. After an interruption, run the same command again.
     """
     # Imported here, because only this command needs it.
     from imgcache_scrapy.engine.backup import back_up  # noqa: PLC0415
 
-    with open_cache(cache) as image_cache:
-        done = back_up(image_cache, dest)
+    with (
+        open_cache(cache) as image_cache,
+        progress("Copying images") as shown,
+        explaining_interrupts(shown),
+    ):
+        done = back_up(image_cache, dest, on_total=shown.set_total, on_progress=shown.advance)
     if as_json:
         typer.echo(json.dumps({"folder": str(dest), **done._asdict()}))
         return
@@ -61,8 +66,12 @@ def rebuild(cache: CacheArgument = None, *, as_json: JsonOption = False) -> None
         raise ConfigurationError("only a catalog in SQLite can be rebuilt: restore a backup of it")
     if not file.parent.is_dir():
         raise ConfigurationError(f"there is no cache in {file.parent}")
-    with closing(open_blobs(blobs_url)) as blobs:
-        done = run(file, blobs)
+    with (
+        closing(open_blobs(blobs_url)) as blobs,
+        progress("Reading images") as shown,
+        explaining_interrupts(shown),
+    ):
+        done = run(file, blobs, on_progress=shown.advance)
     if as_json:
         typer.echo(json.dumps(done._asdict(), default=str))
     else:

@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, track
 
 from imgcache_scrapy.cli.location import CacheArgument, Location, use_cache
 from imgcache_scrapy.cli.output import JsonOption
+from imgcache_scrapy.cli.progress import explaining_interrupts, progress
 from imgcache_scrapy.core.errors import ConfigurationError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from imgcache_scrapy.engine.blobs.store import Found
     from imgcache_scrapy.engine.cache import ImageCache
-    from imgcache_scrapy.engine.upkeep import Upkeep, VerifyResult
+    from imgcache_scrapy.engine.upkeep import Upkeep
 
 _WRONG_KINDS = ("missing", "truncated", "altered", "unreadable", "orphaned")
 _KINDS = (*_WRONG_KINDS, "healed", "decoded", "removed")
@@ -47,13 +46,12 @@ def verify(
     with _telling_damage(as_json=as_json), _open_upkeep(cache) as upkeep:
         _report_damage(upkeep.cache.catalog.damage(), as_json=as_json)
         images = upkeep.cache.catalog.stats()["images"]
-        verdicts: Iterable[VerifyResult] = upkeep.verify()
-        screen = Console(stderr=True)
-        if screen.is_terminal:
-            verdicts = track(verdicts, "Reading images", images, console=screen)
-        for verdict in verdicts:
-            if verdict.state != "sound":
-                found[verdict.state].append(verdict.content_hash)
+        with progress("Reading images") as shown:
+            shown.set_total(images)
+            for verdict in upkeep.verify():
+                shown.advance(1)
+                if verdict.state != "sound":
+                    found[verdict.state].append(verdict.content_hash)
         found["decoded"] = sorted(set(upkeep.decode()))
         for orphan in _removable_orphans(upkeep) if repair else upkeep.orphans():
             found["orphaned"].append(orphan.key)
@@ -111,11 +109,10 @@ def upgrade(cache: CacheArgument = None, *, as_json: JsonOption = False) -> None
 
 
 def _fill_keys(upkeep: "Upkeep", missing: int) -> None:
-    screen = Console(stderr=True)
-    with Progress(console=screen, disable=not screen.is_terminal) as progress:
-        task = progress.add_task("Filling keys", total=missing)
+    with progress("Filling keys") as shown, explaining_interrupts(shown):
+        shown.set_total(missing)
         for count in upkeep.fill_keys():
-            progress.advance(task, count)
+            shown.advance(count)
 
 
 def _report_damage(damage: list[str], *, as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """Rebuild a catalog in SQLite from its blobs; the URLs come from what is left of the old one."""
 
 import shutil
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -53,7 +54,9 @@ class Rebuilt(NamedTuple):
     kept: Path | None
 
 
-def rebuild(file: Path, blobs: BlobStore) -> Rebuilt:
+def rebuild(
+    file: Path, blobs: BlobStore, *, on_progress: Callable[[int], None] = lambda _: None
+) -> Rebuilt:
     """Make a new catalog from blobs, and put it in the place of the old one, which is kept.
 
     Others that use the cache meanwhile can read it, but cannot store. The captures come from the
@@ -63,6 +66,7 @@ def rebuild(file: Path, blobs: BlobStore) -> Rebuilt:
     Args:
         file: the file of the catalog.
         blobs: the blobs.
+        on_progress: called with the number of blobs that were read since the last call.
 
     Raises:
         ConfigurationError: there are no blobs, or something else is in the place of the catalog.
@@ -85,7 +89,7 @@ def rebuild(file: Path, blobs: BlobStore) -> Rebuilt:
         source = _source(file, owner, Path(folder))
         with closing(_open(sqlite_url(draft))) as new:
             rows = None if source is None else _open(sqlite_url(source.copy))
-            damaged = _add_images(new, blobs, rows)
+            damaged = _add_images(new, blobs, rows, on_progress)
             if rows is not None and source is not None and source.path == file:
                 damaged += _add_lost_images(new, rows)
             _add_captures(new, file, owner, source, rows)
@@ -127,7 +131,10 @@ def _source(file: Path, owner: str | None, folder: Path) -> _Source | None:
 
 
 def _add_images(
-    new: RestoringCatalog, blobs: BlobStore, rows: RestoringCatalog | None
+    new: RestoringCatalog,
+    blobs: BlobStore,
+    rows: RestoringCatalog | None,
+    on_progress: Callable[[int], None],
 ) -> list[str]:
     damaged = []
     # What is not listed now would be an orphan later, and orphans are removed.
@@ -147,6 +154,7 @@ def _add_images(
                     for name in bad
                 )
                 damaged += bad
+            on_progress(len(batch))
     return damaged
 
 

@@ -514,6 +514,38 @@ def test_a_backup_tells_which_bytes_are_lost(folder, tmp_path):
     assert url(1) in found_urls(tmp_path / "copy")
 
 
+@pytest.mark.parametrize("disk", ["same", "other"])
+def test_an_interrupted_backup_goes_on(folder, tmp_path, disk):
+    """It copies what is missing, and is not taken for a cache before; another cache is refused."""
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with (
+        TemporaryDirectory(dir="/dev/shm" if disk == "other" else tmp_path) as parent,
+        closing(ImageCache.in_folder(folder)) as cache,
+    ):
+        copy = Path(parent, "copy")
+        with pytest.raises(KeyboardInterrupt):
+            back_up(cache, copy, on_progress=interrupt)
+        assert not (copy / "catalog.sqlite3").exists()
+        blobs = {path: path.stat().st_ino for path in copy.glob("blobs/??/*")}
+        next(iter(blobs)).unlink()
+        with (
+            closing(ImageCache.in_folder(tmp_path / "another")) as another,
+            pytest.raises(ConfigurationError, match="not empty"),
+        ):
+            back_up(another, copy)
+        totals, steps = [], []
+        done = back_up(cache, copy, on_total=totals.append, on_progress=steps.append)
+        assert done == (51, [])
+        assert (totals, sum(steps)) == ([51], 51)
+        kept = [path for path, inode in blobs.items() if path.stat().st_ino == inode]
+        assert len(kept) >= len(blobs) - 1
+        assert sorted(path.name for path in copy.iterdir()) == ["blobs", "catalog.sqlite3"]
+        assert found_urls(copy) == all_urls()
+
+
 def test_a_backup_needs_an_empty_folder(folder, tmp_path):
     """A folder with anything in it is refused, and stays as it is."""
     (tmp_path / "used").mkdir()
