@@ -120,8 +120,13 @@ class Session:
 
     @cached_property
     def local_uses(self) -> LocalUses | None:
-        """Where the use of local files is noted; None if no image is removed by its last use."""
-        return None if self.settings.max_bytes is None else LocalUses(self.resilient_client)
+        """Where the use of local files is noted; None if no image is removed by its last use.
+
+        With provenance, their use is recorded with that of all other images.
+        """
+        settings = self.settings
+        is_needed = settings.max_bytes is not None and settings.provenance is None
+        return LocalUses(self.resilient_client) if is_needed else None
 
     @cached_property
     def uses(self) -> UseRecorder:

@@ -81,3 +81,19 @@ def test_all_urls(filled, job):
     with filled.client() as client:
         client.store("http://b.example/x", filled.originals["1.jpg"].body, "me")
     assert filled.script(job) == {filled.url, "http://b.example/x"}
+
+
+@does("see which page used a picture (with `IMGCACHE_PROVENANCE`)")
+def test_page(shop, job):
+    """The page whose item has the picture is found."""
+    shop.write_settings(more="IMGCACHE_PROVENANCE = True")
+    shop.crawl()
+    assert shop.script(job) == {f"{shop.site.url}/"}
+
+
+@does("see which item used a picture (with `IMGCACHE_PROVENANCE`)")
+def test_item(shop, job):
+    """The number of the item is found."""
+    shop.write_settings(more="IMGCACHE_PROVENANCE = True")
+    shop.crawl()
+    assert shop.script(job) == {"s5"}

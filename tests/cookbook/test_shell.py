@@ -192,6 +192,16 @@ def test_prune(filled, job):
     assert urls_left(filled) == ["2.jpg"]
 
 
+@does("list the pictures of a page (with `IMGCACHE_PROVENANCE`)")
+def test_pictures_of_a_page(filled, job):
+    """The picture of the page is listed, one that it does not show is not."""
+    filled.show("1.jpg")
+    filled.write_settings(more="IMGCACHE_PROVENANCE = True")
+    filled.crawl()
+    (line,) = filled.shell(job).splitlines()
+    assert filled.url in line
+
+
 @does("see which pictures a URL has given")
 def test_history(filled, job):
     """Both pictures of the URL are listed."""

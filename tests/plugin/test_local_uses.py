@@ -28,7 +28,10 @@ def last_uses(folder, new=None):
 
 
 @pytest.mark.parametrize("pipeline", ["Files", "Images"])
-def test_an_image_that_is_only_up_to_date_is_not_removed_first(crawl, site, tmp_path, pipeline):
+@pytest.mark.parametrize("provenance", [False, True])
+def test_an_image_that_is_only_up_to_date_is_not_removed_first(
+    crawl, site, tmp_path, pipeline, provenance
+):
     """Its local file needs no lookup, but the use of the file is that of the image."""
     site.answers |= {f"/{name}.jpg": jpeg(ord(name), (320, 240)) for name in "abc"}
     settings = FILES | {"ITEM_PIPELINES": {f"imgcache_scrapy.ImgCache{pipeline}Pipeline": 1}}
@@ -39,6 +42,7 @@ def test_an_image_that_is_only_up_to_date_is_not_removed_first(crawl, site, tmp_
     done = crawl(items, settings)
     assert (done.fates, done.items[0]["images"][0]["status"]) == ({"hit": 1}, "uptodate")
     assert last_uses(tmp_path / "cache") == DAYS
+    settings |= {"IMGCACHE_PROVENANCE": provenance}
     capped = settings | {"IMGCACHE_MAX_BYTES": sum(map(len, list(site.answers.values())[:2]))}
     done = crawl(items, capped)
     assert (done.fates, done.stats.get("imgcache/lookup", 0)) == ({"hit": 1}, 0)

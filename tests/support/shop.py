@@ -43,7 +43,8 @@ class Shop(scrapy.Spider):
         urls = [response.urljoin(each) for each in response.css("img::attr(src)").getall()]
         known = []
         %(line)s
-        yield {"sku": "s5", "image_urls": urls, "known": sorted(known)}
+        item = {"sku": "s5", "page_url": response.url, "image_urls": urls}
+        yield item | {"known": sorted(known)}
 
 
 class Outlet(Shop):
