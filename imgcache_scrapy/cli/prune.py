@@ -8,7 +8,7 @@ import typer
 
 from imgcache_scrapy.cli.location import CacheArgument
 from imgcache_scrapy.cli.output import JsonOption
-from imgcache_scrapy.cli.progress import progress
+from imgcache_scrapy.cli.progress import explaining_interrupts, progress
 from imgcache_scrapy.cli.upkeep import open_cache
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.units import checked_days, checked_size
@@ -50,7 +50,7 @@ def prune(
 
     images = size = 0
     doing = "Counting images" if dry_run else "Removing images"
-    with open_cache(cache) as image_cache, progress(doing) as shown:
+    with open_cache(cache) as image_cache, progress(doing) as shown, explaining_interrupts(shown):
         for pruned in prune_cache(image_cache, **rules, dry_run=dry_run):  # type: ignore[arg-type]
             images += pruned.images
             size += pruned.size

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.shop import Shop
+from tests.support.shop import NAMES, Shop
 
 
 @pytest.fixture
@@ -18,6 +18,6 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 
 @pytest.fixture
 def filled(shop: Shop) -> Shop:
-    """Return a shop whose pictures are in the cache, as if they were fetched a minute ago."""
-    shop.store_all()
+    """Return a shop whose pictures are in the cache, fetched a minute ago."""
+    shop.store(dict.fromkeys(NAMES, 1 / 1440))
     return shop

@@ -1,7 +1,6 @@
 """The cookbook's settings, each in a real project."""
 
 import shutil
-from datetime import UTC, datetime, timedelta
 
 from PIL import Image
 
@@ -111,8 +110,7 @@ def test_revalidation(filled, job):
 @does("refresh what is older than 30 days")
 def test_expiry(shop, job):
     """Only the old picture is asked for, and replaced."""
-    shop.store("1.jpg", datetime.now(UTC) - timedelta(days=31))
-    shop.store("2.jpg", datetime.now(UTC) - timedelta(days=29))
+    shop.store({"1.jpg": 31, "2.jpg": 29})
     shop.originals["1.jpg"].body = jpeg(9)
     shop.write_settings(job)
     images = shop.crawl()["images"]

@@ -3,7 +3,6 @@
 import json
 import shutil
 import threading
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -91,8 +90,7 @@ def test_refresh(filled, job):
 @does("fetch those again that are older than 7 days")
 def test_refresh_old(shop, job):
     """Only the old picture is asked for."""
-    shop.store("1.jpg", datetime.now(UTC) - timedelta(days=8))
-    shop.store("2.jpg", datetime.now(UTC) - timedelta(days=6))
+    shop.store({"1.jpg": 8, "2.jpg": 6})
     shop.shell(job)
     assert {name: each.requests for name, each in shop.originals.items()} == {
         "1.jpg": 1,

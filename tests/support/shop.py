@@ -104,18 +104,13 @@ class Shop:
         page = "".join(f'<img src="/{name}">' for name in names).encode()
         self.site.answers["/"] = lambda to: respond(to, page, content_type="text/html")
 
-    def store_all(self) -> None:
-        """Store all pictures, as a crawl of a minute ago would have done."""
-        for name in self.originals:
-            self.store(name, datetime.now(UTC) - timedelta(minutes=1))
-
-    def store(self, name: str, fetched: datetime) -> None:
-        """Store a picture as it was fetched at a time."""
-        original = self.originals[name]
+    def store(self, days: dict[str, float]) -> None:
+        """Store pictures, by their names, as they were fetched some days ago."""
         with self.client() as client:
-            headers = {"ETag": original.etag}
-            url = f"{self.site.url}/{name}"
-            client.store(url, original.body, "shop", fetched, headers=headers)
+            for name, age in days.items():
+                original, fetched = self.originals[name], datetime.now(UTC) - timedelta(days=age)
+                url, headers = f"{self.site.url}/{name}", {"ETag": original.etag}
+                client.store(url, original.body, "shop", fetched, headers=headers)
 
     def set_last_use(self, name: str, *, days: int) -> None:
         """Set the last use of a picture to some days ago."""
