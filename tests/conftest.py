@@ -40,7 +40,7 @@ record_migrations()
 
 def pytest_xdist_auto_num_workers() -> int:
     """Start more workers than there are processors, because many tests wait for a server."""
-    return (os.cpu_count() or 1) + 3
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.hookimpl(wrapper=True)

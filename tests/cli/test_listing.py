@@ -1,10 +1,11 @@
 """`imgcache ls` and `imgcache stats --by`; every command that has options for the cache."""
 
+import asyncio
 import json
 
 import pytest
 
-from imgcache_scrapy import ImgCacheClient
+from imgcache_scrapy import AsyncImgCacheClient, ImgCacheClient
 from tests.support.commands import assert_failed
 from tests.support.pictures import picture
 
@@ -73,12 +74,15 @@ def test_ls_counts(run, cache, photos):
     assert json.loads(line) == {"captures": 2, "images": 2, "bytes": size}
 
 
-def test_ls_reads_pages_of_a_service(run, shared_service, site):
+async def test_ls_reads_pages_of_a_service(run, shared_service, site):
     """A long URL is not cut, and a list of more than a page is complete."""
+    data = picture()
     with ImgCacheClient(shared_service.url, bucket=site) as client:
-        content_hash = client.store(LONG, picture(), "me")["content_hash"]
-        for number in range(1001):
-            client.claim(f"http://h.example/{number}", content_hash, "me")
+        client.store(LONG, data, "me")
+    # Into the folder of the service, because 1001 requests take seconds.
+    async with AsyncImgCacheClient(str(shared_service.folder), bucket=site) as client:
+        urls = [f"http://h.example/{number}" for number in range(1001)]
+        await asyncio.gather(*[client.store(url, data, "me") for url in urls])
     found = lines(run("ls", "--cache", shared_service.url, "--bucket", site))
     assert len(found) == 1002
     assert found[-1].endswith(LONG)

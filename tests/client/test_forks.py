@@ -12,7 +12,6 @@ from tests.support.service import new_storage_environment
 from tests.support.waiting import PATIENCE
 
 CHILDREN = 4
-STORES = 80
 # A program of its own, because the test's process has threads. It forks as multiprocessing's fork
 # and the servers gunicorn and uwsgi do.
 PROGRAM = """
@@ -58,22 +57,22 @@ def run(body, address, leave="os._exit(0)", **environment):
     return done.stdout.splitlines()
 
 
-CHILDREN_STORE = f"""
+CHILDREN_STORE = """
 parent = ImgCacheClient(address)
 parent.store(url, b"from the parent", "me")
 go, ready = os.pipe(), os.pipe()
 
 def work(number):
     with ImgCacheClient(address) as client:
-        client.store(f"http://child.example/{{number}}", b"first %d" % number, "me")
+        client.store(f"http://child.example/{number}", b"first %d" % number, "me")
         os.write(ready[1], b"x")
         os.read(go[0], 1)
-        for turn in range({STORES}):
+        for turn in range(STORES):
             data = b"%d %d" % (number, turn)
-            client.store(f"http://child.example/{{number}}/{{turn}}", data, "me")
+            client.store(f"http://child.example/{number}/{turn}", data, "me")
         print("stored", flush=True)
 
-children = [fork(lambda number=number: work(number)) for number in range({CHILDREN})]
+children = [fork(lambda number=number: work(number)) for number in range(CHILDREN)]
 for _ in children:
     os.read(ready[0], 1)
 parent.close()
@@ -82,12 +81,14 @@ wait(*children)
 """
 
 
+@pytest.mark.parametrize("stores", [20, pytest.param(80, marks=pytest.mark.endurance)])
 @pytest.mark.parametrize("leave", WAYS_TO_LEAVE)
-def test_stores_of_children_outlive_their_parent(tmp_path, leave):
+def test_stores_of_children_outlive_their_parent(tmp_path, leave, stores):
     """Children store while their parent, which used the cache before, closes it first."""
-    lines = run(CHILDREN_STORE, tmp_path / "cache", leave)
+    body = CHILDREN_STORE.replace("CHILDREN", str(CHILDREN)).replace("STORES", str(stores))
+    lines = run(body, tmp_path / "cache", leave)
     assert sorted(lines) == ["exit 0"] * CHILDREN + ["stored"] * CHILDREN
-    urls = [f"http://child.example/{n}/{turn}" for n in range(CHILDREN) for turn in range(STORES)]
+    urls = [f"http://child.example/{n}/{turn}" for n in range(CHILDREN) for turn in range(stores)]
     with ImgCacheClient(str(tmp_path / "cache")) as client:
         assert len(client.lookup_many([*urls, "http://parent.example/a"])) == len(urls) + 1
 

@@ -119,11 +119,11 @@ def test_a_folder_that_somebody_else_made_is_synced(tmp_path, used_cache):
 
 
 @with_strace
-@pytest.mark.parametrize("step", [30, pytest.param(1, marks=pytest.mark.endurance)])
+@pytest.mark.parametrize("step", [60, pytest.param(1, marks=pytest.mark.endurance)])
 def test_a_kill_at_any_write_leaves_a_consistent_cache(tmp_path, used_cache, step):
     """A kill at any write, sync, rename or unlink of a store or a delete leaves a consistent cache.
 
-    By default at every 30th of the calls of each kind.
+    By default at every 60th of the calls of each kind.
     """
     folder = shutil.copytree(used_cache, tmp_path / "whole" / "cache")
     _, words, trace = straced(folder, "-e", f"trace={WRITING_CALLS}")

@@ -64,6 +64,7 @@ STALLS = {
     "chunked body": HEAD + b"Transfer-Encoding: chunked\r\n\r\n1000\r\n",
     "refused body": HEAD + b"Content-Length: 1000000\r\n\r\nno form",
 }
+COUNTS = [100, pytest.param(400, marks=pytest.mark.endurance)]
 
 
 @pytest.fixture(scope="module")
@@ -405,9 +406,9 @@ def store(client, data):
 
 
 @contextmanager
-def stalled(service, opening):
-    """Open 400 connections, and send only the first bytes of a request on each."""
-    sockets = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(400)]
+def stalled(service, opening, count):
+    """Open connections, and send only the first bytes of a request on each."""
+    sockets = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(count)]
     try:
         for each in sockets:
             each.sendall(opening)
@@ -417,12 +418,13 @@ def stalled(service, opening):
             each.close()
 
 
+@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("stall", STALLS)
-def test_stalled_requests_do_not_block_uploads(long_timeout_service, stall):
-    """While 400 requests stall and none of them is closed, uploads succeed."""
+def test_stalled_requests_do_not_block_uploads(long_timeout_service, stall, count):
+    """While many requests stall and none of them is closed, uploads succeed."""
     before = memory_of(long_timeout_service)
-    with stalled(long_timeout_service, STALLS[stall]) as sockets:
-        upload_many(long_timeout_service, 40)
+    with stalled(long_timeout_service, STALLS[stall], count) as sockets:
+        upload_many(long_timeout_service, count // 10)
         assert memory_of(long_timeout_service) - before < 128 * 2**20
         for each in sockets:
             each.setblocking(False)
@@ -432,11 +434,11 @@ def test_stalled_requests_do_not_block_uploads(long_timeout_service, stall):
                 each.recv(1)
 
 
-def assert_stalled_requests_are_closed(service, opening, drip=b""):
-    """Assert that the service closes 400 stalled requests and serves others meanwhile."""
+def assert_stalled_requests_are_closed(service, opening, count, drip=b""):
+    """Assert that the service closes stalled requests and serves others meanwhile."""
     before = memory_of(service)
-    with stalled(service, opening) as sockets:
-        upload_many(service, 40)
+    with stalled(service, opening, count) as sockets:
+        upload_many(service, count // 10)
         assert memory_of(service) - before < 128 * 2**20
         answers = wait_until_closed(sockets, drip=drip)
     if b"\r\n\r\n" in opening:
@@ -449,16 +451,18 @@ def assert_stalled_requests_are_closed(service, opening, drip=b""):
         assert client.health()["status"] == "ok"
 
 
+@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("stall", STALLS)
-def test_stalled_requests_are_closed(short_timeout_service, stall):
-    """The service closes 400 stalled requests, and serves uploads meanwhile."""
-    assert_stalled_requests_are_closed(short_timeout_service, STALLS[stall])
+def test_stalled_requests_are_closed(short_timeout_service, stall, count):
+    """The service closes stalled requests, and serves uploads meanwhile."""
+    assert_stalled_requests_are_closed(short_timeout_service, STALLS[stall], count)
 
 
+@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("stall", ["header", "body", "refused body"])
-def test_slow_requests_are_closed(short_timeout_service, stall):
-    """The service closes 400 requests that send single bytes, also after an early answer."""
-    assert_stalled_requests_are_closed(short_timeout_service, STALLS[stall], drip=b"a")
+def test_slow_requests_are_closed(short_timeout_service, stall, count):
+    """The service closes requests that send single bytes, also after an early answer."""
+    assert_stalled_requests_are_closed(short_timeout_service, STALLS[stall], count, drip=b"a")
 
 
 @pytest.mark.endurance
@@ -466,7 +470,7 @@ def test_slow_requests_are_closed(short_timeout_service, stall):
 def test_the_real_service_closes_stalled_requests(service, stall):
     """The same test with the real timeouts of the service."""
     assert max(BODY_SECONDS, LimitedHttpProtocol.head_seconds) < PATIENCE / 2
-    assert_stalled_requests_are_closed(service, STALLS[stall])
+    assert_stalled_requests_are_closed(service, STALLS[stall], 400)
 
 
 def test_stalled_uploads_use_bounded_memory(long_timeout_service):

@@ -139,7 +139,8 @@ def test_a_refused_store_is_not_counted(http):
 METHODS = ["PUT", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "MKCOL", "LOCK", "PURGE", "REPORT"]
 
 
-def test_unknown_paths_add_no_series(http):
+@pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.endurance)])
+def test_unknown_paths_add_no_series(http, count):
     """Unknown paths, hashes, URLs and methods do not add series."""
     rng = random.Random(1)
 
@@ -157,7 +158,7 @@ def test_unknown_paths_add_no_series(http):
     ask(0)
     samples(http)
     before = samples(http).keys()
-    for number in range(1, 200):
+    for number in range(1, count):
         ask(number)
     assert samples(http).keys() == before
 

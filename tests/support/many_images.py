@@ -28,7 +28,7 @@ class ManySpider(scrapy.Spider):
 
 
 class MemorySampler:
-    """An extension that records the resident memory after every thousand images."""
+    """An extension that records the resident memory after every hundred images."""
 
     def __init__(self, crawler):
         self.samples = []
@@ -42,7 +42,7 @@ class MemorySampler:
 
     def scraped(self):
         self.items += 1
-        if self.items % (1_000 // IMAGES_PER_ITEM) == 0:
+        if self.items % (100 // IMAGES_PER_ITEM) == 0:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
             self.samples.append((self.items * IMAGES_PER_ITEM, pages * 4096))
 

@@ -17,15 +17,16 @@ def wait_until(condition: Callable[[], T], interval: float = 0.01) -> T:
 
     Args:
         condition: called repeatedly.
-        interval: seconds between two calls.
+        interval: seconds between the first two calls; later ones are up to five times as long.
 
     Returns:
         The value that the condition returned.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline, longest = time.monotonic() + PATIENCE, 5 * interval
     while not (found := condition()):
         assert time.monotonic() < deadline, f"this did not happen within {PATIENCE} s"
         time.sleep(interval)
+        interval = min(1.2 * interval, longest)
     return found
 
 
