@@ -12,7 +12,6 @@ from tests.benchmarks.load import load, percentiles, raw
 from tests.benchmarks.services import LONG_URL, fill, fill_history, service
 
 LIMIT = 50
-LONG_HISTORY = 10_000
 Times = dict[str, tuple[float, float]]
 
 
@@ -23,7 +22,7 @@ def make_queries(captures: int, count: int) -> dict[str, list[str]]:
     return {
         "lookup, known": [f"https://{n % 1000}.example/{n}.jpg" for n in numbers],
         "lookup, unknown": [f"https://{n % 1000}.example/{n}.png" for n in numbers],
-        "lookup, 10,000 captures": [LONG_URL] * count,
+        "lookup, long history": [LONG_URL] * count,
         "search, in one URL": [f"/{n}.jpg" for n in numbers],
         "search, in one of 1,000": [f"//{n % sites}.example" for n in numbers],
         "search, in all (http)": ["http"] * count,
@@ -33,14 +32,14 @@ def make_queries(captures: int, count: int) -> dict[str, list[str]]:
 
 
 def measure(
-    folder: Path, database_url: str, captures: int, count: int, loads: Executor
+    folder: Path, database_url: str, sizes: tuple[int, int], count: int, loads: Executor
 ) -> dict[str, Times]:
     """Fill a catalog, and measure queries to it.
 
     Args:
         folder: the folder of the service; its blobs stay empty. It is created if missing.
         database_url: URL of the catalog.
-        captures: number of captures to add.
+        sizes: number of captures to add, and number of captures of one more URL.
         count: number of queries of each kind.
         loads: sends the HTTP requests, one at a time.
 
@@ -48,9 +47,10 @@ def measure(
         For each kind of query and each path (engine or HTTP), median and 99th percentile in ms.
     """
     folder.mkdir(exist_ok=True)
+    captures, history = sizes
     blobs_url = (folder / "blobs").as_uri()
     fill(database_url, blobs_url, captures)
-    fill_history(database_url, LONG_URL, LONG_HISTORY)
+    fill_history(database_url, LONG_URL, history)
     queries = make_queries(captures, count)
     found: dict[str, Times] = {kind: {} for kind in queries}
     cache = ImageCache(database_url, blobs_url)

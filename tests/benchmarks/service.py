@@ -38,7 +38,6 @@ CONNECTIONS = 16
 POSTGRESQL = "PostgreSQL"
 BATCH = 100
 _PICTURES = 8
-_WARM_UP_REQUESTS = 400
 _PEER_COMMAND = (
     "import uvicorn; from tests.benchmarks import {name}_service;"
     "uvicorn.run('tests.benchmarks.{name}_service:app', port={port}, workers={workers},"
@@ -145,13 +144,15 @@ def run(
     set_ups: list[SetUp],
     loads: Executor,
     postgresql: PostgreSQL | None,
+    *,
+    warm_up_requests: int,
 ) -> dict[SetUp, dict[str, Figures]]:
     """Measure every set-up, interleaved."""
     picture = photograph(_PICTURES)
-    warm_up = [_lookup(f"http://warm.example/{n}") for n in range(_WARM_UP_REQUESTS)]
+    warm_up = [_lookup(f"http://warm.example/{n}") for n in range(warm_up_requests)]
     warm_up += [
         _store(f"http://warm.example/{n}", numbered(picture, n))
-        for n in range(_WARM_UP_REQUESTS // 10)
+        for n in range(warm_up_requests // 10)
     ]
     found: dict[SetUp, dict[str, Figures]] = {set_up: {} for set_up in set_ups}
     # Nothing is deleted before the end, because ext4 allocates slowly after many deletions.
@@ -212,7 +213,7 @@ def measure_rates(
         for name, database in [*ours, ("bare", ""), ("naive", "")]
     ]
     kinds = works(options.requests)
-    found = run(kinds, options.rounds, set_ups, loads, postgresql)
+    found = run(kinds, options.rounds, set_ups, loads, postgresql, warm_up_requests=options.warm_up)
     return list(rows(found, {kind: work.unit for kind, work in kinds.items()}))
 
 
@@ -227,7 +228,7 @@ def measure_large(
     for name, url in databases.items():
         database_folder = folder / name
         times_by_kind = large_catalog.measure(
-            database_folder, url, options.captures, options.questions, loads
+            database_folder, url, (options.captures, options.history), options.questions, loads
         )
         for kind, times in times_by_kind.items():
             named = {f"{name}, {path}": values for path, values in times.items()}
@@ -244,6 +245,8 @@ def main() -> None:
     parser.add_argument("--postgresql", action="store_true", help="measure our service on it, too")
     parser.add_argument("--captures", type=int, default=0, help="size of the large catalog")
     parser.add_argument("--questions", type=int, default=200, help="queries of each kind to it")
+    parser.add_argument("--history", type=int, default=10_000, help="captures of one URL in it")
+    parser.add_argument("--warm-up", type=int, default=400, help="lookups before each round")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     results: dict[str, Any] = {}

@@ -69,6 +69,7 @@ def test_the_service_benchmark(tmp_path):
     figures = tmp_path / "figures.json"
     command = [HERE / "service.py", "--requests", "40", "--rounds", "1"]
     command += ["--workers", "1", "--postgresql", "--captures", "100", "--questions", "2"]
+    command += ["--history", "100", "--warm-up", "20"]
     done = run_benchmark(*command, "--json", figures)
     results = json.loads(figures.read_text())
     rates = {(row["set-up"], row["work"]): row for row in results["rates"]}
