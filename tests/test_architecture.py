@@ -25,6 +25,7 @@ MAY_IMPORT = {
             "engine",
             "fastapi",
             "starlette",
+            "jinja2",
             "pydantic",
             "python_multipart",
             "typing_extensions",

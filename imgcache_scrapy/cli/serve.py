@@ -20,6 +20,7 @@ from imgcache_scrapy.core.errors import ConfigurationError
 _LIBRARIES = (
     "fastapi",
     "httptools",
+    "jinja2",
     "prometheus_client",
     "python_multipart",
     "starlette",

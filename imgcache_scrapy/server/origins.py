@@ -27,6 +27,7 @@ _LOCAL_ENDINGS = (".localhost", ".local", ".internal")
 _OPEN_PATHS = frozenset({"/health", "/metrics"})
 # Paths that a person opens by a link on another site.
 _PAGES = frozenset({"/", "/docs"})
+_PAGES_BELOW = "/ui/"
 _READING = frozenset({"GET", "HEAD"})
 
 
@@ -198,7 +199,7 @@ def _may_be_shown(caller: Caller) -> bool:
 def _is_navigation(caller: Caller) -> bool:
     return (
         caller.method == "GET"
-        and caller.path in _PAGES
+        and (caller.path in _PAGES or caller.path.startswith(_PAGES_BELOW))
         and caller.fetch_mode == "navigate"
         and caller.fetch_destination in {None, "document"}
     )

@@ -1,0 +1,71 @@
+"""Write values as people read them: sizes, times, names and addresses."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from imgcache_scrapy.core.formats import EXTENSIONS
+
+_UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
+_STEP = 1000
+_MAX_LINK = 8192
+
+
+def size(count: float) -> str:
+    """Return a number of bytes with a unit: `1.4 MB`."""
+    unit = 0
+    while count >= _STEP and unit < len(_UNITS) - 1:
+        count, unit = count / _STEP, unit + 1
+    digits = 0 if unit == 0 or count >= 100 else 1  # noqa: PLR2004 - three digits are enough
+    return f"{count:.{digits}f} {_UNITS[unit]}"
+
+
+def number(count: int) -> str:
+    """Return a number with thin spaces between thousands."""
+    return f"{count:,}".replace(",", "\u202f")
+
+
+def time(iso: str) -> str:
+    """Return a time, ISO 8601 in UTC, to the minute: `2026-11-27 13:05`."""
+    return iso[:16].replace("T", " ")
+
+
+def kind(content_type: str) -> str:
+    """Return a content type in few letters: `JPEG`."""
+    return EXTENSIONS.get(content_type, content_type.rpartition("/")[2]).upper()
+
+
+def link(url: str) -> str | None:
+    """Return a URL that a browser may open; None for one that is not of the web, or too long."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    is_web = parts.scheme in {"http", "https"} and bool(parts.netloc)
+    return url if is_web and len(url) <= _MAX_LINK else None
+
+
+def short(text: str, length: int = 200) -> str:
+    """Return a text that is at most `length` characters long, its middle left out."""
+    if len(text) <= length:
+        return text
+    end = length // 4
+    return f"{text[: length - end - 1]}…{text[-end:]}"
+
+
+def address(path: str, query: Mapping[str, Any] | None = None, **changes: Any) -> str:
+    """Return a path with a query; changes of None remove a parameter."""
+    wanted = {**(query or {}), **changes}
+    found = urlencode({k: v for k, v in wanted.items() if v is not None}, quote_via=quote)
+    return f"{path}?{found}" if found else path
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "kind": kind,
+    "link": link,
+    "number": number,
+    "short": short,
+    "size": size,
+    "time": time,
+}
+"""The functions that templates call."""
