@@ -31,6 +31,7 @@ from imgcache_scrapy.engine.decoding.limits import (
     Limits,
     hard_limit,
     limit_memory,
+    lower_priority,
     prepare_soft_limits,
     soft_limit,
 )
@@ -39,12 +40,14 @@ from imgcache_scrapy.engine.decoding.messages import (
     QUICK_ONLY,
     READY,
     REQUEST,
+    THUMBNAILS,
     DecodeError,
     ImageInfo,
     reply_of,
     undecodable,
 )
 from imgcache_scrapy.engine.decoding.phash import phash
+from imgcache_scrapy.engine.decoding.shrinking import displayable, encoded, reduced, thumbnail_size
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "ICO", "CUR", "JPEG2000")
 """The formats that are decoded, by the names that Pillow uses; "JPEG" includes MPO."""
@@ -60,6 +63,7 @@ SCANS_PER_PIXEL = 16
 
 REDUCED_SIDE = 256
 """A JPEG is decoded at a reduced size whose short side has at least this many pixels."""
+_REDUCED_SIZE = (REDUCED_SIDE, REDUCED_SIDE)
 
 # With one thread per core, the threads of a large machine would use up the address space.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
@@ -104,6 +108,9 @@ def main() -> None:
     if EVERY_FRAME in sys.argv:
         decode, limits = decode_every_frame, FRAME_LIMITS
     else:
+        if THUMBNAILS in sys.argv:
+            decode = with_thumbnail
+            lower_priority()
         PngImagePlugin.MAX_TEXT_MEMORY = _MAX_TEXT_MEMORY
     limit_memory()
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
@@ -145,6 +152,19 @@ def decode_every_frame(data: bytes, limits: Limits = FRAME_LIMITS) -> ImageInfo 
     return _within(limits, _decode_frames, data)
 
 
+def with_thumbnail(data: bytes, limits: Limits = FULL_LIMITS) -> ImageInfo | None:
+    """Make a thumbnail of the first frame of a picture.
+
+    Args:
+        data: the whole picture.
+        limits: the limits of its decoding.
+
+    Returns:
+        Its size as displayed and its thumbnail, without a perceptual hash; or as `info_of`.
+    """
+    return _within(limits, _make_thumbnail, data)
+
+
 def _within(
     limits: Limits, decode: Callable[[bytes], ImageInfo | None], data: bytes
 ) -> ImageInfo | None:
@@ -175,10 +195,7 @@ def _is_decodable(data: bytes) -> bool:
 
 def _decode(data: bytes) -> ImageInfo:
     image = _open(data)
-    width, height = _load(image)
-    orientation = _orientation(image)
-    if orientation >= _FIRST_SWAPPED:
-        width, height = height, width
+    width, height, orientation = _load_upright(image)
     if image.mode.startswith(_WIDE_MODES):
         return ImageInfo(width, height, None)
     if orientation in _UPRIGHT_BY_ORIENTATION:
@@ -186,6 +203,15 @@ def _decode(data: bytes) -> ImageInfo:
             width, height, phash(image.transpose(_UPRIGHT_BY_ORIENTATION[orientation]))
         )
     return ImageInfo(width, height, phash(image))
+
+
+def _make_thumbnail(data: bytes) -> ImageInfo:
+    image = _open(data)
+    width, height, orientation = _load_upright(image, "RGB", thumbnail_size(image.size))
+    small = reduced(displayable(image))
+    if orientation in _UPRIGHT_BY_ORIENTATION:
+        small = small.transpose(_UPRIGHT_BY_ORIENTATION[orientation])
+    return ImageInfo(width, height, None, thumbnail=encoded(small))
 
 
 def _decode_frames(data: bytes) -> ImageInfo:
@@ -231,11 +257,24 @@ def _check_pixels(pixels: int) -> None:
         raise Image.DecompressionBombError
 
 
-def _load(image: Image.Image) -> tuple[int, int]:
+def _load_upright(
+    image: Image.Image, mode: str = "L", reduced_size: tuple[int, int] = _REDUCED_SIZE
+) -> tuple[int, int, int]:
+    """Decode as `_load`; return the width and the height as displayed, and the orientation."""
+    width, height = _load(image, mode, reduced_size)
+    orientation = _orientation(image)
+    if orientation >= _FIRST_SWAPPED:
+        width, height = height, width
+    return width, height, orientation
+
+
+def _load(
+    image: Image.Image, mode: str = "L", reduced_size: tuple[int, int] = _REDUCED_SIZE
+) -> tuple[int, int]:
     """Decode, at a reduced size if the format allows it, and return the full size."""
     size = image.size
-    is_large = min(size) >= 2 * REDUCED_SIDE
-    is_reduced = is_large and image.draft("L", (REDUCED_SIDE, REDUCED_SIDE)) is not None
+    is_large = size[0] >= 2 * reduced_size[0] and size[1] >= 2 * reduced_size[1]
+    is_reduced = is_large and image.draft(mode, reduced_size) is not None
     _check_pixels(math.prod(image.size))
     image.load()
     # After loading: the size in the directory of an ICO may be wrong.

@@ -7,7 +7,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import LifoQueue
@@ -19,15 +19,13 @@ from typing_extensions import override
 from imgcache_scrapy.core.forks import ForkObserver
 from imgcache_scrapy.engine.decoding.environment import child_environment
 from imgcache_scrapy.engine.decoding.messages import (
-    EVERY_FRAME,
     NOT_DECODED,
     QUICK_ONLY,
     READY,
-    REPLY,
     REQUEST,
     DecodeError,
     ImageInfo,
-    info_of_reply,
+    read_reply,
     undecodable,
 )
 from imgcache_scrapy.engine.decoding.signatures import may_be_decoded
@@ -75,7 +73,7 @@ class Decoders:
 
     def __init__(self, limits: TimeLimits = _TIME_LIMITS) -> None:
         self._limits = limits
-        self._quick = [Decoder(limits.quick_picture, quick_only=True) for _ in range(CHILDREN)]
+        self._quick = [Decoder(limits.quick_picture, QUICK_ONLY) for _ in range(CHILDREN)]
         # The last one that was used is used again, so that few children are started.
         self._free: LifoQueue[Decoder] = LifoQueue()
         for decoder in reversed(self._quick):
@@ -139,20 +137,12 @@ class Decoder(ForkObserver):
 
     Args:
         time_limit: seconds of wall time for one picture, from sending it to receiving the answer.
-        quick_only: whether the child decodes only quick pictures, within `QUICK_LIMITS`.
-        every_frame: whether the child decodes every frame of a picture, within `FRAME_LIMITS`,
-            and computes no hash.
+        options: command-line options of the child, see `messages`: what it does with a picture.
     """
 
-    def __init__(
-        self,
-        time_limit: float = _TIME_LIMITS.slow_picture,
-        *,
-        quick_only: bool = False,
-        every_frame: bool = False,
-    ) -> None:
+    def __init__(self, time_limit: float = _TIME_LIMITS.slow_picture, *options: str) -> None:
         self._time_limit = time_limit
-        self._options = [QUICK_ONLY] * quick_only + [EVERY_FRAME] * every_frame
+        self._options = options
         self._lock = Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._deadline = math.inf
@@ -233,7 +223,7 @@ class Decoder(ForkObserver):
             requests.write(REQUEST.pack(len(data)))
             requests.write(data)
             requests.flush()
-            return info_of_reply(replies.read(REPLY.size))
+            return read_reply(replies)
 
     @contextmanager
     def _kill_at(self, deadline: float) -> Iterator[None]:
@@ -286,7 +276,7 @@ class Decoder(ForkObserver):
         return child.returncode
 
 
-def _start_child(options: list[str]) -> subprocess.Popen[bytes]:
+def _start_child(options: Iterable[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - the options are constants
         [sys.executable, "-m", "imgcache_scrapy.engine.decoding.child", *options],
         stdin=subprocess.PIPE,

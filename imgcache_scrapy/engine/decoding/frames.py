@@ -2,7 +2,7 @@
 
 from imgcache_scrapy.engine.decoding.decoder import Decoder
 from imgcache_scrapy.engine.decoding.limits import MEMORY_LIMIT
-from imgcache_scrapy.engine.decoding.messages import DecodeError
+from imgcache_scrapy.engine.decoding.messages import EVERY_FRAME, DecodeError
 
 _SECONDS = 10.0
 
@@ -11,7 +11,7 @@ class FrameDecoder:
     """A child process that decodes every frame of a picture, to find out if the picture is cut."""
 
     def __init__(self) -> None:
-        self._decoder = Decoder(_SECONDS, every_frame=True)
+        self._decoder = Decoder(_SECONDS, EVERY_FRAME)
 
     def is_cut(self, data: bytes) -> bool:
         """Return whether a frame of a picture is cut off or broken.

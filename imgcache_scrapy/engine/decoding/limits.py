@@ -1,5 +1,6 @@
 """The limits for decoding one picture: pixels, processor time, memory."""
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -46,6 +47,12 @@ def limit_memory() -> None:
         limit = int(statm.read_text().split()[0]) * resource.getpagesize() + MEMORY_LIMIT
         with suppress(ValueError, OSError):  # Fails if the limit is already lower.
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def lower_priority() -> None:
+    """Let other programs of the machine go first (not on Windows)."""
+    if sys.platform != "win32":
+        os.nice(10)
 
 
 def prepare_soft_limits() -> None:

@@ -2,7 +2,7 @@
 
 import struct
 from enum import StrEnum
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 READY = b"."
 """The child writes this when it has started."""
@@ -10,14 +10,18 @@ READY = b"."
 REQUEST = struct.Struct("!Q")
 """The header of a request: the size of the picture in bytes. The picture follows."""
 
-REPLY = struct.Struct("!BIIQ")
-"""A reply: a code, the width, the height, the perceptual hash."""
+REPLY = struct.Struct("!BIIQH")
+"""The header of a reply: a code, the width, the height, the perceptual hash, and the number of
+bytes of the thumbnail, which follows."""
 
 QUICK_ONLY = "--quick-only"
 """The command-line option of a child that decodes only pictures that take little time."""
 
 EVERY_FRAME = "--every-frame"
 """The command-line option of a child that decodes every frame, to find out if one is cut off."""
+
+THUMBNAILS = "--thumbnails"
+"""The command-line option of a child that makes thumbnails."""
 
 
 class DecodeError(StrEnum):
@@ -48,12 +52,14 @@ class ImageInfo(NamedTuple):
         perceptual_hash: 64 bits, unsigned; None if there is no right one, see `phash`.
         decode_error: why there are no size and hash; None if there is a size, and if the picture
             was not decoded for a reason outside of the picture.
+        thumbnail: a small WebP of the picture; empty if the child makes none.
     """
 
     width: int | None
     height: int | None
     perceptual_hash: int | None
     decode_error: DecodeError | None = None
+    thumbnail: bytes = b""
 
 
 NOT_DECODED = ImageInfo(None, None, None)
@@ -73,22 +79,28 @@ def undecodable(error: DecodeError) -> ImageInfo:
 def reply_of(info: ImageInfo | None) -> bytes:
     """Encode a reply; None if the picture exceeds the limits of this child."""
     if info is None:
-        return REPLY.pack(_OVER_LIMITS, 0, 0, 0)
+        return REPLY.pack(_OVER_LIMITS, 0, 0, 0, 0)
     if info.decode_error is not None:
-        return REPLY.pack(_CODE_OF_ERROR[info.decode_error], 0, 0, 0)
+        return REPLY.pack(_CODE_OF_ERROR[info.decode_error], 0, 0, 0, 0)
     code = _WITHOUT_HASH if info.perceptual_hash is None else _DECODED
-    return REPLY.pack(code, info.width, info.height, info.perceptual_hash or 0)
+    size = (info.width, info.height, info.perceptual_hash or 0, len(info.thumbnail))
+    return REPLY.pack(code, *size) + info.thumbnail
 
 
-def info_of_reply(reply: bytes) -> ImageInfo | None:
-    """Decode a reply: the inverse of `reply_of`.
+def read_reply(replies: IO[bytes]) -> ImageInfo | None:
+    """Read a reply and decode it: the inverse of `reply_of`.
 
     Raises:
         struct.error: the reply is not complete.
     """
-    code, width, height, perceptual_hash = REPLY.unpack(reply)
+    code, width, height, perceptual_hash, size = REPLY.unpack(replies.read(REPLY.size))
     if code == _OVER_LIMITS:
         return None
-    if code in {_DECODED, _WITHOUT_HASH}:
-        return ImageInfo(width, height, perceptual_hash if code == _DECODED else None)
-    return undecodable(_ERROR_OF_CODE[code])
+    if code not in {_DECODED, _WITHOUT_HASH}:
+        return undecodable(_ERROR_OF_CODE[code])
+    thumbnail = replies.read(size) if size else b""
+    if len(thumbnail) != size:
+        raise struct.error("the thumbnail is not complete")
+    return ImageInfo(
+        width, height, perceptual_hash if code == _DECODED else None, thumbnail=thumbnail
+    )
