@@ -6,6 +6,8 @@ from typing import NotRequired, TypedDict
 
 from imgcache_scrapy.core.limits import HASH_PATTERN
 
+THUMBNAILS = "thumbnails"
+"""The folder of the thumbnails, beside the blobs."""
 UNKNOWN_TYPE = "application/octet-stream"
 """The content type of bytes whose format is not known."""
 
@@ -89,6 +91,11 @@ def is_content_hash(text: object) -> bool:
 def blob_key(content_hash: str) -> str:
     """Return the key of an image's blob, `ab/cdef…`; the first part spreads blobs over folders."""
     return f"{content_hash[:2]}/{content_hash[2:]}"
+
+
+def thumbnail_key(content_hash: str) -> str:
+    """Return the key of an image's thumbnail beside the blobs, `thumbnails/ab/cdef…`."""
+    return f"{THUMBNAILS}/{blob_key(content_hash)}"
 
 
 def hash_of_key(key: str) -> str | None:

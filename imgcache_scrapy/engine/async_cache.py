@@ -16,6 +16,7 @@ from imgcache_scrapy.engine.absent import AbsentCache
 from imgcache_scrapy.engine.async_refusals import AsyncRefusals
 from imgcache_scrapy.engine.async_takedown import AsyncTakeDowns
 from imgcache_scrapy.engine.async_uses import AsyncImageUses
+from imgcache_scrapy.engine.async_thumbnails import AsyncThumbnails
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import is_common
@@ -37,6 +38,7 @@ _HEALTH_SECONDS = 3
 
 
 class AsyncImageCache(AsyncImageUses, AsyncRefusals, AsyncTakeDowns):
+class AsyncImageCache(AsyncRefusals, AsyncTakeDowns, AsyncThumbnails):
     """An `ImageCache` with coroutine methods; use it within one event loop.
 
     The service answers requests with it, and it is the transport of a client with an embedded

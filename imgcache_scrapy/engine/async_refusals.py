@@ -11,6 +11,7 @@ from imgcache_scrapy.core.failures import Failure, SeenFailure
 from imgcache_scrapy.core.pages import all_pages_async
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.threads import CacheThreads, awaited_query
+from imgcache_scrapy.engine.thumbnails import block_image
 
 T = TypeVar("T")
 
@@ -24,9 +25,10 @@ class AsyncRefusals(CacheThreads):
 
     async def block(self, content_hash: str, reason: str = "", actor: str = "") -> BlockedImage:
         """Block an image; see `Catalog.block`."""
-        return await self._write(
-            lambda catalog: catalog.block(content_hash, reason, actor), creates=True
+        block = functools.partial(
+            block_image, content_hash=content_hash, reason=reason, actor=actor
         )
+        return await self._limited(lambda: self._run(self._writers, block, creates=True))
 
     async def unblock(self, content_hash: str, actor: str = "") -> None:
         """Allow an image again.

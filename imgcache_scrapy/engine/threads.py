@@ -14,6 +14,7 @@ from imgcache_scrapy.engine.absent import AbsentCache
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.decoding.decoder import CHILDREN
+from imgcache_scrapy.engine.decoding.thumbnails import MAKERS
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class CacheThreads:
         self._writers = ThreadPoolExecutor(WRITER_THREADS, "imgcache-write")
         # A separate thread: it often waits for the decoder.
         self._decoding_thread = ThreadPoolExecutor(1, "imgcache-decode")
+        self._thumbnail_threads = ThreadPoolExecutor(MAKERS, "imgcache-thumbnail")
 
     async def _run(
         self, threads: ThreadPoolExecutor, call: Callable[[ImageCache], T], *, creates: bool = False
@@ -107,6 +109,7 @@ class CacheThreads:
             self._blob_readers,
             self._writers,
             self._decoding_thread,
+            self._thumbnail_threads,
         ):
             threads.shutdown()
 

@@ -2,16 +2,18 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from typing import Literal, NamedTuple
 
 from imgcache_scrapy.core.batches import batches
+from imgcache_scrapy.core.entry import hash_of_key
 from imgcache_scrapy.core.errors import ConfigurationError, ReadOnlyError
 from imgcache_scrapy.engine.blobs.states import BlobState, examine
 from imgcache_scrapy.engine.blobs.store import Found
+from imgcache_scrapy.engine.blobs.thumbnails import scan_thumbnails
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.late_decoding import decode_next
@@ -121,7 +123,7 @@ class Upkeep:
                     time.sleep(time.monotonic() - began)
 
     def orphans(self, older_than: timedelta = MIN_ORPHAN_AGE) -> Iterator[Found]:
-        """Find the orphans that crashes left: blobs that no image owns, and temporary files.
+        """Find the orphans that crashes left: blobs and thumbnails without image, temporary files.
 
         Args:
             older_than: younger files are left out, because their store may still be running.
@@ -137,6 +139,8 @@ class Upkeep:
                 [found.content_hash for found in batch if found.content_hash]
             )
             yield from (found for found in batch if found.content_hash not in known)
+        for batch in batches(scan_thumbnails(self.cache.blobs), _BATCH_SIZE):
+            yield from self._without_image(batch, now - MIN_ORPHAN_AGE.total_seconds())
 
     def remove(self, orphan: Found) -> bool:
         """Remove an orphan.
@@ -148,6 +152,16 @@ class Upkeep:
             return self.cache.delete_orphan(orphan.content_hash)
         self.cache.blobs.discard(orphan.key)
         return True
+
+    def _without_image(self, thumbnails: Sequence[Found], until: float) -> Iterator[Found]:
+        """Yield the files among thumbnails, up to a time, that belong to no image they may show."""
+        hashes = {each: hash_of_key(each.key.partition("/")[2]) for each in thumbnails}
+        names = [name for name in hashes.values() if name is not None]
+        catalog = self.cache.catalog
+        shown = catalog.known(names) - catalog.blocked_among(names)
+        return (
+            each for each, name in hashes.items() if name not in shown and each.modified <= until
+        )
 
     def _verify_row(self, row: tuple[str, int, bool]) -> VerifyResult:
         content_hash, size, is_damaged = row

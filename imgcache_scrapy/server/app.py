@@ -32,6 +32,7 @@ from imgcache_scrapy.server.problems import answer_with_problems, documented
 from imgcache_scrapy.server.refusals import add_refusals
 from imgcache_scrapy.server.takedown import add_takedowns
 from imgcache_scrapy.server.uses import add_uses
+from imgcache_scrapy.server.thumbnails import add_thumbnails
 from imgcache_scrapy.server.ui.routes import add_page
 
 
@@ -88,6 +89,7 @@ def create_app(
     add_takedowns(app, images, memory)
     add_refusals(app, images, memory)
     add_bytes(app, images, memory)
+    add_thumbnails(app, images)
     add_page(app, images)
     return app
 

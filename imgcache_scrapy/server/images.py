@@ -165,14 +165,23 @@ async def _open(
     return image, kept
 
 
-def _headers(content_type: str, etag: str, sharing: str) -> dict[str, str]:
-    """Return headers that let clients cache an image forever and stop browsers running scripts."""
+def image_headers(content_type: str, etag: str, sharing: str) -> dict[str, str]:
+    """Return headers that let clients cache an image forever and stop browsers running scripts.
+
+    Args:
+        content_type: the type of the image.
+        etag: its entity tag, in quotes.
+        sharing: the pages that may show it: `same-origin`, `same-site` or `cross-origin`.
+    """
     return {
         "ETag": etag,
         "Cache-Control": "private, max-age=31536000, immutable",
-        "Accept-Ranges": "bytes",
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",
         "Content-Disposition": "attachment" if content_type in _ACTIVE_TYPES else "inline",
         "Cross-Origin-Resource-Policy": sharing,
     }
+
+
+def _headers(content_type: str, etag: str, sharing: str) -> dict[str, str]:
+    return {**image_headers(content_type, etag, sharing), "Accept-Ranges": "bytes"}

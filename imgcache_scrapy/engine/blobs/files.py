@@ -67,13 +67,7 @@ class FileBlobs(BlobStore):
 
     @override
     def get(self, content_hash: str) -> bytes | None:
-        path = self._path(content_hash)
-        with _storage_errors():
-            try:
-                _check_file(path)
-                return path.read_bytes()
-            except FileNotFoundError:
-                return None
+        return self._read(self._path(content_hash))
 
     @override
     def get_range(self, content_hash: str, start: int, stop: int) -> bytes | None:
@@ -93,13 +87,33 @@ class FileBlobs(BlobStore):
             return {name: _size(f"{self._folder}/{blob_key(name)}") for name in content_hashes}
 
     @override
-    def delete(self, content_hash: str) -> None:
-        self.discard(blob_key(content_hash))
+    def discard_many(self, keys: Collection[str]) -> None:
+        with _storage_errors():
+            for key in keys:
+                (self._folder / key).unlink(missing_ok=True)
 
     @override
-    def discard(self, key: str) -> None:
+    def get_aside(self, key: str) -> bytes | None:
+        return self._read(self._folder / key)
+
+    @override
+    def put_aside(self, key: str, data: bytes) -> None:
+        path = self._folder / key
+        temporary = path.with_name(f"{path.name}#{uuid4().hex}")
         with _storage_errors():
-            (self._folder / key).unlink(missing_ok=True)
+            if not path.parent.exists():
+                self._check_root()
+                path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                temporary.write_bytes(data)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    @override
+    def scan_aside(self, folder: str) -> Iterator[Found]:
+        with _storage_errors():
+            yield from _files(self._folder / folder, f"{folder}/", whole=False)
 
     @override
     def scan(self, *, whole: bool = False) -> Iterator[Found]:
@@ -179,6 +193,14 @@ class FileBlobs(BlobStore):
     def _path(self, content_hash: str) -> Path:
         return self._folder / blob_key(content_hash)
 
+    def _read(self, path: Path) -> bytes | None:
+        with _storage_errors():
+            try:
+                _check_file(path)
+                return path.read_bytes()
+            except FileNotFoundError:
+                return None
+
     @contextmanager
     def _errors_of(
         self, content_hashes: Iterable[str], failed: dict[str, StoreFailedError]
@@ -198,14 +220,17 @@ class FileBlobs(BlobStore):
             self._folder.mkdir(parents=True, exist_ok=True)
             sync_folder(self._folder.parent)
 
+    def _check_root(self) -> None:
+        if self._has_owner and not (self._folder / OWNER_KEY).exists():
+            # Somebody removed the folder, or its disk is not mounted.
+            raise UnavailableError(
+                f"the image storage failed: {self._folder} is not the folder that was opened"
+            )
+
     def _make_folder(self, folder: Path) -> None:
         is_new = not folder.exists()
         if is_new:
-            if self._has_owner and not (self._folder / OWNER_KEY).exists():
-                # Somebody removed the folder, or its disk is not mounted.
-                raise UnavailableError(
-                    f"the image storage failed: {self._folder} is not the folder that was opened"
-                )
+            self._check_root()
             self._make_root()
             folder.mkdir(exist_ok=True)
         if is_new or folder.name not in self._synced_folders:

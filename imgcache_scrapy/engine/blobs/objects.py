@@ -3,7 +3,7 @@
 import os
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,7 +12,7 @@ from obstore.exceptions import BaseError
 from obstore.store import from_url
 from typing_extensions import override
 
-from imgcache_scrapy.core.entry import blob_key
+from imgcache_scrapy.core.entry import THUMBNAILS, blob_key
 from imgcache_scrapy.core.errors import (
     ConfigurationError,
     StoreFailedError,
@@ -94,29 +94,28 @@ class ObjectBlobs(BlobStore):
         return {name: None if isinstance(size, UnavailableError) else size for name, size in found}
 
     @override
-    def delete(self, content_hash: str) -> None:
-        self.discard(blob_key(content_hash))
-
-    @override
-    def delete_many(self, content_hashes: Collection[str]) -> None:
-        for _ in self._threads.map(self.delete, content_hashes):
+    def discard_many(self, keys: Collection[str]) -> None:
+        for _ in self._threads.map(self._discard, keys):
             pass
 
     @override
-    def discard(self, key: str) -> None:
+    def get_aside(self, key: str) -> bytes | None:
+        return self._read(key)
+
+    @override
+    def put_aside(self, key: str, data: bytes) -> None:
         with _storage_errors():
-            try:
-                obstore.delete(self._store, key)
-            except FileNotFoundError:
-                return
+            obstore.put(self._store, key, data, use_multipart=False)
+
+    @override
+    def scan_aside(self, folder: str) -> Iterator[Found]:
+        return self._list(f"{folder}/")
 
     @override
     def scan(self, *, whole: bool = False) -> Iterator[Found]:
-        with _storage_errors():
-            for page in obstore.list(self._store):
-                for each in page:
-                    if each["path"] != OWNER_KEY:
-                        yield Found(each["path"], each["size"], each["last_modified"].timestamp())
+        for found in self._list():
+            if found.key != OWNER_KEY and not found.key.startswith(f"{THUMBNAILS}/"):
+                yield found
 
     @override
     def owner(self) -> str | None:
@@ -136,6 +135,16 @@ class ObjectBlobs(BlobStore):
     @override
     def close(self) -> None:
         self._threads.shutdown()
+
+    def _list(self, prefix: str | None = None) -> Iterator[Found]:
+        with _storage_errors():
+            for page in obstore.list(self._store, prefix):
+                for each in page:
+                    yield Found(each["path"], each["size"], each["last_modified"].timestamp())
+
+    def _discard(self, key: str) -> None:
+        with _storage_errors(), suppress(FileNotFoundError):
+            obstore.delete(self._store, key)
 
     def _put(self, content_hash: str, data: bytes) -> StoreFailedError | None:
         try:

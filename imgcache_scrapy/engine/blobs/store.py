@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import ClassVar, NamedTuple, Protocol
 
-from imgcache_scrapy.core.entry import hash_of_key
+from imgcache_scrapy.core.entry import blob_key, hash_of_key, thumbnail_key
 from imgcache_scrapy.core.errors import StoreFailedError
 
 OWNER_KEY = "cache_id"
@@ -83,20 +83,39 @@ class BlobStore(Protocol):
         """Return the size of each blob in bytes; None if there is none, or none to be read."""
 
     def delete(self, content_hash: str) -> None:
-        """Delete a blob; do nothing if there is none."""
+        """Delete a blob and its thumbnail; do nothing if there is none."""
+        self.delete_many([content_hash])
 
     def delete_many(self, content_hashes: Collection[str]) -> None:
-        """Delete blobs; do nothing for those that are missing."""
-        for content_hash in content_hashes:
-            self.delete(content_hash)
+        """Delete blobs and their thumbnails; do nothing for those that are missing."""
+        for key_of in (blob_key, thumbnail_key):
+            self.discard_many([key_of(each) for each in content_hashes])
 
     def discard(self, key: str) -> None:
         """Delete a file or object that `scan` found; do nothing if it is gone."""
+        self.discard_many([key])
+
+    def discard_many(self, keys: Collection[str]) -> None:
+        """Delete files or objects; do nothing for those that are gone."""
+
+    def get_aside(self, key: str) -> bytes | None:
+        """Read a file or object beside the blobs; None if there is none."""
+
+    def put_aside(self, key: str, data: bytes) -> None:
+        """Write a file or object beside the blobs; unlike a blob, it need not be durable."""
+
+    def scan_aside(self, folder: str) -> Iterator[Found]:
+        """List the files or objects of a folder beside the blobs, in no order.
+
+        Args:
+            folder: its name, with a slash between folder and subfolder.
+        """
 
     def scan(self, *, whole: bool = False) -> Iterator[Found]:
         """List all files in no order, including temporary files and files of other programs.
 
-        `OWNER_KEY` is left out. A file that is created or deleted meanwhile may be listed or not.
+        `OWNER_KEY` and what `put_aside` has written are left out. A file that is created or deleted
+        meanwhile may be listed or not.
 
         Args:
             whole: whether the list must be whole; else folders that cannot be listed are left out.

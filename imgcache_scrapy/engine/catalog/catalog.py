@@ -26,6 +26,7 @@ from imgcache_scrapy.engine.catalog.search import Search
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import image as _image
 from imgcache_scrapy.engine.catalog.tables import is_not_decoded
+from imgcache_scrapy.engine.catalog.thumbnails import ThumbnailSources
 from imgcache_scrapy.engine.catalog.whole_rows import WholeRows
 
 # Built once, because building a statement takes longer than running it.
@@ -73,6 +74,7 @@ class Catalog(
     Listings,
     RememberedFailures,
     Removals,
+    ThumbnailSources,
     WholeRows,
 ):
     """The tables of a cache and their queries; see `OpenCatalog` for the arguments."""
