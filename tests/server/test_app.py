@@ -38,6 +38,7 @@ ROUTES = {
     "/images/meta/{content_hash}": {"get"},
     "/images/{content_hash}": {"get", "head", "delete"},
     "/serve/{content_hash}": {"get", "head"},
+    "/thumbnails/{content_hash}": {"get", "head"},
     "/blocked": {"get", "post"},
     "/blocked/suggestions": {"get"},
     "/blocked/sources": {"get", "delete"},
