@@ -13,6 +13,7 @@ from imgcache_scrapy.core.errors import UnavailableError
 from imgcache_scrapy.core.failures import Found
 from imgcache_scrapy.core.pages import all_pages_async
 from imgcache_scrapy.engine.absent import AbsentCache
+from imgcache_scrapy.engine.async_gallery import AsyncGallery
 from imgcache_scrapy.engine.async_refusals import AsyncRefusals
 from imgcache_scrapy.engine.async_takedown import AsyncTakeDowns
 from imgcache_scrapy.engine.async_uses import AsyncImageUses
@@ -39,6 +40,7 @@ _HEALTH_SECONDS = 3
 
 class AsyncImageCache(AsyncImageUses, AsyncRefusals, AsyncTakeDowns):
 class AsyncImageCache(AsyncRefusals, AsyncTakeDowns, AsyncThumbnails):
+class AsyncImageCache(AsyncGallery, AsyncRefusals, AsyncTakeDowns, AsyncThumbnails):
     """An `ImageCache` with coroutine methods; use it within one event loop.
 
     The service answers requests with it, and it is the transport of a client with an embedded

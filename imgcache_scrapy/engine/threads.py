@@ -28,6 +28,8 @@ _READER_THREADS = 2
 _SCANNER_THREADS = 1
 # A separate pool: an object store that hangs must not delay lookups.
 _BLOB_READER_THREADS = 4
+# A separate pool for the sums over all rows, which take long: nothing must wait for them.
+_SUMMER_THREADS = 1
 WRITER_THREADS = CHILDREN
 """Number of threads that write: one store decodes pictures while another one writes."""
 
@@ -59,6 +61,7 @@ class CacheThreads:
         self._opening: asyncio.Future[ImageCache] | None = None
         self._readers = ThreadPoolExecutor(_READER_THREADS, "imgcache-read")
         self._scanners = ThreadPoolExecutor(_SCANNER_THREADS, "imgcache-scan")
+        self._summers = ThreadPoolExecutor(_SUMMER_THREADS, "imgcache-sum")
         self._blob_readers = ThreadPoolExecutor(_BLOB_READER_THREADS, "imgcache-read-blob")
         self._writers = ThreadPoolExecutor(WRITER_THREADS, "imgcache-write")
         # A separate thread: it often waits for the decoder.
@@ -106,6 +109,7 @@ class CacheThreads:
         for threads in (
             self._readers,
             self._scanners,
+            self._summers,
             self._blob_readers,
             self._writers,
             self._decoding_thread,

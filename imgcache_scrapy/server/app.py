@@ -60,6 +60,7 @@ def create_app(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         images.decode_late()
         yield
+        await keeper.aclose()
         await images.aclose()
 
     app = FastAPI(
@@ -90,7 +91,7 @@ def create_app(
     add_refusals(app, images, memory)
     add_bytes(app, images, memory)
     add_thumbnails(app, images)
-    add_page(app, images)
+    keeper = add_page(app, images, metrics, memory)
     return app
 
 

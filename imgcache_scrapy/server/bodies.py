@@ -114,7 +114,7 @@ class StreamedResponse(Response):
     Args:
         memory: knows which answers are being sent.
         parts: the parts of the body; if reading them fails, the connection is closed.
-        size: the number of bytes in all parts.
+        size: the number of bytes in all parts; None if it is not known.
         status_code: the HTTP status.
         headers: additional headers.
         media_type: the content type.
@@ -125,14 +125,14 @@ class StreamedResponse(Response):
         self,
         memory: AnswerMemory,
         parts: AsyncGenerator[bytes, None],
-        size: int,
+        size: int | None,
         status_code: int = 200,
         *,
         headers: Mapping[str, str],
         media_type: str,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        length = {"Content-Length": str(size)}
+        length = {} if size is None else {"Content-Length": str(size)}
         super().__init__(None, status_code, {**headers, **length}, media_type)
         self._memory = memory
         self._parts = parts

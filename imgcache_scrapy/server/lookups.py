@@ -60,7 +60,7 @@ def add_lookups(
         else:
             found = await images.lookup_many(its_url.keys, bucket, accept)
             entry = its_url.newest(found.entries)
-        metrics.count_lookups(int(entry is not None), int(entry is None))
+        metrics.count_lookups([] if entry is None else [entry], int(entry is None))
         if entry is None:
             raise NotFoundError("the cache has no image of this URL")
         return JSONResponse(entry)
@@ -88,7 +88,7 @@ def add_lookups(
             for url, sent in wanted.items()
             if sent in found.failures and url not in entries
         }
-        metrics.count_lookups(len(entries), len(urls) - len(entries))
+        metrics.count_lookups(entries.values(), len(urls) - len(entries))
         blocked = [
             url
             for url in dict.fromkeys(wanted)

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Collection
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -26,6 +27,11 @@ class Metrics:
         )
         self._lookups = Counter(
             "imgcache_lookup_total", "URLs looked up.", ["result"], registry=registry
+        )
+        self._saved_bytes = Counter(
+            "imgcache_saved_bytes_total",
+            "Bytes of the images that lookups found.",
+            registry=registry,
         )
         self._image_bytes = Histogram(
             "imgcache_image_bytes", "Sizes of new images.", registry=registry, buckets=_SIZES
@@ -62,9 +68,10 @@ class Metrics:
         self._image_bytes.observe(entry["file_size_bytes"])
         self._hashes.labels("failed" if entry["perceptual_hash"] is None else "ok").inc()
 
-    def count_lookups(self, hits: int, misses: int) -> None:
-        """Count URLs that were looked up."""
-        self._lookups.labels("hit").inc(hits)
+    def count_lookups(self, found: Collection[Entry], misses: int) -> None:
+        """Count URLs that were looked up: those that were found, and the number of the others."""
+        self._lookups.labels("hit").inc(len(found))
+        self._saved_bytes.inc(sum(entry["file_size_bytes"] for entry in found))
         self._lookups.labels("miss").inc(misses)
 
     def count_similar(self) -> None:
@@ -73,11 +80,33 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""
-        registry = self._registry
-        if SHARED_FOLDER in os.environ:
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry)
-        return generate_latest(registry)
+        return generate_latest(self._all_processes())
+
+    def totals(self) -> dict[str, float]:
+        """Return what was counted since the start of the service, of all processes together.
+
+        Returns:
+            The `hits` and `misses` of lookups, the `saved_bytes` of the hits, and the stored images
+            that were `created` or `duplicates`.
+        """
+        values: dict[tuple[str, str], float] = {}
+        for family in self._all_processes().collect():
+            for sample in family.samples:
+                values[sample.name, sample.labels.get("result", "")] = sample.value
+        return {
+            "hits": values.get(("imgcache_lookup_total", "hit"), 0),
+            "misses": values.get(("imgcache_lookup_total", "miss"), 0),
+            "saved_bytes": values.get(("imgcache_saved_bytes_total", ""), 0),
+            "created": values.get(("imgcache_store_total", "created"), 0),
+            "duplicates": values.get(("imgcache_store_total", "duplicate"), 0),
+        }
+
+    def _all_processes(self) -> CollectorRegistry:
+        if SHARED_FOLDER not in os.environ:
+            return self._registry
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)
+        return registry
 
 
 class TimingMiddleware:

@@ -13,6 +13,7 @@ from imgcache_scrapy.engine.catalog.blocked import BlockedImages
 from imgcache_scrapy.engine.catalog.blocked_sources import BlockedSources
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.failures import RememberedFailures
+from imgcache_scrapy.engine.catalog.gallery import Gallery
 from imgcache_scrapy.engine.catalog.history import Histories
 from imgcache_scrapy.engine.catalog.image_uses import ImageUses
 from imgcache_scrapy.engine.catalog.last_use import LastUses
@@ -23,6 +24,7 @@ from imgcache_scrapy.engine.catalog.paging import newest_of_images, rows_of
 from imgcache_scrapy.engine.catalog.removal import Removals
 from imgcache_scrapy.engine.catalog.rows import Image, entry_of, now, seen_at
 from imgcache_scrapy.engine.catalog.search import Search
+from imgcache_scrapy.engine.catalog.sums import Sums
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import image as _image
 from imgcache_scrapy.engine.catalog.tables import is_not_decoded
@@ -68,12 +70,14 @@ class Catalog(
     AuditList,
     BlockedImages,
     BlockedSources,
+    Gallery,
     Histories,
     ImageUses,
     LastUses,
     Listings,
     RememberedFailures,
     Removals,
+    Sums,
     ThumbnailSources,
     WholeRows,
 ):

@@ -1,7 +1,7 @@
 """Listings: the queries that list and count captures by filters."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -75,7 +75,7 @@ class Listings(OpenCatalog):
             query = query.where(*conditions(filters, age[0]))
             if after is not None:
                 query = query.where(sa.tuple_(*age) < sa.tuple_(*age_of(after)))
-            candidates = _candidates(connection, filters)
+            candidates = few_candidates(connection, filters)
             if candidates is None:
                 query = query.order_by(*order).limit(wanted + 1)
             else:
@@ -163,9 +163,22 @@ def _is_used(name: str, value: str) -> sa.ColumnElement[bool]:
 
 def _candidates(connection: Connection, filters: Filters) -> sa.Select[tuple[int]] | None:
     """Return a query for ids among which all captures are that meet filters; None for any ids."""
+def few_candidates(
+    connection: Connection, filters: Filters, others: Sequence[sa.Select[tuple[int]]] = ()
+) -> sa.Select[tuple[int]] | None:
+    """Return a query for the ids of some captures, among which all are that meet filters.
+
+    Args:
+        connection: to the database.
+        filters: the filters.
+        others: queries for ids; all captures that are wanted are among those of each.
+
+    Returns:
+        The query; None if there is none that finds few ids.
+    """
     if connection.dialect.name != "sqlite":
         return None
-    few = []
+    few = list(others)
     if "host" in filters:
         few.append(sa.select(capture.c.id).where(capture.c.host == filters["host"]))
     values: dict[str, Any] = {**filters}

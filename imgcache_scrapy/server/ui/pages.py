@@ -20,6 +20,7 @@ from imgcache_scrapy.server.problems import validation_detail
 from imgcache_scrapy.server.ui import texts
 from imgcache_scrapy.server.ui.access import Visitor
 from imgcache_scrapy.server.ui.assets import Asset
+from imgcache_scrapy.server.ui.tiles import tile_of
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Pages:
         self._templates.globals["assets"] = {name: each.address for name, each in assets.items()}
         self._templates.globals["address"] = texts.address
         self._templates.filters.update(texts.FILTERS)
+        self._templates.filters["tile"] = tile_of
 
     async def answer(
         self, name: str, visitor: Visitor, *, status: int = HTTPStatus.OK, **values: Any

@@ -1,24 +1,39 @@
 """Add the routes of the page to the app of a service."""
 
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI
 
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
-from imgcache_scrapy.server.ui.access import SignedIn
+from imgcache_scrapy.server.bodies import AnswerMemory
+from imgcache_scrapy.server.metrics import Metrics
+from imgcache_scrapy.server.ui.acts import add_acts
 from imgcache_scrapy.server.ui.assets import add_assets, read_assets
+from imgcache_scrapy.server.ui.compare import add_compare
+from imgcache_scrapy.server.ui.downloads import add_downloads
+from imgcache_scrapy.server.ui.grid import add_grid
 from imgcache_scrapy.server.ui.pages import PageRoute, Pages
+from imgcache_scrapy.server.ui.picture import add_picture
+from imgcache_scrapy.server.ui.state import add_state
+from imgcache_scrapy.server.ui.state_keeper import StateKeeper
 
 
-def add_page(app: FastAPI, images: AsyncImageCache) -> None:
-    """Add the routes at `/` and below `/ui/`."""
+def add_page(
+    app: FastAPI, images: AsyncImageCache, metrics: Metrics, memory: AnswerMemory
+) -> StateKeeper:
+    """Add the routes at `/` and below `/ui/`.
+
+    Returns:
+        What keeps the sums of the state page, to be closed before the cache.
+    """
     router = APIRouter(route_class=PageRoute, include_in_schema=False)
     assets = read_assets()
     pages = Pages(assets)
+    keeper = StateKeeper(images)
     add_assets(router, assets)
-    _add_grid(router, pages, images)
+    add_grid(router, pages, images, keeper)
+    add_picture(router, pages, images)
+    add_compare(router, pages, images)
+    add_acts(router, pages, images)
+    add_downloads(router, images, memory)
+    add_state(router, pages, keeper, metrics)
     app.include_router(router)
-
-
-def _add_grid(router: APIRouter, pages: Pages, images: AsyncImageCache) -> None:
-    @router.get("/")
-    async def grid(visitor: SignedIn) -> Response:
-        return await pages.answer("grid", visitor, entries=await images.stats())
+    return keeper

@@ -25,6 +25,11 @@ def number(count: int) -> str:
     return f"{count:,}".replace(",", "\u202f")
 
 
+def pixels(width: int | None, height: int | None) -> str | None:
+    """Return a size in pixels; None if it is not known."""
+    return None if width is None else f"{width} \u00d7 {height}"
+
+
 def time(iso: str) -> str:
     """Return a time, ISO 8601 in UTC, to the minute: `2026-11-27 13:05`."""
     return iso[:16].replace("T", " ")

@@ -1,1 +1,236 @@
 "use strict";
+// Everything works without this script; it adds endless scrolling, keys, zoom and dialogs.
+const find = (selector, where = document) => where.querySelector(selector);
+const all = (selector, where = document) => [...where.querySelectorAll(selector)];
+const on = (target, kind, act, options) => target.addEventListener(kind, act, options);
+const parse = (text) => new DOMParser().parseFromString(text, "text/html");
+const root = document.documentElement;
+root.classList.add("script");
+
+// The result of an act is said once, and is not part of the address.
+const here = new URL(location.href);
+if (here.searchParams.has("done")) {
+  here.searchParams.delete("done");
+  history.replaceState(null, "", here);
+}
+
+// Forms leave out their empty fields.
+on(document, "submit", (event) => {
+  if (event.target.method !== "get") return;
+  const empty = all("input, select", event.target).filter((field) => field.name && !field.value);
+  for (const field of empty) field.disabled = true;
+  setTimeout(() => { for (const field of empty) field.disabled = false; });
+});
+
+// An act asks in a dialog instead of a page.
+on(document, "submit", async (event) => {
+  const { target: form, submitter } = event;
+  if (!form.matches("[data-ask]") || !submitter || submitter.name !== "act") return;
+  event.preventDefault();
+  const fields = new URLSearchParams(new FormData(form));
+  fields.set(submitter.name, submitter.value);
+  const answer = await fetch(form.action, { method: "POST", body: fields });
+  const page = parse(await answer.text());
+  const question = find("#question", page) || find("main", page);
+  const dialog = document.createElement("dialog");
+  dialog.setAttribute("aria-labelledby", "ask");
+  dialog.append(document.importNode(question, true));
+  document.body.append(dialog);
+  on(dialog, "close", () => { dialog.remove(); submitter.focus(); });
+  on(dialog, "click", (click) => {
+    if (click.target === dialog || click.target.closest("[data-close]")) {
+      click.preventDefault();
+      dialog.close();
+    }
+  });
+  dialog.showModal();
+});
+
+on(document, "click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const label = button.textContent;
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "Not copied";
+  }
+  setTimeout(() => { button.textContent = label; }, 1500);
+});
+
+// The grid: endless scrolling, the count of the selection, and its order for the picture page.
+const selection = find("#selection");
+if (selection) {
+  const count = find(".acts .count");
+  const show = () => {
+    const chosen = all(".tiles :checked", selection).length;
+    count.textContent = `${chosen} selected`;
+  };
+  on(selection, "change", show);
+  on(selection, "reset", () => setTimeout(show));
+  on(window, "pageshow", show);
+  const remember = () => {
+    try {
+      const names = all(".tiles input", selection).map((box) => box.value);
+      sessionStorage.setItem("grid", JSON.stringify(names));
+    } catch { /* A full storage only costs the keys of the picture page. */ }
+  };
+  remember();
+  const seen = new Set(all(".tiles input", selection).map((box) => box.value));
+  const watcher = new IntersectionObserver(async ([entry]) => {
+    const link = find(".more a[rel=next]");
+    if (!entry.isIntersecting || !link || link.dataset.busy) return;
+    link.dataset.busy = "yes";
+    try {
+      const answer = await fetch(link.href);
+      if (!answer.ok) throw new Error(answer.statusText);
+      const page = parse(await answer.text());
+      const tiles = document.importNode(find(".tiles", page), true);
+      for (const tile of [...tiles.children]) {
+        const name = find("input", tile).value;
+        if (seen.has(name)) tile.remove();
+        seen.add(name);
+      }
+      all("ul.tiles", selection).at(-1).after(tiles);
+      placer.observe(tiles);
+      remember();
+      const next = find(".more a[rel=next]", page);
+      if (next) {
+        link.href = next.getAttribute("href");
+        delete link.dataset.busy;
+        watcher.unobserve(link.parentNode);
+        watcher.observe(link.parentNode);
+      } else {
+        link.parentNode.remove();
+      }
+    } catch {
+      // The link stays, for a click.
+      watcher.disconnect();
+    }
+  }, { rootMargin: "1200px" });
+  // The address says which page of the list is on the screen.
+  const placer = new IntersectionObserver((entries) => {
+    const entry = entries.find((each) => each.isIntersecting);
+    if (entry) history.replaceState(null, "", entry.target.dataset.page);
+  }, { rootMargin: "-50% 0px -50% 0px" });
+  for (const tiles of all("ul.tiles", selection)) placer.observe(tiles);
+  const more = find(".more");
+  if (more) watcher.observe(more);
+}
+
+// Zoom: all panes of a box move together.
+const box = find("[data-zoom]");
+const place = { zoom: 1, x: 0, y: 0 };
+const zoomTo = (zoom, x = 0, y = 0) => {
+  const next = Math.min(32, Math.max(1, zoom));
+  const change = next / place.zoom;
+  place.x = next === 1 ? 0 : x - (x - place.x) * change;
+  place.y = next === 1 ? 0 : y - (y - place.y) * change;
+  place.zoom = next;
+  draw();
+};
+const draw = () => {
+  root.classList.toggle("zoomed", place.zoom > 1);
+  box.style.setProperty("--zoom", place.zoom);
+  box.style.setProperty("--x", `${place.x}px`);
+  box.style.setProperty("--y", `${place.y}px`);
+  box.style.setProperty("--rendering", place.zoom > 4 ? "pixelated" : "auto");
+};
+const move = (x, y) => {
+  if (place.zoom === 1) return false;
+  place.x += x;
+  place.y += y;
+  draw();
+  return true;
+};
+if (box) {
+  on(box, "wheel", (event) => {
+    const pane = event.target.closest(".pane");
+    if (!pane || event.ctrlKey) return;
+    event.preventDefault();
+    const { left, top, width, height } = pane.getBoundingClientRect();
+    const factor = Math.exp(-event.deltaY / 400);
+    zoomTo(place.zoom * factor, event.clientX - left - width / 2, event.clientY - top - height / 2);
+  }, { passive: false });
+  on(box, "pointerdown", (event) => {
+    if (event.button || place.zoom === 1) return;
+    box.setPointerCapture(event.pointerId);
+    box.classList.add("dragging");
+  });
+  on(box, "pointermove", (event) => {
+    if (box.hasPointerCapture(event.pointerId)) move(event.movementX, event.movementY);
+  });
+  on(box, "pointerup", () => box.classList.remove("dragging"));
+  on(box, "dragstart", (event) => event.preventDefault());
+  on(box, "dblclick", () => zoomTo(place.zoom > 1 ? 1 : 3));
+}
+
+// Keys. Single keys can be switched off (WCAG 2.1.4).
+const keys = find("#keys");
+try { keys.checked = localStorage.getItem("keys") !== "off"; } catch { /* Then they stay on. */ }
+on(keys, "change", () => {
+  try { localStorage.setItem("keys", keys.checked ? "on" : "off"); } catch { /* Until the next page. */ }
+});
+
+const columns = (tiles) => {
+  const top = tiles[0].offsetTop;
+  const row = tiles.findIndex((tile) => tile.offsetTop !== top);
+  return row < 1 ? tiles.length : row;
+};
+const goTo = (name) => {
+  const tiles = all(".tiles > li", selection);
+  if (!tiles.length) return false;
+  const current = tiles.indexOf(document.activeElement.closest(".tiles > li"));
+  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(tiles), ArrowDown: columns(tiles) };
+  const wanted = current < 0 ? 0 : current + steps[name];
+  if (!tiles[wanted]) return false;
+  find("a", tiles[wanted]).focus();
+  return true;
+};
+const resize = (step) => {
+  const sizes = all(".sizes [data-size]");
+  const current = sizes.findIndex((link) => link.hasAttribute("aria-current"));
+  sizes[current + step]?.click();
+  return true;
+};
+const neighbour = (step) => {
+  try {
+    const names = JSON.parse(sessionStorage.getItem("grid") || "[]");
+    const current = names.indexOf(find(".picture").dataset.hash);
+    const name = current < 0 ? undefined : names[current + step];
+    if (/^[0-9a-f]{64}$/.test(name)) location.assign(`/ui/images/${name}`);
+    return name !== undefined;
+  } catch { return false; }
+};
+const ARROWS = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] };
+const act = (key) => {
+  if (box) {
+    if (key === "+" || key === "=") return zoomTo(place.zoom * 1.5), true;
+    if (key === "-") return zoomTo(place.zoom / 1.5), true;
+    if (key === "0") return zoomTo(1), true;
+    if (ARROWS[key] && box.contains(document.activeElement) && move(...ARROWS[key])) return true;
+  }
+  const target = find(`[aria-keyshortcuts="${CSS.escape(key)}"]`);
+  if (target) {
+    if ("focus" in target.dataset) target.focus();
+    else target.click();
+    return true;
+  }
+  if (selection) {
+    if (ARROWS[key]) return goTo(key);
+    if (key === "+" || key === "=") return resize(1);
+    if (key === "-") return resize(-1);
+    const tile = document.activeElement.closest(".tiles > li");
+    if (key === "x" && tile) return find("input", tile).click(), true;
+  } else if (find(".picture")) {
+    if (key === "ArrowLeft") return neighbour(-1);
+    if (key === "ArrowRight") return neighbour(1);
+  }
+  return false;
+};
+on(document, "keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || !keys.checked || find("dialog[open]")) return;
+  if (event.target.closest("input:not([type=checkbox]), select, textarea")) return;
+  if (act(event.key)) event.preventDefault();
+});
