@@ -22,6 +22,7 @@ from imgcache_scrapy.cli.restore import backup, rebuild
 from imgcache_scrapy.cli.serve import serve
 from imgcache_scrapy.cli.spool import list_spool, replay_spool
 from imgcache_scrapy.cli.takedown import audit, rm
+from imgcache_scrapy.cli.ui import ui
 from imgcache_scrapy.cli.upkeep import gc, upgrade, verify
 from imgcache_scrapy.cli.uses import uses
 from imgcache_scrapy.core.errors import ImgCacheError
@@ -32,7 +33,7 @@ for command in (ls, rm, stats, get, history, uses, failures, blocked, suggest_bl
     app.command()(with_token_option(with_cache_option(command)))
 for command in (fetch, block, unblock, export):
     app.command()(with_token_option(command))
-for command in (serve, verify, gc, prune, upgrade, backup, rebuild):
+for command in (serve, ui, verify, gc, prune, upgrade, backup, rebuild):
     app.command()(with_cache_option(command))
 app.command("import")(with_token_option(import_))
 app.command()(copy)

@@ -79,7 +79,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve a cache to many crawlers."""
-    _check_libraries()
+    check_libraries()
     import uvicorn  # noqa: PLC0415 - only this command needs it
 
     from imgcache_scrapy.engine.cache import ImageCache  # noqa: PLC0415
@@ -152,7 +152,12 @@ def _listen_error(family: int, address: tuple[Any, ...]) -> OSError | None:
     return None
 
 
-def _check_libraries() -> None:
+def check_libraries() -> None:
+    """Check that the libraries of the service are installed.
+
+    Raises:
+        ConfigurationError: one of them is missing.
+    """
     missing = [name for name in _LIBRARIES if find_spec(name) is None]
     if missing:
         raise ConfigurationError(

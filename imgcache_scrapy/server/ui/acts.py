@@ -23,11 +23,11 @@ _SHOWN = 12
 _PAGE = 100
 
 _EXPLANATIONS = {
-    "delete": "Its bytes and all its URLs are deleted, in all buckets. A crawl that meets it again"
-    " downloads it again.",
-    "block": "No crawl gets it from the cache, and the cache does not store it again. It is not"
+    "delete": "The bytes and all URLs are deleted, in all buckets. A crawl that meets such a URL"
+    " again downloads the picture again.",
+    "block": "No crawl gets this from the cache, and the cache does not store it again. Nothing is"
     " deleted.",
-    "unblock": "The cache may store it again.",
+    "unblock": "The cache may store this again.",
 }
 # A path of this service: not //host, and no backslash, which browsers take for a slash.
 _LOCAL_PATH = re.compile(r"/(?![/\\])[^\\\x00-\x20]*")

@@ -172,5 +172,5 @@ def _rows(facts: ImageFacts, newest: Entry | None) -> list[tuple[str, Any]]:
             "Converted",
             "by a program, from the picture of the site" if entry.get("converted") else None,
         ),
-        *((f"Header {name}", value) for name, value in entry.get("headers", {}).items()),
+        *((name, value) for name, value in entry.get("headers", {}).items()),
     ]
