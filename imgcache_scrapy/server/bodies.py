@@ -132,8 +132,10 @@ class StreamedResponse(Response):
         media_type: str,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        length = {} if size is None else {"Content-Length": str(size)}
+        length = {"Content-Length": str(size)}
         super().__init__(None, status_code, {**headers, **length}, media_type)
+        if size is None:
+            del self.headers["Content-Length"]
         self._memory = memory
         self._parts = parts
         self._on_end = on_end

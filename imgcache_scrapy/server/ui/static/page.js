@@ -46,16 +46,18 @@ on(document, "submit", async (event) => {
   dialog.showModal();
 });
 
-on(document, "click", async (event) => {
+// Not navigator.clipboard, which needs https except on this machine.
+on(document, "click", (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
+  const text = document.createElement("textarea");
+  text.value = button.dataset.copy;
+  button.after(text);
+  text.select();
   const label = button.textContent;
-  try {
-    await navigator.clipboard.writeText(button.dataset.copy);
-    button.textContent = "Copied";
-  } catch {
-    button.textContent = "Not copied";
-  }
+  button.textContent = document.execCommand("copy") ? "Copied" : "Not copied";
+  text.remove();
+  button.focus();
   setTimeout(() => { button.textContent = label; }, 1500);
 });
 

@@ -1,0 +1,420 @@
+"""People look at a cache in a browser: find pictures, compare them, delete and block them."""
+
+import json
+import re
+from io import BytesIO
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from imgcache_scrapy.client.client import ImgCacheClient
+from imgcache_scrapy.core.entry import content_hash_of
+from tests.support.browser import needs_chromium, open_page
+from tests.support.pictures import encoded, jpeg, noise, picture
+from tests.support.service import Service, http_client
+
+pytestmark = needs_chromium
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+COUNT = 25
+SIZE_XL = "/?size=xl"
+CLOCK = "https://time.test/clock.jpg"
+
+
+@pytest.fixture(scope="module")
+def client(page_service: Service) -> Any:
+    """Open a client of the service, whose cache gets the pictures of this module."""
+    with ImgCacheClient(page_service.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stored(client: ImgCacheClient) -> dict[str, str]:
+    """Store the pictures; return their content hashes by name."""
+    files = {f"many-{n}.png": picture(100 + n) for n in range(COUNT)}
+    found = {
+        name: client.store(f"https://many.test/{name}", data, "many")["content_hash"]
+        for name, data in files.items()
+    }
+    clock = noise(8, 6, seed=7).resize((640, 480))
+    alike = {
+        "large": encoded(clock, "JPEG", quality=90),
+        "poor": encoded(clock, "JPEG", quality=40),
+        "small": encoded(clock.resize((320, 240)), "PNG"),
+    }
+    for name, data in alike.items():
+        found[name] = client.store(f"https://alike.test/{name}", data, "clock")["content_hash"]
+    for name, year in (("poor", 2020), ("large", 2021)):
+        client.store(CLOCK, alike[name], "clock", lookup_time=f"{year}-01-01T00:00:00Z")
+    found["svg"] = client.store("https://odd.test/a.svg", SVG, "odd")["content_hash"]
+    broken = jpeg(3)[:200]
+    found["broken"] = client.store("https://odd.test/b.jpg", broken, "odd")["content_hash"]
+    return found
+
+
+def store_one(client: ImgCacheClient, seed: int, how: str) -> str:
+    """Store a picture for one test; return its content hash."""
+    data = jpeg(1000 + seed + (how == "plain"))
+    name = f"https://one-{how}.test/{seed}.jpg"
+    return client.store(name, data, "one")["content_hash"]
+
+
+def confirm(page: Any, button: str) -> None:
+    """Press a button that asks, and then the same button of the question."""
+    page.get_by_role("button", name=f"{button}…").click()
+    page.locator("#question").get_by_role("button", name=button, exact=True).click()
+    page.locator(".result").wait_for()
+
+
+def tiles(page: Any) -> Any:
+    """Return the pictures of the grid."""
+    return page.locator(".tiles > li")
+
+
+def test_the_grid_has_every_picture_once_newest_first(page, how, stored):
+    """A person scrolls to the end, or follows the links, and sees each picture exactly once."""
+    page.goto(f"{SIZE_XL}&host=many.test")
+    seen = []
+    if how == "script":
+        while page.locator(".more").count():
+            page.keyboard.press("End")
+            page.wait_for_timeout(50)
+        seen = page.locator(".tiles .name").all_text_contents()
+    else:
+        while True:
+            seen += page.locator(".tiles .name").all_text_contents()
+            if not page.locator(".more a").count():
+                break
+            page.locator(".more a").click()
+        assert "after=" in page.url
+        page.get_by_text("Back to the newest").click()
+        assert "after=" not in page.url
+    assert seen == [f"many-{n}.png" for n in reversed(range(COUNT))]
+
+
+def test_the_address_says_where_the_grid_is(scripted_page):
+    """The address follows the scrolling, so that the same address shows the same pictures."""
+    page = scripted_page
+    page.goto(f"{SIZE_XL}&host=many.test")
+    page.locator(".more").scroll_into_view_if_needed()
+    page.locator("ul.tiles").nth(1).wait_for()
+    page.keyboard.press("End")
+    page.wait_for_url("**after=*")
+    first = page.locator("ul.tiles").nth(1).locator(".name").first.text_content()
+    page.reload()
+    assert page.locator(".tiles .name").first.text_content() == first
+
+
+def test_thumbnails_are_shown(page):
+    """The pictures of the grid are thumbnails, which load when they come near the screen."""
+    page.goto("/?host=many.test&size=s")
+    image = page.locator(".thumb").first
+    assert image.get_attribute("loading") == "lazy"
+    assert "/thumbnails/" in image.get_attribute("src")
+
+
+def test_a_search_is_part_of_the_address(page):
+    """A search shows the pictures of such URLs; its address has no empty fields."""
+    page.goto("/")
+    page.get_by_role("searchbox").fill("many-7.")
+    page.get_by_role("searchbox").press("Enter")
+    page.wait_for_url("**/?url_contains=many-7.")
+    assert page.locator(".tiles .name").all_text_contents() == ["many-7.png"]
+    assert page.get_by_role("searchbox").input_value() == "many-7."
+
+
+def test_filters_narrow_and_widen(page):
+    """Filters are chosen in a form, stand in the address, and are removed one by one."""
+    page.goto("/")
+    page.get_by_text("Filters").click()
+    page.get_by_label("Type").select_option("image/jpeg")
+    page.get_by_label("Client").fill("clock")
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_url("**/?**content_type=image%2Fjpeg**")
+    assert "host=" not in page.url
+    assert tiles(page).count() == 2
+    page.get_by_role("link", name="Remove type").click()
+    page.wait_for_url(lambda url: "content_type" not in url)
+    assert tiles(page).count() == 3
+    page.goto("/?client_name=odd&state=not_decoded")
+    assert tiles(page).count() == 2
+    assert page.locator(".badge").all_inner_texts() == ["not decoded"] * 2
+    page.goto("/?state=damaged")
+    assert page.get_by_text("No picture meets these conditions").is_visible()
+
+
+def test_the_size_of_the_pictures_is_chosen(page):
+    """The size stands in the address, and the conditions stay."""
+    page.goto("/?host=many.test")
+    page.get_by_role("link", name="XL", exact=True).click()
+    page.wait_for_url("**/?host=many.test&size=xl")
+    wide = tiles(page).first.bounding_box()["width"]
+    page.get_by_role("link", name="S", exact=True).click()
+    page.wait_for_url("**size=s")
+    assert tiles(page).first.bounding_box()["width"] < wide / 2
+
+
+def test_a_picture_has_its_facts_urls_and_histories(page, stored):
+    """The page of a picture says what it is, where it is from, and what a URL gave at any time."""
+    page.goto("/?host=alike.test")
+    page.get_by_role("link", name="large").click()
+    page.wait_for_url(f"**/ui/images/{stored['large']}")
+    facts = page.locator(".facts").inner_text()
+    assert "640 \u00d7 480" in facts
+    assert stored["large"] in facts
+    urls = page.locator("td .url").all_inner_texts()
+    assert urls == ["https://alike.test/large", CLOCK]
+    shown = page.locator(".view img")
+    assert shown.evaluate("each => each.naturalWidth") == 640
+    opened = page.get_by_role("link", name="Open", exact=True).first
+    assert opened.get_attribute("href") == "https://alike.test/large"
+    page.get_by_role("link", name="History").nth(1).click()
+    page.wait_for_url("**/ui/history?**")
+    links = page.locator(".with-thumb").evaluate_all("all => all.map(each => each.href)")
+    assert [link[-64:] for link in links] == [stored["large"], stored["poor"]]
+
+
+def test_a_picture_is_downloaded_with_its_right_name(page, stored):
+    """The name has the extension of what the picture is, whatever its URL says."""
+    page.goto(f"/ui/images/{stored['small']}")
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Download").click()
+    download = waiting.value
+    assert download.suggested_filename == "small.png"
+    assert content_hash_of(download.path().read_bytes()) == stored["small"]
+
+
+def test_the_url_is_copied(scripted_page, stored):
+    """A key, or a button, copies the URL."""
+    page = scripted_page
+    page.goto(f"/ui/images/{stored['small']}")
+    page.keyboard.press("c")
+    page.get_by_text("Copied").wait_for()
+    page.keyboard.press("/")
+    page.keyboard.press("Control+V")
+    assert page.get_by_role("searchbox").input_value() == "https://alike.test/small"
+
+
+def test_what_is_not_shown_says_why(page, stored):
+    """An SVG is never shown, and a picture that was not decoded has its reason."""
+    page.goto(f"/ui/images/{stored['svg']}")
+    assert "SVG is a document" in page.locator(".pane").inner_text()
+    assert not page.locator(".pane img").count()
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Download").click()
+    assert waiting.value.suggested_filename == "a.svg"
+    page.goto(f"/ui/images/{stored['broken']}")
+    assert "the decoder found an error" in page.locator(".pane").inner_text()
+    assert "Not decoded" in page.locator(".note").inner_text()
+
+
+def test_two_pictures_are_compared(page, stored):
+    """Look-alikes lead to a comparison: side by side, as a difference, and swapped."""
+    page.goto(f"/ui/images/{stored['large']}")
+    assert page.locator("#alike ~ ul li").count() == 2
+    page.locator("#alike ~ ul a").first.click()
+    page.wait_for_url(f"**/ui/compare?a={stored['large']}&b=*")
+    images = page.locator(".compare img")
+    widths = images.evaluate_all("all => all.map(each => each.naturalWidth)")
+    assert widths[0] == 640
+    assert len(widths) == 2
+    page.get_by_role("link", name="Difference").click()
+    page.wait_for_url("**view=difference")
+    assert images.count() == 2
+    assert images.nth(1).evaluate("each => getComputedStyle(each).mixBlendMode") == "difference"
+    page.get_by_role("link", name="Swap").click()
+    page.wait_for_url(f"**&b={stored['large']}**")
+
+
+def test_look_alikes_are_compared_by_keyboard(scripted_page, stored):
+    """Keys open the nearest look-alike, go on to the next, show the difference, and zoom both."""
+    page = scripted_page
+    page.goto(f"/ui/images/{stored['large']}")
+    page.keyboard.press("l")
+    page.wait_for_url("**/ui/compare?**")
+    first = page.url
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url(lambda url: url != first)
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url(first)
+    page.keyboard.press("d")
+    page.wait_for_url("**view=difference")
+    page.keyboard.press("d")
+    page.wait_for_url(first)
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    scales = page.locator(".compare img").evaluate_all(
+        "all => all.map(each => getComputedStyle(each).getPropertyValue('--zoom'))"
+    )
+    assert scales == ["2.25", "2.25"]
+    box = page.locator(".pane").first.bounding_box()
+    page.mouse.move(box["x"] + 50, box["y"] + 50)
+    page.mouse.wheel(0, -400)
+    page.wait_for_function(
+        "getComputedStyle(document.querySelector('.pane img')).getPropertyValue('--zoom') > 5"
+    )
+    page.keyboard.press("0")
+    page.wait_for_function("!document.querySelector('.zoomed')")
+
+
+def test_the_grid_works_by_keyboard(scripted_page):
+    """Arrows go from picture to picture, keys select, resize, search and open."""
+    page = scripted_page
+    page.goto("/?host=many.test")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("x")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("x")
+    assert page.locator(".acts .count").inner_text() == "2 selected"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/ui/images/*")
+    second = page.url
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url(lambda url: url != second)
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url(second)
+    page.goto("/?host=many.test")
+    page.keyboard.press("+")
+    page.wait_for_url("**size=l")
+    page.keyboard.press("/")
+    page.keyboard.type("+x")
+    assert page.get_by_role("searchbox").input_value() == "+x"
+    page.get_by_text("Keys", exact=True).click()
+    page.get_by_label("Use these keys").uncheck()
+    page.keyboard.press("-")
+    page.reload()
+    assert page.url.endswith("size=l")
+
+
+def test_a_picture_is_deleted_after_one_question(page, how, client):
+    """Cancel keeps it; the button deletes it, and the list of acts says who did it."""
+    name = store_one(client, 0, how)
+    page.goto(f"/ui/images/{name}")
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("heading", name="Delete this picture?").wait_for()
+    assert page.url.endswith("/ui/confirm") is (how == "plain")
+    page.get_by_text("Cancel").click()
+    assert page.url.endswith(name)
+    assert client.get_meta(name) is not None
+    confirm(page, "Delete")
+    assert page.locator(".result").inner_text() == "1 picture deleted."
+    assert client.get_meta(name) is None
+    page.goto("/ui/acts")
+    newest = page.locator("tbody tr").first.inner_text()
+    assert "page 127.0.0.1" in newest
+    assert "delete" in newest
+
+
+def test_a_picture_is_blocked_and_allowed_again(page, how, client):
+    """The reason is asked for and shown; a deleted picture stays blocked until it is allowed."""
+    name = store_one(client, 2, how)
+    page.goto(f"/ui/images/{name}")
+    page.get_by_role("button", name="Block…").click()
+    page.get_by_label("Why").fill("a <b>placeholder</b>")
+    page.locator("#question").get_by_role("button", name="Block").click()
+    page.locator(".result").wait_for()
+    assert "a <b>placeholder</b>" in page.locator(".note").inner_text()
+    assert [each["content_hash"] for each in client.blocked()] == [name]
+    client.delete(name)
+    page.goto("/ui/blocked")
+    page.get_by_role("link", name=name[:16]).click()
+    page.get_by_role("heading", name="A blocked picture").wait_for()
+    confirm(page, "Unblock")
+    assert page.get_by_text("No picture is blocked.").is_visible()
+    assert client.blocked() == []
+
+
+def test_a_selection_is_deleted_and_blocked(page, how, client):
+    """An act on several selected pictures asks once for all of them."""
+    names = [store_one(client, seed, how) for seed in (4, 6, 8)]
+    page.goto(f"/?host=one-{how}.test")
+    for number in range(3):
+        tiles(page).nth(number).get_by_role("checkbox").check()
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("heading", name="Delete these 3 pictures?").wait_for()
+    page.get_by_label("Also block").check()
+    page.locator("#question").get_by_role("button", name="Delete").click()
+    page.locator(".result").wait_for()
+    assert page.locator(".result").inner_text() == "3 pictures deleted."
+    assert f"host=one-{how}.test" in page.url
+    blocked = {each["content_hash"] for each in client.blocked()}
+    assert blocked >= set(names)
+    for name in names:
+        client.unblock(name)
+
+
+def test_a_selection_is_compared_and_downloaded(page, stored):
+    """Selected pictures become a zip, a manifest, or a comparison of two."""
+    page.goto("/?host=alike.test")
+    for number in range(2):
+        tiles(page).nth(number).get_by_role("checkbox").check()
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Download as zip").click()
+    with ZipFile(BytesIO(waiting.value.path().read_bytes())) as archive:
+        assert archive.testzip() is None
+        names = archive.namelist()
+        assert [name[:5] for name in names] == ["0001-", "0002-", "manif"]
+        lines = archive.read("manifest.jsonl").decode().splitlines()
+        hashes = [content_hash_of(archive.read(name)) for name in names[:2]]
+    entries = [json.loads(line) for line in lines]
+    assert [entry["content_hash"] for entry in entries] == hashes
+    assert [entry["file"] for entry in entries] == names[:2]
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Manifest").click()
+    lines = waiting.value.path().read_text().splitlines()
+    assert [json.loads(line)["content_hash"] for line in lines] == hashes
+    page.get_by_role("button", name="Compare two").click()
+    page.wait_for_url(f"**/ui/compare?a={hashes[0]}&b={hashes[1]}")
+
+
+def test_the_state_page_adds_up(page, page_service):
+    """The state page has the sums of the cache, and bars that lead to the pictures."""
+    page.goto("/ui/state")
+    page.get_by_role("heading", name="Growth by day").wait_for()
+    with http_client(page_service.url) as http:
+        stats = http.get("/stats").json()
+    numbers = page.locator(".numbers dd").all_inner_texts()
+    assert int(re.sub(r"\D", "", numbers[0])) >= stats["images"] - 4
+    assert page.locator(".growth rect").count() == 1
+    page.get_by_role("link", name="many.test").click()
+    page.wait_for_url("**/?host=many.test")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_an_accessibility_violation(browser, page_service, stored, scheme):
+    """Axe finds no violation of WCAG 2.2 level A or AA on any page, light and dark."""
+    axe = Axe()
+    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"]
+    paths = [
+        "/",
+        "/?host=many.test&size=s",
+        f"/ui/images/{stored['large']}",
+        f"/ui/images/{stored['svg']}",
+        f"/ui/history?url={CLOCK}",
+        f"/ui/compare?a={stored['large']}&b={stored['poor']}",
+        f"/ui/compare?a={stored['large']}&b={stored['small']}&view=difference",
+        "/ui/state",
+        "/ui/blocked",
+        "/ui/acts",
+    ]
+    found = []
+    with open_page(browser, page_service.url, "script", color_scheme=scheme) as page:
+
+        def check(what: str) -> None:
+            result = axe.run(page, options={"runOnly": {"type": "tag", "values": rules}})
+            found.extend(
+                f"{what}: {each['id']}: {each['nodes'][0]['html']}"
+                for each in result.response["violations"]
+            )
+
+        for path in paths:
+            page.goto(path)
+            check(path)
+        page.goto("/?host=many.test")
+        tiles(page).first.get_by_role("checkbox").check()
+        page.get_by_role("button", name="Delete…").click()
+        page.locator("dialog").wait_for()
+        check("the question")
+    assert not found
