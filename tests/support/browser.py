@@ -53,7 +53,7 @@ def open_page(browser: Any, url: str, how: str, **options: Any) -> Iterator[Any]
 
     def note_message(message: Any) -> None:
         if message.type in {"error", "warning"}:
-            troubles.append(f"console: {message.text}")
+            troubles.append(f"console: {message.text} {message.location}")
 
     def note_request(request: Any) -> None:
         parts = urlsplit(request.url)
@@ -72,4 +72,5 @@ def open_page(browser: Any, url: str, how: str, **options: Any) -> Iterator[Any]
         yield page
     finally:
         context.close()
-    assert not troubles
+    if troubles:
+        pytest.fail("; ".join(troubles))

@@ -130,6 +130,8 @@ def _tile(facts: ImageFacts, newest: Entry | None) -> Tile:
 def _why_not_shown(facts: ImageFacts) -> str:
     if facts.is_damaged:
         return "The bytes of this picture are damaged, so that there is nothing to show."
+    if facts.blocked_for is not None:
+        return "This picture is blocked, so that it is not shown."
     if facts.content_type == "image/svg+xml":
         return "An SVG is a document that may contain scripts. It is not shown: download it."
     return f"This picture is not shown, because it is not decoded: download it. {_reason(facts)}"

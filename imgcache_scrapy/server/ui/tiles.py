@@ -56,7 +56,8 @@ def tile_of(entry: Entry) -> Tile:
 
 def is_visible(entry: Entry) -> bool:
     """Return whether there is a thumbnail of an image."""
-    return entry["width"] is not None and not entry.get("damaged")
+    is_kept_back = entry.get("damaged") or entry.get("blocked")
+    return entry["width"] is not None and not is_kept_back
 
 
 def download_name(entry: Entry) -> str:
