@@ -67,7 +67,8 @@ A hit over a service leaves the first journey after `ResilientClient.lookup_many
 
     client/http.py:HttpTransport.lookup_many               POST /images/lookup
     server/origins.py:OriginMiddleware.__call__            no page of another site sent it
-    server/guard.py:TokenMiddleware.__call__               token, then bounds on the body
+    server/tokens.py:TokenMiddleware.__call__              the token
+    server/guard.py:BodyLimitMiddleware.__call__           bounds on the body
     server/lookups.py:add_lookups                          the route
     engine/async_cache.py:AsyncImageCache.lookup_many      as above
     client/answers.py:entries_by_key                       the answer is checked

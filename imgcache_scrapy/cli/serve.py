@@ -77,6 +77,17 @@ def serve(
         bool,
         typer.Option("--upgrade", help="First upgrade the catalog if it has an older version."),
     ] = False,
+    read_only: Annotated[
+        bool,
+        typer.Option("--read-only", help="Refuse every change; the page has no acts."),
+    ] = False,
+    no_embedding: Annotated[
+        bool,
+        typer.Option(
+            "--no-embedding",
+            help="Do not let pages of other sites show images; they could find out what is here.",
+        ),
+    ] = False,
 ) -> None:
     """Serve a cache to many crawlers."""
     check_libraries()
@@ -84,6 +95,7 @@ def serve(
 
     from imgcache_scrapy.engine.cache import ImageCache  # noqa: PLC0415
     from imgcache_scrapy.engine.location import uses_folder  # noqa: PLC0415
+    from imgcache_scrapy.engine.thumbnails import max_thumbnail_bytes  # noqa: PLC0415
     from imgcache_scrapy.server.metric_files import metrics_folder  # noqa: PLC0415
     from imgcache_scrapy.server.origins import checked_host_name  # noqa: PLC0415
 
@@ -101,7 +113,10 @@ def serve(
     os.environ["IMGCACHE_FOLDER"] = str(folder)
     os.environ["IMGCACHE_TOKEN"] = checked_token(token) or location.token or ""
     os.environ["IMGCACHE_ALLOWED_HOSTS"] = ",".join(map(checked_host_name, allowed_host or ()))
-    ImageCache.in_folder(folder, upgrade=upgrade).close()
+    os.environ["IMGCACHE_READ_ONLY"] = "1" if read_only else ""
+    os.environ["IMGCACHE_NO_EMBEDDING"] = "1" if no_embedding else ""
+    max_thumbnail_bytes()
+    ImageCache.in_folder(folder, upgrade=upgrade, create=not read_only).close()
     # A catalog and blobs elsewhere need no folder; then there may be none.
     places = [place for place in (folder, Path(gettempdir())) if place.is_dir()]
     with metrics_folder(places) if workers > 1 else nullcontext():

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from imgcache_scrapy.client.blocking import BlockingClient, blocking
 from imgcache_scrapy.client.fetching import FetchMethods
@@ -174,14 +174,35 @@ class AsyncImgCacheClient(
         where = self._bucket_or_own(bucket)
         await self.transport.delete(checked_hash(content_hash), where, actor())
 
-    def serve_url(self, content_hash: str, *, bucket: str | None = None) -> str:
+    def serve_url(
+        self,
+        content_hash: str,
+        *,
+        bucket: str | None = None,
+        expires: datetime | timedelta | float | None = None,
+    ) -> str:
         """Return the URL of an image for a browser.
 
         For an embedded cache, it works while `imgcache serve` runs at its default address.
+
+        Args:
+            content_hash: the hash of the image.
+            bucket: as for the class.
+            expires: how long the URL works without the token, as a time or in seconds, or until
+                when. None: the URL needs the token where one is set.
+
+        Raises:
+            InvalidRequestError: `expires` is over, or not a time.
         """
-        name = self._bucket_or_all(bucket)
-        query = f"?bucket={quote(name, safe='')}" if name else ""
-        return f"{self._base}/serve/{checked_hash(content_hash)}{query}"
+        name, its_hash = self._bucket_or_all(bucket), checked_hash(content_hash)
+        query = {"bucket": name} if name else {}
+        if expires is not None and (token := self._options["token"]):
+            # Imported here, because few clients need it.
+            from imgcache_scrapy.core.signed_links import signed_query  # noqa: PLC0415
+
+            query |= signed_query(token, its_hash, name or "", expires)
+        path = f"{self._base}/serve/{its_hash}"
+        return f"{path}?{urlencode(query, quote_via=quote, safe='')}" if query else path
 
     async def health(self) -> dict[str, Any]:
         """Check whether the cache works; return `{"status": "ok", …}`."""
@@ -265,9 +286,15 @@ class ImgCacheClient(BlockingClient):
     stats = blocking(AsyncImgCacheClient.stats)
     buckets = blocking(AsyncImgCacheClient.buckets)
 
-    def serve_url(self, content_hash: str, *, bucket: str | None = None) -> str:
+    def serve_url(
+        self,
+        content_hash: str,
+        *,
+        bucket: str | None = None,
+        expires: datetime | timedelta | float | None = None,
+    ) -> str:
         """Return the URL of an image for a browser; see `AsyncImgCacheClient.serve_url`."""
-        return self._client.serve_url(content_hash, bucket=bucket)
+        return self._client.serve_url(content_hash, bucket=bucket, expires=expires)
 
     def __enter__(self) -> Self:
         return self

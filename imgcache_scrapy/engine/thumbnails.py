@@ -50,7 +50,7 @@ class Thumbnails:
     """
 
     def __init__(self) -> None:
-        self._kept = KeptThumbnails(_max_bytes())
+        self._kept = KeptThumbnails(max_thumbnail_bytes())
         self._maker = ThumbnailMaker()
         # The number of attempts, or why there is no thumbnail; the one used last is the last.
         self._remembered: OrderedDict[str, int | DecodeError] = OrderedDict()
@@ -168,7 +168,12 @@ def _without_thumbnail(content_hash: str, error: DecodeError) -> NotFoundError:
     return NotFoundError(f"the image {content_hash} has no thumbnail: {_REASONS[error]}")
 
 
-def _max_bytes() -> int:
+def max_thumbnail_bytes() -> int:
+    """Return the bound of all kept thumbnails together, from the environment.
+
+    Raises:
+        ConfigurationError: the variable `IMGCACHE_MAX_THUMBNAIL_BYTES` is not a size.
+    """
     given = os.environ.get(_VARIABLE)
     try:
         return checked_size(given) if given else DEFAULT_MAX_BYTES

@@ -18,7 +18,7 @@ from imgcache_scrapy.engine.location import DEFAULT_FOLDER
 from imgcache_scrapy.server import docs
 from imgcache_scrapy.server.bodies import AnswerMemory
 from imgcache_scrapy.server.claims import add_claims
-from imgcache_scrapy.server.guard import BodyLimitMiddleware, TokenMiddleware
+from imgcache_scrapy.server.guard import BodyLimitMiddleware
 from imgcache_scrapy.server.history import add_histories
 from imgcache_scrapy.server.images import add_bytes, add_images
 from imgcache_scrapy.server.listing import add_lists
@@ -30,9 +30,12 @@ from imgcache_scrapy.server.orphans import end_with_parent
 from imgcache_scrapy.server.parameters import REFUSALS
 from imgcache_scrapy.server.problems import answer_with_problems, documented
 from imgcache_scrapy.server.refusals import add_refusals
+from imgcache_scrapy.server.sessions import Sessions
 from imgcache_scrapy.server.takedown import add_takedowns
 from imgcache_scrapy.server.uses import add_uses
 from imgcache_scrapy.server.thumbnails import add_thumbnails
+from imgcache_scrapy.server.tokens import TokenMiddleware
+from imgcache_scrapy.server.ui.access import Access
 from imgcache_scrapy.server.ui.routes import add_page
 
 
@@ -41,6 +44,7 @@ def create_app(
     *,
     token: str | None = None,
     allowed_hosts: Collection[str] = (),
+    allows_embedding: bool = True,
     owns_cache: bool = False,
 ) -> FastAPI:
     """Create the app of a cache.
@@ -49,6 +53,7 @@ def create_app(
         cache: the cache.
         token: the bearer token that requests need, except for `/health`; None for no token.
         allowed_hosts: host names of the service, beside those that no public site can have.
+        allows_embedding: whether pages of any site may show what `/serve/` returns.
         owns_cache: whether to close the cache when the lifespan of the app ends.
 
     Returns:
@@ -72,11 +77,17 @@ def create_app(
         redoc_url=None,
     )
     metrics, memory = Metrics(), AnswerMemory()
+    sessions = Sessions(token, cache.catalog.cache_id)
     # The middleware that is added last runs first.
     app.add_middleware(BodyLimitMiddleware)
     if token:
-        app.add_middleware(TokenMiddleware, token=token)
-    app.add_middleware(OriginMiddleware, allowed_hosts=allowed_hosts, checks_host=not token)
+        app.add_middleware(TokenMiddleware, token=token, sessions=sessions)
+    app.add_middleware(
+        OriginMiddleware,
+        allowed_hosts=allowed_hosts,
+        checks_host=not token,
+        allows_embedding=allows_embedding,
+    )
     app.add_middleware(TimingMiddleware, metrics=metrics)
     answer_with_problems(app)
     _add_state(app, images, metrics)
@@ -89,9 +100,10 @@ def create_app(
     add_images(app, images, metrics)
     add_takedowns(app, images, memory)
     add_refusals(app, images, memory)
-    add_bytes(app, images, memory)
+    add_bytes(app, images, memory, allows_embedding=allows_embedding)
     add_thumbnails(app, images)
-    keeper = add_page(app, images, metrics, memory)
+    access = Access(sessions, may_act=not cache.catalog.is_read_only)
+    keeper = add_page(app, images, metrics, memory, token=token, access=access)
     return app
 
 
@@ -99,7 +111,8 @@ def app_from_environment() -> FastAPI:
     """Create the app of a service process from the environment.
 
     `IMGCACHE_FOLDER` is the folder of the cache, by default `./imgcache`. `IMGCACHE_TOKEN` is the
-    token, `IMGCACHE_ALLOWED_HOSTS` has host names of the service with commas between them, and
+    token, `IMGCACHE_ALLOWED_HOSTS` has host names of the service with commas between them.
+    `IMGCACHE_READ_ONLY` and `IMGCACHE_NO_EMBEDDING` stand for the options of these names, and
     `ImageCache.in_folder` reads the other variables.
     """
     end_with_parent()
@@ -107,8 +120,17 @@ def app_from_environment() -> FastAPI:
     token = os.environ.get("IMGCACHE_TOKEN")
     folder = Path(os.environ.get("IMGCACHE_FOLDER") or DEFAULT_FOLDER)
     names = filter(None, os.environ.get("IMGCACHE_ALLOWED_HOSTS", "").split(","))
-    cache = ImageCache.in_folder(folder, upgrade=False)
-    app = create_app(cache, token=token, allowed_hosts=list(names), owns_cache=True)
+    is_read_only = bool(os.environ.get("IMGCACHE_READ_ONLY"))
+    cache = ImageCache.in_folder(folder, upgrade=False, create=not is_read_only)
+    if is_read_only:
+        cache.catalog.forbid_writing()
+    app = create_app(
+        cache,
+        token=token,
+        allowed_hosts=list(names),
+        allows_embedding=not os.environ.get("IMGCACHE_NO_EMBEDDING"),
+        owns_cache=True,
+    )
     # Exclude the loaded modules from garbage collection: scanning them blocks all requests for
     # about 50 ms each time.
     gc.collect()

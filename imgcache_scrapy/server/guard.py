@@ -1,15 +1,11 @@
-"""Middleware that checks the token and limits the bodies of requests."""
+"""Middleware that limits the bodies of requests."""
 
 import asyncio
-from hmac import compare_digest
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imgcache_scrapy.core.errors import UnauthorizedError
 from imgcache_scrapy.core.limits import MAX_BATCH_BYTES, MAX_IMAGE_BYTES
-from imgcache_scrapy.server.problems import problem
 
 MAX_BODY_BYTES = MAX_IMAGE_BYTES + 2**20
 """Maximum size of an upload: an image and the other fields of the form."""
@@ -25,34 +21,6 @@ _MAX_BYTES_IN_MEMORY = 4 * MAX_IMAGE_BYTES
 # Smaller bodies have some memory of their own: a few large ones must not keep them out.
 _SMALL_BYTES = 2 * 2**20
 _BYTES_FOR_SMALL = 64 * 2**20
-
-
-class TokenMiddleware:
-    """Answers 401 to requests without the bearer token, except for `/health`.
-
-    Args:
-        app: answers the other requests.
-        token: the token, printable ASCII.
-    """
-
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app = app
-        self._token = token.encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 401."""
-        if scope["type"] == "http" and scope["path"] != "/health":
-            scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-            is_correct = compare_digest(given.encode("latin-1"), self._token)
-            if scheme.lower() != "bearer" or not is_correct:
-                answer = problem(
-                    UnauthorizedError.code,
-                    UnauthorizedError.status,
-                    "this cache needs its token: send the header Authorization: Bearer …",
-                    {"WWW-Authenticate": "Bearer"},
-                )
-                return await answer(scope, receive, send)
-        return await self._app(scope, receive, send)
 
 
 class BodyLimitMiddleware:

@@ -97,8 +97,18 @@ def add_images(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
         return Response(status_code=204)
 
 
-def add_bytes(app: FastAPI, images: AsyncImageCache, memory: AnswerMemory) -> None:
-    """Add the routes that return the bytes of images."""
+def add_bytes(
+    app: FastAPI, images: AsyncImageCache, memory: AnswerMemory, *, allows_embedding: bool = True
+) -> None:
+    """Add the routes that return the bytes of images.
+
+    Args:
+        app: gets the routes.
+        images: the cache.
+        memory: limits the memory of answers.
+        allows_embedding: whether pages of any site may show what `/serve/` returns.
+    """
+    sharing_of_pictures = "cross-origin" if allows_embedding else "same-origin"
     content = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
     image: dict[int | str, dict[str, Any]] = {
         200: {"description": "The image, as it was stored.", "content": content},
@@ -118,8 +128,8 @@ def add_bytes(app: FastAPI, images: AsyncImageCache, memory: AnswerMemory) -> No
         range_header: Annotated[str | None, Header(alias="Range")] = None,
     ) -> Response:
         etag = f'"{content_hash}"'
-        # Pages of any site may show what is made for browsers.
-        sharing = "cross-origin" if request.scope["path"].startswith("/serve/") else "same-site"
+        is_for_browsers = request.scope["path"].startswith("/serve/")
+        sharing = sharing_of_pictures if is_for_browsers else "same-site"
         if etag_matches(if_none_match, etag):
             known = await images.type_and_size(content_hash, bucket)
             if known is not None:

@@ -26,8 +26,8 @@ _NAME = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
 _LOCAL_ENDINGS = (".localhost", ".local", ".internal")
 _OPEN_PATHS = frozenset({"/health", "/metrics"})
 # Paths that a person opens by a link on another site.
-_PAGES = frozenset({"/", "/docs"})
-_PAGES_BELOW = "/ui/"
+_OPENED = frozenset({"/", "/docs"})
+_OPENED_BELOW = ("/ui/", "/serve/")
 _READING = frozenset({"GET", "HEAD"})
 
 
@@ -71,20 +71,30 @@ def unknown_host(caller: Caller, known_names: Collection[str]) -> str | None:
     return next((host for host in caller.hosts if not _is_known(host, known_names)), None)
 
 
-def is_foreign(caller: Caller, known_names: Collection[str]) -> bool:
+def is_foreign(
+    caller: Caller, known_names: Collection[str], *, allows_embedding: bool = True
+) -> bool:
     """Return whether a browser sends a request for a page of another site.
 
     Args:
         caller: the sender of the request.
         known_names: the names of the service, in lower case.
+        allows_embedding: whether pages of any site may show what `/serve/` returns.
     """
-    if caller.path in _OPEN_PATHS or _may_be_shown(caller) or _is_navigation(caller):
+    may_be_shown = allows_embedding and _may_be_shown(caller)
+    if caller.path in _OPEN_PATHS or may_be_shown or _is_navigation(caller):
         return False
     if caller.fetch_site is not None:
         return caller.fetch_site not in {"same-origin", "none"}
-    if caller.origin is None:
+    # Behind a proxy, the origin of the page may be another one. Its forms have a CSRF token.
+    if caller.origin is None or is_page(caller.path):
         return False
     return not _is_own_origin(caller.origin, caller.hosts, known_names)
+
+
+def is_page(path: str) -> bool:
+    """Return whether a path is one of the pages for a browser."""
+    return path == "/" or path.startswith("/ui/")
 
 
 def host_name(host: str) -> str:
@@ -114,10 +124,19 @@ class OriginMiddleware:
         allowed_hosts: names of the service, beside those that no public site can have.
         checks_host: whether to check the host name; a service with a token does not need it,
             because a page does not know the token.
+        allows_embedding: as for `is_foreign`.
     """
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str], *, checks_host: bool) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        allowed_hosts: Iterable[str],
+        *,
+        checks_host: bool,
+        allows_embedding: bool = True,
+    ) -> None:
         self._app = app
+        self._allows_embedding = allows_embedding
         self._names = frozenset(map(checked_host_name, allowed_hosts))
         self._checks_host = checks_host
         self._own_names: asyncio.Future[frozenset[str]] | None = None
@@ -135,7 +154,7 @@ class OriginMiddleware:
                 f"this service does not have the name {quoted(host)}: start it with"
                 f" --allowed-host {name}, or with a token",
             )
-        elif is_foreign(caller, self._names):
+        elif is_foreign(caller, self._names, allows_embedding=self._allows_embedding):
             answer = problem(
                 UnauthorizedError.code,
                 HTTPStatus.FORBIDDEN,
@@ -199,7 +218,7 @@ def _may_be_shown(caller: Caller) -> bool:
 def _is_navigation(caller: Caller) -> bool:
     return (
         caller.method == "GET"
-        and (caller.path in _PAGES or caller.path.startswith(_PAGES_BELOW))
+        and (caller.path in _OPENED or caller.path.startswith(_OPENED_BELOW))
         and caller.fetch_mode == "navigate"
         and caller.fetch_destination in {None, "document"}
     )

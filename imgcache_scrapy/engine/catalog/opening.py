@@ -44,6 +44,8 @@ class OpenCatalog:
         ReadOnlyError: there is no catalog, and none can be created.
     """
 
+    _forbids_writing = False
+
     def __init__(
         self,
         database_url: DatabaseUrl,
@@ -78,7 +80,11 @@ class OpenCatalog:
     @property
     def is_read_only(self) -> bool:
         """Whether nothing can be written."""
-        return self._file is not None and self._file.is_read_only
+        return self._forbids_writing or (self._file is not None and self._file.is_read_only)
+
+    def forbid_writing(self) -> None:
+        """Let this object refuse all further changes, as if the catalog could only be read."""
+        self._forbids_writing = True
 
     @property
     def file(self) -> Path | None:
@@ -102,6 +108,8 @@ class OpenCatalog:
             UnavailableError: its file was removed or replaced since it was opened.
         """
         self.check_in_place()
+        if self._forbids_writing:
+            raise ReadOnlyError("this service only reads its cache: it runs with --read-only")
         if self.is_read_only:
             raise ReadOnlyError("the cache can only be read: its folder or its file is read-only")
 

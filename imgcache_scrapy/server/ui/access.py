@@ -1,13 +1,14 @@
 """Who may look at the page, and who may act on it."""
 
-import secrets
 from typing import Annotated, NamedTuple
 from urllib.parse import parse_qs
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 
 from imgcache_scrapy.core.errors import InvalidRequestError, ReadOnlyError, UnauthorizedError
 from imgcache_scrapy.server.parameters import actor_of
+from imgcache_scrapy.server.sessions import Session, Sessions
+from imgcache_scrapy.server.tokens import is_secure
 
 CSRF_FIELD = "csrf_token"
 """The field of each form that has the token which only pages of this service know."""
@@ -17,6 +18,18 @@ Fields = dict[str, list[str]]
 
 # Of a form: more than the pictures that one act takes.
 _MAX_FIELDS = 2000
+
+
+class Access(NamedTuple):
+    """What decides who may look and act; the state of the app has it as `access`.
+
+    Attributes:
+        sessions: makes and checks the cookies of browsers.
+        may_act: False for a service that is only read.
+    """
+
+    sessions: Sessions
+    may_act: bool = True
 
 
 class Visitor(NamedTuple):
@@ -36,26 +49,47 @@ class Visitor(NamedTuple):
 
 
 async def signed_in(request: Request) -> Visitor:
-    """Return who looks at the page.
-
-    Raises:
-        UnauthorizedError: the service has a token, and the person has not signed in.
-    """
-    return Visitor(f"page {actor_of(request, None)}", csrf_token_of(request))
+    """Return who looks at the page; in a service with a token, `TokenMiddleware` has checked it."""
+    access = access_of(request)
+    session = session_of(request)
+    return Visitor(
+        f"page {actor_of(request, None)}",
+        access.sessions.csrf_token(session),
+        access.may_act,
+        session.is_signed_in,
+    )
 
 
 SignedIn = Annotated[Visitor, Depends(signed_in)]
 
 
-def csrf_token_of(request: Request) -> str:
-    """Return the token that the forms of a page must send."""
-    state = request.app.state
-    if not hasattr(state, "csrf_token"):
-        state.csrf_token = secrets.token_urlsafe()
-    return str(state.csrf_token)
+def access_of(request: Request) -> Access:
+    """Return what decides who may look and act."""
+    access: Access = request.app.state.access
+    return access
 
 
-async def read_form(request: Request, visitor: SignedIn) -> Fields:
+def session_of(request: Request) -> Session:
+    """Return the session of a request, or a new one, which `add_cookie` gives to the browser."""
+    state = request.state
+    if not hasattr(state, "session"):
+        sessions = access_of(request).sessions
+        known = sessions.read(request.cookies, is_secure=is_secure(request))
+        state.session = known or sessions.start()
+        state.is_new_session = known is None
+    session: Session = state.session
+    return session
+
+
+def add_cookie(request: Request, response: Response) -> None:
+    """Let the browser keep the session of a request, if it is new."""
+    if getattr(request.state, "is_new_session", False):
+        sessions, session = access_of(request).sessions, session_of(request)
+        cookie = sessions.cookie(session, is_secure=is_secure(request))
+        response.headers.append("Set-Cookie", cookie)
+
+
+async def read_form(request: Request) -> Fields:
     """Read a form, and check its CSRF token.
 
     Raises:
@@ -68,7 +102,7 @@ async def read_form(request: Request, visitor: SignedIn) -> Fields:
     except ValueError as error:
         raise InvalidRequestError(f"the form cannot be read: {error}") from error
     given = fields.get(CSRF_FIELD, [""])[0]
-    if not secrets.compare_digest(given.encode(), visitor.csrf_token.encode()):
+    if not access_of(request).sessions.is_csrf_token(session_of(request), given):
         raise UnauthorizedError("this form is too old: open the page again, and repeat the act")
     return fields
 

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from imgcache_scrapy.core.errors import ImgCacheError, InvalidRequestError
 from imgcache_scrapy.server.problems import validation_detail
 from imgcache_scrapy.server.ui import texts
-from imgcache_scrapy.server.ui.access import Visitor
+from imgcache_scrapy.server.ui.access import Visitor, add_cookie
 from imgcache_scrapy.server.ui.assets import Asset
 from imgcache_scrapy.server.ui.tiles import tile_of
 
@@ -33,7 +33,8 @@ HEADERS = {
     "Cache-Control": "private, no-cache",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    # Not `no-referrer`: browsers would send forms with the origin "null".
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
@@ -88,6 +89,11 @@ class PageRoute(APIRoute):
         answer = super().get_route_handler()
 
         async def answer_or_explain(request: Request) -> Response:
+            response = await explained(request)
+            add_cookie(request, response)
+            return response
+
+        async def explained(request: Request) -> Response:
             try:
                 return await answer(request)
             except ImgCacheError as error:
