@@ -66,7 +66,9 @@ class TokenMiddleware:
         if scheme.lower() == "bearer":
             return self._refusal_of_token(given, request.client.host if request.client else "")
         if is_page(path):
-            return None if self._has_signed_in(request) else _to_sign_in(scope)
+            if self._has_signed_in(request):
+                return None
+            return _to_sign_in(scope) if _is_for_person(request) else _unauthorized()
         image = _IMAGE_PATH.fullmatch(path)
         if scope["method"] in _READING and (image is not None or path in _DOCS):
             is_link = image is not None and self._is_link(scope, image)
@@ -118,6 +120,10 @@ def _unauthorized() -> Response:
         "this cache needs its token: send the header Authorization: Bearer …",
         {"WWW-Authenticate": "Bearer"},
     )
+
+
+def _is_for_person(request: HTTPConnection) -> bool:
+    return "text/html" in request.headers.get("accept", "")
 
 
 def _to_sign_in(scope: Scope) -> Response:
