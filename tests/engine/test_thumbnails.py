@@ -5,6 +5,7 @@ import os
 import time
 from contextlib import closing
 from datetime import timedelta
+from threading import Event
 
 import pytest
 
@@ -23,6 +24,7 @@ from imgcache_scrapy.engine.thumbnails import Thumbnails, block_image
 from imgcache_scrapy.engine.upkeep import Upkeep
 from tests.support.pictures import picture
 from tests.support.service import new_storage_environment
+from tests.support.waiting import PATIENCE
 
 URL = "http://a.test/image.png"
 DATA = picture()
@@ -238,6 +240,36 @@ async def test_concurrent_calls_decode_once(tmp_path):
     assert await images.thumbnail(HASH, "") == found[0]
     with pytest.raises(NotFoundError):
         await images.thumbnail(HASH, "another bucket")
+    await images.aclose()
+
+
+async def test_stores_do_not_wait_for_thumbnails(tmp_path):
+    """While all makers of thumbnails are busy, stores, lookups and kept thumbnails go on."""
+    cache = ImageCache.in_folder(tmp_path / "cache")
+    images = AsyncImageCache(lambda: cache, lambda each: each.close())
+    pictures = [picture(seed) for seed in range(10)]
+    for seed, data in enumerate(pictures):
+        await images.store(f"{URL}/{seed}", data, "me")
+    kept = await images.thumbnail(content_hash_of(pictures[0]))
+    may_go_on, make = Event(), images._thumbnails._maker.make
+
+    def make_later(data):
+        assert may_go_on.wait(PATIENCE)
+        return make(data)
+
+    images._thumbnails._maker.make = make_later
+    waiting = [
+        asyncio.create_task(images.thumbnail(content_hash_of(data))) for data in pictures[1:]
+    ]
+    while len(images._being_made) < len(waiting):  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert (await images.store(URL, picture(50), "me"))["width"] == 32
+    assert await images.lookup(URL) is not None
+    assert await images.get_bytes(content_hash_of(pictures[3])) == pictures[3]
+    assert await images.thumbnail(content_hash_of(pictures[0])) == kept
+    assert not any(task.done() for task in waiting)
+    may_go_on.set()
+    assert len(set(await asyncio.gather(*waiting))) == len(waiting)
     await images.aclose()
 
 
