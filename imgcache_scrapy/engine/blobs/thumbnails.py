@@ -9,7 +9,7 @@ from imgcache_scrapy.core.entry import THUMBNAILS, thumbnail_key
 from imgcache_scrapy.engine.blobs.store import BlobStore, Found
 from imgcache_scrapy.engine.decoding.messages import DecodeError
 
-DEFAULT_MAX_BYTES = 2**30
+DEFAULT_MAX_BYTES = 1_000_000_000
 """The bound unless `IMGCACHE_MAX_THUMBNAIL_BYTES` says another: about 100,000 thumbnails."""
 
 # The first byte of a file; another one is that of a later version.
