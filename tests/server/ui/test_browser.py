@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 from zipfile import ZipFile
@@ -19,6 +20,7 @@ pytestmark = needs_chromium
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 COUNT = 25
+TOKEN = "a-token-for-browsers"
 SIZE_XL = "/?size=xl"
 CLOCK = "https://time.test/clock.jpg"
 
@@ -418,3 +420,54 @@ def test_no_page_has_an_accessibility_violation(browser, page_service, stored, s
         page.locator("dialog").wait_for()
         check("the question")
     assert not found
+
+
+@pytest.fixture(scope="module")
+def token_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Serve a cache with a token and one picture."""
+    service = Service(tmp_path_factory.mktemp("token") / "service", "--token", TOKEN)
+    service.start()
+    with ImgCacheClient(service.url, token=TOKEN) as client:
+        client.store("https://token.test/a.jpg", jpeg(9), "token")
+    yield service
+    service.stop()
+
+
+def test_a_person_signs_in_and_out(browser, token_service, how):
+    """The token in a form opens the page that was asked for; after signing out it is closed."""
+    with open_page(browser, token_service.url, how) as page:
+        page.goto("/?host=token.test")
+        page.get_by_label("Token").fill(TOKEN)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url("**/?host=token.test")
+        picture = page.locator(".thumb").first
+        assert picture.evaluate("each => each.decode().then(() => each.naturalWidth)") > 0
+        page.locator(".tiles a").first.click()
+        page.wait_for_url("**/ui/images/*")
+        page.get_by_role("button", name="Sign out").click()
+        page.get_by_label("Token").wait_for()
+        page.goto("/ui/state")
+        page.get_by_label("Token").wait_for()
+
+
+def test_a_service_that_is_only_read_offers_no_act(browser, tmp_path, how):
+    """With `--read-only` there is no button that changes anything; downloads go on."""
+    service = Service(tmp_path / "service")
+    service.start()
+    with ImgCacheClient(service.url) as client:
+        client.store("https://read.test/a.jpg", jpeg(9), "read")
+    service.stop()
+    service.options = ("--read-only",)
+    service.start()
+    try:
+        with open_page(browser, service.url, how) as page:
+            page.goto("/")
+            tiles(page).first.get_by_role("checkbox").check()
+            buttons = page.locator(".acts button:visible").all_inner_texts()
+            assert buttons == ["Compare two", "Download as zip", "Manifest", "Select none"]
+            page.locator(".tiles a").first.click()
+            page.wait_for_url("**/ui/images/*")
+            assert page.get_by_text("…").count() == 0
+            assert page.get_by_text("This service is only read.").is_visible()
+    finally:
+        service.stop()

@@ -50,7 +50,7 @@ def test_pages_run_no_foreign_code(http, path):
     assert "form-action 'self'" in policy
     assert response.headers["x-content-type-options"] == "nosniff"
     assert response.headers["cache-control"] == "private, no-cache"
-    assert response.headers["referrer-policy"] == "no-referrer"
+    assert response.headers["referrer-policy"] == "same-origin"
     found = re.findall(r'(?:src|href|action)="([^"]+)"', response.text)
     assert found
     assert all(each.startswith(("/", "#")) and not each.startswith("//") for each in found)
