@@ -15,6 +15,7 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".github" / "screenshots"
 PROGRAMS = Path(sys.executable).parent
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SIZE = {"width": 1280, "height": 800}
 
 
@@ -25,14 +26,14 @@ def main(target: Path) -> None:
         project = Path(folder) / "example_project"
         shutil.copytree(ROOT / "example_project", project, ignore=lambda *_: {".scrapy"})
         crawl = [PROGRAMS / "scrapy", "crawl", "shop", "--loglevel", "ERROR"]
-        subprocess.run(crawl, cwd=project, check=True)
+        subprocess.run(crawl, cwd=project, check=True)  # noqa: S603 - our own commands
         command = [PROGRAMS / "imgcache", "ui", "--no-browser"]
-        with subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True) as served:
+        with subprocess.Popen(  # noqa: S603
+            command, cwd=project, stderr=subprocess.PIPE, text=True
+        ) as served:
             try:
-                assert served.stderr is not None
-                lines = iter(served.stderr.readline, "")
-                found = next(filter(None, (re.search(r"http://\S+/", line) for line in lines)))
-                take(found[0], target)
+                found = (re.search(r"http://\S+/", line) for line in served.stderr or ())
+                take(next(filter(None, found))[0], target)
             finally:
                 served.terminate()
 
@@ -40,7 +41,7 @@ def main(target: Path) -> None:
 def take(address: str, target: Path) -> None:
     """Take the screenshots of a page at an address."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
         page = browser.new_page(base_url=address, viewport=SIZE, device_scale_factor=1.5)
         page.goto("/?url_contains=/photos/")
         for image in page.locator("img.thumb").all()[:24]:

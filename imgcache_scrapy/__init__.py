@@ -10,7 +10,7 @@ Each part is a folder, and its `__init__` says what must hold in it.
     client/   the clients, the only door to a cache: over HTTP, or to an engine in this process;
               circuit breaker and spool
     engine/   the cache itself, synchronous: catalog/ (tables), blobs/ (bytes), decoding/ (pictures)
-    server/   the REST API over an engine
+    server/   the REST API over an engine, and its page
     cli/      the command `imgcache`
     core/     what every part uses: entries, errors, limits, checks, URLs, keys, formats
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 """The program; None if it is not installed."""
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs: apt-get install chromium")
 SCRIPT_AND_PLAIN = ("script", "plain")
