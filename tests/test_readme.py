@@ -74,9 +74,7 @@ def required_names():
     )
     commands += ("prune", "upgrade", "backup", "rebuild", "key", "history", "block")
     commands += ("unblock", "blocked", "suggest-blocked", "failures", "import", "export")
-    commands += ("rm", "audit", "copy", "uses")
-    commands += ("ui", "unblock", "blocked", "suggest-blocked", "failures", "import", "export")
-    commands += ("rm", "audit", "copy")
+    commands += ("rm", "audit", "copy", "uses", "ui")
     yield from (f"imgcache {command}" for command in commands)
 
 

@@ -16,8 +16,8 @@ from imgcache_scrapy.engine.absent import AbsentCache
 from imgcache_scrapy.engine.async_gallery import AsyncGallery
 from imgcache_scrapy.engine.async_refusals import AsyncRefusals
 from imgcache_scrapy.engine.async_takedown import AsyncTakeDowns
-from imgcache_scrapy.engine.async_uses import AsyncImageUses
 from imgcache_scrapy.engine.async_thumbnails import AsyncThumbnails
+from imgcache_scrapy.engine.async_uses import AsyncImageUses
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import is_common
@@ -38,9 +38,7 @@ _MAX_STORES = 16
 _HEALTH_SECONDS = 3
 
 
-class AsyncImageCache(AsyncImageUses, AsyncRefusals, AsyncTakeDowns):
-class AsyncImageCache(AsyncRefusals, AsyncTakeDowns, AsyncThumbnails):
-class AsyncImageCache(AsyncGallery, AsyncRefusals, AsyncTakeDowns, AsyncThumbnails):
+class AsyncImageCache(AsyncGallery, AsyncImageUses, AsyncRefusals, AsyncTakeDowns, AsyncThumbnails):
     """An `ImageCache` with coroutine methods; use it within one event loop.
 
     The service answers requests with it, and it is the transport of a client with an embedded

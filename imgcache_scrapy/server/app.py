@@ -32,11 +32,11 @@ from imgcache_scrapy.server.problems import answer_with_problems, documented
 from imgcache_scrapy.server.refusals import add_refusals
 from imgcache_scrapy.server.sessions import Sessions
 from imgcache_scrapy.server.takedown import add_takedowns
-from imgcache_scrapy.server.uses import add_uses
 from imgcache_scrapy.server.thumbnails import add_thumbnails
 from imgcache_scrapy.server.tokens import TokenMiddleware
 from imgcache_scrapy.server.ui.access import Access
 from imgcache_scrapy.server.ui.routes import add_page
+from imgcache_scrapy.server.uses import add_uses
 
 
 def create_app(

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-OPERATIONS = 34
-OPERATIONS = 33
+OPERATIONS = 35
 
 
 @pytest.mark.parametrize(

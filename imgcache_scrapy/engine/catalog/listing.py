@@ -161,8 +161,6 @@ def _is_used(name: str, value: str) -> sa.ColumnElement[bool]:
     )
 
 
-def _candidates(connection: Connection, filters: Filters) -> sa.Select[tuple[int]] | None:
-    """Return a query for ids among which all captures are that meet filters; None for any ids."""
 def few_candidates(
     connection: Connection, filters: Filters, others: Sequence[sa.Select[tuple[int]]] = ()
 ) -> sa.Select[tuple[int]] | None:
