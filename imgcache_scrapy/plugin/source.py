@@ -67,7 +67,7 @@ class ImageSource:
         self.is_enabled = self.settings.enabled
         self.log = SpiderLogger(__name__, crawler)
         fields = self.settings.provenance
-        self.uses = None if fields is None else UseNotes(self, fields)
+        self.uses = None if fields is None else UseNotes(crawler, fields, self.image_url)
         self._recent = RecentResults(max_results=REMEMBERED_RESULTS)
         self._outcomes: dict[bytes, Outcome] = {}
         self._missing_fields: set[str] = set()

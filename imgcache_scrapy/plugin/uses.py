@@ -1,7 +1,7 @@
 """UseNotes: notes which item used which images, for the pipelines of a crawl."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,15 +11,15 @@ from scrapy import Request
 
 from imgcache_scrapy.core.checks import cleaned
 from imgcache_scrapy.core.errors import InvalidRequestError
+from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.uses import NewUse
 from imgcache_scrapy.plugin.item_requests import item_url
 from imgcache_scrapy.plugin.outcome import ImageFailed
 from imgcache_scrapy.plugin.provenance import MAX_LABEL, ItemUse, UseFields, page_in, text_of
+from imgcache_scrapy.plugin.session import Session
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
-
-    from imgcache_scrapy.plugin.source import ImageSource
 
 # Of scrapyd, and of Scrapy Cloud.
 _JOB_VARIABLES = ("SCRAPY_JOB", "SHUB_JOBKEY")
@@ -33,14 +33,18 @@ class UseNotes:
     """Notes the uses of one pipeline; the client of the crawl records them in the background.
 
     Args:
-        source: gets the images of the pipeline.
+        crawler: the crawler.
         fields: the fields of items that say what is recorded.
+        image_url: returns the URL of a request of the pipeline with its key.
     """
 
-    def __init__(self, source: "ImageSource", fields: UseFields) -> None:
-        self._source = source
+    def __init__(
+        self, crawler: "Crawler", fields: UseFields, image_url: Callable[[Request], ImageUrl]
+    ) -> None:
+        self._session = Session.of(crawler)
+        self._crawler = ref(crawler)
         self._fields = fields
-        self._crawler = ref(source.pipeline.crawler)
+        self._image_url = image_url
         self._has_failed = False
 
     def note(self, item: Any, results: Sequence[Result | None]) -> None:
@@ -56,9 +60,9 @@ class UseNotes:
             # A bug in the class of an item must not cost it its images.
             if not self._has_failed:
                 self._has_failed = True
-                self._source.log.exception("The use of images by %s is not recorded", type(item))
+                self._session.log.exception("The use of images by %s is not recorded", type(item))
             return
-        self._source.flow.session.uses.add(uses)
+        self._session.uses.add(uses)
 
     def _uses(self, item: Any, results: Sequence[Result | None]) -> list[NewUse]:
         found = [(place, *each) for place, each in enumerate(results, 1) if each is not None]
@@ -75,7 +79,7 @@ class UseNotes:
         if content_hash is None and result.get("status") != _LOCAL:
             return None
         try:
-            url = self._source.image_url(request)
+            url = self._image_url(request)
         except (InvalidRequestError, ImageFailed):
             return None
         its_url = item_url(request)
@@ -84,7 +88,7 @@ class UseNotes:
             content_hash or "",
             url.url,
             result.get("key") or url.key,
-            result.get("bucket") or self._source.settings.bucket,
+            result.get("bucket") or self._session.settings.bucket,
             item.page_url or _referer(request),
             item.item,
             self._spider,
