@@ -83,6 +83,14 @@ An outage, the spool, and the replay:
     client/resilience.py:ResilientClient.replay            then, and at both ends of each crawl
     client/replay.py:replay                                a record is stored, then removed
 
+The use of an image by an item, if `IMGCACHE_PROVENANCE` is set:
+
+    plugin/item_results.py:ItemResults.found               the requests of the item, with results
+    plugin/uses.py:UseNotes.note                           what the fields of the item say
+    client/use_recorder.py:UseRecorder.add                 batches, beside the crawl
+    engine/async_uses.py:AsyncImageUses.record_uses        in a thread
+    engine/catalog/image_uses.py:ImageUses.record_uses     a new row, or the last one renewed
+
 Decisions
 ---------
 - Lookups and stores are batched without a timer: what arrives while a call runs goes together in
@@ -106,6 +114,8 @@ Decisions
   refuses index rows over 2,704 bytes.
 - Files are written by ourselves, because obstore never syncs them; object stores by obstore.
 - Similarity is multi-index hashing in SQL: exact, and no index to rebuild.
+- The same use in the next job renews its row, so that daily crawls add no rows. The same use is
+  one of the same image, bucket, key, page, item, spider and place.
 - A pipeline that cannot work stops the crawl with one sentence, because items would leave without
   images. The middleware switches itself off, which costs no image.
 
@@ -136,6 +146,7 @@ Glossary
     bucket     a name space of captures; blobs are shared between buckets
     fate       what became of a URL in a crawl: hit, stored, duplicate, revalidated,
                spooled, rejected, failed
+    use        an image in an item on a page: which spider and job saw it there, and where
     spool      a folder of images, each of which waits until its cache takes it
     transport  how a client calls a cache: HTTP, or an engine in this process
 """

@@ -56,6 +56,7 @@ SET_UPS = [
     SetUp("ImagesPipeline", IMAGES),
     SetUp("FilesPipeline", FILES),
     SetUp("ours", ours("ImgCachePipeline")),
+    SetUp("ours, provenance", ours("ImgCachePipeline") | {"IMGCACHE_PROVENANCE": True}),
     SetUp("ours, service", ours("ImgCachePipeline"), served=True),
     SetUp("ours, files", ours("ImgCacheFilesPipeline")),
     SetUp("ours, images", ours("ImgCacheImagesPipeline")),

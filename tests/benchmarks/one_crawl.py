@@ -26,7 +26,8 @@ class PagesSpider(scrapy.Spider):
 
     def parse(self, response):
         urls = [response.urljoin(src) for src in response.css("img::attr(src)").getall()]
-        yield {"image_urls": urls, "file_urls": urls} if self.only is None else {self.only: urls}
+        item = {"image_urls": urls, "file_urls": urls} if self.only is None else {self.only: urls}
+        yield {"page_url": response.url, **item}
 
 
 class Stopwatch:

@@ -98,6 +98,11 @@ def use_wal(connection: Connection) -> None:
             raise sa.exc.OperationalError("PRAGMA journal_mode", None, error) from error
 
 
+def parameter_mark(connection: Connection) -> str:
+    """Return what stands for a parameter in SQL that goes to the driver as it is."""
+    return "?" if connection.dialect.name == "sqlite" else "%s"
+
+
 def write_lock(engine: Engine) -> AbstractContextManager[object]:
     """Return a lock for the write transactions of this process; it does nothing for PostgreSQL.
 

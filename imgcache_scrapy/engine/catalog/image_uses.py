@@ -15,8 +15,10 @@ from imgcache_scrapy.engine.catalog.rows import digest
 from imgcache_scrapy.engine.catalog.tables import image_use as _use
 from imgcache_scrapy.engine.catalog.use_rows import characters_of, record_uses, use_of
 
-# The uses of one write transaction: other writers wait for it, and each image is locked.
+# The uses of one write transaction, for which other writers wait.
 _BATCH_SIZE = 250
+# In PostgreSQL, all connections together have room for some thousands of locks, one for each image.
+_MAX_LOCKS = 100
 
 
 class ImageUses(OpenCatalog):
@@ -29,7 +31,8 @@ class ImageUses(OpenCatalog):
         Returns:
             The number of uses whose image is in the cache; the others are left out.
         """
-        return sum(self._record_batch(batch) for batch in batches(uses, _BATCH_SIZE))
+        size = _MAX_LOCKS if self.file is None else _BATCH_SIZE
+        return sum(self._record_batch(batch) for batch in batches(uses, size))
 
     def _record_batch(self, uses: Sequence[NewUse]) -> int:
         with self.exclusive({use.content_hash for use in uses}) as transaction:

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from imgcache_scrapy.core.uses import NewUse, Use
+from imgcache_scrapy.engine.catalog import database
 from imgcache_scrapy.engine.catalog.rows import digest, iso, microseconds, now
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import image as _image
@@ -17,10 +19,9 @@ from imgcache_scrapy.engine.catalog.tables import is_used_capture
 _COLUMNS = [column.name for column in _use.columns if column.name != "id"]
 RENEWED_BY_USE = ("url", "job", "job_digest", "alt", "caption", "meta", "used_at")
 """What the next use with the same identity replaces."""
-# The same text for both databases.
-_record = sa.text(
-    f"INSERT INTO image_use ({', '.join(_COLUMNS)})"  # noqa: S608 - the names are our own
-    f" VALUES ({', '.join(f':{name}' for name in _COLUMNS)}) ON CONFLICT (digest) DO UPDATE"
+_values_of = itemgetter(*_COLUMNS)
+_RECORD = (
+    f"INSERT INTO image_use ({', '.join(_COLUMNS)}) VALUES ({{}}) ON CONFLICT (digest) DO UPDATE"  # noqa: S608 - the names are our own
     f" SET {', '.join(f'{name} = excluded.{name}' for name in RENEWED_BY_USE)}"
     " WHERE excluded.used_at >= image_use.used_at"
 )
@@ -48,8 +49,10 @@ def record_uses(connection: Connection, uses: Sequence[NewUse]) -> int:
     found = [use for use in uses if use.content_hash in known]
     rows = {row["digest"]: row for row in (use_row(use, at) for use in found)}
     if rows:
-        # In their order, which the list of uses keeps.
-        connection.execute(_record, list(rows.values()))
+        # By the driver itself: SQLAlchemy would take half of the time. The list keeps their order.
+        marks = ", ".join([database.parameter_mark(connection)] * len(_COLUMNS))
+        values = list(map(_values_of, rows.values()))
+        connection.exec_driver_sql(_RECORD.format(marks), values)
     return len(found)
 
 
