@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-OPERATIONS = 35
+OPERATIONS = 36
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,8 @@ def test_the_service_conforms_to_its_document(service, tmp_path, seed, options):
         env=os.environ
         | {
             "SCHEMATHESIS_HOOKS": "openapi_hooks",
-            "PYTHONPATH": str(HERE),
+            "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parents[1])]),
+            "SERVICE": service.url,
             "ANSWERS": str(answers_file),
         },
         capture_output=True,
