@@ -147,7 +147,7 @@ def block_image(cache: ImageCache, content_hash: str, reason: str, actor: str) -
     """Block an image, and remove its thumbnail; see `Catalog.block`."""
     blocked = cache.catalog.block(content_hash, reason, actor)
     # Without it, the thumbnail would stay until the next `imgcache gc`; it is not shown any more.
-    with suppress(UnavailableError):
+    with suppress(ImgCacheError):
         remove_thumbnail(cache, content_hash)
     return blocked
 

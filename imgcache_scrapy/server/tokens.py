@@ -1,5 +1,6 @@
 """Middleware that checks the token of a service, and what stands for it in a browser."""
 
+import html
 import math
 import re
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from urllib.parse import quote
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import HTTPConnection
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from imgcache_scrapy.core.errors import UnauthorizedError
@@ -26,6 +27,8 @@ SIGN_IN = "/ui/sign-in"
 _OPEN_PATHS = frozenset({"/health", SIGN_IN})
 _OPEN_BELOW = "/ui/static/"
 _READING = frozenset({"GET", "HEAD"})
+_NOT_KEPT = {"Cache-Control": "no-store"}
+_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _DOCS = frozenset({"/docs", "/openapi.json"})
 _IMAGE_PATH = re.compile(r"/(images|serve|thumbnails)/([0-9a-f]{64})")
 
@@ -132,5 +135,18 @@ def _to_sign_in(scope: Scope) -> Response:
         query = scope["query_string"].decode("latin-1")
         target = quote(scope["path"]) + (f"?{query}" if query else "")
     there = local_path(target)
+    headers = Headers(scope=scope)
+    if headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
+        return _open_again(there)
     address = SIGN_IN if there == "/" else f"{SIGN_IN}?next={quote(there, safe='')}"
-    return RedirectResponse(address, HTTPStatus.SEE_OTHER, {"Cache-Control": "no-store"})
+    return RedirectResponse(address, HTTPStatus.SEE_OTHER, _NOT_KEPT)
+
+
+def _open_again(there: str) -> Response:
+    """Let a browser open a page again that it has opened by a link on another site.
+
+    It sends no cookie then, also if it has signed in, but it does if this page opens the other one.
+    """
+    refresh = f'<meta http-equiv="refresh" content="0; url={html.escape(there)}">'
+    text = f"<!doctype html>\n<title>imgcache</title>\n{refresh}\n"
+    return HTMLResponse(text, headers=_NOT_KEPT | {"Content-Security-Policy": _POLICY})

@@ -106,6 +106,21 @@ def test_a_person_signs_in_and_out(browser):
     assert browser.get("/").status_code == 303
 
 
+def test_a_link_on_another_site(browser):
+    """A browser sends no cookie after a link on another site, so it opens the page again."""
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    document = link | {"Sec-Fetch-Dest": "document"}
+    page = browser.get('/?url_contains="><script>&host=a.test', headers=document)
+    assert (page.status_code, page.headers["cache-control"]) == (200, "no-store")
+    assert "<script" not in page.text
+    there = html.unescape(re.search(r'content="0; url=([^"]+)"', page.text)[1])
+    assert there.startswith("/?url_contains=")
+    again = browser.get(there, headers={"Sec-Fetch-Site": "same-origin"})
+    assert (again.status_code, urlsplit(again.headers["location"]).path) == (303, "/ui/sign-in")
+    sign_in(browser)
+    assert browser.get(there, headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
+
+
 def test_the_session_changes_when_signing_in(browser):
     """Who knows the cookie of before is not signed in with it: each sign-in has a new one."""
     browser.get("/ui/sign-in")
