@@ -22,6 +22,8 @@ _LABELS = {
     "host": "host",
     "bucket": "bucket",
     "client_name": "client",
+    "page_url": "used on",
+    "job": "job",
     "content_type": "type",
     "since": "from",
     "until": "before",

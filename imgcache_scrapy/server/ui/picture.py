@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import not_found
-from imgcache_scrapy.core.limits import SEARCH_POSITION_PATTERN
+from imgcache_scrapy.core.limits import SEARCH_POSITION_PATTERN, USE_POSITION_PATTERN
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.engine.catalog.gallery import ImageFacts
 from imgcache_scrapy.server.parameters import ContentHash, Key, Url, image_url
@@ -26,6 +26,7 @@ MAX_DISTANCE = 8
 """Pictures whose perceptual hashes differ in at most this number of bits are look-alikes."""
 _MAX_ALIKE = 24
 _CAPTURES = 50
+_USES = 50
 
 Position = Annotated[str | None, Query(pattern=SEARCH_POSITION_PATTERN)]
 
@@ -49,12 +50,14 @@ def add_picture(router: APIRouter, pages: Pages, images: AsyncImageCache) -> Non
         visitor: SignedIn,
         content_hash: ContentHash,
         after: Position = None,
+        uses_after: Annotated[str | None, Query(pattern=USE_POSITION_PATTERN)] = None,
         done: str | None = None,
     ) -> Response:
         facts = await images.image_facts(content_hash)
         if facts is None:
             return await _absent(pages, images, visitor, content_hash)
         captures = await images.captures_page(content_hash, None, _CAPTURES, after)
+        uses = await images.uses_page([content_hash], limit=_USES, after=uses_after)
         newest = captures.entries[0] if captures.entries else None
         return await pages.answer(
             "picture",
@@ -74,6 +77,8 @@ def add_picture(router: APIRouter, pages: Pages, images: AsyncImageCache) -> Non
             entries=captures.entries,
             more_urls=captures.after
             and address(f"/ui/images/{content_hash}", after=captures.after),
+            uses=uses.entries,
+            more_uses=uses.after and address(f"/ui/images/{content_hash}", uses_after=uses.after),
             result=result_of(done),
         )
 

@@ -48,6 +48,8 @@ def stored(client: ImgCacheClient) -> dict[str, str]:
     }
     for name, data in alike.items():
         found[name] = client.store(f"https://alike.test/{name}", data, "clock")["content_hash"]
+    use = {"content_hash": found["large"], "url": "https://alike.test/large", "spider": "clock"}
+    client.record_uses([{**use, "page_url": "https://page.test/a", "item": "7", "alt": "<i>"}])
     for name, year in (("poor", 2020), ("large", 2021)):
         client.store(CLOCK, alike[name], "clock", lookup_time=f"{year}-01-01T00:00:00Z")
     found["svg"] = client.store("https://odd.test/a.svg", SVG, "odd")["content_hash"]
@@ -177,6 +179,17 @@ def test_a_picture_has_its_facts_urls_and_histories(page, stored):
     page.wait_for_url("**/ui/history?**")
     links = page.locator(".with-thumb").evaluate_all("all => all.map(each => each.href)")
     assert [link[-64:] for link in links] == [stored["large"], stored["poor"]]
+
+
+def test_a_picture_says_who_uses_it(page, stored):
+    """A use has its page, item, spider and texts, and leads to all pictures of the page."""
+    page.goto(f"/ui/images/{stored['large']}")
+    row = page.locator("section", has_text="All its pictures").locator("tbody tr").first
+    for text in ("https://page.test/a", "7", "clock", "<i>"):
+        assert text in row.inner_text()
+    row.get_by_role("link", name="All its pictures").click()
+    page.wait_for_url("**/?page_url=*")
+    assert page.locator(".tiles .name").all_text_contents() == ["large"]
 
 
 def test_a_picture_is_downloaded_with_its_right_name(page, stored):

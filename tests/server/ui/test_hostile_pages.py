@@ -69,6 +69,12 @@ def hostile(page_service: Any) -> list[str]:
         for name, data in polyglots().items():
             entry = client.store(f"https://files.test/{name}", data, "files")
             found.append(entry["content_hash"])
+        uses = [
+            {"content_hash": found[1], "url": "https://texts.test/", "page_url": "javascript:0"}
+            | {"item": text, "spider": text, "job": text, "alt": text, "caption": text}
+            for text in (each[:1000] for each in TEXTS)
+        ]
+        client.record_uses(uses)
         client.block(found[0], reason=TEXTS[0])
     return found
 
