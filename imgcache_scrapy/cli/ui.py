@@ -6,15 +6,17 @@ import threading
 import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from imgcache_scrapy.cli.location import use_cache
+from imgcache_scrapy.cli.location import use_cache, use_spool
 from imgcache_scrapy.cli.serve import check_libraries
 from imgcache_scrapy.core.errors import ConfigurationError
 
 _HOST = "127.0.0.1"
+_SPOOL = "IMGCACHE_SPOOL_DIR"
 
 
 def ui(
@@ -41,6 +43,8 @@ def ui(
         raise ConfigurationError(
             f"{location} is the address of a service: open it in the browser, it has the same page"
         )
+    named = os.environ.get(_SPOOL)
+    os.environ[_SPOOL] = str(use_spool(Path(named) if named else None))
     os.environ["IMGCACHE_FOLDER"] = str(folder)
     # No other machine can reach the page, so that there is nothing to sign in to.
     os.environ["IMGCACHE_TOKEN"] = os.environ["IMGCACHE_ALLOWED_HOSTS"] = ""

@@ -98,3 +98,14 @@ def test_the_transfer_benchmark(tmp_path):
     rates = json.loads(figures.read_text())
     assert len(rates) == len(lines) == 8
     assert all(rate > 0 for rate in rates.values())
+
+
+def test_the_page_benchmark(tmp_path):
+    """Each kind of page has its median and its 99th percentile."""
+    figures = tmp_path / "figures.json"
+    command = [HERE / "page.py", "--images", "300", "--requests", "2", "--json", figures]
+    lines = run_benchmark(*command).stdout.splitlines()
+    found = json.loads(figures.read_text())
+    assert len(found) == 14
+    assert len(lines) == len(found) + 2
+    assert all(0 < median <= late for median, late in found.values())

@@ -17,6 +17,9 @@ def test_the_browser_opens_the_page_of_a_folder(tmp_path, cache):
     browser = tmp_path / "browser"
     browser.write_text(f"#!/bin/sh\necho $1 > '{opened}.new' && mv '{opened}.new' '{opened}'\n")
     browser.chmod(0o755)
+    waits = tmp_path / ".scrapy" / "imgcache-spool" / ("0" * 64)
+    waits.parent.mkdir(parents=True)
+    waits.write_bytes(b"record")
     process = start(
         run_python,
         MAIN,
@@ -30,7 +33,9 @@ def test_the_browser_opens_the_page_of_a_folder(tmp_path, cache):
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
     assert address in (tmp_path / "out").read_text()
     with httpx.Client(trust_env=False, timeout=PATIENCE) as http:
-        assert "cat.png" in http.get(address).text or "a b.png" in http.get(address).text
+        assert "a b.png" in http.get(address).text
+        text = http.get(f"{address}ui/state").text
+        assert "<dt>Wait in the spool</dt><dd>1 (6 B)</dd>" in text
     os.kill(process.pid, signal.SIGINT)
     process.join(PATIENCE)
     assert process.exitcode in {0, -signal.SIGINT}

@@ -1,5 +1,6 @@
 """The page that shows the state of the cache."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from imgcache_scrapy.server.ui import plots
 from imgcache_scrapy.server.ui.access import SignedIn
 from imgcache_scrapy.server.ui.grid_query import NO_BUCKET
 from imgcache_scrapy.server.ui.pages import Pages
+from imgcache_scrapy.server.ui.spool import Waiting, waiting
 from imgcache_scrapy.server.ui.state_keeper import StateKeeper
 from imgcache_scrapy.server.ui.texts import address, number, size
 
@@ -28,6 +30,8 @@ def add_state(router: APIRouter, pages: Pages, keeper: StateKeeper, metrics: Met
             state=found,
             counted_at=counted_at,
             since_start=_since_start(metrics.totals()),
+            trouble=[] if found is None else _trouble(found),
+            spool=_spool_rows(await asyncio.to_thread(waiting)),
             **({} if found is None else _shown(found)),
         )
 
@@ -48,7 +52,6 @@ def _shown(state: CacheState) -> dict[str, Any]:
         "growth": plots.growth(state.growth),
         "reasons": plots.count_shares(state.failures_by_reason),
         "failing": plots.count_shares(state.failures_by_host),
-        "trouble": _trouble(state),
     }
 
 
@@ -64,6 +67,15 @@ def _trouble(state: CacheState) -> list[tuple[str, str]]:
         label = named.get(name, f"Not decoded: {name.replace('_', ' ')}")
         counts.append((label, number(count)))
     return counts
+
+
+def _spool_rows(found: Waiting | None) -> list[tuple[str, str]]:
+    if found is None:
+        return []
+    return [
+        ("Wait in the spool", f"{number(found.records)} ({size(found.size)})"),
+        ("Refused, in the spool", number(found.refused)),
+    ]
 
 
 def _since_start(totals: Mapping[str, float]) -> list[tuple[str, str]]:

@@ -182,7 +182,7 @@ def test_acts_lead_to_this_service_only(http, back):
 
 def test_results_have_one_form(http):
     """Only what the page itself says about an act is shown, not any text in the address."""
-    assert "2 pictures deleted. 1 were not there." in http.get("/?done=delete.2.1").text
+    assert "2 pictures deleted. 1 was not there." in http.get("/?done=delete.2.1").text
     assert 'role="status"' not in http.get("/?done=Your+cache+has+a+virus").text
 
 
