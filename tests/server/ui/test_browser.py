@@ -159,6 +159,9 @@ def test_the_size_of_the_pictures_is_chosen(page):
     page.get_by_role("link", name="S", exact=True).click()
     page.wait_for_url("**size=s")
     assert tiles(page).first.bounding_box()["width"] < wide / 2
+    page.get_by_role("searchbox").fill("many-1")
+    page.get_by_role("searchbox").press("Enter")
+    page.wait_for_url(lambda url: "size=s" in url and "url_contains=many-1" in url)
 
 
 def test_a_picture_has_its_facts_urls_and_histories(page, stored):

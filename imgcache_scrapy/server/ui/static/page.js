@@ -119,6 +119,38 @@ if (selection) {
   for (const tiles of all("ul.tiles", selection)) placer.observe(tiles);
   const more = find(".more");
   if (more) watcher.observe(more);
+  // Another size needs no new page: the same pictures stay on the screen.
+  const withSize = (path, size) => {
+    const url = new URL(path, location.href);
+    url.searchParams.set("size", size);
+    return url.pathname + url.search;
+  };
+  on(document, "click", (event) => {
+    const chosen = event.target.closest("[data-size]");
+    if (!chosen || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const { size } = chosen.dataset;
+    const tiles = all(".tiles > li", selection);
+    const first = tiles.find((tile) => tile.getBoundingClientRect().bottom > 80);
+    for (const list of all("ul.tiles", selection)) {
+      list.className = `tiles ${size}`;
+      list.dataset.page = withSize(list.dataset.page, size);
+    }
+    for (const link of all("[data-size]")) {
+      if (link === chosen) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
+    for (const link of all(".chips a, .more a")) link.href = withSize(link.href, size);
+    for (const form of all("form[action='/']")) {
+      const field = find("[name=size]", form) || document.createElement("input");
+      Object.assign(field, { type: "hidden", name: "size", value: size });
+      form.append(field);
+    }
+    const back = find("[name=back]", selection);
+    back.value = withSize(back.value, size);
+    history.replaceState(null, "", withSize(location.href, size));
+    if (scrollY) first?.scrollIntoView();
+  });
 }
 
 // Zoom: all panes of a box move together.
@@ -232,6 +264,11 @@ const act = (key) => {
   return false;
 };
 on(document, "keydown", (event) => {
+  // Enter selects, too: it would press the first button of the form.
+  if (event.key === "Enter" && event.target.matches(".tiles [type=checkbox]")) {
+    event.preventDefault();
+    event.target.click();
+  }
   if (event.ctrlKey || event.metaKey || event.altKey || !keys.checked || find("dialog[open]")) return;
   if (event.target.closest("input:not([type=checkbox]), select, textarea")) return;
   if (act(event.key)) event.preventDefault();
