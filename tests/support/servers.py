@@ -78,6 +78,8 @@ class PostgreSQLServer(PostgreSQL):
         # All workers of a test run connect to one server.
         with Path(self._folder.name, "postgresql.conf").open("a") as settings:
             settings.write("max_connections = 400\n")
+            # No test cuts the power, and hundreds of databases would be vacuumed each minute.
+            settings.write("fsync = off\nautovacuum = off\n")
         self._server.start()
         self.host = str(self._server.get_postmaster_info().socket_dir)
 
