@@ -10,6 +10,7 @@ from imgcache_scrapy.core.errors import UnavailableError
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.engine.decoding.decoder import Decoders, TimeLimits
 from imgcache_scrapy.engine.late_decoding import MAX_ATTEMPTS, decode_next
+from imgcache_scrapy.engine.store_request import StoreRequest
 from imgcache_scrapy.engine.upkeep import Upkeep
 from tests.support.pictures import encoded, picture
 from tests.support.waiting import PATIENCE
@@ -17,6 +18,7 @@ from tests.support.waiting import PATIENCE
 # With more pixels than a quick picture may have.
 SLOW = encoded(Image.new("L", (3_000, 2_000)), "PNG")
 URL = "http://a.test/slow.png"
+OTHER = "http://other.test/a.png"
 
 
 async def wait_until_decoded(images):
@@ -51,6 +53,48 @@ def test_the_oldest_picture_comes_first(cache):
         cache.store(f"{URL}/{number}", data, "me")
     tried = [decode_next(cache) for _ in pictures]
     assert tried == [content_hash_of(data) for data in pictures]
+
+
+def store_slow_pictures(cache, count):
+    """Store slow pictures of one caller."""
+    for number in range(count):
+        cache.store(f"{URL}/{number}", SLOW + bytes([number]), "many")
+
+
+@pytest.mark.parametrize("count", [20, pytest.param(250, marks=pytest.mark.endurance)])
+def test_a_quick_picture_does_not_wait_for_many_slow_ones(cache, count):
+    """While slow pictures of one caller wait, and one is being decoded, another's has its size."""
+    store_slow_pictures(cache, count)
+    with cache.decoders._full._lock:  # As while a slow picture is being decoded.
+        entry = cache.store(OTHER, picture(1), "other")
+    assert entry["width"] == 32
+    assert entry["perceptual_hash"] is not None
+
+
+def test_slow_pictures_that_are_never_decoded_do_not_stop_another(cache):
+    """A slow picture of another caller has its turn when those before it are given up."""
+    store_slow_pictures(cache, 5)
+    cache.store(OTHER, SLOW, "other")
+    decoders = cache.decoders
+    cache.decoders = Decoders(TimeLimits(slow_picture=0))
+    for _ in range(5 * MAX_ATTEMPTS):
+        assert decode_next(cache) != content_hash_of(SLOW)
+    cache.decoders.close()
+    cache.decoders = decoders
+    assert decode_next(cache) == content_hash_of(SLOW)
+    assert size_of(cache, OTHER) == (3_000, 2_000, None)
+
+
+def test_a_quick_picture_in_a_batch_of_slow_ones_is_decoded_later(cache):
+    """Slow pictures may use up the time of a batch; the others in it get their size afterwards."""
+    cache.decoders.close()
+    cache.decoders = Decoders(TimeLimits(PATIENCE, 1e-9, PATIENCE))
+    requests = [StoreRequest.of(f"{URL}/{n}", SLOW + bytes([n]), "many") for n in range(5)]
+    *_, entry = cache.store_many([*requests, StoreRequest.of(OTHER, picture(1), "other")])
+    assert (entry["width"], size_of(cache, OTHER)) == (None, (None, None, None))
+    while decode_next(cache) is not None:
+        pass
+    assert size_of(cache, OTHER) == (32, 32, None)
 
 
 def test_a_picture_that_is_never_decoded_is_given_up(cache):
