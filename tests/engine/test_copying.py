@@ -1,5 +1,6 @@
 """Copies in the engine, on SQLite and PostgreSQL: equal captures, races, old rows, wrong blobs."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -99,6 +100,20 @@ def test_stores_during_a_copy_come_along(source, target, tmp_path):
     assert counts["copied"] == counts["captures"] == 32
     assert counts["images"] == 30
     assert history(target) == history(source)
+
+
+def test_two_copies_at_the_same_time(source, target, tmp_path):
+    """Together they write nothing twice."""
+    many_captures.fill(source, tmp_path / "source", [f"http://h.example/{n}" for n in range(900)])
+    for number in range(20):
+        source.catalog.block(f"{number:064}", "no")
+    with ThreadPoolExecutor() as threads:
+        both = [threads.submit(run, source, target) for _ in range(2)]
+        copied = sum(each.result()["copied"] for each in both)
+    assert copied == 900
+    assert target.catalog.stats() == source.catalog.stats()
+    assert target.catalog.audit_page() == source.catalog.audit_page()
+    assert target.catalog.blocked_page() == source.catalog.blocked_page()
 
 
 def test_what_is_deleted_meanwhile_is_no_damage(source, target, tmp_path):

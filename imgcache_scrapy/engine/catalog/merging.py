@@ -178,7 +178,8 @@ def _merge_page(catalog: Catalog, table: sa.Table, rows: Sequence[Row]) -> None:
     has_images = table in {blocked, image_use}
     names = {row["content_hash"] for row in (*new, *changed)} if has_images else ()
     with catalog.exclusive(names) as transaction:
-        if table is blocked_source:
+        if table in {blocked_source, audit}:
+            # Stores that have read what is blocked end first. Of two copies, one inserts an act.
             database.wait_for_writers(transaction.connection, table)
         new, changed = _changes(transaction.connection, table, rows)
         if new:
