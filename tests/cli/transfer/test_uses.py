@@ -132,12 +132,13 @@ def test_manifests_may_have_texts(run, tmp_path):
     for n in range(3):
         (tmp_path / f"in/{n}.png").write_bytes(picture(n))
     rows = {
-        "0.png": {"url": "http://h.example/0", "alt": "Zero", "page_url": PAGE, "position": "x"},
-        "1.png": {"url": "http://h.example/1", "alt": "One", "page_url": PAGE},
+        "0.png": {"url": "http://h.example/0", "alt": "Zero", "page_url": PAGE, "position": "4"},
+        "1.png": {"url": "http://h.example/1", "alt": "One", "position": "x"},
         "2.png": {"url": "http://h.example/2", "uses": [{"url": "http://h.example/2", "alt": 5}]},
     }
     (tmp_path / "list.json").write_text(json.dumps(rows))
     done = run("import", "in", "--manifest", "list.json", "--cache", "copy")
     assert done.returncode == 0
-    (use,) = map(json.loads, uses_in(tmp_path / "copy"))
-    assert (use["url"], use["alt"], use["page_url"]) == ("http://h.example/1", "One", PAGE)
+    uses = map(json.loads, uses_in(tmp_path / "copy"))
+    shown = {(use["url"][-1], use["alt"], use["page_url"], use["position"]) for use in uses}
+    assert shown == {("0", "Zero", PAGE, 4), ("1", "One", None, None)}
