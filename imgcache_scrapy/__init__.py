@@ -113,6 +113,11 @@ Decisions
   PostgreSQL; Alembic upgrades it. A URL is indexed by a digest of its key, because PostgreSQL
   refuses index rows over 2,704 bytes.
 - Files are written by ourselves, because obstore never syncs them; object stores by obstore.
+- Thumbnails are made when they are first asked for, by children of low priority, and kept beside
+  the blobs in 256 folders, each with its part of the bound: no table, and only one folder is listed
+  to find the oldest.
+- A session of a browser is a cookie, signed with a key that is derived from the token: no table,
+  and all processes agree.
 - Similarity is multi-index hashing in SQL: exact, and no index to rebuild.
 - The same use in the next job renews its row, so that daily crawls add no rows. The same use is
   one of the same image, bucket, key, page, item, spider and place.

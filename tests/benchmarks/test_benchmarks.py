@@ -109,3 +109,14 @@ def test_the_page_benchmark(tmp_path):
     assert len(found) == 14
     assert len(lines) == len(found) + 2
     assert all(0 < median <= late for median, late in found.values())
+
+
+def test_the_thumbnail_benchmark(tmp_path):
+    """Each kind of picture has its times, and stores beside thumbnails their ratio."""
+    figures = tmp_path / "figures.json"
+    command = [HERE / "thumbnails.py", "--images", "3", "--rounds", "1", "--json", figures]
+    lines = run_benchmark(*command).stdout.splitlines()
+    measured = json.loads(figures.read_text())
+    assert len(lines) == len(measured["times"]) + 2
+    assert all(each > 0 for times in measured["times"].values() for each in times)
+    assert measured["stores"] > 0
