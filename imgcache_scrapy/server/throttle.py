@@ -9,7 +9,6 @@ from typing import NamedTuple, TypeVar
 _Value = TypeVar("_Value")
 
 _MAX_ADDRESSES = 10_000
-_MAX_WAIT = 300.0
 # After this time without a guess, an address begins anew.
 _FORGET_SECONDS = 3600.0
 # One person has all addresses of such a network.
@@ -25,7 +24,7 @@ class _Failures(NamedTuple):
 class Throttle:
     """Decides how long an address must wait after wrong guesses.
 
-    Each further wrong guess of an address doubles its wait, up to five minutes. Many wrong guesses
+    Each further wrong guess of an address doubles its wait, up to a maximum. Many wrong guesses
     from all addresses together make every address wait, except those that gave the right token
     within the last hour. Each process of a service counts for itself.
 
@@ -33,6 +32,7 @@ class Throttle:
         free: the number of wrong guesses of one address before it must wait.
         free_together: the number of wrong guesses of all addresses before all must wait.
         interval: the seconds after which one more guess is free for all together.
+        max_wait: the longest wait of an address that guesses, in seconds.
         clock: returns the time in seconds.
     """
 
@@ -41,11 +41,13 @@ class Throttle:
         free: int,
         free_together: int,
         interval: float,
+        max_wait: float = 300,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._free = free
         self._free_together = free_together
         self._interval = interval
+        self._max_wait = max_wait
         self._clock = clock
         # The address that was noted last is the last.
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
@@ -69,7 +71,11 @@ class Throttle:
         last = self._failures.get(who)
         is_new = last is None or now - last.at > _FORGET_SECONDS
         guesses = 1 if is_new or last is None else last.guesses + 1
-        wait = 0.0 if guesses < self._free else min(2.0 ** min(guesses - self._free, 32), _MAX_WAIT)
+        wait = (
+            0.0
+            if guesses < self._free
+            else min(2.0 ** min(guesses - self._free, 32), self._max_wait)
+        )
         _put(self._failures, who, _Failures(guesses, now, now + wait))
 
     def note_success(self, address: str) -> None:

@@ -50,7 +50,8 @@ class TokenMiddleware:
         self._app = app
         self._token = token
         self._sessions = sessions
-        self._throttle = Throttle(free=100, free_together=1000, interval=0.1)
+        # A short wait: where a proxy hides the addresses, it is one for all clients.
+        self._throttle = Throttle(free=100, free_together=1000, interval=0.1, max_wait=30)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it; a browser is sent to the page to sign in."""

@@ -27,7 +27,7 @@ def clock():
 
 def test_the_wait_doubles_up_to_five_minutes(clock):
     """The first guesses are free; each further one doubles the wait, which has an upper bound."""
-    throttle = Throttle(5, 1000, 1, clock)
+    throttle = Throttle(5, 1000, 1, clock=clock)
     waits = []
     for _ in range(20):
         throttle.note_failure("1.2.3.4")
@@ -39,7 +39,7 @@ def test_the_wait_doubles_up_to_five_minutes(clock):
 
 def test_a_wait_ends(clock):
     """After its wait, an address has one guess; after an hour without any, it begins anew."""
-    throttle = Throttle(1, 1000, 1, clock)
+    throttle = Throttle(1, 1000, 1, clock=clock)
     throttle.note_failure("a")
     assert throttle.seconds_to_wait("a") == 1
     clock.now += 1
@@ -53,7 +53,7 @@ def test_a_wait_ends(clock):
 
 def test_guesses_of_many_addresses_count_together(clock):
     """Many addresses that guess once each make all wait, but not who gave the right token."""
-    throttle = Throttle(5, 50, 2, clock)
+    throttle = Throttle(5, 50, 2, clock=clock)
     throttle.note_success("good")
     for number in range(60):
         throttle.note_failure(f"10.0.0.{number}")
@@ -71,7 +71,7 @@ def test_guesses_of_many_addresses_count_together(clock):
 
 def test_the_right_token_forgets_wrong_ones(clock):
     """A person who errs and then gives the right token does not wait the next time."""
-    throttle = Throttle(5, 1000, 1, clock)
+    throttle = Throttle(5, 1000, 1, clock=clock)
     for _ in range(4):
         throttle.note_failure("a")
     throttle.note_success("a")
@@ -81,7 +81,7 @@ def test_the_right_token_forgets_wrong_ones(clock):
 
 def test_an_ipv6_network_is_one_address(clock):
     """All addresses of a /64 count as one, and an IPv4 address in IPv6 as itself."""
-    throttle = Throttle(1, 1000, 1, clock)
+    throttle = Throttle(1, 1000, 1, clock=clock)
     throttle.note_failure("2001:db8::1")
     assert throttle.seconds_to_wait("2001:db8::ffff:1") == 1
     assert throttle.seconds_to_wait("2001:db8:0:1::1") == 0
@@ -96,7 +96,7 @@ def test_an_ipv6_network_is_one_address(clock):
 def test_memory_is_bounded(clock, monkeypatch):
     """However many addresses guess, the tables have an upper bound."""
     monkeypatch.setattr(module, "_MAX_ADDRESSES", 100)
-    throttle = Throttle(1, 10**6, 1, clock)
+    throttle = Throttle(1, 10**6, 1, clock=clock)
     for number in range(1000):
         throttle.note_failure(str(number))
         throttle.note_success(f"s{number}")
