@@ -132,13 +132,15 @@ def test_the_session_changes_when_signing_in(browser):
     assert browser.get("/").status_code == 303
 
 
-def test_a_wrong_token(browser):
+def test_a_wrong_token(browser, service):
     """A wrong token says so, and signs nobody in."""
     for wrong in ("", "wrong", TOKEN[:-1], TOKEN + "x", "tökén", TOKEN.upper()):
         answer = sign_in(browser, wrong)
         assert answer.status_code in {401, 429}
         assert TOKEN not in answer.text
         assert browser.get("/").status_code == 303
+    assert "A wrong token in the form to sign in, from '127.0.0.1'" in service.log
+    assert TOKEN[:-1] not in service.log
 
 
 @pytest.mark.parametrize("options", [(), ("--workers", "2")])

@@ -1,5 +1,6 @@
 """The page to sign in to a service with a token, and the form to sign out."""
 
+import logging
 import math
 from hmac import compare_digest
 from http import HTTPStatus
@@ -8,10 +9,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
+from imgcache_scrapy.core.text import quoted
 from imgcache_scrapy.server.throttle import Throttle
 from imgcache_scrapy.server.tokens import SIGN_IN, is_secure, local_path
 from imgcache_scrapy.server.ui.access import Form, SignedIn, access_of
 from imgcache_scrapy.server.ui.pages import HEADERS, Pages
+
+logger = logging.getLogger(__name__)
 
 
 def add_signing_in(router: APIRouter, pages: Pages, token: str | None) -> None:
@@ -46,6 +50,7 @@ def add_signing_in(router: APIRouter, pages: Pages, token: str | None) -> None:
             return answer
         if not compare_digest(form.get("token", [""])[0].strip().encode(), token.encode()):
             throttle.note_failure(address)
+            logger.warning("A wrong token in the form to sign in, from %s", quoted(address))
             wrong = "This is not the token of this service."
             return await pages.answer("sign-in", visitor, status=401, next=there, wrong=wrong)
         throttle.note_success(address)

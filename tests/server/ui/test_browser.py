@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from io import BytesIO
 from typing import Any
 from zipfile import ZipFile
@@ -482,6 +483,19 @@ def read_only_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
     service.start()
     yield service
     service.stop()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_form_to_sign_in_is_accessible(browser, token_service, scheme):
+    """Axe finds no violation in the form to sign in, with and without a wrong token."""
+    with closing(browser.new_context(color_scheme=scheme)) as context:
+        page = context.new_page()
+        page.goto(token_service.url)
+        assert Axe().run(page).response["violations"] == []
+        page.get_by_label("Token").fill("wrong")
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("alert").wait_for()
+        assert Axe().run(page).response["violations"] == []
 
 
 def test_a_service_that_is_only_read_offers_no_act(browser, read_only_service, how):
