@@ -3,6 +3,9 @@
 import asyncio
 import functools
 import logging
+import os
+import sys
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -30,6 +33,7 @@ _SCANNER_THREADS = 1
 _BLOB_READER_THREADS = 4
 # A separate pool for the sums over all rows, which take long: nothing must wait for them.
 _SUMMER_THREADS = 1
+_LOWEST_PRIORITY = 19
 WRITER_THREADS = CHILDREN
 """Number of threads that write: one store decodes pictures while another one writes."""
 
@@ -61,7 +65,9 @@ class CacheThreads:
         self._opening: asyncio.Future[ImageCache] | None = None
         self._readers = ThreadPoolExecutor(_READER_THREADS, "imgcache-read")
         self._scanners = ThreadPoolExecutor(_SCANNER_THREADS, "imgcache-scan")
-        self._summers = ThreadPoolExecutor(_SUMMER_THREADS, "imgcache-sum")
+        self._summers = ThreadPoolExecutor(
+            _SUMMER_THREADS, "imgcache-sum", initializer=_lower_priority
+        )
         self._blob_readers = ThreadPoolExecutor(_BLOB_READER_THREADS, "imgcache-read-blob")
         self._writers = ThreadPoolExecutor(WRITER_THREADS, "imgcache-write")
         # A separate thread: it often waits for the decoder.
@@ -137,6 +143,13 @@ def awaited_query(
         return await self._limited(functools.partial(self._run, threads, call))
 
     return method
+
+
+def _lower_priority() -> None:
+    """Let the calling thread run only when no other one wants the processor, where Linux can."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
 
 
 async def _unlimited(call: Callable[[], Awaitable[T]]) -> T:
