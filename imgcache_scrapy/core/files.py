@@ -4,16 +4,24 @@ import os
 from pathlib import Path
 
 
-def write_synced(path: Path, data: bytes) -> None:
-    """Write a new file and wait until its bytes are on disk; call `sync_folder` for its name.
+def write_new(path: Path, data: bytes) -> None:
+    """Write a new file; call `sync_file` for its bytes and `sync_folder` for its name.
 
     Raises:
         FileExistsError: a file with this name exists.
     """
     with path.open("xb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a new file and wait until its bytes are on disk; call `sync_folder` for its name.
+
+    Raises:
+        FileExistsError: a file with this name exists.
+    """
+    write_new(path, data)
+    sync_file(path)
 
 
 def sync_folder(folder: Path) -> None:

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from errno import EROFS
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing_extensions import override
 
 from imgcache_scrapy.core.entry import blob_key
 from imgcache_scrapy.core.errors import ReadOnlyError, StoreFailedError, UnavailableError
-from imgcache_scrapy.core.files import sync_folder, write_synced
+from imgcache_scrapy.core.files import sync_file, sync_folder, write_new, write_synced
 from imgcache_scrapy.engine.blobs.store import OWNER_KEY, BlobStore, Found
+from imgcache_scrapy.engine.blobs.syncing import SyncThreads
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class FileBlobs(BlobStore):
         self._folder = folder
         self._has_owner = False
         self._synced_folders: set[str] = set()
+        self._sync_threads = SyncThreads()
 
     @override
     def put_many(self, blobs: Mapping[str, bytes]) -> dict[str, StoreFailedError]:
@@ -48,7 +50,9 @@ class FileBlobs(BlobStore):
                 temporaries[name] = path.with_name(f"{path.name}#{uuid4().hex}")
                 with self._errors_of([name], failed):
                     self._make_folder(path.parent)
-                    write_synced(temporaries[name], data)
+                    write_new(temporaries[name], data)
+            written = blobs.keys() - failed.keys()
+            self._sync_all(sync_file, {temporaries[name]: [name] for name in written}, failed)
             for name in blobs.keys() - failed.keys():
                 with self._errors_of([name], failed):
                     _replace(temporaries[name], self._path(name))
@@ -60,9 +64,7 @@ class FileBlobs(BlobStore):
         folders = defaultdict(list)
         for name in blobs.keys() - failed.keys():
             folders[self._path(name).parent].append(name)
-        for folder, names in folders.items():
-            with self._errors_of(names, failed):
-                sync_folder(folder)
+        self._sync_all(sync_folder, folders, failed)
         return failed
 
     @override
@@ -162,7 +164,8 @@ class FileBlobs(BlobStore):
 
     @override
     def close(self) -> None:
-        """Do nothing, because no file stays open."""
+        """Stop the threads; no file stays open."""
+        self._sync_threads.close()
 
     def link(self, content_hash: str, source: "FileBlobs") -> bool:
         """Give a blob of another folder a name in this one, without a copy of its bytes.
@@ -200,6 +203,17 @@ class FileBlobs(BlobStore):
                 return path.read_bytes()
             except FileNotFoundError:
                 return None
+
+    def _sync_all(
+        self,
+        sync: Callable[[Path], None],
+        paths: Mapping[Path, Iterable[str]],
+        failed: dict[str, StoreFailedError],
+    ) -> None:
+        """Sync paths, and note the errors of the blobs that each path concerns."""
+        for path, error in self._sync_threads.sync(sync, list(paths)).items():
+            with self._errors_of(paths[path], failed):
+                raise error
 
     @contextmanager
     def _errors_of(
