@@ -1,5 +1,6 @@
 """Blob stores, in a folder and in an object store: a blob is stored completely and durably."""
 
+import json
 import os
 import re
 import shutil
@@ -146,6 +147,35 @@ def test_a_put_that_cannot_be_renamed_leaves_no_draft(folder):
         "StoreFailedError the image storage failed for this image: [Errno 5]"
     )
     assert files(folder) == set()
+
+
+PUT_MANY = """
+import json, sys
+from imgcache_scrapy.engine.blobs.opening import open_blobs
+
+blobs = {name: name.encode() for name in sys.argv[2:]}
+failed = open_blobs(sys.argv[1]).put_many(blobs)
+print(json.dumps({name: str(error) for name, error in failed.items()}))
+"""
+
+
+@with_strace
+def test_a_blob_that_cannot_be_synced_fails_alone(folder):
+    """The others of the batch are stored, also those that other threads sync."""
+    names = [f"{HASH[:62]}{number:02}" for number in range(9)]
+    # Each thread counts its own calls. The first two of this thread are those of new folders.
+    faults = ["-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=3..4"]
+    program = [sys.executable, "-c", PUT_MANY, folder.as_uri(), *names]
+    done = subprocess.run(
+        ["strace", "-f", "-o", "/dev/null", *faults, *program],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    failed = json.loads(done.stdout)
+    assert len(failed) >= 2
+    assert all("[Errno 5]" in reason for reason in failed.values())
+    assert files(folder) == {Path(name[:2], name[2:]) for name in names if name not in failed}
 
 
 def in_the_way(path, kind):

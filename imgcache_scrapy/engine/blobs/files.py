@@ -42,28 +42,28 @@ class FileBlobs(BlobStore):
     def put_many(self, blobs: Mapping[str, bytes]) -> dict[str, StoreFailedError]:
         # Write, sync, rename, sync the folders: after a power failure a blob is complete or absent.
         failed: dict[str, StoreFailedError] = {}
-        temporaries: dict[str, Path] = {}
+        paths = {name: self._path(name) for name in blobs}
+        # Obstore may read this folder, and it hides files with `#` in their name.
+        suffix = f"#{uuid4().hex}"
+        drafts = {name: Path(f"{path}{suffix}") for name, path in paths.items()}
         try:
             for name, data in blobs.items():
-                # Obstore may read this folder, and it hides files with `#` in their name.
-                path = self._path(name)
-                temporaries[name] = path.with_name(f"{path.name}#{uuid4().hex}")
                 with self._errors_of([name], failed):
-                    self._make_folder(path.parent)
-                    write_new(temporaries[name], data)
+                    self._make_folder(paths[name].parent)
+                    write_new(drafts[name], data)
             written = blobs.keys() - failed.keys()
-            self._sync_all(sync_file, {temporaries[name]: [name] for name in written}, failed)
+            self._sync_all(sync_file, {drafts[name]: [name] for name in written}, failed)
             for name in blobs.keys() - failed.keys():
                 with self._errors_of([name], failed):
-                    _replace(temporaries[name], self._path(name))
-                    del temporaries[name]
+                    _replace(drafts[name], paths[name])
+                    del drafts[name]
         finally:
-            for temporary in temporaries.values():
+            for draft in drafts.values():
                 with suppress(OSError):
-                    temporary.unlink()
+                    draft.unlink()
         folders = defaultdict(list)
         for name in blobs.keys() - failed.keys():
-            folders[self._path(name).parent].append(name)
+            folders[paths[name].parent].append(name)
         self._sync_all(sync_folder, folders, failed)
         return failed
 
