@@ -34,7 +34,7 @@ _LookupKey = tuple[str | None, str | None, str]
 
 # All waiters of a batch resume together when it ends; a large batch would block the loop.
 _MAX_LOOKUPS = 32
-_MAX_STORES = 16
+_MAX_STORES = 32
 _HEALTH_SECONDS = 3
 
 

@@ -1,7 +1,9 @@
 """Reader: reads the bytes of tasks."""
 
 import threading
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 from imgcache_scrapy.cli.transfer import http_cache
 from imgcache_scrapy.cli.transfer.confined import BadFileError, ConfinedFolder
@@ -12,20 +14,24 @@ from imgcache_scrapy.core.formats import sniff
 from imgcache_scrapy.core.response_info import CONVERTED
 
 
-class Loaded(NamedTuple):
+@dataclass(frozen=True)
+class Loaded:
     """A task and its bytes.
 
     Attributes:
         task: the task.
         data: the bytes; empty if there are none.
-        content_hash: their hash.
         error: why there are no bytes; None if there are.
     """
 
     task: Task
     data: bytes = b""
-    content_hash: str = ""
     error: str | None = None
+
+    @cached_property
+    def content_hash(self) -> str:
+        """The hash of the bytes; it is computed when it is needed, because a store does so, too."""
+        return content_hash_of(self.data)
 
 
 class Reader:
@@ -41,17 +47,17 @@ class Reader:
         self._database: tuple[str, Any] | None = None
 
     def load(self, task: Task) -> Loaded:
-        """Read the bytes of a task and compute their hash."""
+        """Read the bytes of a task."""
         try:
-            data = self._data(Place.unpacked(task.place))
+            loaded = Loaded(task, self._data(Place.unpacked(task.place)))
         except BadFileError as error:
             return Loaded(task, error=str(error))
-        content_hash = content_hash_of(data)
-        is_original = task.origin_hash == content_hash or sniff(data) != "image/jpeg"
-        if CONVERTED in task.headers and is_original:
+        if CONVERTED in task.headers and (
+            sniff(loaded.data) != "image/jpeg" or task.origin_hash == loaded.content_hash
+        ):
             headers = {name: text for name, text in task.headers.items() if name != CONVERTED}
-            task = task._replace(headers=headers)
-        return Loaded(task, data, content_hash)
+            loaded = replace(loaded, task=task._replace(headers=headers))
+        return loaded
 
     def close(self) -> None:
         """Close the database that is open."""
