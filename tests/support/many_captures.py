@@ -10,18 +10,19 @@ from tests.support import schema_1
 FETCHED = datetime(2026, 1, 30, tzinfo=UTC)
 
 
-def fill(cache, folder, urls):
+def fill(cache, folder, urls, start=b"the image of "):
     """Give each URL an image of its own.
 
     Args:
-        cache: the cache, which is empty.
+        cache: the cache, which has none of these images.
         folder: the folder of its blobs.
         urls: the URLs.
+        start: the bytes of each image before its URL.
 
     Returns:
         The bytes of the images, in the order of the URLs.
     """
-    images = [b"the image of %b" % url.encode() for url in urls]
+    images = [start + url.encode() for url in urls]
     names = [content_hash_of(data) for data in images]
     schema_1.put(dict(zip(names, images, strict=True)), folder)
     image_rows = [
