@@ -205,30 +205,30 @@ def test_lists_come_in_pages(any_cache):
     ("count", "is_timed"),
     [(1000, False), pytest.param(100_000, True, marks=pytest.mark.endurance)],
 )
-def test_a_host_with_a_tenth_of_the_captures_is_taken_down(folder, count, is_timed):
+def test_a_host_with_a_tenth_of_the_captures_is_taken_down(any_cache, tmp_path, count, is_timed):
     """A takedown of 10,000 of 100,000 takes 5 s at most; lookups beside it take 50 ms at most."""
     hosts = [f"{'h' if n == 5 else n}.example" for n in range(10)]
     urls = [f"http://{hosts[n % 10]}/{n}.gif" for n in range(count)]
     ended, times = Event(), []
 
-    def look_up(cache):
+    def look_up():
         while not ended.is_set():
             began = time.perf_counter()
-            assert cache.catalog.lookup_many(urls[:1])
+            assert any_cache.catalog.lookup_many(urls[:1])
             times.append(time.perf_counter() - began)
             time.sleep(0.001)
 
-    with closing(ImageCache.in_folder(folder)) as cache, ThreadPoolExecutor(1) as threads:
-        many_captures.fill(cache, folder / "blobs", urls)
-        looking = threads.submit(look_up, cache)
+    many_captures.fill(any_cache, tmp_path / "blobs", urls)
+    with ThreadPoolExecutor(1) as threads:
+        looking = threads.submit(look_up)
         began = time.perf_counter()
-        counts = TakeDown(OF_H, block=True).run(cache)
+        counts = TakeDown(OF_H, block=True).run(any_cache)
         seconds = time.perf_counter() - began
         ended.set()
         looking.result()
-        assert counts[:2] == (count // 10, count // 10)
-        assert cache.catalog.stats()["captures"] == count * 9 // 10
-        assert_whole(cache, folder)
+    assert counts[:2] == (count // 10, count // 10)
+    assert any_cache.catalog.stats()["captures"] == count * 9 // 10
+    assert_whole(any_cache, tmp_path)
     if is_timed:
         assert seconds <= 5
         assert sorted(times)[len(times) * 99 // 100] <= 0.05
