@@ -205,9 +205,11 @@ def open_client(location: Location, timeout: float | None = 30.0) -> ImgCacheCli
 
     Args:
         location: where the cache is.
-        timeout: seconds for one call; None for no limit.
+        timeout: seconds for one call of a service; None for no limit. A folder has no limit,
+            because counts in a large catalog take long.
     """
-    return ImgCacheClient(location.address, timeout, **location.client_options)
+    limit = timeout if folder_of(location.address) is None else None
+    return ImgCacheClient(location.address, limit, **location.client_options)
 
 
 def project_folder() -> Path | None:

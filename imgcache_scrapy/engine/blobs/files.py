@@ -51,8 +51,9 @@ class FileBlobs(BlobStore):
                 with self._errors_of([name], failed):
                     self._make_folder(paths[name].parent)
                     write_new(drafts[name], data)
-            written = blobs.keys() - failed.keys()
-            self._sync_all(sync_file, {drafts[name]: [name] for name in written}, failed)
+            self._sync_all(
+                sync_file, {drafts[name]: [name] for name in blobs.keys() - failed}, failed
+            )
             for name in blobs.keys() - failed.keys():
                 with self._errors_of([name], failed):
                     _replace(drafts[name], paths[name])
