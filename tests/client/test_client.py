@@ -638,7 +638,7 @@ def count_decoders():
     return count
 
 
-async def test_clients_of_one_folder_share_the_engine(tmp_path, photos):
+async def test_clients_of_one_folder_share_the_engine(tmp_path, photos, real_decoders):
     """A blocking and an awaited client share one engine, which ends with the last client."""
     folder, before = tmp_path / "cache", count_decoders()
     (one, first), (two, second), (three, third) = list(photos.items())[:3]

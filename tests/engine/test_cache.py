@@ -253,7 +253,7 @@ def test_a_picture_of_more_than_8_bits_has_a_size_and_no_look_alikes(shared, mod
     assert shared.catalog.images([entry["content_hash"]])[entry["content_hash"]][5:] == (None, None)
 
 
-def test_an_image_not_yet_decoded_has_no_reason(cache, monkeypatch):
+def test_an_image_not_yet_decoded_has_no_reason(cache, monkeypatch, real_decoders):
     """If the decoder cannot start, an image is stored without a size and without a reason."""
     monkeypatch.setattr(sys, "executable", "/bin/false")
     entry = store(cache)
