@@ -44,12 +44,9 @@ image = sa.Table(
     sa.Column("last_used", sa.Integer),
 )
 is_not_decoded = sa.and_(image.c.width.is_(None), image.c.decode_error.is_(None))
-sa.Index(
-    "ix_image_not_decoded",
-    image.c.content_hash,
-    sqlite_where=is_not_decoded,
-    postgresql_where=is_not_decoded,
-)
+# In PostgreSQL, the migrations give this index, and that of hosts, the same condition. Its option
+# here would load SQLAlchemy's dialect for PostgreSQL at each start, which takes 30 ms.
+sa.Index("ix_image_not_decoded", image.c.content_hash, sqlite_where=is_not_decoded)
 capture = sa.Table(
     "capture",
     metadata,
@@ -78,7 +75,7 @@ capture = sa.Table(
     sqlite_autoincrement=True,
 )
 has_host = capture.c.host.is_not(None)
-sa.Index("ix_capture_host", capture.c.host, sqlite_where=has_host, postgresql_where=has_host)
+sa.Index("ix_capture_host", capture.c.host, sqlite_where=has_host)
 history_index = sa.Index(
     "ix_capture_history", capture.c.url_digest, capture.c.lookup_time, capture.c.id
 )
