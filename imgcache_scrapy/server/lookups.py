@@ -79,7 +79,8 @@ def add_lookups(
     ) -> Response:
         named = keys or {}
         asked = {url: image_url(url, named.get(url)) for url in urls}
-        wanted = {url: sent_url(url) for url in (*urls, *(failures_of or ()))}
+        wanted = {url: each.url for url, each in asked.items()}
+        wanted |= {url: sent_url(url) for url in failures_of or ()}
         found = await images.lookup_many(keys_of(asked.values()), bucket, accept, wanted.values())
         newest = {url: each.newest(found.entries) for url, each in asked.items()}
         entries = {url: entry for url, entry in newest.items() if entry is not None}
@@ -91,7 +92,7 @@ def add_lookups(
         metrics.count_lookups(entries.values(), len(urls) - len(entries))
         blocked = [
             url
-            for url in dict.fromkeys(wanted)
+            for url in wanted
             if url in found.blocked
             or (url in asked and not found.blocked.isdisjoint(asked[url].keys))
         ]
