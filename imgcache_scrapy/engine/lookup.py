@@ -57,7 +57,9 @@ def lookup_many(
         lost |= found
     missing = [url for url in urls if url not in entries]
     failures = cache.catalog.failures_of(missing, bucket or "") if missing else {}
-    blocked = _blocked(cache, keys, urls) if urls else frozenset[str]()
+    blocked = frozenset[str]()
+    if urls and cache.catalog.may_block_sources():
+        blocked = _blocked(cache, keys, urls)
     return LookupResult(entries, lost, failures, blocked)
 
 

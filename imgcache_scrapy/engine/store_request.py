@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Self
 
+from imgcache_scrapy.core.blocked import Source, sources_of
 from imgcache_scrapy.core.checks import checked_hash
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import InvalidRequestError, TooLargeError
@@ -16,10 +17,22 @@ from imgcache_scrapy.engine.catalog.rows import Capture
 
 
 @dataclass(frozen=True, eq=False)
-class StoreRequest:
-    """An image to store and its capture; create it with `StoreRequest.of`."""
+class CaptureRequest:
+    """A capture to record."""
 
     capture: Capture
+
+    @cached_property
+    def sources(self) -> set[Source]:
+        """The hosts and URLs that the image comes from."""
+        capture = self.capture
+        return sources_of(capture.url, capture.key, capture.response.final_url)
+
+
+@dataclass(frozen=True, eq=False)
+class StoreRequest(CaptureRequest):
+    """An image to store and its capture; create it with `StoreRequest.of`."""
+
     data: bytes
 
     @classmethod
@@ -49,10 +62,9 @@ class StoreRequest:
 
 
 @dataclass(frozen=True, eq=False)
-class ClaimRequest:
+class ClaimRequest(CaptureRequest):
     """A capture of an image whose bytes the cache should have; see `ClaimRequest.of`."""
 
-    capture: Capture
     content_hash: str
 
     @classmethod

@@ -1,6 +1,6 @@
 """Store images and record captures: blobs first, then rows, in one write transaction."""
 
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from typing import Protocol
 
 from imgcache_scrapy.core.blocked import Source
@@ -27,12 +27,22 @@ class Stores(Protocol):
         """Delete a blob if its image has no row."""
 
 
+class _BlockedSources(Protocol):
+    """Where blocked hosts and URLs are looked up: a catalog, or a transaction."""
+
+    def may_block_sources(self) -> bool:
+        """Return whether any host or URL is blocked."""
+
+    def blocked_sources_among(self, sources: Collection[Source]) -> set[Source]:
+        """Return which of these hosts and URLs are blocked."""
+
+
 def store_many(
     cache: Stores, requests: Sequence[StoreRequest | ClaimRequest]
 ) -> list[Entry | StoreFailedError | BlockedError | None]:
     """Store images and record captures; see `ImageCache.store_many`."""
     cache.catalog.check_writable()
-    held = _held(requests, cache.catalog.blocked_sources_among)
+    held = _held(requests, cache.catalog)
     allowed = [each for each in requests if each not in held]
     results = dict(zip(allowed, _store_allowed(cache, allowed), strict=True))
     return [held[each] if each in held else results[each] for each in requests]
@@ -81,8 +91,7 @@ def _store_allowed(
             if (image := transaction.sound_image(name)) is not None
             and sizes[name] == image.file_size_bytes
         }
-        # Read last: a block waits for the transactions that have read what is blocked.
-        held = _held(requests, transaction.blocked_sources)
+        held = _held(requests, transaction)
         recorded = [each for each in requests if each.content_hash in images and each not in held]
         entries = iter(
             transaction.record([(images[each.content_hash], each.capture) for each in recorded])
@@ -100,16 +109,16 @@ def _store_allowed(
 
 
 def _held(
-    requests: Iterable[StoreRequest | ClaimRequest],
-    blocked_among: Callable[[Collection[Source]], set[Source]],
+    requests: Collection[StoreRequest | ClaimRequest], rules: _BlockedSources
 ) -> dict[StoreRequest | ClaimRequest, BlockedError]:
     """Return the errors of the requests whose image comes from a blocked host or URL."""
-    sources = {each: each.capture.sources for each in requests}
-    blocked_ones = blocked_among(set().union(*sources.values()))
+    if not rules.may_block_sources():
+        return {}
+    found = rules.blocked_sources_among(set().union(*(each.sources for each in requests)))
     return {
-        each: blocked_source(*min(found & blocked_ones))
-        for each, found in sources.items()
-        if not found.isdisjoint(blocked_ones)
+        each: blocked_source(*min(each.sources & found))
+        for each in requests
+        if not each.sources.isdisjoint(found)
     }
 
 

@@ -10,7 +10,7 @@ from imgcache_scrapy.core.failures import SeenFailure
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.pages import all_pages
 from imgcache_scrapy.engine.cache import ImageCache
-from imgcache_scrapy.engine.catalog import failures as failures_module
+from imgcache_scrapy.engine.catalog import rare_rows
 from tests.support.pictures import jpeg
 
 URL = "http://h.example/{}.jpg"
@@ -56,7 +56,7 @@ def test_expired_failures_are_removed_by_later_writes(catalog):
 
 def test_no_query_is_made_while_there_are_no_failures(catalog, monkeypatch):
     """The table is looked at once in a second; a failure of this process is seen at once."""
-    monkeypatch.setattr(failures_module, "_SECONDS_BETWEEN_CHECKS", 1000)
+    monkeypatch.setattr(rare_rows, "_SECONDS_BETWEEN_CHECKS", 1000)
     urls, queries = [URL.format(n) for n in range(3)], []
     sa.event.listen(catalog._engine, "before_cursor_execute", lambda *args: queries.append(args[2]))
     for _ in range(5):

@@ -1,7 +1,7 @@
 """BlockedSources: the queries for blocked hosts and URLs."""
 
-import time
 from collections.abc import Collection
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,13 +14,11 @@ from imgcache_scrapy.engine.catalog import auditing, database
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.opening import OpenCatalog
 from imgcache_scrapy.engine.catalog.paging import count_of_fitting, page_size
+from imgcache_scrapy.engine.catalog.rare_rows import RareRows
 from imgcache_scrapy.engine.catalog.rows import iso, now
 from imgcache_scrapy.engine.catalog.sources import digest_of, find_blocked_sources
 from imgcache_scrapy.engine.catalog.tables import blocked_source as _blocked
 
-# Whether the table is empty is asked again after this time.
-_SECONDS_BETWEEN_CHECKS = 1.0
-_any = sa.select(sa.exists(sa.select(_blocked.c.digest)))
 _age = (_blocked.c.created_at, _blocked.c.digest)
 _newest_first = sa.select(_blocked).order_by(*(column.desc() for column in _age))
 
@@ -28,24 +26,20 @@ _newest_first = sa.select(_blocked).order_by(*(column.desc() for column in _age)
 class BlockedSources(OpenCatalog):
     """The queries of a catalog for blocked hosts and URLs."""
 
-    _has_sources = True
-    _sources_checked_at = float("-inf")
+    @cached_property
+    def _source_rows(self) -> RareRows:
+        return RareRows(self._engine, _blocked)
+
+    @database_call
+    def may_block_sources(self) -> bool:
+        """Return whether any host or URL is blocked; see `RareRows`."""
+        return self._source_rows.exist()
 
     @database_call
     def blocked_sources_among(self, sources: Collection[Source]) -> set[Source]:
-        """Return which of these hosts and URLs are blocked.
-
-        While none is blocked, there is one query in a second, so that what another process blocks
-        is known a second later.
-        """
-        is_due = time.monotonic() > self._sources_checked_at + _SECONDS_BETWEEN_CHECKS
-        if not sources or not (self._has_sources or is_due):
-            return set()
+        """Return which of these hosts and URLs are blocked."""
         with database.connect_for_reading(self._engine) as connection:
-            if is_due:
-                self._has_sources = bool(connection.scalar(_any))
-                self._sources_checked_at = time.monotonic()
-            return find_blocked_sources(connection, sources) if self._has_sources else set()
+            return find_blocked_sources(connection, sources)
 
     @database_call
     def block_source(self, source: Source, reason: str, deed: Deed | None = None) -> None:
@@ -66,7 +60,7 @@ class BlockedSources(OpenCatalog):
                 connection.execute(_blocked.insert(), row | source._asdict())
             if deed is not None:
                 auditing.record(connection, deed)
-        self._has_sources = True
+        self._source_rows.note_insert()
 
     @database_call
     def unblock_source(self, source: Source, actor: str = "") -> bool:

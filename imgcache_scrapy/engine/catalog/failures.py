@@ -1,8 +1,8 @@
 """RememberedFailures: the queries for URLs that gave no image, and need not be asked again yet."""
 
-import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,19 +16,17 @@ from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.newest import captured_keys
 from imgcache_scrapy.engine.catalog.opening import OpenCatalog
 from imgcache_scrapy.engine.catalog.paging import count_of_fitting, page_size
+from imgcache_scrapy.engine.catalog.rare_rows import RareRows
 from imgcache_scrapy.engine.catalog.rows import digest, failure_digest, iso, microseconds, now
 from imgcache_scrapy.engine.catalog.tables import delete_failures, in_bucket, unlocked_failures
 from imgcache_scrapy.engine.catalog.tables import failure as _failure
 
-# Whether the table is empty is asked again after this time.
-_SECONDS_BETWEEN_CHECKS = 1.0
 # Maximum number of expired rows that one write removes.
 _MAX_EXPIRED = 1000
 # The rows are counted again after this number of inserts, because others insert rows, too.
 _INSERTS_BETWEEN_COUNTS = 10_000
 
 _count = sa.select(sa.func.count()).select_from(_failure)
-_any = sa.select(sa.exists(sa.select(_failure.c.digest)))
 _known = sa.select(_failure).where(
     _failure.c.digest.in_(sa.bindparam("digests", expanding=True)),
     _failure.c.expires_at > sa.bindparam("at"),
@@ -61,30 +59,24 @@ class RememberedFailures(OpenCatalog):
     """
 
     max_failures = 1_000_000
-    _has_failures = True
-    _checked_at = float("-inf")
     _inserts_left = 0
+
+    @cached_property
+    def _failure_rows(self) -> RareRows:
+        return RareRows(self._engine, _failure)
 
     @database_call
     def failures_of(self, urls: Iterable[str], bucket: str) -> dict[str, Failure]:
         """Return the failures of URLs that are still remembered, by URL.
 
-        There is no query while the table is empty, except for one in a second.
-
         Args:
             urls: the URLs as they were asked, not their keys.
             bucket: the name space.
         """
-        digests = [failure_digest(bucket, url) for url in urls]
-        is_due = time.monotonic() > self._checked_at + _SECONDS_BETWEEN_CHECKS
-        if not digests or not (self._has_failures or is_due):
+        if not self._failure_rows.exist():
             return {}
+        digests = [failure_digest(bucket, url) for url in urls]
         with database.connect_for_reading(self._engine) as connection:
-            if is_due:
-                self._has_failures = bool(connection.scalar(_any))
-                self._checked_at = time.monotonic()
-            if not self._has_failures:
-                return {}
             rows = connection.execute(_known, {"digests": digests, "at": now()}).all()
         return {row.url: _failure_of(row) for row in rows}
 
@@ -110,7 +102,7 @@ class RememberedFailures(OpenCatalog):
                 connection.execute(_remember, values)
             connection.execute(delete_failures(_expired), {"at": at})
             self._remove_oldest(connection, len(rows))
-        self._has_failures = True
+        self._failure_rows.note_insert()
 
     @database_call
     def failures_page(

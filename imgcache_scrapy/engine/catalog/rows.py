@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from imgcache_scrapy.core.blocked import BlockedImage, Source, sources_of
+from imgcache_scrapy.core.blocked import BlockedImage
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.response_info import NO_RESPONSE, ResponseInfo, is_converted
 from imgcache_scrapy.core.urls import host_of
@@ -69,11 +69,6 @@ class Capture(NamedTuple):
     lookup_time: datetime
     response: ResponseInfo = NO_RESPONSE
     other_key: str | None = None
-
-    @property
-    def sources(self) -> set[Source]:
-        """The hosts and URLs that the image comes from."""
-        return sources_of(self.url, self.key, self.response.final_url)
 
     @property
     def key(self) -> str:

@@ -25,10 +25,12 @@ from imgcache_scrapy.engine.catalog.rows import (
 )
 from imgcache_scrapy.engine.catalog.sources import find_blocked_sources
 from imgcache_scrapy.engine.catalog.tables import blocked as _blocked
+from imgcache_scrapy.engine.catalog.tables import blocked_source as _blocked_source
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import (
     delete_failures,
     find_blocked,
+    latest_time,
     unlocked_failures,
     used_on,
 )
@@ -40,6 +42,13 @@ from imgcache_scrapy.engine.catalog.use_rows import delete_lost_uses
 # Built once, because building a statement takes longer than running it.
 _find_images = sa.select(_image).where(
     _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True))
+)
+# What most catalogs have none of. One query for that replaces the queries for each.
+_rarities = sa.select(
+    sa.exists().select_from(_blocked).label("has_blocked"),
+    sa.exists().select_from(_blocked_source).label("has_blocked_sources"),
+    sa.exists().select_from(_failure).label("has_failures"),
+    latest_time.label("latest_time"),
 )
 # The columns of an image that decoding it does not change.
 _NOT_DECODED = {"content_hash", "damaged", "last_used"}
@@ -121,8 +130,14 @@ class WriteTransaction:
         return Image(*(row[name] for name in Image._fields))
 
     @cached_property
+    def _rarities(self) -> sa.Row[Any]:
+        return self._connection.execute(_rarities).one()
+
+    @cached_property
     def blocked(self) -> set[str]:
         """The images that are blocked, until the transaction ends."""
+        if not self._rarities.has_blocked:
+            return set()
         return set(self._connection.scalars(find_blocked, {"hashes": self._hashes}))
 
     def block(self, content_hash: str, reason: str) -> BlockedImage:
@@ -189,8 +204,9 @@ class WriteTransaction:
 
     def forget_failures(self, captured: Iterable[tuple[str, str]]) -> None:
         """Forget the failures of URLs, each given with its bucket."""
-        digests = [failure_digest(bucket, url) for bucket, url in captured]
-        self._connection.execute(_forget_failures, {"digests": digests})
+        if self._rarities.has_failures:
+            digests = [failure_digest(bucket, url) for bucket, url in captured]
+            self._connection.execute(_forget_failures, {"digests": digests})
 
     def fill_keys(self, after: int) -> Filled:
         """Fill the keys and hosts of the next old captures; see `fill_batch`."""
@@ -259,7 +275,11 @@ class WriteTransaction:
         """Write an act, and what it deleted, into the audit list."""
         auditing.record(self._connection, deed, counts)
 
-    def blocked_sources(self, sources: Collection[Source]) -> set[Source]:
+    def may_block_sources(self) -> bool:
+        """Return whether any host or URL is blocked, until the transaction ends."""
+        return bool(self._rarities.has_blocked_sources)
+
+    def blocked_sources_among(self, sources: Collection[Source]) -> set[Source]:
         """Return which of these hosts and URLs are blocked, until the transaction ends."""
         return find_blocked_sources(self._connection, sources)
 
@@ -283,8 +303,9 @@ class WriteTransaction:
     def _newest(
         self, observed: Sequence[tuple[Image, Capture]], at: int
     ) -> dict[CaptureKey, RowMapping]:
-        digests = [digest(capture.key) for _, capture in observed]
-        self._connection.execute(_correct_times, {"digests": digests, "at": at})
+        if (self._rarities.latest_time or 0) > at:
+            digests = [digest(capture.key) for _, capture in observed]
+            self._connection.execute(_correct_times, {"digests": digests, "at": at})
         found = newest_captures(self._connection, (capture for _, capture in observed))
         return {capture_key(row): row for row in found}
 
