@@ -71,10 +71,10 @@ def folder(template, tmp_path):
     return shutil.copytree(template, tmp_path / "cache ü")
 
 
-def rebuilt(folder):
+def rebuilt(folder, **options):
     """Rebuild the catalog in a folder."""
     with closing(FileBlobs(folder / "blobs")) as blobs:
-        return rebuild(folder / "catalog.sqlite3", blobs)
+        return rebuild(folder / "catalog.sqlite3", blobs, **options)
 
 
 def found_urls(folder):
@@ -278,7 +278,9 @@ def test_a_sound_catalog_stays_as_it_is(folder):
     path = folder / "blobs" / blob_key(content_hash_of(b"lone"))
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"lone")
-    done = rebuilt(folder)
+    steps = []
+    done = rebuilt(folder, on_progress=steps.append)
+    assert sum(steps) == len(list(folder.glob("blobs/??/*"))) == 52
     image_rows, *others = rows_of(folder)
     assert others == before[1:]
     assert set(image_rows) > set(before[0])
