@@ -189,7 +189,7 @@ class Copy:
         with self._catalog.exclusive(names) as transaction:
             # Meanwhile something may have been blocked, or a blob deleted.
             blocked = transaction.blocked - self._source.catalog.blocked_among(transaction.blocked)
-            held = self._held(rows, blocked, transaction.blocked_sources)
+            held = self._held(rows, blocked, transaction.blocked_sources_among)
             rows = [row for row in rows if row["id"] not in held]
             late = set(names) - {row["content_hash"] for row in rows} if held else blocked
             images = {name: carried.rows[name] for name in names if name not in late}

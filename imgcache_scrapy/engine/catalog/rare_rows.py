@@ -8,13 +8,13 @@ from sqlalchemy.engine import Engine
 from imgcache_scrapy.engine.catalog import database
 
 # The database is asked again after this time.
-_SECONDS_BETWEEN_CHECKS = 1.0
+_SECONDS_BETWEEN_CHECKS = 0.1
 
 
 class RareRows:
-    """Tells whether a table has rows, with at most one query in a second.
+    """Tells whether a table has rows, with at most ten queries in a second.
 
-    What another process inserts into an empty table is known a second later.
+    What another process inserts into an empty table is known a tenth of a second later.
 
     Args:
         engine: the connections of the catalog.
