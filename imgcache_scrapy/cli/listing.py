@@ -1,8 +1,9 @@
 """`imgcache ls`: the captures of a cache, newest first."""
 
 import json
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -13,7 +14,10 @@ from imgcache_scrapy.client.client import ImgCacheClient
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.filters import Filters
 from imgcache_scrapy.core.limits import MAX_PAGE_ENTRIES
+from imgcache_scrapy.core.pages import ItemList
 from imgcache_scrapy.core.text import printable
+
+T = TypeVar("T")
 
 
 @filtered
@@ -37,11 +41,22 @@ def ls(
 
 def listed(client: ImgCacheClient, filters: Filters, limit: int | None = None) -> Iterator[Entry]:
     """Yield the entries that `client.list` returns, without having all of them in memory."""
+    for page in pages_of(partial(client.list, **filters), limit):
+        yield from page
+
+
+def pages_of(read: Callable[..., ItemList[T]], limit: int | None = None) -> Iterator[list[T]]:
+    """Yield the parts of a list, each of a bounded length.
+
+    Args:
+        read: reads a part; called with its `limit`, and the position `after` which it begins.
+        limit: maximum number of all together; None for no limit.
+    """
     after, missing = None, limit
     while missing is None or missing > 0:
         size = MAX_PAGE_ENTRIES if missing is None else min(missing, MAX_PAGE_ENTRIES)
-        page = client.list(limit=size, after=after, **filters)
-        yield from page
+        page = read(limit=size, after=after)
+        yield page
         after = page.after
         if after is None:
             return

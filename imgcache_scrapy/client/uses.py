@@ -9,7 +9,7 @@ from imgcache_scrapy.core.batches import batches
 from imgcache_scrapy.core.checks import checked_hash, checked_limit, checked_text
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.limits import MAX_BATCH_USES
-from imgcache_scrapy.core.pages import ItemList, all_pages_async, pages_after
+from imgcache_scrapy.core.pages import ItemList, pages_after
 from imgcache_scrapy.core.uses import NewUse, Use, page_of
 
 
@@ -17,8 +17,13 @@ class UseMethods(ClientBase):
     """The methods of `AsyncImgCacheClient` for uses."""
 
     async def uses(
-        self, content_hash: str, *, bucket: str | None = None, limit: int | None = None
-    ) -> list[Use]:
+        self,
+        content_hash: str,
+        *,
+        bucket: str | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> ItemList[Use]:
         """Return what used an image, as far as it was recorded, the newest use first.
 
         A use is newer than another one if it was recorded first after it.
@@ -26,27 +31,34 @@ class UseMethods(ClientBase):
         Args:
             content_hash: the hash of the image.
             bucket: the bucket of its captures.
-            limit: maximum number of uses.
+            limit: maximum number of uses; None for all, which may need much memory.
+            after: the `after` of the list before, to go on where it ends.
 
         Returns:
-            The uses; see `Use`.
+            The uses; see `Use`. Their attribute `after` is None if no further ones follow.
         """
-        return await self._uses([checked_hash(content_hash)], None, bucket, limit)
+        return await self._uses([checked_hash(content_hash)], None, bucket, limit, after)
 
     async def used_on(
-        self, page_url: str, *, bucket: str | None = None, limit: int | None = None
-    ) -> list[Use]:
+        self,
+        page_url: str,
+        *,
+        bucket: str | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> ItemList[Use]:
         """Return which images a page used, as far as it was recorded, the newest use first.
 
         Args:
             page_url: the URL of the page; its fragment does not count.
             bucket: the bucket of the captures.
-            limit: maximum number of uses.
+            limit: maximum number of uses; None for all, which may need much memory.
+            after: the `after` of the list before, to go on where it ends.
 
         Returns:
-            The uses; see `Use`.
+            The uses; see `Use`. Their attribute `after` is None if no further ones follow.
         """
-        return await self._uses(None, page_of(page_url), bucket, limit)
+        return await self._uses(None, page_of(page_url), bucket, limit, after)
 
     async def list_uses(
         self, *, bucket: str | None = None, limit: int | None = None, after: str | None = None
@@ -61,9 +73,7 @@ class UseMethods(ClientBase):
         Returns:
             The uses. Their attribute `after` is None if no further ones follow.
         """
-        read = partial(self.transport.uses_page, None, None, self._bucket_or_all(bucket))
-        position = after and checked_text("a position", after)
-        return ItemList.of(await pages_after(read, checked_limit(limit), position))
+        return await self._uses(None, None, bucket, limit, after)
 
     async def record_uses(self, uses: Iterable[Mapping[str, Any]]) -> int:
         """Record what used images that are in the cache.
@@ -94,9 +104,11 @@ class UseMethods(ClientBase):
         page_url: str | None,
         bucket: str | None,
         limit: int | None,
-    ) -> list[Use]:
+        after: str | None,
+    ) -> ItemList[Use]:
         read = partial(self.transport.uses_page, hashes, page_url, self._bucket_or_all(bucket))
-        return (await all_pages_async(read, checked_limit(limit)))[:limit]
+        position = after and checked_text("a position", after)
+        return ItemList.of(await pages_after(read, checked_limit(limit), position))
 
     def _new_use(self, values: Mapping[str, Any]) -> NewUse:
         if not isinstance(values, Mapping):

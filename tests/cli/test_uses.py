@@ -39,6 +39,18 @@ def test_uses_of_an_image_and_of_a_page(run, used):
     assert_failed(run("uses", "", folder), "must not be empty")
 
 
+def test_a_long_list_is_printed_page_by_page(run, used):
+    """A picture may have any number of uses; `--limit` prints the newest ones."""
+    folder, name = used
+    with ImgCacheClient(str(folder)) as client:
+        (use,) = client.uses(name)
+        client.record_uses({**use, "position": number + 1} for number in range(1200))
+    for options, count in (([], 1201), (["--limit", "1100"], 1100)):
+        lines = run("uses", name, folder, "--json", *options).stdout.splitlines()
+        places = [json.loads(line)["position"] for line in lines]
+        assert places == [*range(1200, 0, -1), None][:count]
+
+
 def test_captures_are_listed_and_removed_by_page_and_job(run, used):
     """The filters of `ls` are those of `rm`, too."""
     folder, name = used

@@ -102,7 +102,10 @@ def test_a_long_list_has_pages(client, stored, site, bucket):
     assert client.record_uses(use_of(stored[0], page, position=n + 71) for n in range(1100)) == 1100
     found = [each["position"] for each in client.used_on(page)]
     assert found == list(range(1170, 0, -1))
-    assert len(client.uses(stored[0]["content_hash"], limit=1001)) == 1001
+    first = client.uses(stored[0]["content_hash"], limit=1001)
+    rest = client.uses(stored[0]["content_hash"], after=first.after)
+    assert [each["position"] for each in (*first, *rest)] == found
+    assert (len(first), rest.after) == (1001, None)
 
 
 WRONG = [
