@@ -1,10 +1,13 @@
 """AsyncGallery: the coroutine methods of a cache that show images to people."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, TypeVar
 
-from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.threads import CacheThreads, awaited_query
+
+T = TypeVar("T")
 
 
 class CacheState(NamedTuple):
@@ -41,20 +44,23 @@ class AsyncGallery(CacheThreads):
     blocked_reason = awaited_query(Catalog.blocked_reason)
 
     async def state(self) -> CacheState:
-        """Add up all rows, in a thread that no other call waits for; it may take a minute."""
-        return await self._limited(lambda: self._run(self._summers, _state))
+        """Add up all rows, in a thread that no other call waits for; it may take a minute.
 
+        Each sum is a call of its own, so that it ends soon if it is cancelled.
+        """
+        return CacheState(
+            totals=await self._add_up(Catalog.stats),
+            hosts=await self._add_up(partial(Catalog.stats_by, by="host")),
+            buckets=await self._add_up(partial(Catalog.stats_by, by="bucket")),
+            clients=await self._add_up(partial(Catalog.stats_by, by="client")),
+            types=await self._add_up(partial(Catalog.stats_by, by="type")),
+            growth=await self._add_up(Catalog.growth),
+            failures_by_reason=await self._add_up(partial(Catalog.failure_counts, by="reason")),
+            failures_by_host=await self._add_up(partial(Catalog.failure_counts, by="host")),
+            trouble=await self._add_up(Catalog.trouble_counts),
+        )
 
-def _state(cache: ImageCache) -> CacheState:
-    catalog = cache.catalog
-    return CacheState(
-        totals=catalog.stats(),
-        hosts=catalog.stats_by("host"),
-        buckets=catalog.stats_by("bucket"),
-        clients=catalog.stats_by("client"),
-        types=catalog.stats_by("type"),
-        growth=catalog.growth(),
-        failures_by_reason=catalog.failure_counts("reason"),
-        failures_by_host=catalog.failure_counts("host"),
-        trouble=catalog.trouble_counts(),
-    )
+    async def _add_up(self, query: Callable[[Catalog], T]) -> T:
+        return await self._limited(
+            lambda: self._run(self._summers, lambda cache: query(cache.catalog))
+        )

@@ -49,9 +49,10 @@ class StateKeeper:
         return self.last
 
     async def aclose(self) -> None:
-        """Wait until nothing is added up."""
+        """Stop to add up, after the sum that is being made."""
         if self._task is not None:
-            await self._task
+            self._task.cancel()
+            await asyncio.wait([self._task])
 
     async def _count(self) -> None:
         start = time.monotonic()

@@ -10,7 +10,11 @@ from zipfile import ZipFile
 import pytest
 
 from imgcache_scrapy.core.entry import content_hash_of
+from imgcache_scrapy.engine.async_cache import AsyncImageCache
+from imgcache_scrapy.engine.cache import ImageCache
+from imgcache_scrapy.server.bodies import PART_BYTES
 from imgcache_scrapy.server.ui import assets
+from imgcache_scrapy.server.ui.downloads import zip_of
 from tests.support.pictures import jpeg, picture
 from tests.support.service import Service, http_client
 
@@ -202,3 +206,19 @@ def test_hits_are_bytes_saved(http):
     saved = re.search(r"<dt>Bytes saved</dt><dd>([^<]+)</dd>", text)[1]
     assert saved != "0 B"
     assert "imgcache_saved_bytes_total" in http.get("/metrics").text
+
+
+async def test_the_parts_of_a_zip_are_small(tmp_path):
+    """A zip of large images is made in small parts, so that memory is bounded."""
+    images = AsyncImageCache(lambda: ImageCache.in_folder(tmp_path / "cache"), ImageCache.close)
+    names = []
+    for number in range(2):
+        data = bytes([number]) * 3_000_000
+        entry = await images.store(f"https://zip.test/{number}", data, "zip")
+        names.append(entry["content_hash"])
+    parts = [part async for part in zip_of(images, names)]
+    await images.aclose()
+    assert max(map(len, parts)) <= PART_BYTES + 1000
+    with ZipFile(BytesIO(b"".join(parts))) as archive:
+        assert archive.testzip() is None
+        assert {content_hash_of(archive.read(name)) for name in archive.namelist()[:2]} == {*names}
