@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
+from imgcache_scrapy.core.entry import UNKNOWN_TYPE
 from imgcache_scrapy.core.formats import EXTENSIONS
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.server.ui.access import SignedIn
@@ -54,7 +55,7 @@ def add_grid(router: APIRouter, pages: Pages, images: AsyncImageCache, keeper: S
             here=address("/", shown),
             sizes={size: address("/", shown, size=size) for size in TILES},
             result=result_of(parameters.get("done")),
-            types=list(EXTENSIONS),
+            types=[*EXTENSIONS, UNKNOWN_TYPE],
             suggestions=_suggestions(keeper),
         )
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from imgcache_scrapy.core.entry import UNKNOWN_TYPE
 from imgcache_scrapy.core.formats import EXTENSIONS
 
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
@@ -37,6 +38,8 @@ def time(iso: str) -> str:
 
 def kind(content_type: str) -> str:
     """Return a content type in few letters: `JPEG`."""
+    if content_type == UNKNOWN_TYPE:
+        return "unknown"
     return EXTENSIONS.get(content_type, content_type.rpartition("/")[2]).upper()
 
 

@@ -415,7 +415,7 @@ def test_no_page_has_an_accessibility_violation(browser, page_service, stored, s
     paths = ["/", f"/ui/images/{stored['svg']}", compared, "/ui/state"]
     if scheme == "light":
         paths += [f"/ui/images/{stored['large']}", f"/ui/history?url={CLOCK}"]
-        paths += [f"{compared}&view=difference", "/ui/blocked", "/ui/acts"]
+        paths += [f"{compared}&view=difference", "/ui/blocked", "/ui/acts", "/docs"]
     found = []
     with open_page(browser, page_service.url, "script", color_scheme=scheme) as page:
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imgcache_scrapy.core.entry import UNKNOWN_TYPE
 from imgcache_scrapy.server.ui import plots, texts
 from imgcache_scrapy.server.ui.grid_query import chips
 from imgcache_scrapy.server.ui.results import result, result_of
@@ -20,6 +21,12 @@ from imgcache_scrapy.server.ui.tiles import download_name
 def test_sizes_have_units(count, text):
     """A size has three digits at most, up to the largest unit."""
     assert texts.size(count) == text
+
+
+def test_types_have_short_names():
+    """A type is named as people know it."""
+    names = [texts.kind(each) for each in ("image/jpeg", "image/svg+xml", "image/x", UNKNOWN_TYPE)]
+    assert names == ["JPG", "SVG", "X", "unknown"]
 
 
 def test_only_addresses_of_the_web_are_links():
