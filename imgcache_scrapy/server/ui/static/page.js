@@ -70,6 +70,23 @@ if (selection) {
     count.textContent = `${chosen} selected`;
   };
   on(selection, "change", show);
+  // Shift selects, or clears, all from the last one to this one.
+  let last;
+  on(selection, "click", (event) => {
+    const boxes = all(".tiles input", selection);
+    if (event.target.matches("[data-all]")) {
+      for (const box of boxes) box.checked = true;
+      show();
+    }
+    if (!boxes.includes(event.target)) return;
+    if (event.shiftKey && boxes.includes(last)) {
+      const ends = [boxes.indexOf(last), boxes.indexOf(event.target)];
+      const range = boxes.slice(Math.min(...ends), Math.max(...ends) + 1);
+      for (const box of range) box.checked = event.target.checked;
+      show();
+    }
+    last = event.target;
+  });
   on(selection, "reset", () => setTimeout(show));
   on(window, "pageshow", show);
   const remember = () => {
