@@ -208,7 +208,7 @@ def open_client(location: Location, timeout: float | None = 30.0) -> ImgCacheCli
         timeout: seconds for one call of a service; None for no limit. A folder has no limit,
             because counts in a large catalog take long.
     """
-    limit = timeout if folder_of(location.address) is None else None
+    limit = timeout if location.folder is None else None
     return ImgCacheClient(location.address, limit, **location.client_options)
 
 

@@ -51,9 +51,7 @@ class FileBlobs(BlobStore):
                 with self._errors_of([name], failed):
                     self._make_folder(paths[name].parent)
                     write_new(drafts[name], data)
-            self._sync_all(
-                sync_file, {drafts[name]: [name] for name in blobs.keys() - failed}, failed
-            )
+            self._sync_all(sync_file, {drafts[n]: [n] for n in blobs.keys() - failed}, failed)
             for name in blobs.keys() - failed.keys():
                 with self._errors_of([name], failed):
                     _replace(drafts[name], paths[name])
