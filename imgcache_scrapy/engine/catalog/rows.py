@@ -14,6 +14,7 @@ from imgcache_scrapy.engine.catalog.similarity import BAND_COUNT, bands
 
 MICROSECONDS_A_DAY = 86_400_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_WITHOUT_ZONE = _EPOCH.replace(tzinfo=None)
 
 DIGEST_BYTES = 16
 """The size of a digest."""
@@ -172,4 +173,5 @@ def entry_of(row: Mapping[Any, Any]) -> Entry:
 
 def iso(microseconds: int) -> str:
     """Return a time of a row, in microseconds since 1970, as ISO 8601 in UTC."""
-    return (_EPOCH + timedelta(microseconds=microseconds)).isoformat()
+    # Lookups of many URLs spend much of their time here. With a zone it takes 1.6 times as long.
+    return (_EPOCH_WITHOUT_ZONE + timedelta(0, 0, microseconds)).isoformat() + "+00:00"
