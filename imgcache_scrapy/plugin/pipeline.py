@@ -72,10 +72,11 @@ class _UrlFingerprinter:
 
     def fingerprint(self, request: Request) -> bytes:
         """Return what identifies the URL of a request."""
-        if request not in self._known:
+        known = self._known.get(request)
+        if known is None:
             key = self._source.url_key(request)
-            self._known[request] = key.encode(errors="surrogatepass")
-        return self._known[request]
+            known = self._known[request] = key.encode(errors="surrogatepass")
+        return known
 
 
 class ImgCachePipeline(CachedMediaPipeline):
