@@ -278,7 +278,8 @@ class Decoder(ForkObserver):
 
 def _start_child(options: Iterable[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - the options are constants
-        [sys.executable, "-m", "imgcache_scrapy.engine.decoding.child", *options],
+        # -P: a copy of the package in the current folder must not be found first.
+        [sys.executable, "-P", "-m", "imgcache_scrapy.engine.decoding.child", *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
