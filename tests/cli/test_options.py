@@ -12,9 +12,14 @@ from imgcache_scrapy.core.entry import blob_key, content_hash_of
 from tests.support.commands import assert_failed
 from tests.support.records import filled
 
-# These work on the disk of a cache, or on none.
-WITHOUT_TOKEN = {"verify", "gc", "prune", "upgrade", "backup", "rebuild", "key", "list"}
-WITHOUT_JSON = {"get", "serve"}
+# These work on the disk of a cache, or on none; the token of `copy` is that of one cache.
+WITHOUT_TOKEN = {
+    *("verify", "gc", "prune", "upgrade", "backup", "rebuild", "key", "list", "ui"),
+    "copy",
+}
+# It has two of them.
+WITHOUT_CACHE = {"copy"}
+WITHOUT_JSON = {"get", "serve", "ui"}
 
 
 def commands(group):
@@ -31,7 +36,7 @@ def test_every_command_has_the_common_options():
     found = dict(commands(typer.main.get_command(app)))
     assert len(found) >= 19
     for name, options in found.items():
-        assert "--cache" in options, name
+        assert ("--cache" in options) == (name not in WITHOUT_CACHE), name
         assert ("--token" in options) == (name not in WITHOUT_TOKEN), name
         assert ("--json" in options) == (name not in WITHOUT_JSON), name
 

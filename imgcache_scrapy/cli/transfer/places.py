@@ -100,8 +100,10 @@ class Place:
         """Open the catalog to read it only; an empty one if there is no cache."""
         try:
             return database_call(Catalog)(self.urls[0], upgrade=False, create=False)
-        except NoCatalogError:
-            return EmptyCatalog()
+        except ConfigurationError as error:
+            if isinstance(error.__cause__, NoCatalogError):
+                return EmptyCatalog()
+            raise
 
     def is_same(self, other: "Place") -> bool:
         """Return whether the catalog is the same as that of another place."""

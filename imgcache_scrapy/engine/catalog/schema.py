@@ -77,7 +77,8 @@ def open_schema(
         if identity is None:
             _check_number(_number_of(connection), upgrade=upgrade and not is_read_only)
             if not create and _number_of(connection) is None:
-                raise NoCatalogError("there is no cache: the database is empty")
+                message = "there is no cache: the database is empty"
+                raise ConfigurationError(message) from NoCatalogError()
         if not is_read_only:
             database.use_wal(connection)
     if identity is not None:

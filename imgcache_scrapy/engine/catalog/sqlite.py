@@ -25,8 +25,8 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _UNREADABLE = {*_DAMAGED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 
 
-class NoCatalogError(ConfigurationError):
-    """There is no catalog, and none may be created."""
+class NoCatalogError(Exception):
+    """The cause of an error: there is no catalog, and none may be created."""
 
 
 class SqliteFile:
@@ -74,7 +74,8 @@ class SqliteFile:
         self._may_create = create
         if not self.path.exists():
             if not create:
-                raise NoCatalogError(f"there is no cache: {self.path} does not exist")
+                message = f"there is no cache: {self.path} does not exist"
+                raise ConfigurationError(message) from NoCatalogError()
             if self.path.parent.is_dir() and not os.access(self.path.parent, os.W_OK):
                 raise ReadOnlyError("there is no cache, and none can be created in its folder")
         elif not os.access(self.path, os.W_OK):
