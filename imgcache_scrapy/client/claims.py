@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from imgcache_scrapy.client.answers import Answer, entry_of
+from imgcache_scrapy.client.answers import Answer
 from imgcache_scrapy.client.connection import MAX_ANSWER, Connection
+from imgcache_scrapy.client.entries import entry_of
 from imgcache_scrapy.core.concurrency import Batcher
 from imgcache_scrapy.core.deadline import timeout
 from imgcache_scrapy.core.entry import Entry

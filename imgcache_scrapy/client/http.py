@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from imgcache_scrapy.client.answers import (
     entries_by_key,
-    entry_of,
     newest_first,
     newest_of_urls,
     with_distance,
@@ -24,6 +23,7 @@ from imgcache_scrapy.client.connection import (
     NO_ROUTE,
     Connection,
 )
+from imgcache_scrapy.client.entries import entry_of
 from imgcache_scrapy.client.fields import (
     capture_fields,
     form_of,

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
-from imgcache_scrapy.client.answers import Answer, entry_of, is_count, json_object
+from imgcache_scrapy.client.answers import Answer
 from imgcache_scrapy.client.connection import MAX_LIST, NO_ROUTE
+from imgcache_scrapy.client.entries import entry_of, is_count, json_object
 from imgcache_scrapy.client.http_refusals import explaining_not_found, lacks
 from imgcache_scrapy.client.lists import next_position
 from imgcache_scrapy.core.errors import ProtocolError

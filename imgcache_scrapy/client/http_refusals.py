@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from imgcache_scrapy.client.answers import Answer, entry_of
+from imgcache_scrapy.client.answers import Answer
 from imgcache_scrapy.client.connection import NO_ROUTE
+from imgcache_scrapy.client.entries import entry_of
 from imgcache_scrapy.client.fields import without_none
 from imgcache_scrapy.client.lists import read_blocked, read_failure
 from imgcache_scrapy.core.batches import batches_by_size

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, cast
 
-from imgcache_scrapy.client.answers import is_count, is_text, json_object
+from imgcache_scrapy.client.entries import is_count, is_text, json_object
 from imgcache_scrapy.core.audit import AuditEntry
 from imgcache_scrapy.core.blocked import BlockedImage, BlockedSource
 from imgcache_scrapy.core.entry import is_content_hash

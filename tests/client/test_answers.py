@@ -5,8 +5,9 @@ import json
 import httpx
 import pytest
 
-from imgcache_scrapy.client.answers import Answer, entries_by_key, entry_of
+from imgcache_scrapy.client.answers import Answer, entries_by_key
 from imgcache_scrapy.client.connection import _body
+from imgcache_scrapy.client.entries import entry_of
 from imgcache_scrapy.core.errors import (
     BlockedError,
     HostError,

@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from imgcache_scrapy import AsyncImgCacheClient, ProtocolError
-from imgcache_scrapy.client.answers import Answer, entry_of
+from imgcache_scrapy.client.answers import Answer
+from imgcache_scrapy.client.entries import entry_of
 
 ENTRY = {
     "url": "http://h.example/a.png",
