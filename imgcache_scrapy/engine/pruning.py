@@ -6,9 +6,10 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from imgcache_scrapy.core.batches import batches
+from imgcache_scrapy.core.times import microseconds
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.last_use import Rule, Unused
-from imgcache_scrapy.engine.catalog.rows import microseconds, today
+from imgcache_scrapy.engine.catalog.rows import today
 
 # Each page reads all rows of images, so pages are large.
 _PAGE_SIZE = 5000

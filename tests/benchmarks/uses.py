@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.selection import Selection
+from imgcache_scrapy.core.times import microseconds
 from imgcache_scrapy.core.uses import NewUse
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog import database
-from imgcache_scrapy.engine.catalog.rows import microseconds
 from imgcache_scrapy.engine.catalog.use_rows import use_row
 from tests.benchmarks.load import percentiles
 from tests.benchmarks.services import fill

@@ -7,8 +7,8 @@ import pytest
 import sqlalchemy as sa
 
 from imgcache_scrapy.core.entry import content_hash_of
+from imgcache_scrapy.core.times import microseconds
 from imgcache_scrapy.engine.cache import ImageCache
-from imgcache_scrapy.engine.catalog.rows import microseconds
 
 URL = "http://a.test/image"
 A, B, C = b"image a", b"image b", b"image c"

@@ -10,8 +10,9 @@ from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.failures import SeenFailure
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.response_info import ResponseInfo
+from imgcache_scrapy.core.times import microseconds
 from imgcache_scrapy.engine.cache import ImageCache
-from imgcache_scrapy.engine.catalog.rows import Capture, microseconds
+from imgcache_scrapy.engine.catalog.rows import Capture
 from imgcache_scrapy.engine.catalog.tables import capture
 from imgcache_scrapy.engine.store_request import ClaimRequest
 from tests.support import schema_1, schema_3

@@ -15,11 +15,12 @@ from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import NotFoundError, ProtocolError
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.response_info import ResponseInfo, varies_by_accept
+from imgcache_scrapy.core.times import microseconds
 from imgcache_scrapy.core.urls import host_of
 from imgcache_scrapy.core.uses import NewUse
 from imgcache_scrapy.engine.catalog.database import database_call, sqlite_url
 from imgcache_scrapy.engine.catalog.restoring import RestoringCatalog
-from imgcache_scrapy.engine.catalog.rows import Capture, Image, failure_digest, microseconds, now
+from imgcache_scrapy.engine.catalog.rows import Capture, Image, failure_digest, now
 from imgcache_scrapy.engine.catalog.sources import digest_of
 from imgcache_scrapy.engine.catalog.tables import audit, blocked, blocked_source, failure, image_use
 from imgcache_scrapy.engine.catalog.use_rows import use_row

@@ -14,6 +14,7 @@ from imgcache_scrapy.cli.transfer.tasks import Task
 from imgcache_scrapy.client.client import AsyncImgCacheClient
 from imgcache_scrapy.core.blocked import Source, sources_of
 from imgcache_scrapy.core.errors import ProtocolError, blocked, blocked_source
+from imgcache_scrapy.core.times import microseconds
 
 if TYPE_CHECKING:
     from imgcache_scrapy.core.entry import Entry
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 Outcome = Literal["stored", "duplicate"]
 Newest = tuple[str, int]
 """The hash of an image, and its time in microseconds since 1970."""
-
-_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 class CacheTarget:
@@ -193,4 +192,4 @@ class DryTarget(CacheTarget):
 
 
 def _microseconds(time: str) -> int:
-    return round((datetime.fromisoformat(time) - _EPOCH).total_seconds() * 1_000_000)
+    return microseconds(datetime.fromisoformat(time))

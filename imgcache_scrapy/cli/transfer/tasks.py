@@ -14,9 +14,8 @@ from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.keys import cache_key
 from imgcache_scrapy.core.response_info import CONVERTED
+from imgcache_scrapy.core.times import EPOCH, microseconds
 from imgcache_scrapy.core.urls import fetchable
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Task(NamedTuple):
@@ -57,7 +56,7 @@ class Task(NamedTuple):
     @property
     def lookup_time(self) -> datetime:
         """When the image was fetched."""
-        return _EPOCH + timedelta(microseconds=self.time)
+        return EPOCH + timedelta(microseconds=self.time)
 
 
 class Defaults(NamedTuple):
@@ -99,7 +98,7 @@ class Defaults(NamedTuple):
         return Task(
             place,
             its_url.url,
-            _microseconds(time, modified),
+            _time_of(time, modified),
             size,
             time is not None and time <= datetime.now(UTC),
             key,
@@ -174,11 +173,7 @@ def _text(name: str, facts: dict[str, Any]) -> str | None:
     return None if value is None or value == "" else checked_text(f"its {name}", value)
 
 
-def _microseconds(time: datetime | None, modified: float) -> int:
-    now = (datetime.now(UTC) - _EPOCH) // timedelta(microseconds=1)
-    if time is None:
-        found = int(modified * 1_000_000)
-    else:
-        found = (time - _EPOCH) // timedelta(microseconds=1)
+def _time_of(time: datetime | None, modified: float) -> int:
+    found = int(modified * 1_000_000) if time is None else microseconds(time)
     # A time ahead of the clock is that of a wrong clock.
-    return max(0, min(found, now))
+    return max(0, min(found, microseconds(datetime.now(UTC))))

@@ -8,11 +8,11 @@ from sqlalchemy.engine import Row
 
 from imgcache_scrapy.core.audit import AuditEntry
 from imgcache_scrapy.core.pages import ListPage
+from imgcache_scrapy.core.times import iso
 from imgcache_scrapy.engine.catalog import database
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.opening import OpenCatalog
 from imgcache_scrapy.engine.catalog.paging import count_of_fitting, page_size
-from imgcache_scrapy.engine.catalog.rows import iso
 from imgcache_scrapy.engine.catalog.tables import audit as _audit
 
 _newest_first = sa.select(_audit).order_by(_audit.c.id.desc())

@@ -10,12 +10,13 @@ from sqlalchemy.engine import Row
 from imgcache_scrapy.core.audit import Deed
 from imgcache_scrapy.core.blocked import BlockedSource, Source
 from imgcache_scrapy.core.pages import ListPage
+from imgcache_scrapy.core.times import iso
 from imgcache_scrapy.engine.catalog import auditing, database
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.opening import OpenCatalog
 from imgcache_scrapy.engine.catalog.paging import count_of_fitting, page_size
 from imgcache_scrapy.engine.catalog.rare_rows import RareRows
-from imgcache_scrapy.engine.catalog.rows import iso, now
+from imgcache_scrapy.engine.catalog.rows import now
 from imgcache_scrapy.engine.catalog.sources import digest_of, find_blocked_sources
 from imgcache_scrapy.engine.catalog.tables import blocked_source as _blocked
 

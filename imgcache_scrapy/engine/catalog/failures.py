@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection, Row
 
 from imgcache_scrapy.core.failures import MAX_SECONDS, Failure, SeenFailure
 from imgcache_scrapy.core.pages import ListPage
+from imgcache_scrapy.core.times import iso, microseconds
 from imgcache_scrapy.core.urls import host_of
 from imgcache_scrapy.engine.catalog import database
 from imgcache_scrapy.engine.catalog.database import database_call
@@ -17,7 +18,7 @@ from imgcache_scrapy.engine.catalog.newest import captured_keys
 from imgcache_scrapy.engine.catalog.opening import OpenCatalog
 from imgcache_scrapy.engine.catalog.paging import count_of_fitting, page_size
 from imgcache_scrapy.engine.catalog.rare_rows import RareRows
-from imgcache_scrapy.engine.catalog.rows import digest, failure_digest, iso, microseconds, now
+from imgcache_scrapy.engine.catalog.rows import digest, failure_digest, now
 from imgcache_scrapy.engine.catalog.tables import delete_failures, in_bucket, unlocked_failures
 from imgcache_scrapy.engine.catalog.tables import failure as _failure
 

@@ -8,6 +8,7 @@ from sqlalchemy.engine import Connection
 from imgcache_scrapy.core.batches import batches
 from imgcache_scrapy.core.filters import Filters
 from imgcache_scrapy.core.pages import Page
+from imgcache_scrapy.core.times import iso
 from imgcache_scrapy.engine.catalog import database
 from imgcache_scrapy.engine.catalog.ages import age_and_order, age_of
 from imgcache_scrapy.engine.catalog.database import database_call
@@ -22,7 +23,7 @@ from imgcache_scrapy.engine.catalog.paging import (
     page_size,
     rows_of,
 )
-from imgcache_scrapy.engine.catalog.rows import entry_of, iso
+from imgcache_scrapy.engine.catalog.rows import entry_of
 from imgcache_scrapy.engine.catalog.tables import blocked, capture, image
 
 # Captures that one page reads at most, if most of them are of images that it has already.

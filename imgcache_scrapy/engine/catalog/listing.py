@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from imgcache_scrapy.core.filters import Filters
 from imgcache_scrapy.core.limits import MAX_PAGE_ENTRIES
 from imgcache_scrapy.core.pages import Page
+from imgcache_scrapy.core.times import microseconds
 from imgcache_scrapy.engine.catalog import database, url_index
 from imgcache_scrapy.engine.catalog.ages import age_and_order, age_of
 from imgcache_scrapy.engine.catalog.database import database_call
@@ -22,7 +23,7 @@ from imgcache_scrapy.engine.catalog.paging import (
     page_size,
     rows_of,
 )
-from imgcache_scrapy.engine.catalog.rows import digest, entry_of, microseconds
+from imgcache_scrapy.engine.catalog.rows import digest, entry_of
 from imgcache_scrapy.engine.catalog.tables import capture, image, image_use, is_used_capture
 
 # If there are more captures, reading the newest rows until enough are found is faster.

@@ -12,10 +12,11 @@ import sqlalchemy as sa
 
 from imgcache_scrapy.core.batches import batches
 from imgcache_scrapy.core.entry import is_content_hash
+from imgcache_scrapy.core.times import microseconds
 from imgcache_scrapy.engine.catalog import database, url_index
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import database_call
-from imgcache_scrapy.engine.catalog.rows import digest, microseconds
+from imgcache_scrapy.engine.catalog.rows import digest
 from imgcache_scrapy.engine.catalog.tables import (
     audit,
     blocked,

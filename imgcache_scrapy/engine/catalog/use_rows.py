@@ -8,9 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from imgcache_scrapy.core.times import iso, microseconds
 from imgcache_scrapy.core.uses import NewUse, Use
 from imgcache_scrapy.engine.catalog import database
-from imgcache_scrapy.engine.catalog.rows import digest, iso, microseconds, now
+from imgcache_scrapy.engine.catalog.rows import digest, now
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import image as _image
 from imgcache_scrapy.engine.catalog.tables import image_use as _use

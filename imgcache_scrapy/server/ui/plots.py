@@ -1,16 +1,16 @@
 """Compute the plots of the state page, without any I/O; its template draws them as SVG."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import NamedTuple
 
+from imgcache_scrapy.core.times import EPOCH
 from imgcache_scrapy.server.ui.texts import number, size
 
 WIDTH, HEIGHT = 900, 180
 _TOP, _BASE = 20, HEIGHT - 22
 _MAX_DAYS = 120
 _MAX_ROWS = 12
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Share(NamedTuple):
@@ -124,4 +124,4 @@ def _shares(values: Mapping[str, int]) -> list[tuple[str, int, float]]:
 
 
 def _date(day: int) -> str:
-    return (_EPOCH + timedelta(days=day)).date().isoformat()
+    return (EPOCH + timedelta(days=day)).date().isoformat()
