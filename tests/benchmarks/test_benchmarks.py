@@ -120,3 +120,12 @@ def test_the_thumbnail_benchmark(tmp_path):
     assert len(lines) == len(measured["times"]) + 2
     assert all(each > 0 for times in measured["times"].values() for each in times)
     assert measured["stores"] > 0
+
+
+def test_the_uses_benchmark():
+    """Every kind of query has its times, and so have the uses that are recorded."""
+    command = [HERE / "uses.py", "--uses", "1000", "--queries", "2", "--database", "SQLite"]
+    lines = run_benchmark(*command).stdout.splitlines()
+    assert lines[0] == "1000 uses"
+    assert len(lines) == 3 + 9
+    assert all(float(line.split()[-1]) > 0 for line in lines[3:])
