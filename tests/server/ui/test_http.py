@@ -17,6 +17,7 @@ from imgcache_scrapy.server.ui import assets
 from imgcache_scrapy.server.ui.downloads import zip_of
 from tests.support.pictures import jpeg, picture
 from tests.support.service import Service, http_client
+from tests.support.waiting import wait_until
 
 PAGES = ["/", "/ui/state", "/ui/blocked", "/ui/acts"]
 
@@ -222,3 +223,28 @@ async def test_the_parts_of_a_zip_are_small(tmp_path):
     with ZipFile(BytesIO(b"".join(parts))) as archive:
         assert archive.testzip() is None
         assert {content_hash_of(archive.read(name)) for name in archive.namelist()[:2]} == {*names}
+
+
+def test_the_page_shows_a_cache_on_postgresql(shared_postgresql_service, site):
+    """With two workers, PostgreSQL and an object store, all pages and acts work, too."""
+    with http_client(shared_postgresql_service.url) as http:
+        for number in range(2):
+            fields = {"url": f"{site}/{number}.jpg", "client_name": "page"}
+            http.post("/images", data=fields, files={"file": jpeg(number)}).raise_for_status()
+        host = site.partition("//")[2]
+        first, second = names(http, f"?host={host}")
+        for path in (
+            *PAGES,
+            f"/ui/images/{first}",
+            f"/ui/history?url={site}/1.jpg",
+            f"/ui/compare?a={first}&b={second}",
+            f"/thumbnails/{first}",
+            f"/?url_contains={host}&state=not_decoded",
+        ):
+            assert http.get(path).status_code == 200, path
+        wait_until(lambda: "Growth by day" in http.get("/ui/state").text, 0.1)
+        with ZipFile(BytesIO(http.post("/ui/zip", data=form(http, first)).content)) as archive:
+            assert content_hash_of(archive.read(archive.namelist()[0])) == first
+        response = http.post("/ui/act", data=form(http, first, act="delete"))
+        assert response.headers["location"] == "/?done=delete.1.0"
+        assert names(http, f"?host={host}") == [second]
