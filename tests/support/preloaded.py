@@ -6,12 +6,16 @@ No module here may install a reactor or start a thread.
 import gc
 import importlib
 import sys
+from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from scrapy.settings import default_settings
 
 from imgcache_scrapy.core.keys import explain_key
+from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.decoding.phash import phash
+from imgcache_scrapy.server.app import create_app
 from tests.support.patience import wait_for_small_pictures
 from tests.support.pictures import noise
 from tests.support.recorded_migrations import record_for_sqlite
@@ -61,6 +65,10 @@ phash(noise(64, 64))
 for _setting in _COMPONENTS:
     for _path in getattr(default_settings, _setting):
         importlib.import_module(_path.rpartition(".")[0])
+
+# The first app takes twice as long as the next ones.
+with TemporaryDirectory() as _folder, closing(ImageCache.in_folder(Path(_folder))) as _cache:
+    create_app(_cache, owns_cache=False)
 
 # Each collection in a fork would examine all of these modules, and copy their pages.
 gc.freeze()
