@@ -1,7 +1,6 @@
 """BlockedImages: the queries for blocked images, and for images that may be placeholders."""
 
 from collections.abc import Collection
-from functools import cached_property
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
@@ -22,7 +21,6 @@ from imgcache_scrapy.engine.catalog.paging import (
     page_size,
     rows_of,
 )
-from imgcache_scrapy.engine.catalog.rare_rows import RareRows
 from imgcache_scrapy.engine.catalog.rows import blocked_image, entry_of
 from imgcache_scrapy.engine.catalog.tables import blocked as _blocked
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
@@ -48,14 +46,10 @@ _urls_of = sa.select(_capture.c.url).where(
 class BlockedImages(OpenCatalog):
     """The queries of a catalog for blocked images."""
 
-    @cached_property
-    def _blocked_rows(self) -> RareRows:
-        return RareRows(self._engine, _blocked)
-
     @database_call
     def blocked_among(self, content_hashes: Collection[str]) -> set[str]:
         """Return which of these images are blocked; see `RareRows`."""
-        if not self._blocked_rows.exist():
+        if not self._rare_rows.exist(_blocked):
             return set()
         with database.connect_for_reading(self._engine) as connection:
             return set(connection.scalars(find_blocked, {"hashes": list(content_hashes)}))
@@ -72,7 +66,7 @@ class BlockedImages(OpenCatalog):
         with self.exclusive([content_hash]) as transaction:
             transaction.record_deed(Deed(actor, "block", {"content_hash": content_hash}))
             image = transaction.block(content_hash, reason)
-        self._blocked_rows.note_insert()
+        self._rare_rows.note_insert(_blocked)
         return image
 
     @database_call

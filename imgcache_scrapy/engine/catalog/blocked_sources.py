@@ -1,7 +1,6 @@
 """BlockedSources: the queries for blocked hosts and URLs."""
 
 from collections.abc import Collection
-from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +14,6 @@ from imgcache_scrapy.engine.catalog import auditing, database
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.opening import OpenCatalog
 from imgcache_scrapy.engine.catalog.paging import count_of_fitting, page_size
-from imgcache_scrapy.engine.catalog.rare_rows import RareRows
 from imgcache_scrapy.engine.catalog.rows import now
 from imgcache_scrapy.engine.catalog.sources import digest_of, find_blocked_sources
 from imgcache_scrapy.engine.catalog.tables import blocked_source as _blocked
@@ -27,14 +25,10 @@ _newest_first = sa.select(_blocked).order_by(*(column.desc() for column in _age)
 class BlockedSources(OpenCatalog):
     """The queries of a catalog for blocked hosts and URLs."""
 
-    @cached_property
-    def _source_rows(self) -> RareRows:
-        return RareRows(self._engine, _blocked)
-
     @database_call
     def may_block_sources(self) -> bool:
         """Return whether any host or URL is blocked; see `RareRows`."""
-        return self._source_rows.exist()
+        return self._rare_rows.exist(_blocked)
 
     @database_call
     def blocked_sources_among(self, sources: Collection[Source]) -> set[Source]:
@@ -61,7 +55,7 @@ class BlockedSources(OpenCatalog):
                 connection.execute(_blocked.insert(), row | source._asdict())
             if deed is not None:
                 auditing.record(connection, deed)
-        self._source_rows.note_insert()
+        self._rare_rows.note_insert(_blocked)
 
     @database_call
     def unblock_source(self, source: Source, actor: str = "") -> bool:

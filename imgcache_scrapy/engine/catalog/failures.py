@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,7 +16,6 @@ from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.newest import captured_keys
 from imgcache_scrapy.engine.catalog.opening import OpenCatalog
 from imgcache_scrapy.engine.catalog.paging import count_of_fitting, page_size
-from imgcache_scrapy.engine.catalog.rare_rows import RareRows
 from imgcache_scrapy.engine.catalog.rows import digest, failure_digest, now
 from imgcache_scrapy.engine.catalog.tables import delete_failures, in_bucket, unlocked_failures
 from imgcache_scrapy.engine.catalog.tables import failure as _failure
@@ -62,10 +60,6 @@ class RememberedFailures(OpenCatalog):
     max_failures = 1_000_000
     _inserts_left = 0
 
-    @cached_property
-    def _failure_rows(self) -> RareRows:
-        return RareRows(self._engine, _failure)
-
     @database_call
     def failures_of(self, urls: Iterable[str], bucket: str) -> dict[str, Failure]:
         """Return the failures of URLs that are still remembered, by URL.
@@ -74,7 +68,7 @@ class RememberedFailures(OpenCatalog):
             urls: the URLs as they were asked, not their keys.
             bucket: the name space.
         """
-        if not self._failure_rows.exist():
+        if not self._rare_rows.exist(_failure):
             return {}
         digests = [failure_digest(bucket, url) for url in urls]
         with database.connect_for_reading(self._engine) as connection:
@@ -103,7 +97,7 @@ class RememberedFailures(OpenCatalog):
                 connection.execute(_remember, values)
             connection.execute(delete_failures(_expired), {"at": at})
             self._remove_oldest(connection, len(rows))
-        self._failure_rows.note_insert()
+        self._rare_rows.note_insert(_failure)
 
     @database_call
     def failures_page(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from imgcache_scrapy.core.errors import ReadOnlyError
@@ -11,6 +12,7 @@ from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.filling import Filled, count_unfilled
 from imgcache_scrapy.engine.catalog.forks import ForkGuard
 from imgcache_scrapy.engine.catalog.integrity import damage_of
+from imgcache_scrapy.engine.catalog.rare_rows import RareRows
 from imgcache_scrapy.engine.catalog.schema import (
     BeforeUpgrade,
     check_unchanged,
@@ -76,6 +78,10 @@ class OpenCatalog:
             self._file.remember()
         self.cache_id = identity.cache_id
         self.adopts_blobs = identity.adopts_blobs
+
+    @cached_property
+    def _rare_rows(self) -> RareRows:
+        return RareRows(self._engine)
 
     @property
     def is_read_only(self) -> bool:

@@ -15,6 +15,7 @@ from imgcache_scrapy.engine.catalog import auditing, url_index
 from imgcache_scrapy.engine.catalog.changes import CaptureKey, Changes, capture_key
 from imgcache_scrapy.engine.catalog.filling import Filled, fill_batch
 from imgcache_scrapy.engine.catalog.newest import newest_captures
+from imgcache_scrapy.engine.catalog.rare_rows import rarities
 from imgcache_scrapy.engine.catalog.rows import (
     Capture,
     Image,
@@ -25,12 +26,10 @@ from imgcache_scrapy.engine.catalog.rows import (
 )
 from imgcache_scrapy.engine.catalog.sources import find_blocked_sources
 from imgcache_scrapy.engine.catalog.tables import blocked as _blocked
-from imgcache_scrapy.engine.catalog.tables import blocked_source as _blocked_source
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import (
     delete_failures,
     find_blocked,
-    latest_time,
     unlocked_failures,
     used_on,
 )
@@ -42,13 +41,6 @@ from imgcache_scrapy.engine.catalog.use_rows import delete_lost_uses
 # Built once, because building a statement takes longer than running it.
 _find_images = sa.select(_image).where(
     _image.c.content_hash.in_(sa.bindparam("hashes", expanding=True))
-)
-# What most catalogs have none of. One query for that replaces the queries for each.
-_rarities = sa.select(
-    sa.exists().select_from(_blocked).label("has_blocked"),
-    sa.exists().select_from(_blocked_source).label("has_blocked_sources"),
-    sa.exists().select_from(_failure).label("has_failures"),
-    latest_time.label("latest_time"),
 )
 # The columns of an image that decoding it does not change.
 _NOT_DECODED = {"content_hash", "damaged", "last_used"}
@@ -131,12 +123,12 @@ class WriteTransaction:
 
     @cached_property
     def _rarities(self) -> sa.Row[Any]:
-        return self._connection.execute(_rarities).one()
+        return self._connection.execute(rarities).one()
 
     @cached_property
     def blocked(self) -> set[str]:
         """The images that are blocked, until the transaction ends."""
-        if not self._rarities.has_blocked:
+        if not self._rarities.blocked:
             return set()
         return set(self._connection.scalars(find_blocked, {"hashes": self._hashes}))
 
@@ -204,7 +196,7 @@ class WriteTransaction:
 
     def forget_failures(self, captured: Iterable[tuple[str, str]]) -> None:
         """Forget the failures of URLs, each given with its bucket."""
-        if self._rarities.has_failures:
+        if self._rarities.failure:
             digests = [failure_digest(bucket, url) for bucket, url in captured]
             self._connection.execute(_forget_failures, {"digests": digests})
 
@@ -277,7 +269,7 @@ class WriteTransaction:
 
     def may_block_sources(self) -> bool:
         """Return whether any host or URL is blocked, until the transaction ends."""
-        return bool(self._rarities.has_blocked_sources)
+        return bool(self._rarities.blocked_source)
 
     def blocked_sources_among(self, sources: Collection[Source]) -> set[Source]:
         """Return which of these hosts and URLs are blocked, until the transaction ends."""
