@@ -94,14 +94,14 @@ class Thumbnails:
         """
         data, _ = cache.get_image(content_hash)
         info = self._maker.make(data)
-        if info == NOT_DECODED and self._count_attempt(content_hash) < MAX_ATTEMPTS:
+        if info == NOT_DECODED:
+            self._count_attempt(content_hash)
             raise UnavailableError("the decoder made no thumbnail in time: try again later")
-        error = DecodeError.TIMEOUT if info == NOT_DECODED else info.decode_error
-        if error is not None:
-            self._remember(content_hash, error)
-        self._keep(cache, content_hash, Kept(info.thumbnail, error))
-        if error is not None:
-            raise _without_thumbnail(content_hash, error)
+        if info.decode_error is not None:
+            self._remember(content_hash, info.decode_error)
+        self._keep(cache, content_hash, Kept(info.thumbnail, info.decode_error))
+        if info.decode_error is not None:
+            raise _without_thumbnail(content_hash, info.decode_error)
         return info.thumbnail
 
     def close(self) -> None:
@@ -119,11 +119,14 @@ class Thumbnails:
             remove_thumbnail(cache, content_hash)
             raise
 
-    def _count_attempt(self, content_hash: str) -> int:
-        remembered = self._remembered.get(content_hash, 0)
-        attempts = remembered + 1 if isinstance(remembered, int) else MAX_ATTEMPTS
-        self._remember(content_hash, attempts)
-        return attempts
+    def _count_attempt(self, content_hash: str) -> None:
+        """Count an attempt without an answer; after some, this process does not try it again.
+
+        The storage does not remember it, because the machine may be the reason.
+        """
+        before = self._remembered.get(content_hash, 0)
+        attempts = before + 1 if isinstance(before, int) else MAX_ATTEMPTS
+        self._remember(content_hash, DecodeError.TIMEOUT if attempts >= MAX_ATTEMPTS else attempts)
 
     def _remember(self, content_hash: str, value: int | DecodeError) -> None:
         with self._lock:

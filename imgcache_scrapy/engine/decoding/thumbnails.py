@@ -15,8 +15,8 @@ from imgcache_scrapy.engine.decoding.signatures import may_be_decoded
 MAKERS = 2
 """How many thumbnails are made at the same time."""
 
-# Long, because stores go first. A child that exceeds its processor time ends long before.
-_SECONDS = 20.0
+# Long, because all others go first. A child that exceeds its processor time ends long before.
+_SECONDS = 60.0
 
 
 class ThumbnailMaker:
