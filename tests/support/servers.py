@@ -207,7 +207,7 @@ class ObjectStoreServer(ObjectStore):
                 "-ip.bind=127.0.0.1",
                 f"-dir={folder}",
                 "-master.volumeSizeLimitMB=64",
-                "-volume.max=0",
+                "-volume.max=20000",
                 "-s3",
                 f"-s3.config={folder / 's3.json'}",
                 "-s3.port.iceberg=0",
@@ -218,6 +218,8 @@ class ObjectStoreServer(ObjectStore):
             stdout=self._log,
             stderr=self._log,
             cwd=folder,
+            # One volume for a bucket, not seven: there are hundreds of small buckets.
+            env=os.environ | {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
         )
 
     def freeze(self) -> None:
