@@ -96,7 +96,7 @@ def test_the_transfer_benchmark(tmp_path):
     command = [HERE / "transfer.py", "--images", "5", "--rounds", "1", "--json", figures]
     lines = run_benchmark(*command).stdout.splitlines()
     rates = json.loads(figures.read_text())
-    assert len(rates) == len(lines) == 8
+    assert len(rates) == len(lines) == 10
     assert all(rate > 0 for rate in rates.values())
 
 
