@@ -13,8 +13,8 @@ MAX_THUMBNAIL_BYTES = 15_000
 """Maximum size of a thumbnail."""
 
 _QUALITIES = (70, 50, 30, 10)
-# Takes half the time of the default, for files that are 5 % larger.
-_METHOD = 2
+# Takes less than half the time of the default, for files that are a few per cent larger.
+_METHOD = 1
 
 
 def thumbnail_size(size: tuple[int, int]) -> tuple[int, int]:
