@@ -11,6 +11,9 @@ from imgcache_scrapy.plugin import meta
 
 CACHED_FLAGS = ("cached", "imgcache")
 
+# As Scrapy writes names: it takes long to look for names in another form.
+_KEPT = {name.title().encode(): name for name in KEPT_HEADERS}
+
 
 def cached_response(request: Request, entry: Entry, body: bytes) -> Response:
     """Create the response for a hit.
@@ -65,9 +68,8 @@ def response_info(url: str, response: Response, accept: str | None) -> ResponseI
         accept: the header `Accept` of the request.
     """
     headers = {
-        name: [value.decode("latin-1") for value in response.headers.getlist(name)]
-        for name in KEPT_HEADERS
-        if name in response.headers
+        _KEPT[name]: [value.decode("latin-1") for value in response.headers.getlist(name)]
+        for name in _KEPT.keys() & response.headers.keys()
     }
     final_url = None if is_data_url(response.url) else response.url
     return ResponseInfo.of(url, headers, final_url, accept)
