@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from imgcache_scrapy.engine.cache import ImageCache
+from imgcache_scrapy.engine.catalog.last_use import Rule
 from imgcache_scrapy.engine.pruning import prune
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,9 @@ class SizeCap:
         wanted = max(0, int(self._max_bytes * (1 - _SLACK)) - size)
         await self._run(functools.partial(_prune, max_bytes=wanted))
         await self._count()
-        if self._total + size > self._max_bytes and not self._has_warned:
+        is_over = self._total + size > self._max_bytes and not self._has_warned
+        # Others may have stored images meanwhile, for which the next store makes room.
+        if is_over and not await self._run(_may_remove_more):
             self._has_warned = True
             logger.warning(
                 "The images that were used today need more than the %d bytes that the cache may"
@@ -90,3 +93,7 @@ class SizeCap:
 def _prune(cache: ImageCache, max_bytes: int) -> None:
     for _ in prune(cache, max_bytes=max_bytes):
         pass
+
+
+def _may_remove_more(cache: ImageCache) -> bool:
+    return bool(cache.catalog.unused(1, None, Rule(), meets=False))
