@@ -22,8 +22,10 @@ from imgcache_scrapy.server.ui.tiles import (
     tile_of,
 )
 
-MAX_DISTANCE = 8
+MAX_DISTANCE = 4
 """Pictures whose perceptual hashes differ in at most this number of bits are look-alikes."""
+# The largest distance that takes not much longer than 5; it is looked for on demand.
+_FAR_DISTANCE = 9
 _MAX_ALIKE = 24
 _CAPTURES = 50
 _USES = 50
@@ -49,10 +51,13 @@ def add_picture(router: APIRouter, pages: Pages, images: AsyncImageCache) -> Non
     async def picture(
         visitor: SignedIn,
         content_hash: ContentHash,
+        *,
         after: Position = None,
         uses_after: Annotated[str | None, Query(pattern=USE_POSITION_PATTERN)] = None,
+        far: bool = False,
         done: str | None = None,
     ) -> Response:
+        max_distance = _FAR_DISTANCE if far else MAX_DISTANCE
         facts = await images.image_facts(content_hash)
         if facts is None:
             return await _absent(pages, images, visitor, content_hash)
@@ -71,9 +76,10 @@ def add_picture(router: APIRouter, pages: Pages, images: AsyncImageCache) -> Non
             problems=list(_problems(facts)),
             rows=_rows(facts, newest),
             download_name=f"{content_hash[:16]}.bin" if newest is None else download_name(newest),
-            alike=[tile_of(each) for each in await look_alikes(images, newest)],
+            alike=[tile_of(each) for each in await look_alikes(images, newest, max_distance)],
             hash_known=newest is not None and newest["perceptual_hash"] is not None,
-            max_distance=MAX_DISTANCE,
+            max_distance=max_distance,
+            farther=None if far else address(f"/ui/images/{content_hash}", far=1),
             entries=captures.entries,
             more_urls=captures.after
             and address(f"/ui/images/{content_hash}", after=captures.after),
@@ -97,12 +103,14 @@ def add_picture(router: APIRouter, pages: Pages, images: AsyncImageCache) -> Non
         )
 
 
-async def look_alikes(images: AsyncImageCache, entry: Entry | None) -> list[Entry]:
+async def look_alikes(
+    images: AsyncImageCache, entry: Entry | None, max_distance: int = MAX_DISTANCE
+) -> list[Entry]:
     """Return the images that look like that of an entry, nearest first."""
     if entry is None or entry["perceptual_hash"] is None:
         return []
     page = await images.similar_page(
-        entry["perceptual_hash"], MAX_DISTANCE, None, _MAX_ALIKE + 1, None
+        entry["perceptual_hash"], max_distance, None, _MAX_ALIKE + 1, None
     )
     others = [each for each in page.entries if each["content_hash"] != entry["content_hash"]]
     return others[:_MAX_ALIKE]

@@ -233,6 +233,8 @@ def test_what_is_not_shown_says_why(page, stored):
 def test_two_pictures_are_compared(page, stored):
     """Look-alikes lead to a comparison: side by side, as a difference, and swapped."""
     page.goto(f"/ui/images/{stored['large']}")
+    page.get_by_role("link", name="Look for less similar pictures").click()
+    page.wait_for_url("**far=1")
     assert page.locator("#alike ~ ul li").count() == 2
     page.locator("#alike ~ ul a").first.click()
     page.wait_for_url(f"**/ui/compare?a={stored['large']}&b=*")
