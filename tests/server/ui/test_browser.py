@@ -482,6 +482,21 @@ def test_a_person_signs_in_and_out(browser, token_service, how):
         page.get_by_label("Token").wait_for()
 
 
+def test_an_act_after_the_session_ended_leads_to_the_form(browser, token_service):
+    """A person who has signed out in another tab gets the form, not a button that does nothing."""
+    # Not `open_page`: the browser writes the refused request to its console.
+    with closing(browser.new_context(base_url=token_service.url)) as context:
+        page = context.new_page()
+        page.goto("/")
+        page.get_by_label("Token").fill(TOKEN)
+        page.get_by_role("button", name="Sign in").click()
+        page.locator(".tiles").wait_for()
+        context.clear_cookies()
+        page.get_by_role("checkbox", name="Select a.jpg").check()
+        page.get_by_role("button", name="Delete…").click()
+        page.get_by_label("Token").wait_for()
+
+
 @pytest.fixture(scope="module")
 def read_only_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Serve a cache with one picture, which can only be read."""

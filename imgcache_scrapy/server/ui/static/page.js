@@ -29,9 +29,19 @@ on(document, "submit", async (event) => {
   event.preventDefault();
   const fields = new URLSearchParams(new FormData(form));
   fields.set(submitter.name, submitter.value);
-  const answer = await fetch(form.action, { method: "POST", body: fields });
-  const page = parse(await answer.text());
-  const question = find("#question", page) || find("main", page);
+  let question;
+  try {
+    const answer = await fetch(form.action, { method: "POST", body: fields });
+    const page = parse(await answer.text());
+    question = find("#question", page) || find("main", page);
+  } catch { /* The browser says why there is no answer. */ }
+  if (!question) {
+    // It may be that nobody is signed in any more: the browser opens what the service answers.
+    delete form.dataset.ask;
+    form.requestSubmit(submitter);
+    form.dataset.ask = "";
+    return;
+  }
   const dialog = document.createElement("dialog");
   dialog.setAttribute("aria-labelledby", "ask");
   dialog.append(document.importNode(question, true));
