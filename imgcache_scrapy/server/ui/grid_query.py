@@ -9,8 +9,7 @@ from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.filters import Filters, checked_filters
 from imgcache_scrapy.core.limits import SEARCH_POSITION_PATTERN
 from imgcache_scrapy.server.listing import FilterQuery
-from imgcache_scrapy.server.problems import validation_detail
-from imgcache_scrapy.server.ui.texts import address
+from imgcache_scrapy.server.ui.texts import address, refusal
 
 NO_BUCKET = "(none)"
 """Stands for the bucket without a name, because an empty field of a form means any bucket."""
@@ -75,7 +74,7 @@ class GridQuery(FilterQuery):
             return cls.model_validate(dict(parameters))
         except ValidationError as error:
             raise InvalidRequestError(
-                validation_detail(error.errors(include_input=False, include_url=False))
+                refusal(error.errors(include_input=False, include_url=False))
             ) from error
 
     def filters(self) -> Filters:

@@ -16,7 +16,6 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from imgcache_scrapy.core.errors import ImgCacheError, InvalidRequestError
-from imgcache_scrapy.server.problems import validation_detail
 from imgcache_scrapy.server.ui import texts
 from imgcache_scrapy.server.ui.access import Visitor, add_cookie
 from imgcache_scrapy.server.ui.assets import Asset
@@ -99,7 +98,7 @@ class PageRoute(APIRoute):
             except ImgCacheError as error:
                 return error_page(error.status, str(error))
             except RequestValidationError as error:
-                return error_page(InvalidRequestError.status, validation_detail(error.errors()))
+                return error_page(InvalidRequestError.status, texts.refusal(error.errors()))
             except HTTPException as error:
                 return error_page(error.status_code, str(error.detail))
 

@@ -1,6 +1,6 @@
 """Write values as people read them: sizes, times, names and addresses."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -10,6 +10,18 @@ from imgcache_scrapy.core.formats import EXTENSIONS
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
 _STEP = 1000
 _MAX_LINK = 8192
+# What is wrong with a value, by the type of the error that pydantic found.
+_REFUSALS = {
+    "missing": "is missing",
+    "int_parsing": "is not a whole number",
+    "int_parsing_size": "is not a whole number, or too large",
+    "greater_than_equal": "must not be smaller than {ge}",
+    "less_than_equal": "must not be larger than {le}",
+    "literal_error": "must be {expected}",
+    "string_pattern_mismatch": "is not one that a page of this service gives",
+    "string_too_long": "must not have more than {max_length} characters",
+    "datetime_from_date_parsing": "is not a date such as 2026-01-31",
+}
 
 
 def size(count: float) -> str:
@@ -66,6 +78,18 @@ def address(path: str, query: Mapping[str, Any] | None = None, **changes: Any) -
     wanted = {**(query or {}), **changes}
     found = urlencode({k: v for k, v in wanted.items() if v is not None}, quote_via=quote)
     return f"{path}?{found}" if found else path
+
+
+def refusal(errors: Iterable[Mapping[str, Any]]) -> str:
+    """Return what is wrong with an address, for each error that pydantic found in it."""
+    return "; ".join(f"{each['loc'][-1]}: {_wrong(each)}" for each in errors)
+
+
+def _wrong(error: Mapping[str, Any]) -> str:
+    sentence = _REFUSALS.get(error["type"])
+    if sentence is None:
+        return str(error["msg"]).removeprefix("Value error, ")
+    return sentence.format_map(error.get("ctx", {}))
 
 
 FILTERS: Mapping[str, Callable[..., Any]] = {

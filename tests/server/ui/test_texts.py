@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgcache_scrapy.core.entry import UNKNOWN_TYPE
+from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.server.ui import plots, texts
-from imgcache_scrapy.server.ui.grid_query import chips
+from imgcache_scrapy.server.ui.grid_query import GridQuery, chips
 from imgcache_scrapy.server.ui.results import result, result_of
 from imgcache_scrapy.server.ui.tiles import download_name
 
@@ -59,6 +60,21 @@ def test_names_of_downloads_are_harmless(name):
     assert found == found.strip()
     assert not set(found) & set("/\\:\0\r\n\"'<>|?*\u202e")
     assert len(found) < 120
+
+
+def test_a_wrong_address_is_explained_in_plain_words():
+    """A person reads which part of the address is wrong, and not how a program checks it."""
+    wrong = {"min_width": "x", "min_bytes": "-1", "size": "huge", "since": "2026-13-45"}
+    with pytest.raises(InvalidRequestError) as raised:
+        GridQuery.of({**wrong, "until": "soon", "after": "x"})
+    assert str(raised.value).split("; ") == [
+        "since: is not a date such as 2026-01-31",
+        "until: a time must look like 2026-01-31T12:00:00+00:00",
+        "min_width: is not a whole number",
+        "min_bytes: must not be smaller than 0",
+        "size: must be 's', 'm', 'l' or 'xl'",
+        "after: is not one that a page of this service gives",
+    ]
 
 
 def test_chips_lead_to_the_grid_without_them():
