@@ -16,6 +16,8 @@ SHOWN_BY_BROWSERS = frozenset(
 """The content types that each browser shows; never SVG, which is a document."""
 _MAX_NAME = 80
 _MAX_STEM = 100
+# File systems allow 255 bytes in a name, and a zip adds a number.
+_MAX_STEM_BYTES = 200
 
 
 class Tile(NamedTuple):
@@ -69,7 +71,8 @@ def download_name(entry: Entry) -> str:
     stem = name.rpartition(".")[0] or name
     safe = "".join(each if each.isalnum() or each in "-_ ()+" else "_" for each in stem)
     extension = EXTENSIONS.get(entry["content_type"], "bin")
-    return f"{safe.strip(' _')[:_MAX_STEM] or entry['content_hash'][:16]}.{extension}"
+    cut = safe.strip(" _")[:_MAX_STEM].encode()[:_MAX_STEM_BYTES].decode(errors="ignore")
+    return f"{cut or entry['content_hash'][:16]}.{extension}"
 
 
 def _badges(entry: Entry) -> Iterable[str]:

@@ -77,6 +77,14 @@ def test_a_wrong_address_is_explained_in_plain_words():
     ]
 
 
+@pytest.mark.parametrize("letter", ["a", "é", "本", "𠮷"])
+def test_names_of_downloads_fit_in_a_file_system(letter):
+    """A long name in any script is cut, so that a folder and a zip can hold it."""
+    entry = {"original_filename": f"{letter * 300}.jpg", "url": "", "content_hash": "0" * 64}
+    found = download_name({**entry, "content_type": "image/jpeg"})
+    assert found.removesuffix(".jpg") == letter * min(100, 200 // len(letter.encode()))
+
+
 def test_chips_lead_to_the_grid_without_them():
     """Each condition is named, and its address keeps the others and begins at the newest."""
     found = chips({"host": "a.test", "size": "l", "after": "1_2", "url_contains": "x&y"})
