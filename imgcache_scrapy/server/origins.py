@@ -26,7 +26,7 @@ _NAME = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
 _LOCAL_ENDINGS = (".localhost", ".local", ".internal")
 _OPEN_PATHS = frozenset({"/health", "/metrics"})
 # Paths that a person opens by a link on another site.
-_OPENED = frozenset({"/", "/docs"})
+_OPENED = frozenset({"/", "/ui", "/docs"})
 _OPENED_BELOW = ("/ui/", "/serve/")
 _READING = frozenset({"GET", "HEAD"})
 
@@ -94,7 +94,7 @@ def is_foreign(
 
 def is_page(path: str) -> bool:
     """Return whether a path is one of the pages for a browser."""
-    return path == "/" or path.startswith("/ui/")
+    return path in {"/", "/ui"} or path.startswith("/ui/")
 
 
 def host_name(host: str) -> str:

@@ -1,7 +1,11 @@
 """Add the routes of the page to the app of a service."""
 
-from fastapi import APIRouter, FastAPI
+from http import HTTPStatus
 
+from fastapi import APIRouter, FastAPI, Response
+from fastapi.responses import RedirectResponse
+
+from imgcache_scrapy.core.errors import NotFoundError
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.server.bodies import AnswerMemory
 from imgcache_scrapy.server.metrics import Metrics
@@ -11,7 +15,7 @@ from imgcache_scrapy.server.ui.assets import add_assets, read_assets
 from imgcache_scrapy.server.ui.compare import add_compare
 from imgcache_scrapy.server.ui.downloads import add_downloads
 from imgcache_scrapy.server.ui.grid import add_grid
-from imgcache_scrapy.server.ui.pages import PageRoute, Pages
+from imgcache_scrapy.server.ui.pages import HEADERS, PageRoute, Pages
 from imgcache_scrapy.server.ui.picture import add_picture
 from imgcache_scrapy.server.ui.signing_in import add_signing_in
 from imgcache_scrapy.server.ui.state import add_state
@@ -53,5 +57,20 @@ def add_page(
     add_acts(router, pages, images)
     add_downloads(router, images, memory)
     add_state(router, pages, keeper, metrics)
+    _add_other_paths(router)
     app.include_router(router)
     return keeper
+
+
+def _add_other_paths(router: APIRouter) -> None:
+    """Add what answers a person at a path that is no page; it must come after all pages."""
+
+    @router.get("/ui")
+    async def start() -> Response:
+        return RedirectResponse("/", HTTPStatus.SEE_OTHER, headers=HEADERS)
+
+    @router.get("/ui/{rest:path}")
+    async def no_page(rest: str) -> Response:
+        if not rest:
+            return await start()
+        raise NotFoundError("there is no such page: begin with the list of all pictures")

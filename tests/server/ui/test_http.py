@@ -86,6 +86,9 @@ def test_script_and_style_are_small_and_kept(http):
         ("/ui/images/<b>", 422, "content_hash"),
         ("/ui/compare?a=1&b=2", 422, "a"),
         ("/ui/history?url=", 422, "url"),
+        ("/ui/none", 404, "no such page"),
+        ("/ui/images/", 404, "no such page"),
+        ("/ui/confirm", 404, "no such page"),
     ],
 )
 def test_errors_are_pages(http, path, status, sentence):
@@ -96,6 +99,14 @@ def test_errors_are_pages(http, path, status, sentence):
     assert sentence in response.text
     assert "<b>" not in response.text
     assert "unsafe" not in response.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("path", ["/ui", "/ui/"])
+def test_the_folder_of_the_pages_leads_to_the_grid(http, path):
+    """A person who types the path of the pages without a name sees the grid."""
+    response = http.get(path)
+    assert response.status_code == 303
+    assert response.headers["location"] == "/"
 
 
 def test_empty_fields_leave_the_address(http):
