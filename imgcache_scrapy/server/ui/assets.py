@@ -38,11 +38,14 @@ def add_assets(router: APIRouter, assets: dict[str, Asset]) -> None:
     """Add the route of the files that pages load; it needs no token, as they have no secret."""
 
     @router.get("/ui/static/{name}")
-    async def asset(name: str) -> Response:
+    async def asset(name: str, v: str = "") -> Response:
         if name not in assets:
             raise HTTPException(404, "there is no such file")
+        # Without its version, an address has other bytes after an upgrade.
+        is_this_version = assets[name].address.endswith(f"?v={v}")
+        kept = "public, max-age=31536000, immutable" if is_this_version else "no-cache"
         headers = {
-            "Cache-Control": "public, max-age=31536000, immutable",
+            "Cache-Control": kept,
             "X-Content-Type-Options": "nosniff",
             "Content-Security-Policy": "default-src 'none'",
             "Cross-Origin-Resource-Policy": "same-origin",

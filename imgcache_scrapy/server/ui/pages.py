@@ -112,6 +112,7 @@ def error_page(status: int, detail: str) -> Response:
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title} · imgcache</title>\n"
+        '<link rel="icon" href="/ui/static/icon.svg">\n'
         '<link rel="stylesheet" href="/ui/static/page.css">\n'
         f'<main class="notice"><h1>{title}</h1>\n<p>{html.escape(detail)}</p>\n'
         '<p><a href="/">All pictures</a></p></main>\n</html>\n'

@@ -72,6 +72,8 @@ def test_script_and_style_are_small_and_kept(http):
     assert {path.partition("?")[0] for path in paths} == {
         f"/ui/static/{each.name}" for each in Path(assets.__file__).with_name("static").iterdir()
     }
+    unknown = [http.get(f"/ui/static/page.css{version}") for version in ("", "?v=", "?v=1")]
+    assert [each.headers["cache-control"] for each in unknown] == ["no-cache"] * 3
     assert http.get("/ui/static/none.js").status_code == 404
     assert http.get("/ui/static/..%2fpages.py").status_code == 404
 
@@ -97,6 +99,7 @@ def test_errors_are_pages(http, path, status, sentence):
     assert response.status_code == status
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert sentence in response.text
+    assert 'rel="icon"' in response.text
     assert "<b>" not in response.text
     assert "unsafe" not in response.headers["content-security-policy"]
 
