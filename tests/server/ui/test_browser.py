@@ -329,6 +329,21 @@ def test_a_picture_is_deleted_after_one_question(page, how, client):
     assert "delete" in newest
 
 
+def test_a_double_click_asks_once(scripted_page, client):
+    """Two clicks open one dialog, and a click after Cancel opens another one."""
+    name = store_one(client, 90, "double")
+    scripted_page.goto(f"/ui/images/{name}")
+    button = scripted_page.get_by_role("button", name="Delete…")
+    for _ in range(2):
+        with scripted_page.expect_response("**/ui/confirm"):
+            button.dblclick()
+        scripted_page.locator("dialog").wait_for()
+        scripted_page.wait_for_load_state("networkidle")
+        assert scripted_page.locator("dialog").count() == 1
+        scripted_page.get_by_text("Cancel").click()
+        scripted_page.locator("dialog").wait_for(state="detached")
+
+
 def test_a_picture_is_blocked_and_allowed_again(page, how, client):
     """The reason is asked for and shown; a deleted picture stays blocked until it is allowed."""
     name = store_one(client, 2, how)

@@ -27,6 +27,9 @@ on(document, "submit", async (event) => {
   const { target: form, submitter } = event;
   if (!form.matches("[data-ask]") || !submitter || submitter.name !== "act") return;
   event.preventDefault();
+  // A double click asks once, too.
+  if (form.dataset.busy) return;
+  form.dataset.busy = "yes";
   const fields = new URLSearchParams(new FormData(form));
   fields.set(submitter.name, submitter.value);
   let question;
@@ -35,6 +38,7 @@ on(document, "submit", async (event) => {
     const page = parse(await answer.text());
     question = find("#question", page) || find("main", page);
   } catch { /* The browser says why there is no answer. */ }
+  delete form.dataset.busy;
   if (!question) {
     // It may be that nobody is signed in any more: the browser opens what the service answers.
     delete form.dataset.ask;
