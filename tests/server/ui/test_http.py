@@ -156,7 +156,9 @@ def test_a_zip_says_which_image_is_damaged(page_service: Service, http):
     http.get(f"/images/{name}")
     text = http.get(f"/ui/images/{name}").text
     assert "Damaged: its bytes are missing" in text
+    assert " download=" not in text
     assert names(http, "?state=damaged") == [name]
+    assert " download=" in http.get(f"/ui/images/{names(http)[0]}").text
 
 
 @pytest.mark.parametrize("path", ["/ui/confirm", "/ui/act", "/ui/zip", "/ui/manifest"])
