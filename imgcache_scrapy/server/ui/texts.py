@@ -13,6 +13,7 @@ _MAX_LINK = 8192
 # What is wrong with a value, by the type of the error that pydantic found.
 _REFUSALS = {
     "missing": "is missing",
+    "bool_parsing": "must be 0 or 1",
     "int_parsing": "is not a whole number",
     "int_parsing_size": "is not a whole number, or too large",
     "greater_than_equal": "must not be smaller than {ge}",

@@ -86,6 +86,7 @@ def test_script_and_style_are_small_and_kept(http):
         ("/?after=no", 422, "after"),
         (f"/ui/images/{'0' * 64}", 404, "no image"),
         ("/ui/images/<b>", 422, "content_hash"),
+        (f"/ui/images/{'0' * 64}?far=x", 422, "far: must be 0 or 1"),
         ("/ui/compare?a=1&b=2", 422, "a"),
         ("/ui/history?url=", 422, "url"),
         ("/ui/none", 404, "no such page"),
