@@ -17,6 +17,7 @@ from imgcache_scrapy.core.checks import (
 from imgcache_scrapy.core.entry import Entry, content_hash_of
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.failures import Failure
+from imgcache_scrapy.core.hosts import stored_host
 from imgcache_scrapy.core.urls import host_of, request_url
 
 
@@ -78,7 +79,7 @@ class RefusalMethods(ClientBase):
         if content_hash is not None:
             await self.transport.unblock(checked_hash(content_hash), actor())
         elif host is not None:
-            source = Source("host", checked_text("a host", host).lower())
+            source = Source("host", stored_host(checked_text("a host", host)))
             await self.transport.unblock_source(source, actor())
         else:
             its_key = checked_key(key) if url is None else self._image_url(url, None).key

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypedDict, cast, get_args
 
 from imgcache_scrapy.core.checks import checked_client_name, checked_text, checked_time
 from imgcache_scrapy.core.errors import InvalidRequestError
+from imgcache_scrapy.core.hosts import stored_host
 from imgcache_scrapy.core.limits import MAX_NUMBER
 from imgcache_scrapy.core.uses import page_of
 
@@ -20,8 +21,8 @@ class Filters(TypedDict, total=False):
 
     Attributes:
         url_contains: a part of the URL; case-sensitive, and no character has a special meaning.
-        host: the host of the URL. Captures of versions without hosts are found after
-            `imgcache upgrade`.
+        host: the host of the URL, without a port. Captures of versions without hosts are found
+            after `imgcache upgrade`.
         bucket: the bucket.
         client_name: the client that fetched the image; in a crawl, the spider.
         content_type: the type of the image, `image/jpeg`, or `jpeg` for short.
@@ -68,7 +69,7 @@ def checked_filters(filters: Mapping[str, Any]) -> Filters:
 
 
 def _checked_host(host: object) -> str:
-    return checked_text("a host", host).lower()
+    return stored_host(checked_text("a host", host))
 
 
 def _checked_type(content_type: object) -> str:

@@ -1,4 +1,4 @@
-"""Hosts: check the hosts in settings, and find the rule for a host among them."""
+"""Hosts: check the hosts that users give, and find the rule for a host among those of settings."""
 
 from contextlib import suppress
 from typing import Any
@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from imgcache_scrapy.core.errors import ConfigurationError, InvalidRequestError
 from imgcache_scrapy.core.text import quoted
-from imgcache_scrapy.core.urls import request_url
+from imgcache_scrapy.core.urls import host_of, request_url
 
 EVERY_HOST = "*"
 """Stands for every host in settings."""
@@ -26,6 +26,35 @@ def checked_host(host: Any) -> str:
             return parts.netloc
     raise ConfigurationError(
         f"{quoted(host)} is not a host: write example.com, or * for every host"
+    )
+
+
+def stored_host(host: str) -> str:
+    """Return a host as catalogs have it: in lower case, with the ASCII letters of its name.
+
+    Args:
+        host: the host; an IPv6 address may have brackets.
+
+    Raises:
+        InvalidRequestError: it is more than a host, such as a URL or a host with a port.
+    """
+    if not host:  # `data:` URLs have this one.
+        return host
+    name = host.strip().lower()
+    # Any ASCII name that is the host of a URL is found, also if no site should have it.
+    if (
+        name
+        and name.isascii()
+        and name in {host_of(f"http://{name}/"), host_of(f"http://[{name}]/")}
+    ):
+        return name
+    with suppress(InvalidRequestError):
+        url = request_url(f"http://{name}/")
+        found = host_of(url)
+        if found and url in {f"http://{found}/", f"http://[{found}]/"}:
+            return found
+    raise InvalidRequestError(
+        f"{quoted(host)} is not a host: write example.com, without a scheme, a port or a path"
     )
 
 

@@ -160,6 +160,21 @@ def test_a_blocked_host_or_url_does_not_come_back(client, picture, bucket, kind)
     assert not [each for each in client.blocked() if each.get(kind) == listed[kind]]
 
 
+def test_a_host_has_several_spellings(client, picture, bucket):
+    """What a takedown blocks by one spelling, it deletes, and another spelling allows it again."""
+    name = uuid4().hex
+    url = f"http://ü{name}.example:8080/a.png"
+    client.store(url, picture(), "me", bucket=bucket)
+    assert len(client.list(host=f"Ü{name}.EXAMPLE")) == 1
+    with pytest.raises(InvalidRequestError, match="without a scheme, a port or a path"):
+        client.delete_captures(host=f"ü{name}.example:8080", block=True)
+    assert client.delete_captures(host=f"ü{name}.example", block=True)["captures"] == 1
+    with pytest.raises(BlockedError):
+        client.store(url, picture(), "me", bucket=bucket)
+    client.unblock(host=f"Ü{name}.example")
+    client.store(url, picture(), "me", bucket=bucket)
+
+
 def test_another_filter_blocks_the_deleted_images(client, picture, bucket):
     """Images whose last capture goes are blocked by their bytes; those that stay are not."""
     host, gone, stays = f"{uuid4().hex}.example", picture(), picture()
