@@ -55,11 +55,19 @@ def prune(
             images += pruned.images
             size += pruned.size
             shown.advance(pruned.images)
+        left = image_cache.catalog.total_bytes() - (size if dry_run else 0)
     if as_json:
         typer.echo(json.dumps({"images": images, "bytes": size}))
     else:
         would_be = "would be " if dry_run else ""
         typer.echo(f"{images:,} images, {size:,} bytes {would_be}removed")
+    cap = rules["max_bytes"]
+    if isinstance(cap, int) and left > cap:
+        typer.echo(
+            f"imgcache: the images that were used today stay, so the cache has {left:,} bytes,"
+            f" more than {cap:,}",
+            err=True,
+        )
 
 
 def _checked(value: str | None, check: Callable[[str], T]) -> T | None:

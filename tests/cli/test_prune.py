@@ -37,6 +37,17 @@ def test_prune_counts_first_and_then_removes(run, tmp_path):
     assert run("prune", folder, "--older-than", "0d").stdout == b"0 images, 0 bytes removed\n"
 
 
+def test_a_cap_that_cannot_be_held_is_told(run, tmp_path):
+    """The images that were used today stay, and one line says so, also before a removal."""
+    folder = filled(tmp_path / "cache")
+    told = b"the images that were used today stay, so the cache has 1,000 bytes, more than 500\n"
+    for options in (["--dry-run"], ["--json"]):
+        done = run("prune", folder, "--max-bytes", "500", *options)
+        assert done.returncode == 0
+        assert done.stderr.endswith(told)
+    assert run("prune", folder, "--max-bytes", "1kB").stderr.count(b"\n") == 1
+
+
 def test_wrong_options_are_one_sentence(run, tmp_path, shared_service):
     """Without a rule nothing is removed; a service is pruned where it runs."""
     folder = filled(tmp_path / "cache")
