@@ -177,6 +177,22 @@ def test_a_blocked_image_is_not_fetched(client, web, picture):
     assert web.asked["/a.png"] == 4
 
 
+@pytest.mark.parametrize("kind", ["host", "url"])
+def test_a_blocked_host_or_url_is_not_asked(client, web, picture, kind):
+    """The cache is asked first, so that the site gets no request until it is unblocked."""
+    url = f"{web.url}/a.png".replace("127.0.0.1", "localhost")
+    web.answers["/a.png"] = picture()
+    client.fetch(url, "me")
+    given = {"url": url} if kind == "url" else {"host": "localhost"}
+    client.delete_captures(block=True, **given)
+    for max_age in (None, 0):
+        with pytest.raises(BlockedError, match="unblock"):
+            client.fetch(url, "me", max_age=max_age)
+    assert web.asked["/a.png"] == 1
+    client.unblock(**given)
+    assert client.fetch(url, "me").status == "downloaded"
+
+
 def test_formats_under_one_url(client, web, picture):
     """A caller that names an `Accept` gets its own format; one that names none, the newest."""
     formats = {"image/webp": picture(), "image/png": picture()}
