@@ -1,5 +1,6 @@
 """ListMethods: the methods of a client that list and count what a cache has."""
 
+import re
 from functools import partial
 from typing import Any, Unpack
 
@@ -7,7 +8,9 @@ from imgcache_scrapy.client.base import ClientBase
 from imgcache_scrapy.core.checks import checked_limit, checked_text
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.filters import GROUPS, Filters, checked_filters
+from imgcache_scrapy.core.limits import SEARCH_POSITION_PATTERN
 from imgcache_scrapy.core.pages import EntryList, pages_after
+from imgcache_scrapy.core.text import quoted
 
 
 class ListMethods(ClientBase):
@@ -32,8 +35,7 @@ class ListMethods(ClientBase):
             InvalidRequestError: there is no such filter, or a value is not valid.
         """
         read = partial(self.transport.list_page, self._filters(filters))
-        position = after and checked_text("a position", after)
-        return EntryList.of(await pages_after(read, checked_limit(limit), position))
+        return EntryList.of(await pages_after(read, checked_limit(limit), _position(after)))
 
     async def count(self, **filters: Unpack[Filters]) -> dict[str, int]:
         """Count what `list` would list.
@@ -72,3 +74,12 @@ class ListMethods(ClientBase):
         """Check filters; the bucket of the client is that of a call that names none."""
         given = {name: each for name, each in filters.items() if each is not None}
         return checked_filters({"bucket": self._bucket or None, **given})
+
+
+def _position(after: str | None) -> str | None:
+    """Check a position; an empty one is none."""
+    if not after or re.fullmatch(SEARCH_POSITION_PATTERN, checked_text("a position", after)):
+        return after or None
+    raise InvalidRequestError(
+        f"{quoted(after)} is not a position: give the `after` of the list before"
+    )
