@@ -16,7 +16,7 @@ from imgcache_scrapy.cli.transfer.uses import use_of_item, uses_of_row
 from imgcache_scrapy.core.checks import checked_time
 from imgcache_scrapy.core.entry import is_content_hash
 from imgcache_scrapy.core.errors import InvalidRequestError
-from imgcache_scrapy.core.text import printable
+from imgcache_scrapy.core.text import printable, quoted
 
 FILE_COLUMNS = ("file_name", "path", "filename", "file")
 """The columns that may name the file of a row; the first one that there is counts."""
@@ -267,6 +267,8 @@ def _of_row(
         uses = uses_of_row(parsed, capture)
         known = {**capture, "uses": uses, "lookup_time": capture.get(columns.time)}
         known["converted"] = str(capture.get("converted")).lower() in {"true", "1", "yes"}
+        if columns.url not in {*known, Columns().url}:
+            raise InvalidRequestError(f"it has no column {quoted(columns.url)}")
         url = known.pop(columns.url, None) or path.as_uri()
         for fact in ("place", "url", "size", "modified"):
             known.pop(fact, None)

@@ -171,6 +171,19 @@ def test_the_columns_are_options(run, store):
     assert [entry["url"] for entry in entries(store.parent / "new")] == [URL]
 
 
+def test_a_column_that_is_missing_is_told(run, store):
+    """A name that is mistyped must not give a picture the URL of its file."""
+    write(store, "1.png", picture(1))
+    manifest = store.parent / "m.csv"
+    manifest.write_text(f"file,url\n1.png,{URL}\n")
+    given = ("import", store, "--manifest", manifest, "--cache", "new", "--json")
+    done = run(*given, "--url-column", "ulr")
+    found, problems = counts(done)
+    assert (done.returncode, found) == (1, numbers(files=1, bad=1))
+    assert problems == {"1.png": "it has no column 'ulr'"}
+    assert run(*given).returncode == 0
+
+
 @pytest.mark.parametrize(
     "name",
     [
