@@ -47,7 +47,11 @@ def main() -> None:
     """Run a command; print an error as one sentence."""
     try:
         app(prog_name="imgcache")
-    except (ImgCacheError, OSError) as error:
+    except OSError as error:
+        named = error.filename is not None and error.strerror is not None
+        reason = f"{error.filename} cannot be used: {error.strerror}" if named else error
+        sys.exit(f"imgcache: {reason}")
+    except ImgCacheError as error:
         sys.exit(f"imgcache: {error}")
 
 

@@ -19,6 +19,15 @@ def test_an_unreachable_service_is_reported(run):
     assert_failed(run("stats", "ftp://h.example/"), "ftp://h.example/")
 
 
+def test_a_file_in_place_of_a_folder_is_one_sentence(run, tmp_path):
+    """The sentence names the file, and has no number of an error."""
+    file = tmp_path / "file"
+    file.touch()
+    done = run("fetch", "http://h.example/1.png", "-o", file, "--cache", tmp_path / "cache")
+    assert_failed(done, f"{file} cannot be used: File exists")
+    assert b"Errno" not in done.stderr
+
+
 def test_a_wrong_option_is_a_usage_error(run):
     """An unknown command or option value is a usage error."""
     for words in (["serve", "--port", "70000"], ["get"], ["paint"]):
