@@ -95,7 +95,6 @@ def test_statuses_of_a_known_image(http, site):
         ("DELETE", f"/images/{UNKNOWN_HASH}"),
         ("GET", "/images/lookup?url=http://nowhere.example/"),
         ("GET", "/no/such/route"),
-        ("GET", "/ui"),
     ],
 )
 def test_unknown_images_and_routes_are_404(http, method, path):
