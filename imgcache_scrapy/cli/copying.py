@@ -1,13 +1,12 @@
 """`imgcache copy`: a cache into another one, for example from a folder to a server."""
 
-import json
 from collections import Counter
 from typing import Annotated
 
 import typer
 
 from imgcache_scrapy.cli.location import announce
-from imgcache_scrapy.cli.output import JsonOption
+from imgcache_scrapy.cli.output import JsonOption, end_with_counts
 from imgcache_scrapy.cli.progress import explaining_interrupts, progress, tell
 from imgcache_scrapy.cli.transfer.sources import Problem
 
@@ -66,11 +65,7 @@ def copy(
             shown.advance,
         )
         counts = copy_images(source, place, token=src_token, dry_run=dry_run, told=told)
-    if as_json:
-        typer.echo(json.dumps({name: counts[name] for name in COUNTS}))
-    else:
-        typer.echo(_summary(counts, dry_run=dry_run))
-    raise typer.Exit(bool(counts["bad"]))
+    end_with_counts(counts, COUNTS, _summary(counts, dry_run=dry_run), as_json=as_json)
 
 
 def _summary(counts: Counter[str], *, dry_run: bool) -> str:

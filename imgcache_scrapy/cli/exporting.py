@@ -1,6 +1,5 @@
 """`imgcache export`: images as files, or as a data set."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,7 @@ import typer
 
 from imgcache_scrapy.cli.location import CacheOption, use_cache
 from imgcache_scrapy.cli.options import filtered
-from imgcache_scrapy.cli.output import JsonOption
+from imgcache_scrapy.cli.output import JsonOption, end_with_counts
 from imgcache_scrapy.cli.progress import explaining_interrupts, progress, tell
 from imgcache_scrapy.cli.transfer.exporting import COUNTS, FORMATS, Export, export_images
 from imgcache_scrapy.cli.transfer.naming import DEFAULT_TEMPLATE, FIELDS
@@ -65,12 +64,8 @@ def export(
         )
         with explaining_interrupts(shown):
             counts = export_images(location.address, what, token=location.token)
-    if as_json:
-        typer.echo(json.dumps({each: counts[each] for each in COUNTS}))
-    else:
-        parts = [f"{counts['images']:,} images", f"{counts['written']:,} written"]
-        parts.append(f"{counts['kept']:,} there already")
-        if counts["bad"]:
-            parts.append(f"{counts['bad']:,} skipped or left over")
-        typer.echo(", ".join(parts))
-    raise typer.Exit(bool(counts["bad"]))
+    parts = [f"{counts['images']:,} images", f"{counts['written']:,} written"]
+    parts.append(f"{counts['kept']:,} there already")
+    if counts["bad"]:
+        parts.append(f"{counts['bad']:,} skipped or left over")
+    end_with_counts(counts, COUNTS, ", ".join(parts), as_json=as_json)

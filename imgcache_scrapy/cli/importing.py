@@ -1,6 +1,5 @@
 """`imgcache import`: pictures of a folder, of a crawl without a cache, or of an HttpCache."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +7,7 @@ from typing import Annotated
 import typer
 
 from imgcache_scrapy.cli.location import CacheOption, announce, find_cache
-from imgcache_scrapy.cli.output import JsonOption
+from imgcache_scrapy.cli.output import JsonOption, end_with_counts
 from imgcache_scrapy.cli.progress import explaining_interrupts, progress, tell
 from imgcache_scrapy.cli.transfer.importing import COUNTS, Import, import_images
 from imgcache_scrapy.cli.transfer.sources import Columns
@@ -89,11 +88,7 @@ def import_(
             # Each picture has its bucket.
             options = {**location.client_options, "bucket": ""}
             counts = import_images(location.address, what, **options)
-    if as_json:
-        typer.echo(json.dumps({name: counts[name] for name in COUNTS}))
-    else:
-        typer.echo(_summary(counts, dry_run=dry_run))
-    raise typer.Exit(bool(counts["bad"]))
+    end_with_counts(counts, COUNTS, _summary(counts, dry_run=dry_run), as_json=as_json)
 
 
 def _summary(counts: Counter[str], *, dry_run: bool) -> str:

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -24,6 +24,21 @@ def print_table(table: Table) -> None:
     if not sys.stdout.isatty():  # The variable FORCE_COLOR makes any output a terminal for rich.
         console.width = _MAX_WIDTH
     console.print(table)
+
+
+def end_with_counts(
+    counts: Mapping[str, int], names: Sequence[str], text: str, *, as_json: bool
+) -> NoReturn:
+    """Print what a long command has done, and end it; the exit code is 1 if some were `bad`.
+
+    Args:
+        counts: the numbers of what was done.
+        names: the names of those that JSON has.
+        text: the numbers for people.
+        as_json: whether to print them as one line of JSON instead.
+    """
+    typer.echo(json.dumps({name: counts[name] for name in names}) if as_json else text)
+    raise typer.Exit(bool(counts["bad"]))
 
 
 def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
