@@ -40,13 +40,14 @@ class AsyncThumbnails(CacheThreads):
             making = asyncio.create_task(self._run(self._thumbnail_threads, make))
             self._being_made[content_hash] = making
             making.add_done_callback(partial(self._end, content_hash))
-        # A caller that goes away must not end it for the others.
+        # A caller that is cancelled must not end it for the others.
         return await asyncio.shield(making)
 
     def _end(self, content_hash: str, making: asyncio.Task[bytes]) -> None:
         del self._being_made[content_hash]
         if not making.cancelled():
-            making.exception()  # If all callers have gone away, nobody else asks for it.
+            # If every caller was cancelled, nothing else reads the error, and asyncio logs that.
+            making.exception()
 
     async def _close(self) -> None:
         await super()._close()

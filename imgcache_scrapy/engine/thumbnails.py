@@ -1,8 +1,8 @@
 """Thumbnails: made when they are first asked for, and kept beside the blobs.
 
-A thumbnail goes with its image: `BlobStore.delete_many` removes it after the row of the image is
-gone, and whoever has made one looks for the row again after it was kept. So none stays, but for a
-crash between the two, whose remains `imgcache gc` removes. A blocked image has no thumbnail.
+A thumbnail goes with its image. `BlobStore.delete_many` removes it after the row of the image is
+deleted, and the maker of a thumbnail looks for the row again after it has kept the thumbnail. Only
+a crash between the two leaves one, and `imgcache gc` removes it. A blocked image has no thumbnail.
 """
 
 import os

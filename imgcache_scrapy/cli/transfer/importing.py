@@ -162,6 +162,7 @@ class _Run:
         good = [each for each in all_loaded if await self._is_good(each)]
         newest = await self._target.newest([each.task for each in good])
         known = [each for each in good if each.task.cache_key in newest]
+        # They are compared by their hashes, which would block the event loop.
         await asyncio.to_thread(lambda: [each.content_hash for each in known])
         results = await asyncio.gather(
             *(self._one(each, newest.get(each.task.cache_key)) for each in good),
