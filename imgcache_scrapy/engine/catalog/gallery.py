@@ -93,7 +93,6 @@ class Gallery(OpenCatalog):
         its_captures = capture.c.content_hash == content_hash
         count = sa.select(sa.func.count(), sa.func.min(capture.c.created_at)).where(its_captures)
         buckets = sa.select(capture.c.bucket).where(its_captures).distinct()
-        reason = sa.select(blocked.c.reason).where(blocked.c.content_hash == content_hash)
         with database.connect_for_reading(self._engine) as connection:
             row = connection.execute(
                 sa.select(image).where(image.c.content_hash == content_hash)
@@ -111,15 +110,19 @@ class Gallery(OpenCatalog):
                 captures,
                 None if first_seen is None else iso(first_seen),
                 sorted(connection.scalars(buckets)),
-                connection.scalar(reason),
+                _reason_of(connection, content_hash),
             )
 
     @database_call
     def blocked_reason(self, content_hash: str) -> str | None:
         """Return why an image is blocked, which may be empty; None if it is not blocked."""
-        reason = sa.select(blocked.c.reason).where(blocked.c.content_hash == content_hash)
         with database.connect_for_reading(self._engine) as connection:
-            return connection.scalar(reason)
+            return _reason_of(connection, content_hash)
+
+
+def _reason_of(connection: Connection, content_hash: str) -> str | None:
+    its_row = blocked.c.content_hash == content_hash
+    return connection.scalar(sa.select(blocked.c.reason).where(its_row))
 
 
 class _Found(NamedTuple):
