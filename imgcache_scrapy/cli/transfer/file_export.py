@@ -5,6 +5,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from stat import S_ISREG
 from typing import IO, NamedTuple
 
 from imgcache_scrapy.cli.transfer.naming import name_of, with_hash
@@ -48,7 +49,7 @@ class FileExport:
         self._names.execute("CREATE TABLE name (name TEXT PRIMARY KEY) WITHOUT ROWID")
         self._names.execute("BEGIN")
         self._take(manifest.name)
-        self._folders: set[Path] = set()
+        self._folders: set[str] = set()
         self._draft = manifest.with_name(f".{manifest.name}.part")
         self._rows: IO[str] = self._draft.open("w", encoding="utf-8")
 
@@ -69,7 +70,7 @@ class FileExport:
         """Write the files of pictures; one without bytes is left out, unless its file is there."""
         for (picture, name, is_there, row), data in planned:
             if data is not None:
-                self._write(self._folder / name, picture.content_hash, data)
+                self._write(name, picture.content_hash, data)
             if data is not None or is_there:
                 self._rows.write(f"{row}\n")
 
@@ -95,25 +96,27 @@ class FileExport:
         return bool(self._names.execute("INSERT OR IGNORE INTO name VALUES (?)", values).rowcount)
 
     def _is_there(self, picture: Picture, name: str) -> bool:
-        path = self._folder / name
         try:
+            found = os.lstat(f"{self._folder}/{name}")
             return (
-                path.stat().st_size == picture.size
-                and not path.is_symlink()
-                and content_hash_of(path.read_bytes()) == picture.content_hash
+                found.st_size == picture.size
+                and S_ISREG(found.st_mode)
+                and content_hash_of((self._folder / name).read_bytes()) == picture.content_hash
             )
         except OSError:
             return False
 
-    def _write(self, path: Path, content_hash: str, data: bytes) -> None:
-        if path.parent not in self._folders:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._folders.add(path.parent)
-        draft = f"{path.parent}/.{content_hash}.part"
+    def _write(self, name: str, content_hash: str, data: bytes) -> None:
+        path = f"{self._folder}/{name}"  # A `Path` takes as long as the write.
+        folder = path.rpartition("/")[0]
+        if folder not in self._folders:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self._folders.add(folder)
+        draft = f"{folder}/.{content_hash}.part"
         # A draft that a killed export left is written again.
         with open(os.open(draft, _FLAGS, 0o666), "wb", buffering=0) as file:  # noqa: PTH123
             file.write(data)
-        os.replace(draft, path)  # noqa: PTH105 - a Path takes longer
+        os.replace(draft, path)  # noqa: PTH105
 
     def _left(self) -> Iterable[str]:
         if not self._manifest.exists():

@@ -2,7 +2,9 @@
 
 import re
 import string
+from collections.abc import Callable
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import PurePosixPath
 
 from imgcache_scrapy.cli.transfer.pictures import Picture
@@ -11,8 +13,6 @@ from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.urls import host_of
 
 DEFAULT_TEMPLATE = "{host}/{name}-{hash8}.{ext}"
-FIELDS = ("host", "name", "hash8", "hash", "ext", "client", "bucket", "date", "width", "height")
-"""The fields of a template."""
 
 _ODD = re.compile(r'[/\\:*?"<>|%]')
 _MAX_PART = 100
@@ -59,20 +59,7 @@ def fields_of(template: str) -> frozenset[str]:
 def name_of(picture: Picture, template: str) -> str:
     """Return the name of the file of a picture; it never leads out of its folder."""
     entry = picture.first
-    values = {
-        "host": host_of(entry["url"]),
-        "name": PurePosixPath(entry["original_filename"] or "").stem or "image",
-        "hash8": entry["content_hash"][:8],
-        "hash": entry["content_hash"],
-        "ext": extension_of(entry),
-        "client": entry["client_name"],
-        "bucket": entry.get("bucket", ""),
-        "date": entry["lookup_time"][:10],
-        "width": str(entry["width"] or 0),
-        "height": str(entry["height"] or 0),
-    }
-    used = fields_of(template)
-    cleaned = {name: _cleaned(value) for name, value in values.items() if name in used}
+    cleaned = {name: _cleaned(_VALUES[name](entry)) for name in fields_of(template)}
     # A template may have empty parts, or a part of dots and spaces only.
     parts = template.format_map(cleaned).split("/")
     return "/".join(part.strip(" ").lstrip(".") or "_" for part in parts)
@@ -99,3 +86,20 @@ def _cleaned(value: str) -> str:
         text = "".join(char if char.isprintable() else "_" for char in text)
     text = text.encode()[:_MAX_PART].decode(errors="ignore")
     return text.strip(" .") or "_"
+
+
+_VALUES: dict[str, Callable[[Entry], str]] = {
+    "host": lambda entry: host_of(entry["url"]),
+    "name": lambda entry: PurePosixPath(entry["original_filename"] or "").stem or "image",
+    "hash8": lambda entry: entry["content_hash"][:8],
+    "hash": itemgetter("content_hash"),
+    "ext": extension_of,
+    "client": itemgetter("client_name"),
+    "bucket": lambda entry: entry.get("bucket", ""),
+    "date": lambda entry: entry["lookup_time"][:10],
+    "width": lambda entry: str(entry["width"] or 0),
+    "height": lambda entry: str(entry["height"] or 0),
+}
+
+FIELDS = tuple(_VALUES)
+"""The fields of a template."""

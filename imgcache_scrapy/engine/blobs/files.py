@@ -68,19 +68,11 @@ class FileBlobs(BlobStore):
 
     @override
     def get(self, content_hash: str) -> bytes | None:
-        return self._read(self._path(content_hash))
+        return self._read(blob_key(content_hash))
 
     @override
     def get_range(self, content_hash: str, start: int, stop: int) -> bytes | None:
-        path = self._path(content_hash)
-        with _storage_errors():
-            try:
-                _check_file(path)
-                with path.open("rb", buffering=0) as file:
-                    file.seek(start)
-                    return file.read(stop - start)
-            except FileNotFoundError:
-                return None
+        return self._read(blob_key(content_hash), start, stop - start)
 
     @override
     def sizes(self, content_hashes: Collection[str]) -> dict[str, int | None]:
@@ -95,7 +87,7 @@ class FileBlobs(BlobStore):
 
     @override
     def get_aside(self, key: str) -> bytes | None:
-        return self._read(self._folder / key)
+        return self._read(key)
 
     @override
     def put_aside(self, key: str, data: bytes) -> None:
@@ -132,13 +124,9 @@ class FileBlobs(BlobStore):
 
     @override
     def owner(self) -> str | None:
-        path = self._folder / OWNER_KEY
-        with _storage_errors():
-            try:
-                _check_file(path)
-                owner = path.read_bytes()
-            except FileNotFoundError:
-                return None
+        owner = self._read(OWNER_KEY)
+        if owner is None:
+            return None
         self._has_owner = True
         return owner.decode(errors="replace").strip()
 
@@ -195,11 +183,16 @@ class FileBlobs(BlobStore):
     def _path(self, content_hash: str) -> Path:
         return self._folder / blob_key(content_hash)
 
-    def _read(self, path: Path) -> bytes | None:
+    def _read(self, key: str, start: int = 0, size: int = -1) -> bytes | None:
+        path = f"{self._folder}/{key}"  # A `Path` takes as long as the read.
         with _storage_errors():
             try:
-                _check_file(path)
-                return path.read_bytes()
+                if not S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+                    # Reading a pipe would wait forever.
+                    raise UnavailableError(f"the image storage failed: {path} is not a file")
+                with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+                    file.seek(start)
+                    return file.read(size)
             except FileNotFoundError:
                 return None
 
@@ -250,11 +243,6 @@ class FileBlobs(BlobStore):
             # Another thread or process may have made the folder without having synced it yet.
             sync_folder(self._folder)
             self._synced_folders.add(folder.name)
-
-
-def _check_file(path: Path) -> None:
-    if not S_ISREG(path.stat().st_mode):  # Reading a pipe would wait forever.
-        raise UnavailableError(f"the image storage failed: {path} is not a file")
 
 
 def _size(path: str) -> int | None:
