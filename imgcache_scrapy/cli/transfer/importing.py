@@ -28,10 +28,11 @@ COUNTS = ("files", "stored", "duplicate", "known", "other", "bad")
 """What an import counts: captures to import; new images, known images under a new URL, captures
 that the cache has already, responses that are no image, and what was skipped for a reason."""
 
-# The files of a batch are in memory; two batches are under way at a time.
+# The files of a batch are in memory. Of three batches, one is decoded while others are read and
+# synced to disk.
 _MAX_FILES = 64
 _MAX_BYTES = 32 * 2**20
-_MAX_BATCHES = 2
+_MAX_BATCHES = 3
 _NO_PICTURE = {"empty", "html", "not_image"}
 
 
