@@ -4,17 +4,17 @@ import os
 from pathlib import Path
 
 
-def write_new(path: Path, data: bytes) -> None:
+def write_new(path: str | Path, data: bytes) -> None:
     """Write a new file; call `sync_file` for its bytes and `sync_folder` for its name.
 
     Raises:
         FileExistsError: a file with this name exists.
     """
-    with path.open("xb") as file:
+    with open(path, "xb") as file:  # noqa: PTH123 - a `Path` takes longer
         file.write(data)
 
 
-def write_synced(path: Path, data: bytes) -> None:
+def write_synced(path: str | Path, data: bytes) -> None:
     """Write a new file and wait until its bytes are on disk; call `sync_folder` for its name.
 
     Raises:
@@ -24,13 +24,13 @@ def write_synced(path: Path, data: bytes) -> None:
     sync_file(path)
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: str | Path) -> None:
     """Wait until the file names in a folder are on disk."""
     if os.name != "nt":  # Windows cannot sync a folder
         sync_file(folder)
 
 
-def sync_file(path: Path) -> None:
+def sync_file(path: str | Path) -> None:
     """Wait until the bytes of a file are on disk."""
     descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:

@@ -114,7 +114,7 @@ class FileExport:
             self._folders.add(folder)
         draft = f"{folder}/.{content_hash}.part"
         # A draft that a killed export left is written again.
-        with open(os.open(draft, _FLAGS, 0o666), "wb", buffering=0) as file:  # noqa: PTH123
+        with open(os.open(draft, _FLAGS, 0o666), "wb") as file:  # noqa: PTH123
             file.write(data)
         os.replace(draft, path)  # noqa: PTH105
 

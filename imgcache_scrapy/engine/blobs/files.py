@@ -45,12 +45,11 @@ class FileBlobs(BlobStore):
         paths = {name: self._path(name) for name in blobs}
         # Obstore may read this folder, and it hides files with `#` in their name.
         suffix = f"#{uuid4().hex}"
-        drafts = {name: Path(f"{path}{suffix}") for name, path in paths.items()}
+        drafts = {name: f"{path}{suffix}" for name, path in paths.items()}
         try:
             for name, data in blobs.items():
                 with self._errors_of([name], failed):
-                    self._make_folder(paths[name].parent)
-                    write_new(drafts[name], data)
+                    self._write_draft(drafts[name], data)
             self._sync_all(sync_file, {drafts[n]: [n] for n in blobs.keys() - failed}, failed)
             for name in blobs.keys() - failed.keys():
                 with self._errors_of([name], failed):
@@ -59,10 +58,10 @@ class FileBlobs(BlobStore):
         finally:
             for draft in drafts.values():
                 with suppress(OSError):
-                    draft.unlink()
+                    Path(draft).unlink()
         folders = defaultdict(list)
         for name in blobs.keys() - failed.keys():
-            folders[paths[name].parent].append(name)
+            folders[_folder_of(paths[name])].append(name)
         self._sync_all(sync_folder, folders, failed)
         return failed
 
@@ -162,7 +161,7 @@ class FileBlobs(BlobStore):
         Returns:
             False if the file system cannot do this, or if the blob is missing or not a file.
         """
-        path, original = self._path(content_hash), source._path(content_hash)  # noqa: SLF001
+        path, original = Path(self._path(content_hash)), Path(source._path(content_hash))  # noqa: SLF001
         try:
             if not S_ISREG(original.lstat().st_mode):
                 return False
@@ -180,11 +179,12 @@ class FileBlobs(BlobStore):
                 sync_folder(folder)
             sync_folder(self._folder)
 
-    def _path(self, content_hash: str) -> Path:
-        return self._folder / blob_key(content_hash)
+    def _path(self, content_hash: str) -> str:
+        # Not a `Path`, which takes as long as to read or write the file.
+        return f"{self._folder}/{blob_key(content_hash)}"
 
     def _read(self, key: str, start: int = 0, size: int = -1) -> bytes | None:
-        path = f"{self._folder}/{key}"  # A `Path` takes as long as the read.
+        path = f"{self._folder}/{key}"
         with _storage_errors():
             try:
                 if not S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
@@ -198,8 +198,8 @@ class FileBlobs(BlobStore):
 
     def _sync_all(
         self,
-        sync: Callable[[Path], None],
-        paths: Mapping[Path, Iterable[str]],
+        sync: Callable[[str], None],
+        paths: Mapping[str, Iterable[str]],
         failed: dict[str, StoreFailedError],
     ) -> None:
         """Sync paths, and note the errors of the blobs that each path concerns."""
@@ -233,37 +233,50 @@ class FileBlobs(BlobStore):
                 f"the image storage failed: {self._folder} is not the folder that was opened"
             )
 
-    def _make_folder(self, folder: Path) -> None:
-        is_new = not folder.exists()
-        if is_new:
+    def _write_draft(self, path: str, data: bytes) -> None:
+        folder = _folder_of(path)
+        if folder not in self._synced_folders:
+            self._make_folder(folder)
+        try:
+            write_new(path, data)
+        except FileNotFoundError:  # Somebody removed the folder.
+            self._make_folder(folder)
+            write_new(path, data)
+
+    def _make_folder(self, folder: str) -> None:
+        if not Path(folder).exists():
             self._check_root()
             self._make_root()
-            folder.mkdir(exist_ok=True)
-        if is_new or folder.name not in self._synced_folders:
-            # Another thread or process may have made the folder without having synced it yet.
-            sync_folder(self._folder)
-            self._synced_folders.add(folder.name)
+            Path(folder).mkdir(exist_ok=True)
+        # Another thread or process may have made the folder without having synced it yet.
+        sync_folder(self._folder)
+        self._synced_folders.add(folder)
+
+
+def _folder_of(path: str) -> str:
+    return path.rpartition("/")[0]
 
 
 def _size(path: str) -> int | None:
     try:
-        stat = os.stat(path)  # noqa: PTH116 - creating a `Path` takes longer than this call
+        stat = os.stat(path)  # noqa: PTH116
     except OSError:
         return None
     return stat.st_size if S_ISREG(stat.st_mode) else None
 
 
-def _replace(temporary: Path, path: Path) -> None:
+def _replace(temporary: str, path: str) -> None:
     """Rename a file; replace what is in its place, also a folder."""
     try:
-        temporary.replace(path)
+        os.replace(temporary, path)  # noqa: PTH105
     except IsADirectoryError:
+        in_place = Path(path)
         try:
-            path.rmdir()
+            in_place.rmdir()
         except OSError:
             # Moved aside, because somebody may miss the files in it.
-            path.rename(path.with_name(f"{path.name}#{uuid4().hex}"))
-        temporary.replace(path)
+            in_place.rename(f"{path}#{uuid4().hex}")
+        Path(temporary).replace(path)
 
 
 def _files(folder: Path, prefix: str, *, whole: bool) -> Iterator[Found]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 _HELPERS = 4
 
@@ -17,7 +16,7 @@ class SyncThreads:
     def __init__(self) -> None:
         self._helpers = ThreadPoolExecutor(_HELPERS, "imgcache-sync")
 
-    def sync(self, sync: Callable[[Path], None], paths: Sequence[Path]) -> dict[Path, OSError]:
+    def sync(self, sync: Callable[[str], None], paths: Sequence[str]) -> dict[str, OSError]:
         """Sync paths.
 
         Args:
@@ -39,7 +38,7 @@ class SyncThreads:
         self._helpers.shutdown()
 
 
-def _errors(sync: Callable[[Path], None], paths: Sequence[Path]) -> dict[Path, OSError]:
+def _errors(sync: Callable[[str], None], paths: Sequence[str]) -> dict[str, OSError]:
     errors = {}
     for path in paths:
         try:
