@@ -1,6 +1,8 @@
 """`imgcache export` in its four formats; imports of exports."""
 
 import json
+import subprocess
+import sys
 import tarfile
 from io import BytesIO
 
@@ -283,3 +285,22 @@ def test_the_function_calls_back(filled, tmp_path):
     what = Export(tmp_path / "out", on_total=totals.append, on_progress=steps.append)
     assert export_images(str(filled), what) == numbers(13, written=13)
     assert (totals, sum(steps)) == ([13], 13)
+
+
+@pytest.mark.parametrize("kind", ["files", "webdataset", "parquet"])
+def test_a_file_that_cannot_be_written_whole_is_not_kept(tmp_path, kind):
+    """With a limit of the size of files, an export fails and leaves no part of an image."""
+    data = jpeg(1) + bytes(400_000)
+    with ImgCacheClient(str(tmp_path / "cache")) as client:
+        client.store("http://h.example/large.jpg", data, "me")
+    out = tmp_path / "out"
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000));"
+        "from imgcache_scrapy.cli.main import main; main()"
+    )
+    words = ["export", out, "--cache", tmp_path / "cache", "--format", kind]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, check=False)
+    assert done.returncode != 0
+    assert b"Traceback" not in done.stderr
+    kept = [path for path in out.rglob("*") if path.is_file() and path.suffix != ".part"]
+    assert kept == []
