@@ -65,11 +65,11 @@ def checked_url(url: str) -> str:
             `MAX_URL_BYTES`.
         UnicodeEncodeError: the URL contains a lone surrogate.
     """
-    if not url.strip():
+    if not url or url.isspace():
         raise InvalidRequestError("a URL must not be empty")
     if "\0" in url:
         raise InvalidRequestError(f"a URL must not contain a NUL character: {quoted(url)}")
-    if len(url.encode()) > MAX_URL_BYTES:
+    if (len(url) if url.isascii() else len(url.encode())) > MAX_URL_BYTES:
         raise InvalidRequestError(f"a URL must not be longer than 64 KiB: {quoted(url)}")
     return url
 

@@ -50,6 +50,8 @@ class ImageUrl(NamedTuple):
         Args:
             found: entries by key.
         """
+        if len(self.keys) == 1:
+            return found.get(self.key)
         entries = [found[key] for key in self.keys if key in found]
         if len(entries) > 1:
             return max(entries, key=lambda entry: datetime.fromisoformat(entry["lookup_time"]))

@@ -203,6 +203,8 @@ def _is_known(host: str, known_names: Collection[str]) -> bool:
     )
 
 
+# Most requests have the same few hosts.
+@functools.lru_cache(maxsize=16)
 def _is_address(name: str) -> bool:
     try:
         ip_address(name.strip("[]"))

@@ -100,6 +100,8 @@ Url = Annotated[
 
 def sent_url(url: str) -> str:
     """Return a URL of a request as a site gets it: without fragment, user and password."""
+    if "#" not in url and "@" not in url:  # Nearly always.
+        return url
     sent = without_fragment(url)
     with suppress(InvalidRequestError):
         sent = without_user(sent)
