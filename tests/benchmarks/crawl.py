@@ -37,12 +37,14 @@ class SetUp:
         settings: settings of the crawl.
         forgets: folders to remove before the warm run, so that it has to fetch again.
         served: whether the cache is a service.
+        viewed: whether somebody looks at the page of the service during the crawl.
     """
 
     name: str
     settings: dict[str, Any]
     forgets: tuple[str, ...] = ()
     served: bool = False
+    viewed: bool = False
 
 
 def ours(pipeline: str) -> dict[str, Any]:
@@ -58,6 +60,7 @@ SET_UPS = [
     SetUp("ours", ours("ImgCachePipeline")),
     SetUp("ours, provenance", ours("ImgCachePipeline") | {"IMGCACHE_PROVENANCE": True}),
     SetUp("ours, service", ours("ImgCachePipeline"), served=True),
+    SetUp("ours, service, page open", ours("ImgCachePipeline"), served=True, viewed=True),
     SetUp("ours, files", ours("ImgCacheFilesPipeline")),
     SetUp("ours, images", ours("ImgCacheImagesPipeline")),
     SetUp("ours, images, files gone", ours("ImgCacheImagesPipeline"), ("images",)),
@@ -106,6 +109,17 @@ def origin() -> Iterator[str]:
         process.stdout.close()
 
 
+@contextmanager
+def viewer(url: str) -> Iterator[None]:
+    """Look at the page of a service."""
+    process = subprocess.Popen([sys.executable, HERE / "viewer.py", url])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
 def measure(set_up: SetUp, site: str, pages: int, folder: Path) -> dict[str, Any]:
     """Run one crawl, and return its measurements."""
     with ExitStack() as stack:
@@ -118,6 +132,8 @@ def measure(set_up: SetUp, site: str, pages: int, folder: Path) -> dict[str, Any
         pid = None
         if set_up.served:
             settings["IMGCACHE_URL"], pid = stack.enter_context(service(folder))
+        if set_up.viewed:
+            stack.enter_context(viewer(settings["IMGCACHE_URL"]))
         used = cpu_seconds(pid) if pid else 0.0
         config = {"settings": settings, "origin": site, "pages": pages, "only": None}
         start = time.perf_counter()

@@ -28,7 +28,9 @@ def run_benchmark(*words):
     ("chosen", "options"),
     [
         (["ours", "ours, service"], ["--captures", "1500"]),
-        pytest.param(["ImagesPipeline", "ours, service"], [], marks=pytest.mark.endurance),
+        pytest.param(
+            ["ImagesPipeline", "ours, service, page open"], [], marks=pytest.mark.endurance
+        ),
     ],
 )
 def test_the_crawl_benchmark(tmp_path, chosen, options):
