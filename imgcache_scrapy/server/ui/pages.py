@@ -3,6 +3,7 @@
 import asyncio
 import html
 import logging
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from pathlib import Path
@@ -77,7 +78,7 @@ class Pages:
         return HTMLResponse(text, status, headers=HEADERS)
 
     def _render(self, name: str, values: dict[str, Any]) -> str:
-        return self._templates.get_template(f"{name}.html").render(values)
+        return self._templates.get_template(f"{name}.html").render(values, made=time.time_ns())
 
 
 class PageRoute(APIRoute):

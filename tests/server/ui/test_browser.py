@@ -329,6 +329,26 @@ def test_a_picture_is_deleted_after_one_question(page, how, client):
     assert "delete" in newest
 
 
+def test_back_shows_no_page_of_before_an_act(browser, page_service, client):
+    """After a deletion, Back shows the list without the picture, and says that it is gone."""
+    names = [store_one(client, seed, "back") for seed in (94, 95)]
+    # Not `open_page`: the browser writes the missing picture to its console.
+    with closing(browser.new_context(base_url=page_service.url)) as context:
+        page = context.new_page()
+        page.goto("/?host=one-back.test")
+        tiles(page).nth(0).get_by_role("checkbox").check()
+        confirm(page, "Delete")
+        page.go_back()
+        page.wait_for_function("document.querySelectorAll('.tiles > li').length === 1")
+        page.locator(".tiles a").first.click()
+        page.wait_for_url(f"**/{names[0]}")
+        confirm(page, "Delete")
+        page.go_back()
+        page.get_by_role("heading", name="Not Found").wait_for()
+        page.go_back()
+        page.get_by_text("No picture meets these conditions.").wait_for()
+
+
 def test_a_double_click_asks_once(scripted_page, client):
     """Two clicks open one dialog, and a click after Cancel opens another one."""
     name = store_one(client, 90, "double")

@@ -7,12 +7,22 @@ const parse = (text) => new DOMParser().parseFromString(text, "text/html");
 const root = document.documentElement;
 root.classList.add("script");
 
+const read = (store, name) => { try { return store.getItem(name); } catch { return null; } };
+// A full storage, or one that is switched off, only costs comfort.
+const write = (store, name, value) => { try { store.setItem(name, value); } catch { /* See above. */ } };
+
 // The result of an act is said once, and is not part of the address.
 const here = new URL(location.href);
 if (here.searchParams.has("done")) {
   here.searchParams.delete("done");
   history.replaceState(null, "", here);
+  write(localStorage, "acted", root.dataset.made);
 }
+// Back would show a page as it was before the act.
+on(window, "pageshow", ({ persisted }) => {
+  const isBack = persisted || performance.getEntriesByType("navigation")[0].type === "back_forward";
+  if (isBack && Number(read(localStorage, "acted")) > Number(root.dataset.made)) location.reload();
+});
 
 // Forms leave out their empty fields.
 on(document, "submit", (event) => {
@@ -104,10 +114,8 @@ if (selection) {
   on(selection, "reset", () => setTimeout(show));
   on(window, "pageshow", show);
   const remember = () => {
-    try {
-      const names = all(".tiles input", selection).map((box) => box.value);
-      sessionStorage.setItem("grid", JSON.stringify(names));
-    } catch { /* A full storage only costs the keys of the picture page. */ }
+    const names = all(".tiles input", selection).map((box) => box.value);
+    write(sessionStorage, "grid", JSON.stringify(names));
   };
   remember();
   const seen = new Set(all(".tiles input", selection).map((box) => box.value));
@@ -233,10 +241,8 @@ if (box) {
 
 // Keys. Single keys can be switched off (WCAG 2.1.4).
 const keys = find("#keys");
-try { keys.checked = localStorage.getItem("keys") !== "off"; } catch { /* Then they stay on. */ }
-on(keys, "change", () => {
-  try { localStorage.setItem("keys", keys.checked ? "on" : "off"); } catch { /* Until the next page. */ }
-});
+keys.checked = read(localStorage, "keys") !== "off";
+on(keys, "change", () => write(localStorage, "keys", keys.checked ? "on" : "off"));
 
 const columns = (tiles) => {
   const top = tiles[0].offsetTop;
@@ -260,13 +266,11 @@ const resize = (step) => {
   return true;
 };
 const neighbour = (step) => {
-  try {
-    const names = JSON.parse(sessionStorage.getItem("grid") || "[]");
-    const current = names.indexOf(find(".picture").dataset.hash);
-    const name = current < 0 ? undefined : names[current + step];
-    if (/^[0-9a-f]{64}$/.test(name)) location.assign(`/ui/images/${name}`);
-    return name !== undefined;
-  } catch { return false; }
+  const names = JSON.parse(read(sessionStorage, "grid")) || [];
+  const current = names.indexOf(find(".picture").dataset.hash);
+  const name = current < 0 ? undefined : names[current + step];
+  if (name) location.assign(`/ui/images/${name}`);
+  return name !== undefined;
 };
 const ARROWS = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] };
 const act = (key) => {
