@@ -349,6 +349,39 @@ def test_back_shows_no_page_of_before_an_act(browser, page_service, client):
         page.get_by_text("No picture meets these conditions.").wait_for()
 
 
+def test_an_act_leads_back_to_where_it_began(scripted_page, client):
+    """After an act, a person sees the part of the list where the pictures were."""
+    page = scripted_page
+    names = [store_one(client, seed, "place") for seed in range(200, 250, 2)]
+    page.goto(f"{SIZE_XL}&host=one-place.test")
+    page.locator(".more").scroll_into_view_if_needed()
+    page.locator("ul.tiles").nth(1).wait_for()
+    page.keyboard.press("End")
+    page.wait_for_url("**after=*")
+    place = page.url
+    tiles(page).last.get_by_role("checkbox").check()
+    confirm(page, "Delete")
+    assert page.url == place
+    tiles(page).last.get_by_role("link").click()
+    page.wait_for_url(f"**/{names[1]}")
+    confirm(page, "Delete")
+    assert page.url == place
+    assert tiles(page).count() == 3
+
+
+def test_an_old_form_is_explained_on_a_page(browser, page_service, client):
+    """A form whose session is over opens a page that says so, not a text on a dark ground."""
+    name = store_one(client, 96, "old")
+    with closing(browser.new_context(base_url=page_service.url)) as context:
+        page = context.new_page()
+        page.goto(f"/ui/images/{name}")
+        context.clear_cookies()
+        page.get_by_role("button", name="Delete…").click()
+        page.wait_for_url("**/ui/confirm")
+        assert "this form is too old" in page.locator("main").inner_text().lower()
+        assert page.locator("dialog").count() == 0
+
+
 def test_a_double_click_asks_once(scripted_page, client):
     """Two clicks open one dialog, and a click after Cancel opens another one."""
     name = store_one(client, 90, "double")

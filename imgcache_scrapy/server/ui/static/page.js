@@ -42,15 +42,17 @@ on(document, "submit", async (event) => {
   form.dataset.busy = "yes";
   const fields = new URLSearchParams(new FormData(form));
   fields.set(submitter.name, submitter.value);
+  // From the page of a deleted picture, back to the list that led to it.
+  const list = find(".picture") && submitter.value === "delete" && read(sessionStorage, "list");
+  if (list) fields.set("back", list);
   let question;
   try {
     const answer = await fetch(form.action, { method: "POST", body: fields });
-    const page = parse(await answer.text());
-    question = find("#question", page) || find("main", page);
+    question = find("#question", parse(await answer.text()));
   } catch { /* The browser says why there is no answer. */ }
   delete form.dataset.busy;
   if (!question) {
-    // It may be that nobody is signed in any more: the browser opens what the service answers.
+    // The session may be over: the browser opens what the service answers.
     delete form.dataset.ask;
     form.requestSubmit(submitter);
     form.dataset.ask = "";
@@ -118,6 +120,14 @@ if (selection) {
     write(sessionStorage, "grid", JSON.stringify(names));
   };
   remember();
+  // The address says which part of the list is on the screen; an act leads back to it.
+  const back = find("[name=back]", selection);
+  const goBackTo = (path) => {
+    back.value = path;
+    write(sessionStorage, "list", path);
+    history.replaceState(null, "", path);
+  };
+  goBackTo(back.value);
   const seen = new Set(all(".tiles input", selection).map((box) => box.value));
   const watcher = new IntersectionObserver(async ([entry]) => {
     const link = find(".more a[rel=next]");
@@ -150,10 +160,9 @@ if (selection) {
       watcher.disconnect();
     }
   }, { rootMargin: "1200px" });
-  // The address says which page of the list is on the screen.
   const placer = new IntersectionObserver((entries) => {
     const entry = entries.find((each) => each.isIntersecting);
-    if (entry) history.replaceState(null, "", entry.target.dataset.page);
+    if (entry) goBackTo(entry.target.dataset.page);
   }, { rootMargin: "-50% 0px -50% 0px" });
   for (const tiles of all("ul.tiles", selection)) placer.observe(tiles);
   const more = find(".more");
@@ -185,9 +194,7 @@ if (selection) {
       Object.assign(field, { type: "hidden", name: "size", value: size });
       form.append(field);
     }
-    const back = find("[name=back]", selection);
-    back.value = withSize(back.value, size);
-    history.replaceState(null, "", withSize(location.href, size));
+    goBackTo(withSize(back.value, size));
     if (scrollY) first?.scrollIntoView();
   });
 }
