@@ -59,6 +59,10 @@ def _signed_text(content_hash: str, bucket: str, until: str) -> str:
 
 def _timestamp(expires: datetime | timedelta | float) -> int:
     """Return a time in whole seconds since 1970."""
+    wrong = f"expires is a time, or a number of seconds, not {expires!r:.80}"
+    # A bool is a number for Python: True would be a second.
+    if isinstance(expires, bool):
+        raise InvalidRequestError(wrong)
     try:
         if isinstance(expires, datetime):
             until = expires if expires.tzinfo else expires.replace(tzinfo=UTC)
@@ -67,9 +71,7 @@ def _timestamp(expires: datetime | timedelta | float) -> int:
         else:
             until = datetime.now(UTC) + timedelta(seconds=expires)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidRequestError(
-            f"expires is a time, or a number of seconds, not {expires!r:.80}"
-        ) from error
+        raise InvalidRequestError(wrong) from error
     if until <= datetime.now(UTC):
         raise InvalidRequestError("a link must not expire before it is made")
     return math.ceil(until.timestamp())
