@@ -150,6 +150,7 @@ def _add_state(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
     async def prometheus() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
+    @app.head("/docs", include_in_schema=False)
     @app.get("/docs", include_in_schema=False, response_class=HTMLResponse)
     async def page(request: Request) -> Response:
         return HTMLResponse(docs.docs_page(request.app.openapi()), headers=docs.HEADERS)

@@ -82,7 +82,12 @@ class Pages:
 
 
 class PageRoute(APIRoute):
-    """A route that answers errors with a page."""
+    """A route that answers errors with a page, and HEAD as GET without the body."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        if self.methods and "GET" in self.methods:
+            self.methods.add("HEAD")
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the function that answers a request."""

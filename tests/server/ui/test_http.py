@@ -113,6 +113,15 @@ def test_the_folder_of_the_pages_leads_to_the_grid(http, path):
     assert response.headers["location"] == "/"
 
 
+@pytest.mark.parametrize("path", [*PAGES, "/ui", "/ui/none", "/ui/static/page.css", "/docs"])
+def test_head_is_answered_as_get(http, path):
+    """A program that looks whether a page is there gets its headers without its body."""
+    answers = [http.request(method, path) for method in ("HEAD", "GET")]
+    assert answers[0].status_code == answers[1].status_code
+    assert answers[0].headers.get("content-type") == answers[1].headers.get("content-type")
+    assert answers[0].content == b""
+
+
 def test_empty_fields_leave_the_address(http):
     """Fields without a value are not part of the address."""
     response = http.get("/?host=&client_name=http&min_width=")
