@@ -39,6 +39,8 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 """The headers of each page: it loads from this service only, and no page shows it in a frame."""
+# Where the words of HTTP say nothing to a person.
+_TITLES = {401: "Not accepted", 422: "Not understood", 503: "The cache does not answer"}
 
 
 class Pages:
@@ -113,14 +115,14 @@ class PageRoute(APIRoute):
 
 def error_page(status: int, detail: str) -> Response:
     """Answer with a page that says what is wrong; it needs no template, which may be the reason."""
-    title = HTTPStatus(status).phrase
+    title = _TITLES.get(status, HTTPStatus(status).phrase)
     text = (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title} · imgcache</title>\n"
         '<link rel="icon" href="/ui/static/icon.svg">\n'
         '<link rel="stylesheet" href="/ui/static/page.css">\n'
-        f'<main class="notice"><h1>{title}</h1>\n<p>{html.escape(detail)}</p>\n'
+        f'<main class="notice"><h1>{title}</h1>\n<p>{html.escape(texts.sentence(detail))}</p>\n'
         '<p><a href="/">All pictures</a></p></main>\n</html>\n'
     )
     return HTMLResponse(text, status, headers=HEADERS)

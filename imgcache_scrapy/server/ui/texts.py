@@ -1,5 +1,6 @@
 """Write values as people read them: sizes, times, names and addresses."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -84,6 +85,12 @@ def address(path: str, query: Mapping[str, Any] | None = None, **changes: Any) -
 def refusal(errors: Iterable[Mapping[str, Any]]) -> str:
     """Return what is wrong with an address, for each error that pydantic found in it."""
     return "; ".join(f"{each['loc'][-1]}: {_wrong(each)}" for each in errors)
+
+
+def sentence(detail: str) -> str:
+    """Return the detail of an error as a sentence; it may begin with the name of a parameter."""
+    is_name = re.match("[a-z_]+:", detail)
+    return f"{detail if is_name else detail[:1].upper() + detail[1:]}."
 
 
 def _wrong(error: Mapping[str, Any]) -> str:

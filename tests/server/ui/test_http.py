@@ -105,6 +105,14 @@ def test_errors_are_pages(http, path, status, sentence):
     assert "unsafe" not in response.headers["content-security-policy"]
 
 
+def test_errors_are_sentences(http):
+    """The words of HTTP are not shown where they say nothing to a person."""
+    text = http.get("/ui/none").text
+    assert "<p>There is no such page: begin with the list of all pictures.</p>" in text
+    text = http.get("/?min_width=x").text
+    assert "<h1>Not understood</h1>\n<p>min_width: is not a whole number.</p>" in text
+
+
 @pytest.mark.parametrize("path", ["/ui", "/ui/"])
 def test_the_folder_of_the_pages_leads_to_the_grid(http, path):
     """A person who types the path of the pages without a name sees the grid."""
