@@ -32,7 +32,7 @@ def add_grid(router: APIRouter, pages: Pages, images: AsyncImageCache, keeper: S
     @router.get("/")
     async def grid(request: Request, visitor: SignedIn) -> Response:
         parameters = given_parameters(request.query_params)
-        if len(parameters) < len(request.query_params):
+        if len(parameters) < len(request.query_params.multi_items()):
             # So that the address in the bar says what is shown, and no more.
             return RedirectResponse(address("/", parameters), 303, headers=HEADERS)
         query = GridQuery.of(parameters)

@@ -30,6 +30,7 @@ _LABELS = {
     "min_height": "height from",
     "min_bytes": "bytes from",
     "max_bytes": "bytes to",
+    "damaged": "damaged",
     "state": "state",
 }
 

@@ -137,6 +137,13 @@ def test_empty_fields_leave_the_address(http):
     assert response.headers["location"] == "/?client_name=http"
 
 
+def test_the_address_has_each_condition_once(http):
+    """Of two values, only the one that counts stays in the address; each can be removed."""
+    response = http.get("/?host=a.test&host=http.test")
+    assert response.headers["location"] == "/?host=http.test"
+    assert "Remove </span>damaged <bdi>1</bdi>" in http.get("/?damaged=1").text
+
+
 def test_a_bucket_without_a_name_can_be_chosen(http):
     """`(none)` is the bucket without a name; an empty field is any bucket."""
     assert len(names(http, "?bucket=(none)&host=http.test")) == 3
