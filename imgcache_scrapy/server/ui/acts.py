@@ -10,7 +10,7 @@ from imgcache_scrapy.core.checks import checked_text
 from imgcache_scrapy.core.entry import is_content_hash
 from imgcache_scrapy.core.errors import InvalidRequestError, NotFoundError
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
-from imgcache_scrapy.server.parameters import AuditPosition, BlockedPosition
+from imgcache_scrapy.server.parameters import AuditPosition, BlockedPosition, SourcePosition
 from imgcache_scrapy.server.ui.access import ActForm, Fields, SignedIn
 from imgcache_scrapy.server.ui.pages import HEADERS, Pages
 from imgcache_scrapy.server.ui.results import ACTS, result, result_of
@@ -80,14 +80,20 @@ def add_acts(router: APIRouter, pages: Pages, images: AsyncImageCache) -> None:
 
     @router.get("/ui/blocked")
     async def blocked(
-        visitor: SignedIn, after: BlockedPosition = None, done: str | None = None
+        visitor: SignedIn,
+        after: BlockedPosition = None,
+        sources_after: SourcePosition = None,
+        done: str | None = None,
     ) -> Response:
         page = await images.blocked_page(_PAGE, after)
+        sources = await images.blocked_sources_page(_PAGE, sources_after)
         return await pages.answer(
             "blocked",
             visitor,
             blocked=page.entries,
             next_page=page.after and address("/ui/blocked", after=page.after),
+            sources=sources.entries,
+            more_sources=sources.after and address("/ui/blocked", sources_after=sources.after),
             result=result_of(done),
         )
 

@@ -144,6 +144,18 @@ def test_the_address_has_each_condition_once(http):
     assert "Remove </span>damaged <bdi>1</bdi>" in http.get("/?damaged=1").text
 
 
+def test_blocked_hosts_are_listed(http):
+    """A host that a takedown has blocked is on the page of what is blocked, and in the acts."""
+    fields = {"url": "https://taken.test/a.jpg", "client_name": "http"}
+    http.post("/images", data=fields, files={"file": jpeg(70)}).raise_for_status()
+    query = {"host": "taken.test", "block": "true"}
+    http.delete("/captures", params={**query, "expect": "1"}).raise_for_status()
+    assert re.search(r"<bdi>taken\.test</bdi>", http.get("/ui/blocked").text)
+    newest = http.get("/ui/acts").text.partition("<tbody>")[2].partition("</tr>")[0]
+    assert "<td>take down</td>" in newest
+    assert "block <bdi>yes</bdi>" in newest
+
+
 def test_a_bucket_without_a_name_can_be_chosen(http):
     """`(none)` is the bucket without a name; an empty field is any bucket."""
     assert len(names(http, "?bucket=(none)&host=http.test")) == 3
