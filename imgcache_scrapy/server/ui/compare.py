@@ -69,7 +69,7 @@ def add_compare(router: APIRouter, pages: Pages, images: AsyncImageCache) -> Non
             distance=_distance(first, second),
             is_same_size=_pixels(first) == _pixels(second),
             side_by_side=path(b, wanted="side"),
-            difference=path(b, wanted="difference"),
+            difference=path(b, wanted="difference") if can_differ else None,
             swapped=path(a, b),
             previous=path(_neighbour(names, place, -1)),
             following=path(_neighbour(names, place, 1)),
@@ -103,7 +103,12 @@ def _side(entry: Entry) -> Side:
         "thumbnail": f"/thumbnails/{entry['content_hash']}",
         None: None,
     }
-    return Side(tile_of(entry), sources[what_to_show(entry)], "This picture cannot be shown.")
+    return Side(tile_of(entry), sources[what_to_show(entry)], _why_not_shown(entry))
+
+
+def _why_not_shown(entry: Entry) -> str:
+    badges = tile_of(entry).badges
+    return f"This picture is not shown, because it is {' and '.join(badges)}."
 
 
 def _distance(first: Entry, second: Entry) -> int | None:

@@ -156,6 +156,17 @@ def test_blocked_hosts_are_listed(http):
     assert "block <bdi>yes</bdi>" in newest
 
 
+def test_a_comparison_says_why_a_picture_is_not_shown(http):
+    """A blocked picture is called blocked, and there is no difference to look at."""
+    first, second = names(http)[:2]
+    http.post("/blocked", json={"content_hash": first}).raise_for_status()
+    text = http.get(f"/ui/compare?a={first}&b={second}").text
+    http.delete(f"/blocked/{first}").raise_for_status()
+    assert "This picture is not shown, because it is blocked." in text
+    assert "Difference" not in text
+    assert "Difference" in http.get(f"/ui/compare?a={first}&b={second}").text
+
+
 def test_a_bucket_without_a_name_can_be_chosen(http):
     """`(none)` is the bucket without a name; an empty field is any bucket."""
     assert len(names(http, "?bucket=(none)&host=http.test")) == 3
