@@ -167,6 +167,18 @@ def test_a_comparison_says_why_a_picture_is_not_shown(http):
     assert "Difference" in http.get(f"/ui/compare?a={first}&b={second}").text
 
 
+def test_a_use_leads_only_to_pictures_that_are_there(http):
+    """A use in a bucket that has no capture of the picture has no link to an empty grid."""
+    name = names(http)[0]
+    for bucket in ("", "other"):
+        page_url = f"https://http.test/page-{bucket}"
+        use = {"content_hash": name, "url": "https://http.test/2.jpg", "page_url": page_url}
+        http.post("/uses", json={"uses": [{**use, "bucket": bucket}]}).raise_for_status()
+    text = http.get(f"/ui/images/{name}").text
+    (linked,) = re.findall(r'<a href="(/\?page_url=[^"]+)">All its pictures', text)
+    assert names(http, linked[1:]) == [name]
+
+
 def test_a_bucket_without_a_name_can_be_chosen(http):
     """`(none)` is the bucket without a name; an empty field is any bucket."""
     assert len(names(http, "?bucket=(none)&host=http.test")) == 3
