@@ -230,6 +230,23 @@ def test_what_is_not_shown_says_why(page, stored):
     assert "Not decoded" in page.locator(".note").inner_text()
 
 
+def test_a_picture_that_is_gone_is_not_a_broken_one(browser, page_service, client):
+    """What was damaged since it was listed has no broken picture, and its page says what to do."""
+    hashes = [store_one(client, seed, "gone") for seed in (98, 100)]
+    for name in hashes:
+        (page_service.folder / "blobs" / name[:2] / name[2:]).unlink()
+    # Not `open_page`: the browser writes the missing pictures to its console.
+    with closing(browser.new_context(base_url=page_service.url)) as context:
+        page = context.new_page()
+        page.goto(f"/ui/images/{hashes[0]}")
+        page.get_by_text("This picture cannot be read. Open this page again to see why.").wait_for()
+        page.reload()
+        page.get_by_text("The bytes of this picture are damaged").wait_for()
+        page.goto("/?host=one-gone.test")
+        page.locator("img.none").wait_for()
+        assert page.locator(".thumb:not(.none)").count() == 0
+
+
 def test_two_pictures_are_compared(page, stored):
     """Look-alikes lead to a comparison: side by side, as a difference, and swapped."""
     page.goto(f"/ui/images/{stored['large']}")

@@ -24,6 +24,16 @@ on(window, "pageshow", ({ persisted }) => {
   if (isBack && Number(read(localStorage, "acted")) > Number(root.dataset.made)) location.reload();
 });
 
+// What has no picture any more, because it was deleted or damaged meanwhile, gets no broken one.
+const mend = (image) => {
+  if (image.matches(".thumb")) return image.classList.add("none"), image.removeAttribute("src");
+  const text = document.createElement("p");
+  text.textContent = "This picture cannot be read. Open this page again to see why.";
+  image.replaceWith(text);
+};
+on(document, "error", ({ target }) => target.matches?.(".thumb, .pane img") && mend(target), true);
+for (const image of all(".thumb, .pane img")) if (image.complete && !image.naturalWidth && image.currentSrc) mend(image);
+
 // Forms leave out their empty fields.
 on(document, "submit", (event) => {
   if (event.target.method !== "get") return;
