@@ -7,8 +7,8 @@ from typing import NamedTuple
 from imgcache_scrapy.core.times import EPOCH
 from imgcache_scrapy.server.ui.texts import number, size
 
-WIDTH, HEIGHT = 900, 180
-_TOP, _BASE = 20, HEIGHT - 22
+WIDTH, HEIGHT = 900, 160
+_TOP, _BASE = 20, HEIGHT - 1
 _MAX_DAYS = 120
 _MAX_ROWS = 12
 
