@@ -13,7 +13,7 @@ from imgcache_scrapy.server.ui.access import Form, SignedIn
 from imgcache_scrapy.server.ui.acts import hashes_of
 from imgcache_scrapy.server.ui.pages import HEADERS, Pages
 from imgcache_scrapy.server.ui.picture import look_alikes, what_to_show
-from imgcache_scrapy.server.ui.texts import address, number, pixels, size, time
+from imgcache_scrapy.server.ui.texts import address, pixels, size_and_bytes, time
 from imgcache_scrapy.server.ui.tiles import Tile, tile_of
 
 Hash = Annotated[str, Query(pattern=HASH_PATTERN)]
@@ -129,14 +129,7 @@ def _rows(first: Entry, second: Entry) -> list[tuple[str, tuple[Any, Any]]]:
     return [
         ("Pixels", both(_pixels)),
         ("Type", both(lambda each: each["content_type"])),
-        (
-            "Bytes",
-            both(
-                lambda each: (
-                    f"{size(each['file_size_bytes'])} ({number(each['file_size_bytes'])} B)"
-                )
-            ),
-        ),
+        ("Bytes", both(lambda each: size_and_bytes(each["file_size_bytes"]))),
         ("Last fetched", both(lambda each: time(each["lookup_time"]))),
         ("Client", both(lambda each: each["client_name"])),
         ("URL", both(lambda each: each["url"][:500])),

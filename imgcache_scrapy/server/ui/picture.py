@@ -13,7 +13,7 @@ from imgcache_scrapy.server.parameters import ContentHash, Key, Url, image_url
 from imgcache_scrapy.server.ui.access import SignedIn
 from imgcache_scrapy.server.ui.pages import Pages
 from imgcache_scrapy.server.ui.results import result_of
-from imgcache_scrapy.server.ui.texts import address, kind, number, pixels, size, time
+from imgcache_scrapy.server.ui.texts import address, kind, pixels, size, size_and_bytes, time
 from imgcache_scrapy.server.ui.tiles import (
     SHOWN_BY_BROWSERS,
     Tile,
@@ -174,7 +174,7 @@ def _rows(facts: ImageFacts, newest: Entry | None) -> list[tuple[str, Any]]:
     return [
         ("Pixels", pixels(entry.get("width"), entry.get("height"))),
         ("Type", facts.content_type),
-        ("Bytes", f"{size(facts.file_size_bytes)} ({number(facts.file_size_bytes)} B)"),
+        ("Bytes", size_and_bytes(facts.file_size_bytes)),
         ("First seen", facts.first_seen and time(facts.first_seen)),
         ("Last fetched", time(entry["lookup_time"]) if entry else None),
         ("Last client", entry.get("client_name")),

@@ -35,6 +35,11 @@ def size(count: float) -> str:
     return f"{count:.{digits}f} {_UNITS[unit]}"
 
 
+def size_and_bytes(count: int) -> str:
+    """Return a number of bytes with a unit, and to the byte: `1.4 MB (1 400 123 B)`."""
+    return size(count) if count < _STEP else f"{size(count)} ({number(count)} B)"
+
+
 def number(count: int) -> str:
     """Return a number with thin spaces between thousands."""
     return f"{count:,}".replace(",", "\u202f")
@@ -82,15 +87,15 @@ def address(path: str, query: Mapping[str, Any] | None = None, **changes: Any) -
     return f"{path}?{found}" if found else path
 
 
-def refusal(errors: Iterable[Mapping[str, Any]]) -> str:
-    """Return what is wrong with an address, for each error that pydantic found in it."""
-    return "; ".join(f"{each['loc'][-1]}: {_wrong(each)}" for each in errors)
-
-
 def sentence(detail: str) -> str:
     """Return the detail of an error as a sentence; it may begin with the name of a parameter."""
     is_name = re.match("[a-z_]+:", detail)
     return f"{detail if is_name else detail[:1].upper() + detail[1:]}."
+
+
+def refusal(errors: Iterable[Mapping[str, Any]]) -> str:
+    """Return what is wrong with an address, for each error that pydantic found in it."""
+    return "; ".join(f"{each['loc'][-1]}: {_wrong(each)}" for each in errors)
 
 
 def _wrong(error: Mapping[str, Any]) -> str:

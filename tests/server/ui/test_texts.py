@@ -24,6 +24,12 @@ def test_sizes_have_units(count, text):
     assert texts.size(count) == text
 
 
+def test_the_bytes_of_a_small_picture_are_said_once():
+    """Below a thousand, the size with a unit is the number of bytes."""
+    assert texts.size_and_bytes(999) == "999 B"
+    assert texts.size_and_bytes(1234) == "1.2 KB (1\u202f234 B)"
+
+
 def test_types_have_short_names():
     """A type is named as people know it."""
     names = [texts.kind(each) for each in ("image/jpeg", "image/svg+xml", "image/x", UNKNOWN_TYPE)]
