@@ -89,22 +89,38 @@ def add_cookie(request: Request, response: Response) -> None:
         response.headers.append("Set-Cookie", cookie)
 
 
-async def read_form(request: Request) -> Fields:
-    """Read a form, and check its CSRF token.
+async def read_any_form(request: Request) -> Fields:
+    """Read a form, whoever sends it.
 
     Raises:
         InvalidRequestError: the body is not a form.
-        UnauthorizedError: no page of this service has sent the form.
     """
     try:
         text = (await request.body()).decode()
-        fields = parse_qs(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
+        return parse_qs(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
     except ValueError as error:
         raise InvalidRequestError(f"the form cannot be read: {error}") from error
-    given = fields.get(CSRF_FIELD, [""])[0]
-    if not access_of(request).sessions.is_csrf_token(session_of(request), given):
+
+
+AnyForm = Annotated[Fields, Depends(read_any_form)]
+"""A form that nothing has checked."""
+
+
+def is_own(request: Request, form: Fields) -> bool:
+    """Return whether a form has the CSRF token of the session, which only our pages know."""
+    given = form.get(CSRF_FIELD, [""])[0]
+    return access_of(request).sessions.is_csrf_token(session_of(request), given)
+
+
+async def read_form(request: Request, form: AnyForm) -> Fields:
+    """Read a form, and check its CSRF token.
+
+    Raises:
+        UnauthorizedError: no page of this service has sent the form.
+    """
+    if not is_own(request, form):
         raise UnauthorizedError("this form is too old: open the page again, and repeat the act")
-    return fields
+    return form
 
 
 Form = Annotated[Fields, Depends(read_form)]

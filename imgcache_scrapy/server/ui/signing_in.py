@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse
 from imgcache_scrapy.core.text import quoted
 from imgcache_scrapy.server.throttle import Throttle
 from imgcache_scrapy.server.tokens import SIGN_IN, is_secure, local_path
-from imgcache_scrapy.server.ui.access import Form, SignedIn, access_of
+from imgcache_scrapy.server.ui.access import AnyForm, Form, SignedIn, access_of, is_own
 from imgcache_scrapy.server.ui.pages import HEADERS, Pages
 
 logger = logging.getLogger(__name__)
@@ -37,8 +37,12 @@ def add_signing_in(router: APIRouter, pages: Pages, token: str | None) -> None:
         return await pages.answer("sign-in", visitor, next=local_path(there), wrong="")
 
     @router.post(SIGN_IN)
-    async def sign_in(request: Request, visitor: SignedIn, form: Form) -> Response:
+    async def sign_in(request: Request, visitor: SignedIn, form: AnyForm) -> Response:
         there = local_path(form.get("next", ["/"])[0])
+        if not is_own(request, form):
+            # Another tab may have begun another session, or signed in.
+            wrong = "This form was too old. Please try again."
+            return await pages.answer("sign-in", visitor, status=401, next=there, wrong=wrong)
         if not token:
             return _go(there)
         address = request.client.host if request.client is not None else ""

@@ -586,6 +586,23 @@ def test_a_person_signs_in_and_out(browser, token_service, how):
         page.get_by_label("Token").wait_for()
 
 
+def test_a_person_signs_in_in_several_tabs(browser, token_service):
+    """A form to sign in that another tab has made old is shown again, and then works."""
+    # Not `open_page`: the browser writes the refused form to its console.
+    with closing(browser.new_context(base_url=token_service.url)) as context:
+        first, second = context.new_page(), context.new_page()
+        first.goto("/ui/state")
+        context.clear_cookies()
+        second.goto("/?host=token.test")
+        for page, there in ((first, "**/ui/state"), (second, "**/?host=token.test")):
+            for is_old in (True, False):
+                page.get_by_label("Token").fill(TOKEN)
+                page.get_by_role("button", name="Sign in").click()
+                if is_old:
+                    page.get_by_text("This form was too old.").wait_for()
+            page.wait_for_url(there)
+
+
 def test_an_act_after_the_session_ended_leads_to_the_form(browser, token_service):
     """A person who has signed out in another tab gets the form, not a button that does nothing."""
     # Not `open_page`: the browser writes the refused request to its console.
