@@ -639,7 +639,10 @@ def test_the_form_to_sign_in_is_accessible(browser, token_service, scheme):
         page = context.new_page()
         page.goto(token_service.url)
         assert Axe().run(page).response["violations"] == []
-        page.get_by_label("Token").fill("wrong")
+        label, field = page.locator(".field"), page.get_by_label("Token")
+        # The ring of the focus, 5 pixels, is below the words.
+        assert field.bounding_box()["y"] - label.bounding_box()["y"] >= 19 + 5
+        field.fill("wrong")
         page.get_by_role("button", name="Sign in").click()
         page.get_by_role("alert").wait_for()
         assert Axe().run(page).response["violations"] == []
