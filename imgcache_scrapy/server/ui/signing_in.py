@@ -48,7 +48,8 @@ def add_signing_in(router: APIRouter, pages: Pages, token: str | None) -> None:
         address = request.client.host if request.client is not None else ""
         wait = math.ceil(throttle.seconds_to_wait(address))
         if wait > 0:
-            wrong = f"There were too many wrong tokens. Try again in {wait} seconds."
+            seconds = "a second" if wait == 1 else f"{wait} seconds"
+            wrong = f"There were too many wrong tokens. Try again in {seconds}."
             answer = await pages.answer("sign-in", visitor, status=429, next=there, wrong=wrong)
             answer.headers["Retry-After"] = str(wait)
             return answer
