@@ -14,7 +14,7 @@ from imgcache_scrapy.server.ui.acts import hashes_of
 from imgcache_scrapy.server.ui.pages import HEADERS, Pages
 from imgcache_scrapy.server.ui.picture import look_alikes, what_to_show
 from imgcache_scrapy.server.ui.texts import address, pixels, size_and_bytes, time
-from imgcache_scrapy.server.ui.tiles import Tile, tile_of
+from imgcache_scrapy.server.ui.tiles import Tile, is_visible, tile_of
 
 Hash = Annotated[str, Query(pattern=HASH_PATTERN)]
 View = Literal["side", "difference"]
@@ -98,12 +98,13 @@ def _neighbour(names: list[str], place: int | None, step: int) -> str | None:
 
 
 def _side(entry: Entry) -> Side:
+    shown = what_to_show(entry["content_type"], is_visible=is_visible(entry))
     sources = {
         "original": f"/serve/{entry['content_hash']}",
         "thumbnail": f"/thumbnails/{entry['content_hash']}",
         None: None,
     }
-    return Side(tile_of(entry), sources[what_to_show(entry)], _why_not_shown(entry))
+    return Side(tile_of(entry), sources[shown], _why_not_shown(entry))
 
 
 def _why_not_shown(entry: Entry) -> str:

@@ -18,7 +18,6 @@ from imgcache_scrapy.server.ui.tiles import (
     SHOWN_BY_BROWSERS,
     Tile,
     download_name,
-    is_visible,
     tile_of,
 )
 
@@ -64,6 +63,7 @@ def add_picture(router: APIRouter, pages: Pages, images: AsyncImageCache) -> Non
         captures = await images.captures_page(content_hash, None, _CAPTURES, after)
         uses = await images.uses_page([content_hash], limit=_USES, after=uses_after)
         newest = captures.entries[0] if captures.entries else None
+        problems = _problems(facts)
         return await pages.answer(
             "picture",
             visitor,
@@ -71,9 +71,9 @@ def add_picture(router: APIRouter, pages: Pages, images: AsyncImageCache) -> Non
             facts_of=facts,
             newest=newest,
             tile=_tile(facts, newest),
-            shown=what_to_show(newest),
+            shown=what_to_show(facts.content_type, is_visible=not problems),
             why_not=_why_not_shown(facts),
-            problems=list(_problems(facts)),
+            problems=problems,
             rows=_rows(facts, newest),
             download_name=f"{content_hash[:16]}.bin" if newest is None else download_name(newest),
             alike=[tile_of(each) for each in await look_alikes(images, newest, max_distance)],
@@ -116,11 +116,11 @@ async def look_alikes(
     return others[:_MAX_ALIKE]
 
 
-def what_to_show(entry: Entry | None) -> str | None:
+def what_to_show(content_type: str, *, is_visible: bool) -> str | None:
     """Return whether a page shows the `original` of an image or its `thumbnail`; None for none."""
-    if entry is None or not is_visible(entry):
+    if not is_visible:
         return None
-    return "original" if entry["content_type"] in SHOWN_BY_BROWSERS else "thumbnail"
+    return "original" if content_type in SHOWN_BY_BROWSERS else "thumbnail"
 
 
 async def _absent(

@@ -15,6 +15,7 @@ from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.server.bodies import PART_BYTES
 from imgcache_scrapy.server.ui import assets
 from imgcache_scrapy.server.ui.downloads import zip_of
+from tests.support.full_caches import add_image_without_capture
 from tests.support.pictures import jpeg, picture
 from tests.support.service import Service, http_client
 from tests.support.waiting import wait_until
@@ -177,6 +178,14 @@ def test_a_use_leads_only_to_pictures_that_are_there(http):
     text = http.get(f"/ui/images/{name}").text
     (linked,) = re.findall(r'<a href="(/\?page_url=[^"]+)">All its pictures', text)
     assert names(http, linked[1:]) == [name]
+
+
+def test_a_picture_without_a_url_is_shown(page_service, http):
+    """A rebuilt catalog may know no URL of a picture; its page shows it all the same."""
+    name = add_image_without_capture(page_service.folder)
+    text = http.get(f"/ui/images/{name}").text
+    assert f'<img src="/serve/{name}"' in text
+    assert "No capture of it is left." in text
 
 
 def test_a_bucket_without_a_name_can_be_chosen(http):
