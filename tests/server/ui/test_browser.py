@@ -433,6 +433,25 @@ def test_a_double_click_asks_once(scripted_page, client):
         scripted_page.locator("dialog").wait_for(state="detached")
 
 
+def test_a_double_click_acts_once(scripted_page, client):
+    """The second click on the button of the question sends nothing, so that the result is true."""
+    name = store_one(client, 92, "double")
+    scripted_page.goto(f"/ui/images/{name}")
+    scripted_page.get_by_role("button", name="Delete…").click()
+    are_refused = scripted_page.locator("#question .danger").evaluate(
+        """button => {
+            const found = [];
+            addEventListener("submit", event => found.push(event.defaultPrevented));
+            button.click();
+            button.click();
+            return found;
+        }"""
+    )
+    assert are_refused == [False, True]
+    scripted_page.locator(".result").wait_for()
+    assert scripted_page.locator(".result").inner_text() == "1 picture deleted."
+
+
 def test_a_picture_is_blocked_and_allowed_again(page, how, client):
     """The reason is asked for and shown; a deleted picture stays blocked until it is allowed."""
     name = store_one(client, 2, how)

@@ -45,6 +45,11 @@ on(document, "submit", (event) => {
 // An act asks in a dialog instead of a page.
 on(document, "submit", async (event) => {
   const { target: form, submitter } = event;
+  // A double click acts once.
+  if (form.matches(".question")) {
+    if (form.dataset.busy) event.preventDefault();
+    form.dataset.busy = "yes";
+  }
   if (!form.matches("[data-ask]") || !submitter || submitter.name !== "act") return;
   event.preventDefault();
   // A double click asks once, too.
