@@ -21,5 +21,6 @@ def result_of(parameter: str | None) -> str | None:
         return None
     act, done, skipped = match[1], int(match[2]), int(match[3])
     sentence = f"{done} {'picture' if done == 1 else 'pictures'} {_DONE[act]}."
-    missing = f" {skipped} {'was' if skipped == 1 else 'were'} not there." if skipped else ""
+    why = "blocked" if act == "unblock" else "there"
+    missing = f" {skipped} {'was' if skipped == 1 else 'were'} not {why}." if skipped else ""
     return sentence + missing

@@ -105,6 +105,7 @@ def test_results_of_acts_are_said():
     """A result goes through the address and comes back as a sentence; anything else does not."""
     assert result_of(result("delete", 1, 0)) == "1 picture deleted."
     assert result_of(result("block", 3, 2)) == "3 pictures blocked. 2 were not there."
+    assert result_of(result("unblock", 0, 1)) == "0 pictures allowed again. 1 was not blocked."
     for text in (None, "", "delete.1", "delete.1.0x", "drop.1.0", "delete.99999.0"):
         assert result_of(text) is None
 
