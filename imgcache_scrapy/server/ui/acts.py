@@ -64,10 +64,11 @@ def add_acts(router: APIRouter, pages: Pages, images: AsyncImageCache) -> None:
         reason = checked_text("a reason", form.get("reason", [""])[0])
         for name in chosen:
             with suppress(NotFoundError):
-                if act == "delete":
-                    await _delete(images, name, visitor.name)
+                # First, so that no crawl stores it again meanwhile, also if somebody deleted it.
                 if act == "block" or (act == "delete" and "block" in form):
                     await images.block(name, reason, visitor.name)
+                if act == "delete":
+                    await _delete(images, name, visitor.name)
                 if act == "unblock":
                     await images.unblock(name, visitor.name)
                 done += 1

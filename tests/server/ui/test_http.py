@@ -270,6 +270,15 @@ def test_acts_lead_to_this_service_only(http, back):
     assert "evil" not in text
 
 
+def test_a_picture_that_somebody_deleted_is_blocked(http):
+    """Who deletes and blocks a picture that is gone meanwhile finds it blocked."""
+    name = f"{7:064x}"
+    response = http.post("/ui/act", data=form(http, name, act="delete", block="1"))
+    assert response.headers["location"] == "/?done=delete.0.1"
+    assert name in [each["content_hash"] for each in http.get("/blocked").json()]
+    http.delete(f"/blocked/{name}").raise_for_status()
+
+
 def test_results_have_one_form(http):
     """Only what the page itself says about an act is shown, not any text in the address."""
     assert "2 pictures deleted. 1 was not there." in http.get("/?done=delete.2.1").text
