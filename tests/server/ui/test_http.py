@@ -131,6 +131,17 @@ def test_head_is_answered_as_get(http, path):
     assert answers[0].content == b""
 
 
+def test_titles_tell_tabs_apart(http):
+    """The title of a page names what it shows."""
+    first, second = names(http)[:2]
+    for path, title in (
+        ("/?host=http.test&min_bytes=5", "host http.test, bytes from 5"),
+        ("/ui/history?url=https://http.test/1.jpg", "History of https://http.test/1.jpg"),
+        (f"/ui/compare?a={first}&b={second}", "upload and upload"),
+    ):
+        assert f"<title>{title} · imgcache</title>" in http.get(path).text
+
+
 def test_empty_fields_leave_the_address(http):
     """Fields without a value are not part of the address."""
     response = http.get("/?host=&client_name=http&min_width=")
