@@ -142,6 +142,13 @@ def test_titles_tell_tabs_apart(http):
         assert f"<title>{title} · imgcache</title>" in http.get(path).text
 
 
+def test_the_end_of_the_list_is_no_empty_cache(http):
+    """A person whose act removed the last pictures of a list finds the way to its beginning."""
+    text = http.get("/?after=1_1").text
+    assert 'There is no older picture. <a href="/">Back to the newest</a>' in text
+    assert "The cache has no picture yet" not in text
+
+
 def test_empty_fields_leave_the_address(http):
     """Fields without a value are not part of the address."""
     response = http.get("/?host=&client_name=http&min_width=")
