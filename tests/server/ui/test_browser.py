@@ -247,25 +247,6 @@ def test_a_picture_that_is_gone_is_not_a_broken_one(browser, page_service, clien
         assert page.locator(".thumb:not(.none)").count() == 0
 
 
-def test_no_page_is_wider_than_a_small_phone(browser, page_service, stored):
-    """At 320 pixels nothing sticks out, and the cells of a table do not overlap."""
-    paths = ["/", "/ui/state", "/ui/blocked", "/ui/acts", f"/ui/history?url={CLOCK}"]
-    paths += [f"/ui/images/{stored['large']}", f"/ui/images/{'0' * 64}"]
-    size = {"width": 320, "height": 640}
-    with closing(browser.new_context(base_url=page_service.url, viewport=size)) as context:
-        page = context.new_page()
-        for path in paths:
-            page.goto(path)
-            assert page.evaluate("document.documentElement.scrollWidth") <= 320, path
-            for each in page.locator("header :is(a, button, input):visible").all():
-                box = each.bounding_box()
-                assert box["x"] + box["width"] <= 320 - 10, path
-            too_wide = page.locator("td").evaluate_all(
-                "all => all.filter(each => each.scrollWidth > each.clientWidth).length"
-            )
-            assert too_wide == 0, path
-
-
 def test_two_pictures_are_compared(page, stored):
     """Look-alikes lead to a comparison: side by side, as a difference, and swapped."""
     page.goto(f"/ui/images/{stored['large']}")
@@ -542,6 +523,36 @@ def test_the_state_page_adds_up(page, page_service):
     assert page.locator(".growth rect").count() == 1
     page.get_by_role("link", name="many.test").click()
     page.wait_for_url("**/?host=many.test")
+
+
+def test_a_small_screen_shows_pictures(browser, page_service):
+    """On a phone, neither the fields of the filters nor the buttons of acts hide the grid."""
+    size = {"width": 320, "height": 640}
+    with closing(browser.new_context(base_url=page_service.url, viewport=size)) as context:
+        page = context.new_page()
+        page.goto("/?host=many.test")
+        assert tiles(page).first.bounding_box()["y"] < 320
+        tiles(page).first.get_by_role("checkbox").check()
+        assert page.locator(".acts").bounding_box()["height"] < 140
+
+
+def test_no_page_is_wider_than_a_small_phone(browser, page_service, stored):
+    """At 320 pixels nothing sticks out, and the cells of a table do not overlap."""
+    paths = ["/", "/ui/state", "/ui/blocked", "/ui/acts", f"/ui/history?url={CLOCK}"]
+    paths += [f"/ui/images/{stored['large']}", f"/ui/images/{'0' * 64}"]
+    size = {"width": 320, "height": 640}
+    with closing(browser.new_context(base_url=page_service.url, viewport=size)) as context:
+        page = context.new_page()
+        for path in paths:
+            page.goto(path)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 320, path
+            for each in page.locator("header :is(a, button, input):visible").all():
+                box = each.bounding_box()
+                assert box["x"] + box["width"] <= 320 - 10, path
+            too_wide = page.locator("td").evaluate_all(
+                "all => all.filter(each => each.scrollWidth > each.clientWidth).length"
+            )
+            assert too_wide == 0, path
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

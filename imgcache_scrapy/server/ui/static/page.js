@@ -105,6 +105,8 @@ on(document, "click", (event) => {
 // The grid: endless scrolling, the count of the selection, and its order for the picture page.
 const selection = find("#selection");
 if (selection) {
+  // On a small screen, the fields would hide the pictures.
+  if (matchMedia("(max-width: 48rem)").matches) find(".filters").open = false;
   const count = find(".acts .count");
   const show = () => {
     const chosen = all(".tiles :checked", selection).length;
