@@ -618,6 +618,19 @@ def test_a_person_signs_in_and_out(browser, token_service, how):
         page.get_by_label("Token").wait_for()
 
 
+def test_back_shows_nothing_after_signing_out(browser, token_service):
+    """The next person at a machine sees no picture of the one who has signed out."""
+    with open_page(browser, token_service.url, "script") as page:
+        page.goto("/")
+        page.get_by_label("Token").fill(TOKEN)
+        page.get_by_role("button", name="Sign in").click()
+        page.locator(".tiles").wait_for()
+        page.get_by_role("button", name="Sign out").click()
+        page.get_by_label("Token").wait_for()
+        page.go_back()
+        page.get_by_label("Token").wait_for()
+
+
 def test_a_person_signs_in_in_several_tabs(browser, token_service):
     """A form to sign in that another tab has made old is shown again, and then works."""
     # Not `open_page`: the browser writes the refused form to its console.

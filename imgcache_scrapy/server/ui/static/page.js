@@ -13,12 +13,13 @@ const write = (store, name, value) => { try { store.setItem(name, value); } catc
 
 // The result of an act is said once, and is not part of the address.
 const here = new URL(location.href);
-if (here.searchParams.has("done")) {
+const isResult = here.searchParams.has("done");
+if (isResult) {
   here.searchParams.delete("done");
   history.replaceState(null, "", here);
-  write(localStorage, "acted", root.dataset.made);
 }
-// Back would show a page as it was before the act.
+// Back would show a page as it was before the act, or before signing out.
+if (isResult || find("[name=token]")) write(localStorage, "acted", root.dataset.made);
 on(window, "pageshow", ({ persisted }) => {
   const isBack = persisted || performance.getEntriesByType("navigation")[0].type === "back_forward";
   if (isBack && Number(read(localStorage, "acted")) > Number(root.dataset.made)) location.reload();
