@@ -19,7 +19,7 @@ from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.urls import data_body, is_data_url, request_url
 from imgcache_scrapy.plugin import blame, meta
-from imgcache_scrapy.plugin.bypass import bypasses_cache
+from imgcache_scrapy.plugin.bypass import bypasses_cache, is_plain_get
 from imgcache_scrapy.plugin.failures import FailuresField, current_failures
 from imgcache_scrapy.plugin.fetch import Fetch
 from imgcache_scrapy.plugin.flow import Flow, Found
@@ -209,7 +209,7 @@ class ImageSource:
         Raises:
             InvalidRequestError: the URL or the key is not valid.
         """
-        if request.method != "GET":
+        if not is_plain_get(request):
             return ImageUrl.of(request.url, self._request_fingerprint(request))
         return self.flow.image_url(request)
 
@@ -233,8 +233,8 @@ class ImageSource:
                 return found.hit
             if self.settings.freshness.mode == "offline" and not is_data_url(request.url):
                 raise OfflineError
-        if self.must_store and request.method != "GET":
-            raise ImageFailed("not_get", "only responses to GET requests can be cached")
+        if self.must_store and not is_plain_get(request):
+            raise ImageFailed("not_get", "only a GET request without a body can be cached")
         stale = found.stale
         await reservation.acquire_slot(None if stale is None else stale["file_size_bytes"])
         return await Fetch(self.flow, url, stale, reads=self.needs_bytes).run(
@@ -265,7 +265,7 @@ class ImageSource:
         """Return what identifies the URL of any request, also of one that has no key."""
         if bad_url_reason(request) is not None:
             return f"{request.url} {item_url(request)}"
-        if request.method != "GET":
+        if not is_plain_get(request):
             return self._request_fingerprint(request)
         try:
             url = request_url(request.url)

@@ -1,10 +1,13 @@
 """Unusual URLs in crawls: URLs with fragments, and URLs in the log."""
 
+import hashlib
+
 import pytest
 
 from imgcache_scrapy.plugin.outcome import ImageFailed
 from tests.support.pictures import jpeg
 from tests.support.pipelines import FILES, PIPELINE, STOCK
+from tests.support.site import respond
 
 COMPONENTS = {"pipeline": PIPELINE, "drop-in": FILES, "middleware": STOCK}
 
@@ -23,6 +26,29 @@ def test_a_fragment_does_not_make_another_image(crawl, site, component):
             expected = urls if component == "pipeline" else urls[:1] * 3
             assert [image["url"] for image in done.items[0]["images"]] == expected
     assert site.images_asked() == {"/a.jpg": 1}
+
+
+@pytest.mark.parametrize(
+    ("component", "pipeline"),
+    [("drop-in", "BodiesFilesPipeline"), ("middleware", "BodiesStockPipeline")],
+)
+def test_a_body_makes_another_image(crawl, site, component, pipeline):
+    """GET requests with different bodies get their own images, also if the cache has the URL's."""
+
+    def picture_of_body(handler):
+        size = int(handler.headers.get("Content-Length", 0))
+        respond(handler, jpeg(1) + handler.rfile.read(size))
+
+    site.answers["/a.jpg"] = picture_of_body
+    urls = [f"{site.url}/a.jpg"] * 2
+    crawl([{"image_urls": urls}], COMPONENTS[component])
+    settings = COMPONENTS[component] | {"ITEM_PIPELINES": {f"custom.{pipeline}": 1}}
+    for _ in range(2):
+        done = crawl([{"image_urls": urls}], settings | {"WITHOUT_FILES": True})
+        found = [image["checksum"] for image in done.items[0]["images"]]
+        expected = [jpeg(1) + body for body in (b"0", b"1")]
+        assert found == [hashlib.md5(each).hexdigest() for each in expected]
+    assert site.images_asked() == {"/a.jpg": 5}
 
 
 @pytest.mark.parametrize("component", ["pipeline", "drop-in"])

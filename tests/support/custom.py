@@ -136,6 +136,26 @@ class PostPipeline(ImgCachePipeline):
         return [r.replace(method="POST") for r in super().get_media_requests(item, info)]
 
 
+class _WithBodies:
+    """Sends GET requests, each with its place in the item as its body."""
+
+    def get_media_requests(self, item, info):
+        requests = super().get_media_requests(item, info)
+        return [each.replace(body=str(place)) for place, each in enumerate(requests)]
+
+
+class BodiesPipeline(_WithBodies, ImgCachePipeline):
+    """A pipeline that keeps images in the cache only."""
+
+
+class BodiesFilesPipeline(_WithBodies, ImgCacheFilesPipeline):
+    """A drop-in."""
+
+
+class BodiesStockPipeline(_WithBodies, FilesPipeline):
+    """A pipeline of Scrapy."""
+
+
 class ItemNamedPipeline(ImgCachePipeline):
     """A pipeline that takes the folder of a path from the item."""
 
