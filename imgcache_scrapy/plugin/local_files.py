@@ -101,5 +101,6 @@ def date_file(pipeline: MediaPipeline, result: Any, entry: Entry) -> None:
     store, path = getattr(pipeline, "store", None), isinstance(result, dict) and result.get("path")
     if isinstance(store, FSFilesStore) and path:
         fetched = datetime.fromisoformat(entry["lookup_time"]).timestamp()
-        with suppress(OSError):  # A subclass may have written no file.
+        # A subclass may have written no file, or give a path that is no text.
+        with suppress(OSError, TypeError, ValueError):
             os.utime(Path(store.basedir, path), (fetched, fetched))
