@@ -17,7 +17,7 @@ from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.response_info import ResponseInfo
 from imgcache_scrapy.core.revalidation import as_stale, renewed_headers
 from imgcache_scrapy.plugin import meta
-from imgcache_scrapy.plugin.known_failures import known_outcome, note_failure
+from imgcache_scrapy.plugin.known_failures import known_outcome
 from imgcache_scrapy.plugin.lookups import Lookups
 from imgcache_scrapy.plugin.memory import MemoryBudget
 from imgcache_scrapy.plugin.outcome import (
@@ -243,7 +243,6 @@ class Flow:
             self._budget.remember_size(len(response.body))
         error = await self._refusal(response)
         if error is not None:
-            note_failure(self.session, url, request, error, response)
             return Outcome.failed(error, response)
         if not stores:
             return Outcome(None, None, response)

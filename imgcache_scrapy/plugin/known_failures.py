@@ -1,11 +1,13 @@
 """Decide which failures of a crawl are remembered, and what a remembered one gives a request."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from scrapy import Request
 from scrapy.http import Response
 
+from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.failures import Failure, SeenFailure, seconds_to_remember
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.urls import is_data_url
@@ -52,6 +54,25 @@ def note_failure(
         failure = failure_to_remember(url, error, response, rules)
         if failure is not None:
             session.resilient_client.failures.add(failure)
+
+
+def note_bad_answer(
+    session: Session,
+    image_url: Callable[[Request], ImageUrl],
+    request: Request,
+    outcome: Outcome,
+) -> None:
+    """Remember for later crawls that the response of a site is no image; see `note_failure`.
+
+    Args:
+        session: the session of the crawl.
+        image_url: returns the URL of a request with its key.
+        request: the request.
+        outcome: its outcome.
+    """
+    if outcome.error is not None and outcome.response is not None:
+        with suppress(InvalidRequestError):  # Without a key, it is not remembered.
+            note_failure(session, image_url(request), request, outcome.error, outcome.response)
 
 
 def failure_to_remember(

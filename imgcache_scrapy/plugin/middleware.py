@@ -165,6 +165,8 @@ class ImgCacheMiddleware:
         if outcome is None:
             return _repeated(request)
         self._note(url, request, outcome)
+        if outcome.error is not None:
+            self._note_failure(url, request, outcome.error, outcome.response)
         return response if outcome.response is None else outcome.response
 
     async def _fallback(
@@ -198,8 +200,11 @@ class ImgCacheMiddleware:
         # Scrapy may send the request of a failure again.
         (self._tally.count if outcome.is_image else self._tally.count_later)(url, outcome)
 
-    def _note_failure(self, url: str, request: Request, failure: ImageFailed) -> None:
-        note_failure(self._flow.session, self._flow.image_url(request, url), request, failure)
+    def _note_failure(
+        self, url: str, request: Request, failure: ImageFailed, response: Response | None = None
+    ) -> None:
+        image_url = self._flow.image_url(request, url)
+        note_failure(self._flow.session, image_url, request, failure, response)
 
     def _url_to_look_up(self, request: Request) -> ImageUrl | None:
         """Return the URL to look up; None if the request does not use the cache."""

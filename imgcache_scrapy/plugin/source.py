@@ -25,6 +25,7 @@ from imgcache_scrapy.plugin.fetch import Fetch
 from imgcache_scrapy.plugin.flow import Flow, Found
 from imgcache_scrapy.plugin.item_requests import bad_url_reason, item_url
 from imgcache_scrapy.plugin.item_results import ItemResults, current_results
+from imgcache_scrapy.plugin.known_failures import note_bad_answer
 from imgcache_scrapy.plugin.local_files import date_file, expiry
 from imgcache_scrapy.plugin.log import SpiderLogger
 from imgcache_scrapy.plugin.outcome import ImageFailed, OfflineError, Outcome
@@ -137,6 +138,8 @@ class ImageSource:
             try:
                 return await self.deliver(outcome, request, info, item)
             except Exception as error:
+                # Not before the hooks, which may accept any answer.
+                note_bad_answer(self.flow.session, self.image_url, request, outcome)
                 refusal = None if outcome.is_image else outcome.error
                 failure = blame.processing_failure(error, refusal, type(self.pipeline))
                 self._remember(request, Outcome.failed(failure))

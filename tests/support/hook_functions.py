@@ -111,6 +111,12 @@ async def response__media_downloaded(self, response, request, info, *, item=None
     return response
 
 
+@hook_row("files", ["404.jpg"])
+async def accepted__media_downloaded(self, response, request, info, *, item=None):
+    whole = response.replace(status=200)
+    return await self.base.media_downloaded(self, whole, request, info, item=item)
+
+
 @hook_row("files")
 def text__media_downloaded(self, response, request, info, *, item=None):
     return "a text"
@@ -220,6 +226,11 @@ def posted__get_media_requests(self, item, info):
 @hook_row("files")
 def uncached__get_media_requests(self, item, info):
     return [Request(url, meta={"dont_cache": True}) for url in item["urls"]]
+
+
+@hook_row("files")
+def number__file_path(self, request, response=None, info=None, *, item=None):
+    return 5
 
 
 @hook_row("images")
