@@ -1,24 +1,70 @@
 """Decide which requests the cache must not be used for."""
 
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary, ref
+
 from scrapy import Request
+from scrapy.utils.request import RequestFingerprinter, RequestFingerprinterProtocol
 
 from imgcache_scrapy.core.keys import has_user
 from imgcache_scrapy.plugin import meta
 
+if TYPE_CHECKING:
+    from scrapy.crawler import Crawler
 
-def is_plain_get(request: Request) -> bool:
-    """Return whether the URL says what a request asks for: it is a GET without a body."""
-    return request.method == "GET" and not request.body
+
+class Bypass:
+    """Decides for which requests of a crawl the cache must not be used.
+
+    Args:
+        crawler: the crawler of the crawl; only a weak reference to it is kept.
+    """
+
+    def __init__(self, crawler: "Crawler") -> None:
+        self._crawler = ref(crawler)
+        # Decided once: middlewares add headers to a request.
+        self._named_by_url: WeakKeyDictionary[Request, bool] = WeakKeyDictionary()
+
+    def applies(self, request: Request) -> bool:
+        """Return whether the cache must not be used for this request."""
+        return bypasses_cache(request) or not self.is_named_by_url(request)
+
+    def is_named_by_url(self, request: Request) -> bool:
+        """Return whether a request is for what its URL names, so that its URL can be compared.
+
+        It is a GET that names its key; or it has no body, and a fingerprinter of the project does
+        not tell it from others with its URL.
+        """
+        if request.method != "GET" or meta.KEY in request.meta:
+            return request.method == "GET"
+        crawler = self._crawler()
+        if request.body or crawler is None:
+            return not request.body
+        fingerprinter = crawler.request_fingerprinter
+        if type(fingerprinter) is RequestFingerprinter:
+            return True
+        known = self._named_by_url.get(request)
+        if known is None:
+            known = self._named_by_url[request] = _is_as_plain(request, fingerprinter)
+        return known
 
 
 def bypasses_cache(request: Request) -> bool:
-    """Return whether the cache must not be used for this request.
+    """Return whether a request says itself that the cache must not be used for it.
 
     What a user and a password give is private, unless the request says that the cache may have it.
     """
     is_private = has_user(request.url) and not request.meta.get(meta.CACHE)
-    is_whole = is_plain_get(request) and b"Range" not in request.headers
+    is_whole = request.method == "GET" and b"Range" not in request.headers
     is_ours = meta.REPEATED in request.meta
     dont_cache = bool(request.meta.get(meta.DONT_CACHE)) and not is_ours
     is_forbidden = dont_cache or request.meta.get(meta.CACHE) is False
     return not is_whole or is_forbidden or is_private
+
+
+def _is_as_plain(request: Request, fingerprinter: RequestFingerprinterProtocol) -> bool:
+    plain = Request(request.url, request.callback)
+    try:
+        return fingerprinter.fingerprint(plain) == fingerprinter.fingerprint(request)
+    except Exception:
+        return False

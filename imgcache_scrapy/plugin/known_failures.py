@@ -11,7 +11,6 @@ from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.failures import Failure, SeenFailure, seconds_to_remember
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.urls import is_data_url
-from imgcache_scrapy.plugin.bypass import bypasses_cache
 from imgcache_scrapy.plugin.outcome import ImageFailed, Outcome, known_failure
 from imgcache_scrapy.plugin.responses import CACHED_FLAGS, failed_response
 from imgcache_scrapy.plugin.session import Session
@@ -50,7 +49,7 @@ def note_failure(
         response: the response of the site; None if there was none.
     """
     rules = session.settings.remember_failures
-    if rules is not None and not bypasses_cache(request):
+    if rules is not None and not session.bypass.applies(request):
         failure = failure_to_remember(url, error, response, rules)
         if failure is not None:
             session.resilient_client.failures.add(failure)

@@ -13,7 +13,6 @@ from scrapy.pipelines.media import MediaPipeline
 
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import ImgCacheError
-from imgcache_scrapy.plugin.bypass import bypasses_cache
 from imgcache_scrapy.plugin.flow import Flow
 from imgcache_scrapy.plugin.freshness import dated_stat, seconds_of_days
 from imgcache_scrapy.plugin.keys import KeyFunctionError
@@ -44,7 +43,7 @@ def dated_file(session: Session, stat: Any, request: Request) -> Any:
         request: the request for the image.
     """
     rules = session.settings.freshness
-    if not stat or not stat.get("last_modified") or bypasses_cache(request):
+    if not stat or not stat.get("last_modified") or session.bypass.applies(request):
         return stat
     age = session.ages.of(request, request.url, _UNSET)
     if not isinstance(age, _Unset):
@@ -63,7 +62,8 @@ async def is_blocked(flow: Flow, request: Request) -> bool:
         flow: the flow of the crawl.
         request: the request for the image.
     """
-    if bypasses_cache(request) or not await flow.session.resilient_client.blocked_hashes.known():
+    session = flow.session
+    if session.bypass.applies(request) or not await session.resilient_client.blocked_hashes.known():
         return False
     try:
         await flow.find(flow.image_url(request), request, reads=False)
@@ -82,7 +82,7 @@ def note_use(flow: Flow, request: Request) -> None:
         request: the request for the image, which needs no lookup.
     """
     uses = flow.session.local_uses
-    if uses is not None and not bypasses_cache(request):
+    if uses is not None and not flow.session.bypass.applies(request):
         with suppress(ImgCacheError, KeyFunctionError):  # Without a key, it is not in the cache.
             uses.add(LocalUse(flow.image_url(request), flow.accept_of(request)))
 

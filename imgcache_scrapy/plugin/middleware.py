@@ -16,7 +16,6 @@ from imgcache_scrapy.core.formats import has_image_suffix
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.urls import is_data_url, request_url
 from imgcache_scrapy.plugin import meta
-from imgcache_scrapy.plugin.bypass import bypasses_cache
 from imgcache_scrapy.plugin.chain import continue_chain, first_url_of, is_in_chain
 from imgcache_scrapy.plugin.conditional import (
     add_validators,
@@ -208,7 +207,9 @@ class ImgCacheMiddleware:
 
     def _url_to_look_up(self, request: Request) -> ImageUrl | None:
         """Return the URL to look up; None if the request does not use the cache."""
-        if bypasses_cache(request) or is_data_url(request.url) or not _is_image_request(request):
+        if is_data_url(request.url) or not _is_image_request(request):
+            return None
+        if self._flow.session.bypass.applies(request):
             return None
         try:
             url = self._flow.image_url(request)

@@ -20,6 +20,7 @@ from imgcache_scrapy.client.resilience import ResilientClient
 from imgcache_scrapy.client.use_recorder import UseRecorder
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.plugin.ages import MaxAges
+from imgcache_scrapy.plugin.bypass import Bypass
 from imgcache_scrapy.plugin.local_uses import LocalUses
 from imgcache_scrapy.plugin.log import SpiderLogger
 from imgcache_scrapy.plugin.settings import Settings
@@ -58,6 +59,7 @@ class Session:
         tally: the stats of the crawl.
         log: the log of the crawl.
         ages: the maximum ages of captures.
+        bypass: which requests the cache must not be used for.
         default_accept: the header `Accept` that Scrapy gives a request without one; empty for none.
 
     Raises:
@@ -69,6 +71,7 @@ class Session:
         self.tally = Tally(crawler)
         self.log = SpiderLogger(__name__, crawler)
         self.ages = MaxAges(self.settings.freshness, self.log)
+        self.bypass = Bypass(crawler)
         headers = Headers(crawler.settings.getdict("DEFAULT_REQUEST_HEADERS"))
         self.default_accept = (headers.get("Accept") or b"").decode("latin-1")
         self._crawler = ref(crawler)

@@ -19,7 +19,6 @@ from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.urls import data_body, is_data_url, request_url
 from imgcache_scrapy.plugin import blame, meta
-from imgcache_scrapy.plugin.bypass import bypasses_cache, is_plain_get
 from imgcache_scrapy.plugin.failures import FailuresField, current_failures
 from imgcache_scrapy.plugin.fetch import Fetch
 from imgcache_scrapy.plugin.flow import Flow, Found
@@ -65,6 +64,7 @@ class ImageSource:
         self.pipeline = pipeline
         self.flow = Flow.of(crawler)
         self.settings = self.flow.session.settings
+        self._bypass = self.flow.session.bypass
         self.is_enabled = self.settings.enabled
         self.log = SpiderLogger(__name__, crawler)
         fields = self.settings.provenance
@@ -212,7 +212,7 @@ class ImageSource:
         Raises:
             InvalidRequestError: the URL or the key is not valid.
         """
-        if not is_plain_get(request):
+        if not self._bypass.is_named_by_url(request):
             return ImageUrl.of(request.url, self._request_fingerprint(request))
         return self.flow.image_url(request)
 
@@ -226,7 +226,7 @@ class ImageSource:
         except InvalidRequestError as error:
             return await self._fetch_without_key(request, str(error))
         await reservation.acquire_lock(url.key)
-        found, bypasses = Found(), bypasses_cache(request)
+        found, bypasses = Found(), self._bypass.applies(request)
         if not bypasses:
             age = expiry(self.pipeline)
             found = await self.flow.find(
@@ -236,8 +236,8 @@ class ImageSource:
                 return found.hit
             if self.settings.freshness.mode == "offline" and not is_data_url(request.url):
                 raise OfflineError
-        if self.must_store and not is_plain_get(request):
-            raise ImageFailed("not_get", "only a GET request without a body can be cached")
+        if self.must_store and request.method != "GET":
+            raise ImageFailed("not_get", "only responses to GET requests can be cached")
         stale = found.stale
         await reservation.acquire_slot(None if stale is None else stale["file_size_bytes"])
         return await Fetch(self.flow, url, stale, reads=self.needs_bytes).run(
@@ -268,7 +268,7 @@ class ImageSource:
         """Return what identifies the URL of any request, also of one that has no key."""
         if bad_url_reason(request) is not None:
             return f"{request.url} {item_url(request)}"
-        if not is_plain_get(request):
+        if not self._bypass.is_named_by_url(request):
             return self._request_fingerprint(request)
         try:
             url = request_url(request.url)

@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 
+from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.plugin.outcome import ImageFailed
 from tests.support.pictures import jpeg
 from tests.support.pipelines import FILES, PIPELINE, STOCK
@@ -28,27 +29,36 @@ def test_a_fragment_does_not_make_another_image(crawl, site, component):
     assert site.images_asked() == {"/a.jpg": 1}
 
 
-@pytest.mark.parametrize(
-    ("component", "pipeline"),
-    [("drop-in", "BodiesFilesPipeline"), ("middleware", "BodiesStockPipeline")],
-)
-def test_a_body_makes_another_image(crawl, site, component, pipeline):
-    """GET requests with different bodies get their own images, also if the cache has the URL's."""
+NUMBERED = {"pipeline": "", "drop-in": "Files", "middleware": "Stock"}
 
-    def picture_of_body(handler):
-        size = int(handler.headers.get("Content-Length", 0))
-        respond(handler, jpeg(1) + handler.rfile.read(size))
 
-    site.answers["/a.jpg"] = picture_of_body
+@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize("numbered", ["body", "headers"])
+def test_what_scrapy_tells_apart_is_not_one_image(crawl, site, component, numbered):
+    """Requests with one URL get their own images if Scrapy's fingerprints of them differ."""
+
+    def picture_of_number(handler):
+        body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        respond(handler, jpeg(1) + body + handler.headers.get("X-Number", "").encode())
+
+    site.answers["/a.jpg"] = picture_of_number
     urls = [f"{site.url}/a.jpg"] * 2
     crawl([{"image_urls": urls}], COMPONENTS[component])
-    settings = COMPONENTS[component] | {"ITEM_PIPELINES": {f"custom.{pipeline}": 1}}
+    settings = COMPONENTS[component] | {
+        "ITEM_PIPELINES": {f"custom.Numbers{NUMBERED[component]}Pipeline": 1},
+        "REQUEST_FINGERPRINTER_CLASS": "custom.NumberFingerprinter",
+        "WITHOUT_FILES": True,
+    }
+    digest = content_hash_of if component == "pipeline" else _md5
+    expected = [digest(jpeg(1) + number) for number in (b"0", b"1")]
     for _ in range(2):
-        done = crawl([{"image_urls": urls}], settings | {"WITHOUT_FILES": True})
-        found = [image["checksum"] for image in done.items[0]["images"]]
-        expected = [jpeg(1) + body for body in (b"0", b"1")]
-        assert found == [hashlib.md5(each).hexdigest() for each in expected]
+        (item,) = crawl([{"image_urls": urls, "numbered": numbered}], settings).items
+        assert [image["checksum"] for image in item["images"]] == expected
     assert site.images_asked() == {"/a.jpg": 5}
+
+
+def _md5(body):
+    return hashlib.md5(body).hexdigest()
 
 
 @pytest.mark.parametrize("component", ["pipeline", "drop-in"])

@@ -13,6 +13,7 @@ from itemadapter import ItemAdapter
 from scrapy import Request, signals
 from scrapy.exceptions import IgnoreRequest
 from scrapy.pipelines.files import FilesPipeline
+from scrapy.utils.request import fingerprint
 
 from imgcache_scrapy import ImgCacheFilesPipeline, ImgCacheImagesPipeline, ImgCachePipeline
 from tests.support.pictures import picture
@@ -136,23 +137,32 @@ class PostPipeline(ImgCachePipeline):
         return [r.replace(method="POST") for r in super().get_media_requests(item, info)]
 
 
-class _WithBodies:
-    """Sends GET requests, each with its place in the item as its body."""
+class NumberFingerprinter:
+    """Tells requests with different numbers in a header apart."""
+
+    def fingerprint(self, request):
+        return fingerprint(request, include_headers=["X-Number"])
+
+
+class _WithNumbers:
+    """Sends requests with a number in the field that the item names."""
 
     def get_media_requests(self, item, info):
         requests = super().get_media_requests(item, info)
-        return [each.replace(body=str(place)) for place, each in enumerate(requests)]
+        for number, request in enumerate(requests):
+            numbered = {"body": f"{number}", "headers": {"X-Number": f"{number}"}}
+            yield request.replace(**{item["numbered"]: numbered[item["numbered"]]})
 
 
-class BodiesPipeline(_WithBodies, ImgCachePipeline):
+class NumbersPipeline(_WithNumbers, ImgCachePipeline):
     """A pipeline that keeps images in the cache only."""
 
 
-class BodiesFilesPipeline(_WithBodies, ImgCacheFilesPipeline):
+class NumbersFilesPipeline(_WithNumbers, ImgCacheFilesPipeline):
     """A drop-in."""
 
 
-class BodiesStockPipeline(_WithBodies, FilesPipeline):
+class NumbersStockPipeline(_WithNumbers, FilesPipeline):
     """A pipeline of Scrapy."""
 
 
