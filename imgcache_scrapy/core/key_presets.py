@@ -77,6 +77,7 @@ _DEFAULT: dict[str, tuple[Shape, ...]] = {
     "azure": (
         Shape(
             marks={"sig": _ANY, "sv": _DATE},
+            one_of=("se", "si", "sp", "sr", "ss"),
             names=_named(
                 "",
                 "sv ss srt sr sp st se sip spr sig si skoid sktid skt ske sks skv"

@@ -78,6 +78,7 @@ def test_the_other_presets_change_nothing(name):
         ("https://img.example/1.jpg?v=1", "…?v=2"),
         ("https://img.example/1.jpg?token=1&expires=1", "…?token=2&expires=1"),
         ("https://img.example/1.jpg?sv=1&sig=1", "…?sv=1&sig=2"),
+        ("https://img.example/1.jpg?sv=2026-01-01&sig=1", "…?sv=2026-01-02&sig=1"),
         ("https://cdn.shopify.com/s/files/1.jpg?v=1", "…?v=2"),
         ("https://cdn.shopify.com/s/files/1_480x480.jpg", "https://cdn.shopify.com/s/files/1.jpg"),
         ("https://pbs.twimg.com/media/1?format=jpg&name=small", "…?format=jpg&name=large"),
