@@ -53,13 +53,15 @@ def bypasses_cache(request: Request) -> bool:
     """Return whether a request says itself that the cache must not be used for it.
 
     What a user and a password give is private, unless the request says that the cache may have it.
+    A file of this machine is another one on the next machine, and may have changed.
     """
+    is_local = request.url[:5].lower() == "file:"
     is_private = has_user(request.url) and not request.meta.get(meta.CACHE)
     is_whole = request.method == "GET" and b"Range" not in request.headers
     is_ours = meta.REPEATED in request.meta
     dont_cache = bool(request.meta.get(meta.DONT_CACHE)) and not is_ours
     is_forbidden = dont_cache or request.meta.get(meta.CACHE) is False
-    return not is_whole or is_forbidden or is_private
+    return is_local or not is_whole or is_forbidden or is_private
 
 
 def _is_as_plain(request: Request, fingerprinter: RequestFingerprinterProtocol) -> bool:

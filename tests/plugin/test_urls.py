@@ -57,6 +57,18 @@ def test_what_scrapy_tells_apart_is_not_one_image(crawl, site, component, number
     assert site.images_asked() == {"/a.jpg": 5}
 
 
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_a_file_of_this_machine_is_read_again(crawl, tmp_path, component):
+    """A URL of a file gives what the file contains now, not what the cache had for it."""
+    file = tmp_path / "a.jpg"
+    settings = COMPONENTS[component] | {"WITHOUT_FILES": True}
+    for number in (1, 2):
+        file.write_bytes(jpeg(number))
+        (item,) = crawl([{"image_urls": [file.as_uri()]}], settings).items
+        digest = content_hash_of if component == "pipeline" else _md5
+        assert [image["checksum"] for image in item["images"]] == [digest(jpeg(number))]
+
+
 def _md5(body):
     return hashlib.md5(body).hexdigest()
 
