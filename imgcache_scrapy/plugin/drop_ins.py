@@ -148,9 +148,10 @@ class ImgCacheImagesPipeline(DropInPipeline, ImagesPipeline):
         return f"thumbs/{thumb_id}/{self.file_path(request, response, info, item=item)}"
 
     def _imgcache_has_own_conversion(self) -> bool:
-        own = type(self)
+        own, inherited = type(self), super().get_images
         return (
             own.get_images is not ImgCacheImagesPipeline.get_images
+            or getattr(inherited, "__func__", None) is not ImagesPipeline.get_images
             or own.convert_image is not ImagesPipeline.convert_image
             or not {"get_images", "convert_image"}.isdisjoint(vars(self))
         )

@@ -245,3 +245,12 @@ def test_a_request_can_bypass_the_cache(site, crawl, meta, is_ours, tmp_path):
     assert "imgcache/lookup" not in done.stats
     assert done.fates == {}
     assert not list((tmp_path / "cache").glob("blobs/*/*"))
+
+
+def test_the_hooks_of_a_second_base_are_called(site, crawl, tmp_path):
+    """A drop-in that is put in front of a pipeline of the project uses its `get_images`."""
+    site.answers["/a.jpg"] = jpeg(1)
+    settings = {"ITEM_PIPELINES": {"custom.SecondBasePipeline": 1}, "IMAGES_STORE": "images"}
+    done = crawl([{"image_urls": [f"{site.url}/a.jpg"]}], settings)
+    (image,) = done.items[0]["images"]
+    assert (tmp_path / "images" / "mine" / image["path"]).exists()

@@ -13,6 +13,7 @@ from itemadapter import ItemAdapter
 from scrapy import Request, signals
 from scrapy.exceptions import IgnoreRequest
 from scrapy.pipelines.files import FilesPipeline
+from scrapy.pipelines.images import ImagesPipeline
 from scrapy.utils.request import fingerprint
 
 from imgcache_scrapy import ImgCacheFilesPipeline, ImgCacheImagesPipeline, ImgCachePipeline
@@ -135,6 +136,18 @@ class PostPipeline(ImgCachePipeline):
 
     def get_media_requests(self, item, info):
         return [r.replace(method="POST") for r in super().get_media_requests(item, info)]
+
+
+class _RenamedImages(ImagesPipeline):
+    """A pipeline of Scrapy that puts all files into a folder."""
+
+    def get_images(self, response, request, info, *, item=None):
+        for path, image, content in super().get_images(response, request, info, item=item):
+            yield f"mine/{path}", image, content
+
+
+class SecondBasePipeline(ImgCacheImagesPipeline, _RenamedImages):
+    """A drop-in in front of a pipeline of the project."""
 
 
 class NumberFingerprinter:
