@@ -264,14 +264,15 @@ def test_two_drop_ins_may_share_a_store(site, crawl, tmp_path):
     assert site.images_asked().total() == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_own_file_path_is_preferred(kind, site, crawl):
-    """IMGCACHE_PATH is not used by a subclass that names its files, and one line says so."""
+@pytest.mark.parametrize(
+    ("kind", "pipeline"),
+    [("images", "NamedImages"), ("files", "NamedFiles"), ("files", "SecondBaseFiles")],
+)
+def test_an_own_file_path_is_preferred(kind, pipeline, site, crawl):
+    """IMGCACHE_PATH is not used if a class of the project names files, and one line says so."""
     site.answers["/a.jpg"] = jpeg(1)
     settings = named(kind, "{item[sku]}.{ext}")
-    settings["ITEM_PIPELINES"] = {
-        f"custom.{'NamedImages' if kind == 'images' else 'NamedFiles'}": 1
-    }
+    settings["ITEM_PIPELINES"] = {f"custom.{pipeline}": 1}
     done = crawl([item(kind, [f"{site.url}/a.jpg"], name="own")], settings)
     assert done.items[0]["paths"][0].startswith("own/a.jpg")
     assert ".file_path names files, not IMGCACHE_PATH" in done.log

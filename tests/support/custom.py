@@ -73,6 +73,16 @@ class NamedFiles(ImgCacheFilesPipeline):
         return f"{ItemAdapter(item)['name']}/{request.url.rsplit('/', 1)[-1]}"
 
 
+class _NamedFiles(FilesPipeline):
+    """A pipeline of Scrapy that takes the folder of a file from the item."""
+
+    file_path = NamedFiles.file_path
+
+
+class SecondBaseFiles(ImgCacheFilesPipeline, _NamedFiles):
+    """A drop-in in front of a pipeline of the project."""
+
+
 class NestedFiles(ImgCacheFilesPipeline):
     """A drop-in with a hook that fetches a second image for each image."""
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from scrapy import Request, signals
 from scrapy.http import Response
-from scrapy.pipelines.files import FSFilesStore
+from scrapy.pipelines.files import FilesPipeline, FSFilesStore
+from scrapy.pipelines.images import ImagesPipeline
 from scrapy.pipelines.media import MediaPipeline
 from scrapy.utils.defer import ensure_awaitable
 from scrapy.utils.request import RequestFingerprinterProtocol
@@ -29,6 +30,7 @@ from imgcache_scrapy.plugin.source import ImageSource
 _INDEX = "imgcache-paths.sqlite3"
 # What Scrapy's ImagesPipeline writes, whatever the picture was.
 _IMAGES_EXTENSION = "jpg"
+_SCRAPYS_FILE_PATHS = (FilesPipeline.file_path, ImagesPipeline.file_path)
 
 
 class NamedSource(ImageSource):
@@ -192,9 +194,11 @@ class _NameFingerprinter:
 
 
 def has_own_file_path(pipeline: MediaPipeline) -> bool:
-    """Return whether a subclass names the files of a pipeline."""
+    """Return whether a class of the project names the files of a pipeline."""
     own = type(pipeline).file_path is not NamedFilesPipeline.file_path
-    return own or "file_path" in vars(pipeline)
+    inherited = super(NamedFilesPipeline, pipeline).file_path  # type: ignore[misc]
+    is_scrapys = getattr(inherited, "__func__", None) in _SCRAPYS_FILE_PATHS
+    return own or not is_scrapys or "file_path" in vars(pipeline)
 
 
 def _is_file(response: Response) -> bool:
