@@ -32,6 +32,7 @@ class Stored(NamedTuple):
         time: when it was stored, in seconds since 1970; 0 if it is not known.
         headers: the headers of the response.
         body: the body, as it was stored.
+        has_question: whether the request had a body, so that its URL does not name the image.
     """
 
     url: str
@@ -40,11 +41,12 @@ class Stored(NamedTuple):
     time: float
     headers: dict[str, str]
     body: bytes
+    has_question: bool = False
 
     @property
     def is_answer(self) -> bool:
-        """Whether it is the complete answer to a GET."""
-        return self.status == _OK and self.method == "GET"
+        """Whether it is the complete answer to a GET without a body."""
+        return self.status == _OK and self.method == "GET" and not self.has_question
 
     def content(self) -> bytes:
         """Return the body without the compression of the transfer.
@@ -95,7 +97,10 @@ def stored_in_folder(folder: ConfinedFolder, name: str, *, with_body: bool) -> S
     lines = (line.partition(":") for line in raw.splitlines())
     headers = {before.strip().title(): after.strip() for before, _, after in lines if before}
     body = read("response_body", MAX_IMAGE_BYTES) if with_body else b""
-    return _checked(Stored(url, status, method, time, headers, body))
+    question = b""
+    if (folder.root / name / "request_body").exists():  # Other programs do not write it.
+        question = read("request_body", MAX_IMAGE_BYTES)
+    return _checked(Stored(url, status, method, time, headers, body, bool(question)))
 
 
 def database_at(path: Path) -> Path | None:
@@ -182,7 +187,7 @@ def _decoded(value: object) -> str:
 
 
 def _checked(stored: Stored) -> Stored:
-    kinds = (str, int, str, (int, float), dict, bytes)
+    kinds = (str, int, str, (int, float), dict, bytes, bool)
     values = zip(stored, kinds, strict=True)
     if not all(isinstance(value, cast("type", kind)) for value, kind in values):
         raise BadFileError("the response is damaged")

@@ -193,6 +193,23 @@ def test_an_http_cache(run, crawl, site, tmp_path, storage):
         assert client.get_bytes(entry["content_hash"]) == picture(1)
 
 
+@pytest.mark.parametrize("storage", ["files", "gzip"])
+def test_an_answer_to_a_body_is_not_imported(run, crawl, site, tmp_path, storage):
+    """The URL of a request with a body does not name its picture."""
+
+    def answer(handler):
+        handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        respond(handler, jpeg(1))
+
+    site.answers["/1.jpg"] = answer
+    pipelines = {"ITEM_PIPELINES": {"custom.NumbersStockPipeline": 1}}
+    settings = FILES | pipelines | STORAGES[storage] | {"HTTPCACHE_ENABLED": True}
+    settings["HTTPCACHE_DIR"] = str(tmp_path / "httpcache")
+    crawl([{"image_urls": [f"{site.url}/1.jpg"], "numbered": "body"}], settings)
+    done = run("import", "httpcache", "--cache", "new", "--json")
+    assert counts(done)[0] == numbers(files=0, other=2)
+
+
 class Evil:
     """Creates a file when it is unpickled."""
 
