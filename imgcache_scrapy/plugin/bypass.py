@@ -8,6 +8,7 @@ from scrapy.utils.request import RequestFingerprinter, RequestFingerprinterProto
 
 from imgcache_scrapy.core.keys import has_user
 from imgcache_scrapy.plugin import meta
+from imgcache_scrapy.plugin.log import SpiderLogger
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
@@ -18,10 +19,13 @@ class Bypass:
 
     Args:
         crawler: the crawler of the crawl; only a weak reference to it is kept.
+        log: the log of the crawl.
     """
 
-    def __init__(self, crawler: "Crawler") -> None:
+    def __init__(self, crawler: "Crawler", log: SpiderLogger) -> None:
         self._crawler = ref(crawler)
+        self._log = log
+        self._has_told = False
         # Decided once: middlewares add headers to a request.
         self._named_by_url: WeakKeyDictionary[Request, bool] = WeakKeyDictionary()
 
@@ -46,6 +50,13 @@ class Bypass:
         known = self._named_by_url.get(request)
         if known is None:
             known = self._named_by_url[request] = _is_as_plain(request, fingerprinter)
+        if not known and not self._has_told:
+            self._has_told = True
+            self._log.info(
+                "The cache is not used for requests such as %s: REQUEST_FINGERPRINTER_CLASS tells"
+                " such requests apart from others with the same URL",
+                request.url,
+            )
         return known
 
 

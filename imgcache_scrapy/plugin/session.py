@@ -71,7 +71,7 @@ class Session:
         self.tally = Tally(crawler)
         self.log = SpiderLogger(__name__, crawler)
         self.ages = MaxAges(self.settings.freshness, self.log)
-        self.bypass = Bypass(crawler)
+        self.bypass = Bypass(crawler, self.log)
         headers = Headers(crawler.settings.getdict("DEFAULT_REQUEST_HEADERS"))
         self.default_accept = (headers.get("Accept") or b"").decode("latin-1")
         self._crawler = ref(crawler)

@@ -52,8 +52,10 @@ def test_what_scrapy_tells_apart_is_not_one_image(crawl, site, component, number
     digest = content_hash_of if component == "pipeline" else _md5
     expected = [digest(jpeg(1) + number) for number in (b"0", b"1")]
     for _ in range(2):
-        (item,) = crawl([{"image_urls": urls, "numbered": numbered}], settings).items
-        assert [image["checksum"] for image in item["images"]] == expected
+        done = crawl([{"image_urls": urls, "numbered": numbered}], settings)
+        assert [image["checksum"] for image in done.items[0]["images"]] == expected
+        said = done.log.count("REQUEST_FINGERPRINTER_CLASS tells such requests apart")
+        assert said == (numbered == "headers")
     assert site.images_asked() == {"/a.jpg": 5}
 
 
