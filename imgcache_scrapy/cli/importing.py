@@ -62,6 +62,11 @@ def import_(
     """
     if items is not None and manifest is not None:
         raise ConfigurationError("give --items or --manifest, not both")
+    columns = Columns(file_column, url_column, time_column)
+    if manifest is None and columns != Columns():
+        raise ConfigurationError("an option that names a column needs --manifest FILE")
+    if items is None and field is not None:
+        raise ConfigurationError("--field needs --items FEED")
     location = find_cache(cache)
     announce("Cache", location)
     with progress("Counting" if dry_run else "Importing") as shown:
@@ -69,7 +74,7 @@ def import_(
             folder,
             items,
             manifest,
-            Columns(file_column, url_column, time_column),
+            columns,
             field,
             Defaults(
                 location.bucket if bucket is None else bucket,

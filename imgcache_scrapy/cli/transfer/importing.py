@@ -23,6 +23,7 @@ from imgcache_scrapy.core.errors import (
     TooLargeError,
 )
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
+from imgcache_scrapy.core.text import quoted
 
 COUNTS = ("files", "stored", "duplicate", "known", "other", "bad")
 """What an import counts: captures to import; new images, known images under a new URL, captures
@@ -81,7 +82,7 @@ def import_images(cache: str, what: Import, **options: object) -> Counter[str]:
         The numbers that `COUNTS` names.
 
     Raises:
-        ConfigurationError: the folder or the list cannot be read.
+        ConfigurationError: the folder or the list cannot be read, or the list names no file.
         ImgCacheError: the cache fails.
     """
     return asyncio.run(_import(cache, what, options))
@@ -118,7 +119,20 @@ def _fill(tasks: TaskList, folder: ConfinedFolder, what: Import) -> Counter[str]
         else:
             counts["bad"] += 1
             what.on_problem(each)
+    if not (len(tasks) or counts["bad"]):
+        _check_has_no_list(what)
     return counts
+
+
+def _check_has_no_list(what: Import) -> None:
+    """Refuse a list, because it names no file: it is the wrong one, or an option is wrong."""
+    if what.items is not None:
+        place = "" if what.result_field is None else f" in its field {quoted(what.result_field)}"
+        raise ConfigurationError(
+            f"no item of {what.items} has a result{place}: a result has a `url` and a `path`"
+        )
+    if what.manifest is not None:
+        raise ConfigurationError(f"{what.manifest} has no rows")
 
 
 class _Run:

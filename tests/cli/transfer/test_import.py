@@ -185,6 +185,32 @@ def test_a_column_that_is_missing_is_told(run, store):
 
 
 @pytest.mark.parametrize(
+    ("feed", "option", "expected"),
+    [
+        ([{"images": [{"url": URL, "path": "1.png"}]}], "--field=imgs", "in its field 'imgs'"),
+        ([{"image_urls": [URL]}], "--items=", "has a result: a result has"),
+        ([], "--items=", "has a result: a result has"),
+        ([], "--manifest=", "has no rows"),
+    ],
+)
+def test_a_list_that_names_no_file_is_refused(run, store, feed, option, expected):
+    """A wrong list, or a field that is mistyped, must not look like a finished import."""
+    write(store, "1.png", picture(1))
+    path = write_jsonl(store.parent / "list.jsonl", feed)
+    lists = [f"{option}{path}"] if option.endswith("=") else ["--items", path, option]
+    assert_failed(run("import", store, *lists, "--cache", "new"), expected)
+    assert not (store.parent / "new").exists()
+
+
+def test_options_of_another_list_are_refused(run, store):
+    """Without a manifest there are no columns, and without a feed no field."""
+    write(store, "1.png", picture(1))
+    for option in ("--url-column", "--file-column", "--time-column"):
+        assert_failed(run("import", store, option, "u", "--cache", "new"), "needs --manifest")
+    assert_failed(run("import", store, "--field", "images", "--cache", "new"), "needs --items")
+
+
+@pytest.mark.parametrize(
     "name",
     [
         *("../outside.png", "/etc/hostname", "link.png", "folder/../../outside.png", "pipe.png"),
