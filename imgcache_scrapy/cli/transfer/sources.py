@@ -15,7 +15,7 @@ from imgcache_scrapy.cli.transfer.tasks import Defaults, Task
 from imgcache_scrapy.cli.transfer.uses import use_of_item, uses_of_row
 from imgcache_scrapy.core.checks import checked_time
 from imgcache_scrapy.core.entry import is_content_hash
-from imgcache_scrapy.core.errors import InvalidRequestError
+from imgcache_scrapy.core.errors import ConfigurationError, InvalidRequestError
 from imgcache_scrapy.core.text import printable, quoted
 
 FILE_COLUMNS = ("file_name", "path", "filename", "file")
@@ -144,18 +144,26 @@ def in_manifest(
         manifest: `{filename: {"url": …}}` as .json, or rows with columns.
         defaults: what the captures have in common.
         columns: the names of the columns.
+
+    Raises:
+        ConfigurationError: the manifest cannot be read, or no row has the column for the time.
     """
+    # A time may be missing in some rows, but not in all of them if its column was named.
+    has_time = columns.time == Columns().time
     for row in rows_of(manifest):
         if isinstance(row, BadFileError):
             yield Problem(manifest.name, str(row))
             continue
         where, key, facts = row
         facts = {columns.url: facts} if isinstance(facts, str) else facts
+        has_time = has_time or (isinstance(facts, dict) and columns.time in facts)
         name = _file_of(key, facts, columns)
         if name is None:
             yield Problem(f"{manifest.name}, {where}", "it does not name a file")
             continue
         yield from _told(name, partial(_of_row, folder, name, facts, columns, defaults))
+    if not has_time:
+        raise ConfigurationError(f"{manifest} has no column {quoted(columns.time)} for the time")
 
 
 def _told(name: object, find: Callable[[], Iterator[Task | None]]) -> Found:
