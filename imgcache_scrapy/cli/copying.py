@@ -9,6 +9,7 @@ from imgcache_scrapy.cli.location import announce
 from imgcache_scrapy.cli.output import JsonOption, end_with_counts
 from imgcache_scrapy.cli.progress import explaining_interrupts, progress, tell
 from imgcache_scrapy.cli.transfer.sources import Problem
+from imgcache_scrapy.core.errors import ConfigurationError
 
 
 def _url_option(what: str, of: str) -> object:
@@ -55,7 +56,11 @@ def copy(
 
     if src_database and src_blobs and dst is None:
         src, dst = None, src
-    source, place = Place(src, src_database, src_blobs), Place(dst, dst_database, dst_blobs)
+    places = {"SRC": (src, src_database, src_blobs), "DST": (dst, dst_database, dst_blobs)}
+    for name, (folder, *urls) in places.items():
+        if folder is None and not all(urls):
+            raise ConfigurationError(f"name {name}: its folder, or its database and its blobs")
+    source, place = (Place(*parts) for parts in places.values())
     announce("Source", source)
     announce("Copy", place)
     with progress("Counting" if dry_run else "Copying") as shown, explaining_interrupts(shown):

@@ -164,7 +164,11 @@ def test_wrong_places_are_one_sentence(run, full, tmp_path, shared_service):
     assert_failed(run("copy", full, full), "the cache itself")
     assert_failed(run("copy", full, f"{full}/../full"), "the cache itself")
     assert_failed(run("copy", "nothing", "copy"), "there is no cache", "nothing")
-    assert_failed(run("copy", full), "its database and its blobs")
+    for words in ([full], [full, "--dst-database", "sqlite:///x"]):
+        done = run("copy", *words)
+        assert_failed(done, "name DST", "its database and its blobs")
+        assert b"Copy:" not in done.stderr
+    assert_failed(run("copy"), "name SRC")
     assert_failed(
         run("copy", shared_service.url, "copy", "--src-blobs", "file:///x"), "is a service"
     )
