@@ -28,7 +28,7 @@ def checked_template(template: str) -> str:
     """Check a template.
 
     Raises:
-        ConfigurationError: it has an unknown field, or leads out of the folder.
+        ConfigurationError: it is none, has an unknown field, or leads out of the folder.
     """
     try:
         fields = fields_of(template)
@@ -39,6 +39,10 @@ def checked_template(template: str) -> str:
         raise ConfigurationError(
             f"a name has no field {unknown[0]!r:.40}: the fields are {', '.join(FIELDS)}"
         )
+    try:
+        template.format_map(_SAMPLE)
+    except (ValueError, KeyError, OverflowError) as error:
+        raise ConfigurationError(f"{template!r:.80} is not a template: {error}") from error
     path = PurePosixPath(template)
     if path.is_absolute() or {"..", ".", ""} & set(template.split("/")):
         raise ConfigurationError(f"{template!r:.80} does not name a file in the folder")
@@ -52,14 +56,17 @@ def fields_of(template: str) -> frozenset[str]:
     Raises:
         ValueError: it is not a template.
     """
-    parts = string.Formatter().parse(template)
+    parts = list(string.Formatter().parse(template))
+    if any("{" in (spec or "") for _, _, spec, _ in parts):
+        raise ValueError("a field has another one in it")
     return frozenset(name for _, name, _, _ in parts if name is not None)
 
 
 def name_of(picture: Picture, template: str) -> str:
     """Return the name of the file of a picture; it never leads out of its folder."""
     entry = picture.first
-    cleaned = {name: _cleaned(_VALUES[name](entry)) for name in fields_of(template)}
+    values = ((name, _VALUES[name](entry)) for name in fields_of(template))
+    cleaned = {name: _cleaned(each) if isinstance(each, str) else each for name, each in values}
     # A template may have empty parts, or a part of dots and spaces only.
     parts = template.format_map(cleaned).split("/")
     return "/".join(part.strip(" ").lstrip(".") or "_" for part in parts)
@@ -88,7 +95,7 @@ def _cleaned(value: str) -> str:
     return text.strip(" .") or "_"
 
 
-_VALUES: dict[str, Callable[[Entry], str]] = {
+_VALUES: dict[str, Callable[[Entry], str | int]] = {
     "host": lambda entry: host_of(entry["url"]),
     "name": lambda entry: PurePosixPath(entry["original_filename"] or "").stem or "image",
     "hash8": lambda entry: entry["content_hash"][:8],
@@ -97,9 +104,10 @@ _VALUES: dict[str, Callable[[Entry], str]] = {
     "client": itemgetter("client_name"),
     "bucket": lambda entry: entry.get("bucket", ""),
     "date": lambda entry: entry["lookup_time"][:10],
-    "width": lambda entry: str(entry["width"] or 0),
-    "height": lambda entry: str(entry["height"] or 0),
+    "width": lambda entry: entry["width"] or 0,
+    "height": lambda entry: entry["height"] or 0,
 }
+_SAMPLE = dict.fromkeys(_VALUES, "x") | {"width": 1, "height": 1}
 
 FIELDS = tuple(_VALUES)
 """The fields of a template."""

@@ -118,12 +118,24 @@ def test_pictures_of_one_name_get_their_hash(run, filled, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "template", ["../{hash}", "/tmp/{hash}", "{nothing}", "{hash.x}", "{", "a/", "{hash}/../x", ""]
+    "template",
+    [
+        *("../{hash}", "/tmp/{hash}", "{nothing}", "{hash.x}", "{", "a/", "{hash}/../x", ""),
+        *("{hash:%}", "{hash!z}", "{width:{hash}}"),
+    ],
 )
 def test_a_wrong_template_is_one_sentence(run, filled, tmp_path, template):
     """Nothing is written."""
     assert_failed(run("export", "out", "--cache", filled, "--name", template))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_size_in_a_name_is_a_number(run, tmp_path):
+    """`{width:05}` has zeros before the number."""
+    with ImgCacheClient(str(tmp_path / "c")) as client:
+        client.store("http://h.example/1.png", picture(1, side=8), "me")
+    run("export", "out", "--cache", "c", "--name", "{width:05}x{height}.{ext}")
+    assert (tmp_path / "out" / "00008x8.png").exists()
 
 
 def test_a_hostile_name_stays_in_the_folder(run, tmp_path):
