@@ -13,6 +13,7 @@ from imgcache_scrapy.cli.transfer.exporting import COUNTS, FORMATS, Export, expo
 from imgcache_scrapy.cli.transfer.naming import DEFAULT_TEMPLATE, FIELDS
 from imgcache_scrapy.cli.transfer.pictures import parsed_splits
 from imgcache_scrapy.cli.transfer.shards import DEFAULT_BYTES
+from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.filters import Filters
 
 _FIELDS = ", ".join(f"{{{name}}}" for name in FIELDS)
@@ -45,6 +46,8 @@ def export(
     Files that are there already are kept: after an interruption, run the same command again.
     Damaged images are told and skipped; the exit code is 1.
     """
+    if name is not None and format_name in ("webdataset", "parquet"):
+        raise ConfigurationError("--name is an option of files and imagefolder")
     location = use_cache(cache)
     if filters.get("bucket") is None and location.bucket:
         filters["bucket"] = location.bucket

@@ -138,6 +138,14 @@ def test_a_size_in_a_name_is_a_number(run, tmp_path):
     assert (tmp_path / "out" / "00008x8.png").exists()
 
 
+def test_names_in_shards_are_refused(run, filled, tmp_path):
+    """A shard has the hashes of its pictures as their names, so a template would be ignored."""
+    given = ("export", "out", "--cache", filled, "--format")
+    for name in ("webdataset", "parquet"):
+        assert_failed(run(*given, name, "--name", "{hash}"), "--name", "files and imagefolder")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_hostile_name_stays_in_the_folder(run, tmp_path):
     """Names and hosts of the web lose what has a meaning in paths."""
     with ImgCacheClient(str(tmp_path / "c")) as client:
