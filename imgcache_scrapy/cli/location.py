@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,7 +111,10 @@ def find_cache(named: str | None) -> Location:
     if project is None:
         return Location(DEFAULT_CACHE, token=token)
     # Imported here, because only commands inside of a project need Scrapy.
-    from imgcache_scrapy.plugin.project import read_project_settings  # noqa: PLC0415
+    from imgcache_scrapy.plugin.project import (  # noqa: PLC0415
+        read_project_settings,
+        read_request_headers,
+    )
 
     settings = read_project_settings(project)
     token = token or settings.token
@@ -122,7 +125,7 @@ def find_cache(named: str | None) -> Location:
         settings.bucket,
         _with_setting_errors(settings.key_of),
         settings.max_bytes,
-        settings.fetch_rules,
+        replace(settings.fetch_rules, headers=read_request_headers(project)),
     )
 
 

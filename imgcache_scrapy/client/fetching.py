@@ -60,7 +60,7 @@ class FetchMethods(ClientBase):
         from imgcache_scrapy.client.site_fetch import Wanted  # noqa: PLC0415
 
         address = downloadable(url)
-        sent = request_headers(headers)
+        sent = request_headers(headers, self._fetch_rules.headers)
         names_accept = any(name.lower() == "accept" for name in headers or ())
         wanted = Wanted(
             self._image_url(address, key),

@@ -18,12 +18,14 @@ class FetchRules:
             failures are neither remembered nor believed.
         retry_failed: whether URLs with a remembered failure are requested.
         max_image_bytes: size of the largest image that is kept, in bytes.
+        headers: the headers that `fetch` sends, unless its caller gives others of the same name.
     """
 
     freshness: FreshnessRules = field(default_factory=FreshnessRules)
     remember_failures: Mapping[str, float] | None = field(default_factory=lambda: DEFAULT_SECONDS)
     retry_failed: bool = False
     max_image_bytes: int = MAX_IMAGE_BYTES
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def believes_failures(self) -> bool:

@@ -3,15 +3,21 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
+from scrapy.settings import BaseSettings
 from scrapy.utils.project import get_project_settings
 
 from imgcache_scrapy.core.environment import SETTINGS_VARIABLE
 from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.plugin.setting_values import request_headers_of
 from imgcache_scrapy.plugin.settings import Settings
+
+T = TypeVar("T")
 
 
 @cache
@@ -29,11 +35,20 @@ def read_project_settings(folder: Path) -> Settings:
     Raises:
         ConfigurationError: the settings cannot be read, or one has a wrong value.
     """
+    return _read(folder, Settings.from_settings)
+
+
+def read_request_headers(folder: Path) -> dict[str, str]:
+    """Read the headers that a project's crawls send; see `read_project_settings`."""
+    return _read(folder, request_headers_of)
+
+
+def _read(folder: Path, read: Callable[[BaseSettings], T]) -> T:
     try:
         with redirect_stdout(sys.stderr):
             settings = get_project_settings()
             settings.setdict(json.loads(os.environ.get(SETTINGS_VARIABLE, "{}")), "cmdline")
-            return Settings.from_settings(settings)
+            return read(settings)
     except ConfigurationError as error:
         raise ConfigurationError(f"the Scrapy project in {folder}: {error}") from error
     # A settings module can run any code, also code that ends the process.

@@ -4,13 +4,13 @@ import gc
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, ref
 
 from scrapy import signals
-from scrapy.http import Headers
 from scrapy.utils.asyncio import is_asyncio_available
 
 from imgcache_scrapy.client.address import cache_name, folder_of
@@ -23,6 +23,7 @@ from imgcache_scrapy.plugin.ages import MaxAges
 from imgcache_scrapy.plugin.bypass import Bypass
 from imgcache_scrapy.plugin.local_uses import LocalUses
 from imgcache_scrapy.plugin.log import SpiderLogger
+from imgcache_scrapy.plugin.setting_values import request_headers_of
 from imgcache_scrapy.plugin.settings import Settings
 from imgcache_scrapy.plugin.tally import Tally
 
@@ -72,8 +73,8 @@ class Session:
         self.log = SpiderLogger(__name__, crawler)
         self.ages = MaxAges(self.settings.freshness, self.log)
         self.bypass = Bypass(crawler, self.log)
-        headers = Headers(crawler.settings.getdict("DEFAULT_REQUEST_HEADERS"))
-        self.default_accept = (headers.get("Accept") or b"").decode("latin-1")
+        self._request_headers = request_headers_of(crawler.settings)
+        self.default_accept = self._request_headers.get("Accept", "")
         self._crawler = ref(crawler)
         self._has_frozen = self._has_lost_uses = False
         self._refusal: ConfigurationError | None = None
@@ -105,7 +106,7 @@ class Session:
             bucket=settings.bucket,
             key_of=settings.key_of,
             max_bytes=settings.max_bytes,
-            fetch_rules=settings.fetch_rules,
+            fetch_rules=replace(settings.fetch_rules, headers=self._request_headers),
         )
 
     @cached_property

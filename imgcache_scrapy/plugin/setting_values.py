@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from scrapy.http import Headers
 from scrapy.settings import BaseSettings
 from scrapy.utils.misc import load_object
+from scrapy.utils.python import without_none_values
 
 from imgcache_scrapy.client.address import folder_of
 from imgcache_scrapy.core.checks import checked_token
@@ -149,3 +151,14 @@ def read_function(value: Any) -> Callable[[str], str]:
     if not callable(function):
         raise TypeError
     return function  # type: ignore[no-any-return]
+
+
+def request_headers_of(settings: BaseSettings) -> dict[str, str]:
+    """Return the headers that Scrapy adds to each request of a crawl, without the codings."""
+    headers = Headers(without_none_values(settings.getdict("DEFAULT_REQUEST_HEADERS")))
+    if settings.get("USER_AGENT"):
+        headers.setdefault("User-Agent", settings["USER_AGENT"])
+    # What Scrapy decompresses, `fetch` may not.
+    headers.pop("Accept-Encoding", None)
+    pairs = headers.to_unicode_dict().items()
+    return {str(name): str(value) for name, value in pairs}

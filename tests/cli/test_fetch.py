@@ -130,6 +130,28 @@ def test_the_settings_of_a_project_hold(tmp_path, web):
     assert "need more than the 1 bytes" in errors
 
 
+def test_the_headers_of_a_project_are_sent(tmp_path, web):
+    """A site sees the same program as in a crawl, unless a header is given by hand."""
+    project = FetchingProject(tmp_path / "project")
+    web.answers["/a.jpg"] = jpeg(1)
+    url = f"{web.url}/a.jpg"
+    settings = (
+        "USER_AGENT = 'shop (+https://shop.example)'\n"
+        "DEFAULT_REQUEST_HEADERS = {'accept-language': 'fi', 'Accept-Encoding': 'br', 'X': None}\n"
+    )
+    project.fetch(url, settings)
+    project.fetch(url, settings, "--max-age", "0", "--header", "user-agent: me")
+    names = ("User-Agent", "Accept-Language", "Accept-Encoding", "X")
+    sent = [
+        {name.lower(): value for name, value in headers.items()}
+        for headers in web.headers["/a.jpg"]
+    ]
+    assert [[each.get(name.lower()) for name in names] for each in sent] == [
+        ["shop (+https://shop.example)", "fi", "gzip, deflate", None],
+        ["me", "fi", "gzip, deflate", None],
+    ]
+
+
 def test_a_cache_that_can_only_be_read(run, tmp_path, web):
     """Its images come, also if the site confirms them; a new one is an error."""
     web.answers["/a.jpg"], web.answers["/same.jpg"] = Original(jpeg(1)), jpeg(2)

@@ -111,6 +111,29 @@ run(S)
     assert "Traceback" not in log
 
 
+def test_fetch_sends_the_headers_of_the_crawl(site, script):
+    """A site sees the same program as in the requests of the spider, by both clients."""
+    site.answers["/a.jpg"] = site.answers["/b.jpg"] = jpeg(1)
+    script(
+        PRELUDE
+        + """
+class S(scrapy.Spider):
+    name = "s"
+    custom_settings = {"USER_AGENT": "shop"}
+    async def start(self):
+        client = get_client(self.crawler)
+        await client.fetch(SITE + "/a.jpg", "me")
+        client.sync.fetch(SITE + "/b.jpg", "me")
+        if False:
+            yield
+
+run(S)
+"""
+    )
+    for path in ("/a.jpg", "/b.jpg"):
+        assert [headers["User-Agent"] for headers in site.headers[path]] == ["shop"]
+
+
 def test_fetch_follows_the_settings_of_the_crawl(site, script):
     """In the mode `offline` no site is asked, also by the blocking client."""
     site.answers["/a.jpg"] = jpeg(1)
