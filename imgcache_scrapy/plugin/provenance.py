@@ -51,6 +51,12 @@ class UseFields(NamedTuple):
             raise ConfigurationError(f"{min(unknown)!r:.80} is none of {', '.join(cls._fields)}")
         return cls(**{name: _names(fields[name]) for name in fields})
 
+    def named(self) -> set[tuple[str, ...]]:
+        """Return the fields that a setting names; of each group, an item needs one."""
+        default = UseFields()
+        groups = zip(self[:-1], default[:-1], strict=True)
+        return {own for own, its in groups if own and own != its} | {(name,) for name in self.meta}
+
 
 class ItemUse(NamedTuple):
     """What the uses of one item's images have in common, and the texts of its images.

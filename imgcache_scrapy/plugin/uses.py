@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from scrapy import Request
+from itemadapter import ItemAdapter
+from scrapy import Request, signals
 
 from imgcache_scrapy.core.checks import cleaned
 from imgcache_scrapy.core.errors import InvalidRequestError
@@ -46,6 +47,8 @@ class UseNotes:
         self._fields = fields
         self._image_url = image_url
         self._has_failed = False
+        self._missing: set[tuple[str, ...]] | None = None
+        crawler.signals.connect(self._warn_of_missing_fields, signals.spider_closed)
 
     def note(self, item: Any, results: Sequence[Result | None]) -> None:
         """Note the images of an item.
@@ -68,6 +71,7 @@ class UseNotes:
         found = [(place, *each) for place, each in enumerate(results, 1) if each is not None]
         if not found:
             return []
+        self._look_for_fields(item)
         its_use = ItemUse.of(item, self._fields)
         uses = (self._use(its_use, *each) for each in found)
         return [use for use in uses if use is not None]
@@ -98,6 +102,19 @@ class UseNotes:
             text_of(item.caption, position, its_url),
             item.meta,
         )
+
+    def _look_for_fields(self, item: Any) -> None:
+        missing = self._fields.named() if self._missing is None else self._missing
+        if missing:
+            names = set(ItemAdapter(item))
+            missing = {group for group in missing if names.isdisjoint(group)}
+        self._missing = missing
+
+    def _warn_of_missing_fields(self) -> None:
+        for group in sorted(self._missing or ()):
+            self._session.log.warning(
+                "IMGCACHE_PROVENANCE names the field %s, which no item had", " or ".join(group)
+            )
 
     @cached_property
     def _spider(self) -> str:

@@ -95,6 +95,21 @@ def test_the_fields_are_a_setting(kind, site, crawl, tmp_path):
     assert use["meta"] == {"image_urls": items[0]["image_urls"]}
 
 
+def test_a_field_that_no_item_has_is_told(site, crawl):
+    """A name that is mistyped would record nothing without a word; of a list, one is enough."""
+    site.answers |= {"/a.jpg": jpeg(1), "/b.jpg": jpeg(2)}
+    fields = {"page": "pgae", "item": ["x", "name"], "alt": "alt", "meta": ["price", "prcie"]}
+    items = [
+        {"image_urls": [f"{site.url}/a.jpg"], "name": "n", "price": 1},
+        {"image_urls": [f"{site.url}/b.jpg"], "alt": None},
+    ]
+    done = crawl(items, settings_of(provenance=fields))
+    told = [line.partition("IMGCACHE_PROVENANCE ")[2] for line in done.warnings]
+    assert told == [f"names the field {name}, which no item had" for name in ("pgae", "prcie")]
+    assert crawl(items, settings_of(provenance=True)).warnings == []
+    assert crawl([], settings_of(provenance=fields)).warnings == []
+
+
 def test_odd_values_of_items_cost_no_image(site, crawl, tmp_path):
     """What is no text is left out, what is too long is cut, and a referer may be the page."""
     site.answers |= {f"/{number}.jpg": jpeg(number) for number in range(4)}
