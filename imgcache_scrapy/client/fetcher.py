@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from imgcache_scrapy.client.admission import Admission
 from imgcache_scrapy.client.results import Fetched
-from imgcache_scrapy.client.site_fetch import SiteFetch, Tools, Wanted, fetch_error, read
+from imgcache_scrapy.client.site_fetch import SiteFetch, Tools, Wanted, fetch_error, look_up, read
 from imgcache_scrapy.client.sites import Sites
 from imgcache_scrapy.client.transport import Transport
 from imgcache_scrapy.core.admission import is_picture
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.errors import UnavailableError, blocked, blocked_source
+from imgcache_scrapy.core.errors import UnavailableError, blocked
 from imgcache_scrapy.core.fetch_rules import FetchRules
 from imgcache_scrapy.core.no_image import OFFLINE, by_failure
 from imgcache_scrapy.core.urls import is_data_url
@@ -112,11 +112,7 @@ class Fetcher:
             FetchError: there is none, and the cache remembers a failure of the site.
         """
         url = wanted.url
-        found = await self._tools.cache.lookup_many(
-            list(url.keys), wanted.bucket, wanted.accept, [url.url]
-        )
-        if not found.blocked.isdisjoint((url.url, *url.keys)):
-            raise blocked_source("URL or the host of", url.url)
+        found = await look_up(self._tools.cache, url, wanted.bucket, wanted.accept)
         entry = url.newest(found.entries)
         failure = found.failures.get(url.url)
         believes = self._tools.rules.believes_failures and wanted.max_age != 0

@@ -17,8 +17,9 @@ from imgcache_scrapy.core.errors import (
     ImgCacheError,
     NotFoundError,
     ReadOnlyError,
+    blocked_source,
 )
-from imgcache_scrapy.core.failures import SeenFailure, seconds_to_remember
+from imgcache_scrapy.core.failures import Found, SeenFailure, seconds_to_remember
 from imgcache_scrapy.core.fetch_rules import FetchRules
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.no_image import NoImage, by_refusal, by_status
@@ -114,7 +115,9 @@ class SiteFetch:
     async def _attempt(self, headers: RequestHeaders, *, is_conditional: bool) -> Fetched | None:
         answer = None
         try:
-            answer = await self._tools.sites.get(self._wanted.address, headers)
+            answer = await self._tools.sites.get(
+                self._wanted.address, headers, self._check_redirect
+            )
             if answer.status == NOT_MODIFIED and is_conditional:
                 return await self._not_modified(answer)
             return await self._keep(answer)
@@ -130,6 +133,10 @@ class SiteFetch:
             if stale is None:
                 raise
             return stale
+
+    async def _check_redirect(self, address: str) -> None:
+        """Raise BlockedError if a URL to which the site redirects, or its host, is blocked."""
+        await look_up(self._tools.cache, ImageUrl.of(address), self._wanted.bucket, None)
 
     async def _not_modified(self, answer: SiteAnswer) -> Fetched | None:
         """Renew the stale capture; return None if the site must be asked again."""
@@ -221,6 +228,18 @@ class SiteFetch:
 def fetch_error(cause: NoImage) -> FetchError:
     """Return the error for the reason why there is no image."""
     return FetchError(cause.message, cause.reason, cause.http_status)
+
+
+async def look_up(cache: Transport, url: ImageUrl, bucket: str, accept: str | None) -> Found:
+    """Look up an image; see `Transport.lookup_many`.
+
+    Raises:
+        BlockedError: the URL or its host is blocked.
+    """
+    found = await cache.lookup_many(list(url.keys), bucket, accept, [url.url])
+    if not found.blocked.isdisjoint((url.url, *url.keys)):
+        raise blocked_source("URL or the host of", url.url)
+    return found
 
 
 async def read(cache: Transport, entry: Entry) -> bytes | None:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import NamedTuple
 
@@ -58,12 +58,16 @@ class Sites:
         self._client: httpx.AsyncClient | None = None
         self._opening = asyncio.Lock()
 
-    async def get(self, url: str, headers: RequestHeaders) -> SiteAnswer:
+    async def get(
+        self, url: str, headers: RequestHeaders, check: Callable[[str], Awaitable[None]]
+    ) -> SiteAnswer:
         """Ask for an image.
 
         Args:
             url: the URL; the bytes of a `data:` URL are decoded without a request.
             headers: the headers of the request.
+            check: called with each URL to which the site redirects, before it is asked; its
+                errors end the request.
 
         Raises:
             FetchError: the site gave no answer, or one that is too large or cut off.
@@ -73,7 +77,7 @@ class Sites:
             return SiteAnswer(200, data_body(url))
         try:
             async with timeout(self._seconds):
-                return await self._exchange(url, headers)
+                return await self._exchange(url, headers, check)
         except TimeoutError as error:
             message = f"the site did not answer within {self._seconds:g} s"
             raise FetchError(message, "timeout") from error
@@ -87,7 +91,9 @@ class Sites:
         if self._client is not None:
             await self._client.aclose()
 
-    async def _exchange(self, url: str, headers: RequestHeaders) -> SiteAnswer:
+    async def _exchange(
+        self, url: str, headers: RequestHeaders, check: Callable[[str], Awaitable[None]]
+    ) -> SiteAnswer:
         client = await self._opened()
         request = client.build_request("GET", url, headers=headers)
         for count in range(MAX_REDIRECTS + 1):
@@ -99,6 +105,7 @@ class Sites:
                     return await self._answer(response, is_redirected=count > 0)
             finally:
                 await response.aclose()
+            await check(str(following.url))
             request = following
         raise FetchError(f"the site redirects more than {MAX_REDIRECTS} times", "filtered")
 

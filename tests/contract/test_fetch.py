@@ -188,6 +188,9 @@ def test_a_blocked_host_or_url_is_not_asked(client, web, picture, kind):
     for max_age in (None, 0):
         with pytest.raises(BlockedError, match="unblock"):
             client.fetch(url, "me", max_age=max_age)
+    web.answers["/moved"] = redirect(url)
+    with pytest.raises(BlockedError, match="unblock"):
+        client.fetch(f"{web.url}/moved", "me")
     assert web.asked["/a.png"] == 1
     client.unblock(**given)
     assert client.fetch(url, "me").status == "downloaded"
