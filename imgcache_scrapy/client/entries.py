@@ -72,6 +72,7 @@ _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "bucket": is_text,
     "headers": _are_headers,
     "final_url": lambda value: is_text(value, MAX_URL_BYTES),
+    "accept": is_text,
     "converted": lambda value: isinstance(value, bool),
     "blocked": lambda value: isinstance(value, bool),
     "damaged": lambda value: isinstance(value, bool),

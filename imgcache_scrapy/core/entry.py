@@ -32,6 +32,7 @@ class Entry(TypedDict):
         bucket: the name space of the capture.
         headers: headers of the site's response, see `KEPT_HEADERS`; missing if it is not known.
         final_url: the URL that gave the image after redirects; missing if it is `url`.
+        accept: the header `Accept` of the request; missing if the response does not vary by it.
         converted: True if a program made the image from that of the site, as Scrapy's
             ImagesPipeline does; missing if not.
         blocked: True if the image is blocked; missing if it is not.
@@ -61,6 +62,7 @@ class Entry(TypedDict):
     bucket: NotRequired[str]
     headers: NotRequired[dict[str, str]]
     final_url: NotRequired[str]
+    accept: NotRequired[str]
     converted: NotRequired[bool]
     blocked: NotRequired[bool]
     damaged: NotRequired[bool]

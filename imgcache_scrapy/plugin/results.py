@@ -6,7 +6,7 @@ from typing import Any
 from imgcache_scrapy.plugin.outcome import Outcome
 
 # The URL in a result is the item's spelling.
-_NOT_IN_RESULTS = {"url", "created", "headers", "final_url"}
+_NOT_IN_RESULTS = {"url", "created", "headers", "final_url", "accept"}
 
 
 def with_entry(result: Any, outcome: Outcome) -> Any:

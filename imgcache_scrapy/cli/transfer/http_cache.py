@@ -6,7 +6,7 @@ import io
 import pickle
 import re
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -33,6 +33,7 @@ class Stored(NamedTuple):
         headers: the headers of the response.
         body: the body, as it was stored.
         has_question: whether the request had a body, so that its URL does not name the image.
+        accept: the header `Accept` of the request; None if it is not known.
     """
 
     url: str
@@ -42,6 +43,7 @@ class Stored(NamedTuple):
     headers: dict[str, str]
     body: bytes
     has_question: bool = False
+    accept: str | None = None
 
     @property
     def is_answer(self) -> bool:
@@ -93,14 +95,16 @@ def stored_in_folder(folder: ConfinedFolder, name: str, *, with_body: bool) -> S
         )
     except (ValueError, SyntaxError, RecursionError, MemoryError, KeyError, TypeError) as error:
         raise BadFileError("the file `meta` of the response is damaged") from error
-    raw = read("response_headers", _MAX_META).decode("latin-1")
-    lines = (line.partition(":") for line in raw.splitlines())
-    headers = {before.strip().title(): after.strip() for before, _, after in lines if before}
+    headers = _headers_in(read("response_headers", _MAX_META))
+    accept = None
+    with suppress(BadFileError):  # An image without this file is good, too.
+        accept = _headers_in(read("request_headers", _MAX_META)).get("Accept", "")
     body = read("response_body", MAX_IMAGE_BYTES) if with_body else b""
     question = b""
     if (folder.root / name / "request_body").exists():  # Other programs do not write it.
         question = read("request_body", MAX_IMAGE_BYTES)
-    return _checked(Stored(url, status, method, time, headers, body, bool(question)))
+    stored = Stored(url, status, method, time, headers, body, bool(question), accept)
+    return _checked(stored)
 
 
 def database_at(path: Path) -> Path | None:
@@ -186,8 +190,13 @@ def _decoded(value: object) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
+def _headers_in(data: bytes) -> dict[str, str]:
+    lines = (line.partition(":") for line in data.decode("latin-1").splitlines())
+    return {before.strip().title(): after.strip() for before, _, after in lines if before}
+
+
 def _checked(stored: Stored) -> Stored:
-    kinds = (str, int, str, (int, float), dict, bytes, bool)
+    kinds = (str, int, str, (int, float), dict, bytes, bool, (str, type(None)))
     values = zip(stored, kinds, strict=True)
     if not all(isinstance(value, cast("type", kind)) for value, kind in values):
         raise BadFileError("the response is damaged")

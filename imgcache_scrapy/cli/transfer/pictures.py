@@ -90,7 +90,9 @@ def _facts_of(capture: Entry) -> dict[str, Any]:
         "final_url": capture.get("final_url"),
         "converted": capture.get("converted"),
     }
-    return {name: value for name, value in facts.items() if value}
+    known = {name: value for name, value in facts.items() if value}
+    # An empty one is that of a request without the header.
+    return known | ({"accept": capture["accept"]} if "accept" in capture else {})
 
 
 def parsed_splits(text: str | None) -> Splits:

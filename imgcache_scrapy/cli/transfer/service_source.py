@@ -129,8 +129,8 @@ def _image_row(entry: Entry) -> dict[str, Any]:
 
 def _capture_row(entry: Entry) -> dict[str, Any]:
     headers = entry.get("headers", {})
-    # The request's header is not listed: the capture must not be a hit for each one.
-    accept = "" if varies_by_accept(headers) else None
+    # An older service does not list the request's header: the capture must not be a hit for all.
+    accept = entry.get("accept", "" if varies_by_accept(headers) else None)
     capture = Capture(
         entry["url"],
         entry.get("bucket", ""),

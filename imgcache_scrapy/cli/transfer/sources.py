@@ -216,7 +216,13 @@ def _of_stored(
     place: Place, stored: http_cache.Stored, size: int, spider: str, defaults: Defaults
 ) -> Iterator[Task]:
     task = defaults.task(
-        place.packed(), stored.url, size, stored.time, client_name=spider, headers=stored.headers
+        place.packed(),
+        stored.url,
+        size,
+        stored.time,
+        client_name=spider,
+        headers=stored.headers,
+        accept=stored.accept,
     )
     yield task._replace(has_time=stored.time > 0)
 

@@ -93,6 +93,7 @@ class CacheTarget:
             bucket=task.bucket,
             headers=task.headers,
             final_url=task.final_url,
+            accept=task.accept,
         )
         return "stored" if entry["created"] else "duplicate"
 

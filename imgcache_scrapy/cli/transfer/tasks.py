@@ -36,6 +36,7 @@ class Task(NamedTuple):
         origin_hash: the hash of the bytes of the site, if a list says it.
         cache_key: what the cache compares.
         uses: the uses of the image that its lists say.
+        accept: the header `Accept` of the request; None if it is not known.
     """
 
     place: str
@@ -52,6 +53,7 @@ class Task(NamedTuple):
     origin_hash: str | None
     cache_key: str
     uses: Sequence[Fields] = ()
+    accept: str | None = None
 
     @property
     def lookup_time(self) -> datetime:
@@ -93,7 +95,7 @@ class Defaults(NamedTuple):
             raise InvalidRequestError("its headers are not an object")
         converted = self.converted if self.converted is not None else facts.get("converted")
         headers = {name: text for name, text in headers.items() if name != CONVERTED}
-        key, bucket = _text("key", facts), _text("bucket", facts)
+        key, bucket, accept = _text("key", facts), _text("bucket", facts), facts.get("accept")
         its_url = self._image_url(url, key)
         return Task(
             place,
@@ -110,6 +112,7 @@ class Defaults(NamedTuple):
             _text("content_hash", facts),
             its_url.key,
             facts.get("uses", ()),
+            None if accept is None else checked_text("its accept", accept),
         )
 
     def _image_url(self, url: object, key: str | None) -> ImageUrl:

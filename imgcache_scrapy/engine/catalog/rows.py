@@ -158,6 +158,8 @@ def entry_of(row: Mapping[Any, Any]) -> Entry:
             entry["converted"] = True
     if row["final_url"]:
         entry["final_url"] = row["final_url"]
+    if row["accept"] is not None:
+        entry["accept"] = row["accept"]
     if row.get("blocked"):
         entry["blocked"] = True
     if row.get("damaged"):

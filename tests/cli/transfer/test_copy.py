@@ -139,7 +139,7 @@ def test_damaged_images_are_told(run, full, tmp_path):
 
 
 def test_a_service_can_be_copied(run, full, tmp_path, stopped_service):
-    """All that it shows comes, in its order, but not the `Accept` of requests."""
+    """All that it shows comes, in its order; each format is a hit for its `Accept` only."""
     service = stopped_service
     service.options = (str(full),)
     service.environment["IMGCACHE_TOKEN"] = "t"
@@ -153,7 +153,10 @@ def test_a_service_can_be_copied(run, full, tmp_path, stopped_service):
     theirs["stats"][0]["bytes"] -= len(picture(140))
     assert ours == theirs
     with ImgCacheClient(str(tmp_path / "copy")) as client:
-        assert client.lookup(VARYING, accept="image/avif") is None
+        for seed, accept in ((110, "image/avif"), (111, "image/png"), (None, "image/webp")):
+            found = client.lookup(VARYING, accept=accept)
+            expected = None if seed is None else content_hash_of(picture(seed))
+            assert (found and found["content_hash"]) == expected
     again = copied(run, service.url, "copy", "--src-token", "t")
     assert again["known"] == again["captures"] == first["captures"]
 

@@ -45,7 +45,7 @@ def captures_of(address, bucket=None):
     """Return what is the same in a cache and in the import of its export."""
     with ImgCacheClient(address) as client:
         found = client.list(bucket=bucket)
-    more = ("headers", "final_url", "converted")
+    more = ("headers", "final_url", "converted", "accept")
     return sorted(
         json.dumps([*(each[name] for name in FACTS), *(each.get(name) for name in more)])
         for each in found
@@ -158,6 +158,21 @@ def test_a_hostile_name_stays_in_the_folder(run, tmp_path):
     found = [path for path in tmp_path.rglob("*.png") if "blobs" not in path.parts]
     assert len(found) == len(odd)
     assert all(len(path.relative_to(tmp_path / "deep/out").parts) == 5 for path in found)
+
+
+def test_formats_under_one_url_stay_apart(run, tmp_path):
+    """The import of an export is a hit for the same `Accept` as before, and for no other one."""
+    url, formats = "http://h.example/v", {"image/webp": picture(1), "": picture(2)}
+    with ImgCacheClient(str(tmp_path / "c")) as client:
+        for accept, data in formats.items():
+            client.store(url, data, "me", headers={"Vary": "Accept"}, accept=accept)
+    run("export", "out", "--cache", "c")
+    run("import", "out", "--manifest", "out/manifest.jsonl", "--cache", "copy")
+    assert captures_of(str(tmp_path / "copy")) == captures_of(str(tmp_path / "c"))
+    with ImgCacheClient(str(tmp_path / "copy")) as client:
+        for accept, data in formats.items():
+            assert client.lookup(url, accept=accept)["content_hash"] == content_hash_of(data)
+        assert client.lookup(url, accept="image/avif") is None
 
 
 def test_filters_choose_the_captures(run, filled, tmp_path):

@@ -164,7 +164,7 @@ def test_the_feed_of_our_drop_in_says_what_the_site_sent(run, crawl, site, tmp_p
 def test_an_http_cache(run, crawl, site, tmp_path, storage):
     """Pictures keep URL, headers and spider; pages, errors and redirects are left out."""
     site.answers["/1.png"] = lambda handler: respond(
-        handler, picture(1), content_type="image/png", headers={"ETag": '"one"'}
+        handler, picture(1), content_type="image/png", headers={"ETag": '"one"', "Vary": "Accept"}
     )
     site.answers["/gz.svg"] = lambda handler: respond(
         handler,
@@ -176,6 +176,7 @@ def test_an_http_cache(run, crawl, site, tmp_path, storage):
     paths = ("/1.png", "/2.jpg", "/gz.svg", "/moved.jpg", "/404.jpg")
     settings = IMAGES | {"HTTPCACHE_ENABLED": True, "MEDIA_ALLOW_REDIRECTS": True}
     settings |= {"HTTPCACHE_DIR": str(tmp_path / "httpcache"), **STORAGES[storage]}
+    settings["DEFAULT_REQUEST_HEADERS"] = {"Accept": "image/png"}
     crawl([{"image_urls": [site.url + path for path in paths]}], settings)
     dry, _ = counts(run("import", "httpcache", "--cache", "new", "--json", "--dry-run"))
     done = run("import", "httpcache", "--cache", "new", "--json")
@@ -189,6 +190,8 @@ def test_an_http_cache(run, crawl, site, tmp_path, storage):
     entry = found[f"{site.url}/1.png"]
     assert entry["headers"]["ETag"] == '"one"'
     assert entry["client_name"] == "items"
+    # A database of Scrapy has no headers of requests.
+    assert entry.get("accept") == (None if storage == "dbm" else "image/png")
     with ImgCacheClient(str(tmp_path / "new")) as client:
         assert client.get_bytes(entry["content_hash"]) == picture(1)
 
