@@ -49,7 +49,7 @@ class HttpUses:
         after: str | None,
     ) -> ListPage[Use]:
         route, hashes = _USES, content_hashes
-        if content_hashes is not None and len(content_hashes) == 1:
+        if content_hashes is not None and len(content_hashes) == 1 and page_url is None:
             route, hashes = f"{_OF_IMAGE}/{content_hashes[0]}", None
         query = without_none(
             page_url=page_url, content_hash=hashes, bucket=bucket, limit=limit, after=after

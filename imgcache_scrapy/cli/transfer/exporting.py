@@ -133,7 +133,7 @@ async def _fill(pictures: PictureList, client: AsyncImgCacheClient, filters: Fil
         await asyncio.to_thread(pictures.add, page)
         if with_uses:
             names = {each["content_hash"] for each in page}
-            pictures.add_uses(await uses_of_images(client, sorted(names)))
+            pictures.add_uses(await uses_of_images(client, sorted(names), filters))
         after = page.after
         if after is None:
             return

@@ -11,8 +11,9 @@ from imgcache_scrapy.core.batches import batches
 from imgcache_scrapy.core.checks import cleaned
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import InvalidRequestError, ProtocolError
+from imgcache_scrapy.core.filters import Filters
 from imgcache_scrapy.core.image_url import ImageUrl
-from imgcache_scrapy.core.uses import NewUse, Use
+from imgcache_scrapy.core.uses import NewUse, Use, page_of
 
 Fields = dict[str, Any]
 """The fields of a use that do not belong to its image and its URL, as JSON has them."""
@@ -101,17 +102,25 @@ async def has_uses(client: AsyncImgCacheClient) -> bool:
 
 
 async def uses_of_images(
-    client: AsyncImgCacheClient, content_hashes: Iterable[str]
+    client: AsyncImgCacheClient, content_hashes: Iterable[str], filters: Filters
 ) -> dict[str, list[Use]]:
-    """Return the uses of images, newest first, at most `MAX_USES` of each."""
+    """Return the uses of images, newest first, at most `MAX_USES` of each.
+
+    Args:
+        client: a client of the cache.
+        content_hashes: the images.
+        filters: the page and the job of the uses, if they have these filters.
+    """
+    page_url, job = filters.get("page_url"), filters.get("job")
+    wanted_page = page_of(page_url) if page_url else None
     found: dict[str, list[Use]] = {}
     for names in batches(content_hashes, _HASHES_IN_REQUEST):
         after = None
         while True:
-            page = await client.transport.uses_page(names, None, None, None, after)
+            page = await client.transport.uses_page(names, wanted_page, None, None, after)
             for use in page.entries:
                 its_uses = found.setdefault(use["content_hash"], [])
-                if len(its_uses) < MAX_USES:
+                if len(its_uses) < MAX_USES and job in {None, use["job"]}:
                     its_uses.append(use)
             after = page.after
             if after is None:

@@ -104,6 +104,23 @@ def test_an_export_of_a_service_has_uses(run, shared_service, site, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("filters", [{"--page": "http://shop.example/1"}, {"--job": "j1"}])
+def test_an_export_of_a_page_has_its_uses_only(run, shared_service, site, tmp_path, filters):
+    """A picture that other pages use, too, has the texts of the page that was asked for."""
+    places = [("/1", "one", "j1"), ("/2", "two", "j2")]
+    with ImgCacheClient(shared_service.url, bucket=site) as client:
+        entry = client.store(f"{site}/a.png", picture(500), "me")
+        named = {name: entry[name] for name in ("content_hash", "url")}
+        for path, alt, job in places:
+            page = f"http://shop.example{path}"
+            client.record_uses([{**named, "page_url": page, "alt": alt, "job": job}])
+    options = [word for pair in filters.items() for word in pair]
+    run("export", "out", "--cache", shared_service.url, "--bucket", site, *options)
+    row = facts_in(tmp_path / "out", "files")[f"{site}/a.png"]
+    assert (row["page_url"], row["alt"]) == ("http://shop.example/1", "one")
+    assert [use["job"] for use in json.loads(row["uses"])] == ["j1"]
+
+
 def test_feeds_say_where_pictures_were_used(run, tmp_path):
     """Each item that shows a picture is a use of it; an item that says nothing is none."""
     (tmp_path / "store").mkdir()
