@@ -48,8 +48,10 @@ def main() -> None:
     try:
         app(prog_name="imgcache")
     except OSError as error:
-        named = error.filename is not None and error.strerror is not None
-        reason = f"{error.filename} cannot be used: {error.strerror}" if named else error
+        # Of a file that gets another name, the second one is known to the user.
+        name = error.filename2 or error.filename
+        named = name is not None and error.strerror is not None
+        reason = f"{name} cannot be used: {error.strerror}" if named else error
         sys.exit(f"imgcache: {reason}")
     except ImgCacheError as error:
         sys.exit(f"imgcache: {error}")

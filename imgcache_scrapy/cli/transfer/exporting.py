@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from imgcache_scrapy.cli.transfer.shards import (
     shards_of,
 )
 from imgcache_scrapy.cli.transfer.sources import Problem
+from imgcache_scrapy.cli.transfer.threads import to_end
 from imgcache_scrapy.cli.transfer.uses import has_uses, uses_of_images
 from imgcache_scrapy.cli.transfer.webdataset import TarFormat
 from imgcache_scrapy.client.address import folder_of
@@ -130,7 +131,7 @@ async def _fill(pictures: PictureList, client: AsyncImgCacheClient, filters: Fil
     after, with_uses = None, await has_uses(client)
     while True:
         page = await client.list(limit=MAX_PAGE_ENTRIES, after=after, **filters)
-        await asyncio.to_thread(pictures.add, page)
+        await to_end(pictures.add, page)
         if with_uses:
             names = {each["content_hash"] for each in page}
             pictures.add_uses(await uses_of_images(client, sorted(names), filters))
@@ -165,16 +166,17 @@ class _Run:
 
             async def planned_batches() -> AsyncIterator[tuple[list[Planned], Images]]:
                 for batch in _batches(pictures):
-                    planned = await asyncio.to_thread(export.plan, batch)
+                    planned = await to_end(export.plan, batch)
                     wanted = [each.picture for each in planned if not each.is_there]
                     yield planned, await self._reader.read(wanted)
 
-            async for planned, images in _ahead(planned_batches()):
-                found = [(each, images.get(each.picture.content_hash)) for each in planned]
-                await asyncio.to_thread(export.write, found)
-                kept = sum(each.is_there for each in planned)
-                self._count(len(planned), kept, len(images))
-            self._tell_left(await asyncio.to_thread(export.finish))
+            async with aclosing(_ahead(planned_batches())) as all_planned:
+                async for planned, images in all_planned:
+                    found = [(each, images.get(each.picture.content_hash)) for each in planned]
+                    await to_end(export.write, found)
+                    kept = sum(each.is_there for each in planned)
+                    self._count(len(planned), kept, len(images))
+            self._tell_left(await to_end(export.finish))
 
     async def shards(
         self, pictures: Iterable[Picture], split: str, shard_format: ShardFormat
@@ -184,7 +186,7 @@ class _Run:
         for number, shard in enumerate(shards_of(pictures, what.shard_bytes), 1):
             path = shard_path(what.folder, split, number - 1, suffix)
             digest = digest_of(shard)
-            if await asyncio.to_thread(shard_format.is_complete, path, digest, len(shard)):
+            if await to_end(shard_format.is_complete, path, digest, len(shard)):
                 self._count(len(shard), len(shard), 0)
                 continue
             await self._shard(shard, path, shard_format, digest)
@@ -200,14 +202,15 @@ class _Run:
                 for batch in _batches(shard):
                     yield batch, await self._reader.read(batch)
 
-            async for batch, images in _ahead(batches()):
-                found = [
-                    (each, images[each.content_hash])
-                    for each in batch
-                    if each.content_hash in images
-                ]
-                await asyncio.to_thread(writer.add, found)
-                self._count(len(batch), 0, len(found))
+            async with aclosing(_ahead(batches())) as all_read:
+                async for batch, images in all_read:
+                    found = [
+                        (each, images[each.content_hash])
+                        for each in batch
+                        if each.content_hash in images
+                    ]
+                    await to_end(writer.add, found)
+                    self._count(len(batch), 0, len(found))
         draft.replace(path)
 
     def _count(self, images: int, kept: int, written: int) -> None:
@@ -220,8 +223,8 @@ class _Run:
             self._what.on_problem(Problem(name, _LEFT))
 
 
-async def _ahead(batches: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """Yield batches; while one is used, the next one is made."""
+async def _ahead(batches: AsyncIterator[Any]) -> AsyncGenerator[Any]:
+    """Yield batches; while one is used, the next one is made, until the generator is closed."""
 
     async def following() -> Any:
         return await anext(batches, None)

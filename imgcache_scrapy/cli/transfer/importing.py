@@ -12,6 +12,7 @@ from imgcache_scrapy.cli.transfer.reader import Loaded, Reader
 from imgcache_scrapy.cli.transfer.sources import Columns, Place, Problem
 from imgcache_scrapy.cli.transfer.targets import CacheTarget, DryTarget, Newest
 from imgcache_scrapy.cli.transfer.tasks import Defaults, Task, TaskList
+from imgcache_scrapy.cli.transfer.threads import to_end
 from imgcache_scrapy.client.admission import Admission
 from imgcache_scrapy.client.client import AsyncImgCacheClient
 from imgcache_scrapy.core.admission import MESSAGES
@@ -173,12 +174,12 @@ class _Run:
             task.result()
 
     async def _batch(self, tasks: list[Task]) -> None:
-        all_loaded = await asyncio.to_thread(lambda: list(map(self._reader.load, tasks)))
+        all_loaded = await to_end(lambda: list(map(self._reader.load, tasks)))
         good = [each for each in all_loaded if await self._is_good(each)]
         newest = await self._target.newest([each.task for each in good])
         known = [each for each in good if each.task.cache_key in newest]
         # They are compared by their hashes, which would block the event loop.
-        await asyncio.to_thread(lambda: [each.content_hash for each in known])
+        await to_end(lambda: [each.content_hash for each in known])
         results = await asyncio.gather(
             *(self._one(each, newest.get(each.task.cache_key)) for each in good),
             return_exceptions=True,

@@ -3,7 +3,6 @@
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple, Self
@@ -181,10 +180,9 @@ class PictureList:
     def pictures(self, split: str) -> Iterator[Picture]:
         """Yield the pictures of a split, sorted by their hash."""
         query = "SELECT hash, entry FROM capture WHERE split = ? ORDER BY hash, time, number"
-        with closing(self._database.cursor()) as cursor:
-            rows = cursor.execute(query, [split])
-            for name, group in groupby(rows, key=itemgetter(0)):
-                yield Picture(split, [json.loads(text) for _, text in group], self._uses(name))
+        rows = self._database.execute(query, [split])
+        for name, group in groupby(rows, key=itemgetter(0)):
+            yield Picture(split, [json.loads(text) for _, text in group], self._uses(name))
 
     def _uses(self, content_hash: str) -> list[Use]:
         query = "SELECT uses FROM use WHERE hash = ?"

@@ -160,6 +160,16 @@ def test_a_hostile_name_stays_in_the_folder(run, tmp_path):
     assert all(len(path.relative_to(tmp_path / "deep/out").parts) == 5 for path in found)
 
 
+def test_a_file_that_cannot_be_written_is_one_sentence(run, tmp_path):
+    """An export that ends early has more pictures to come, and prints nothing about them."""
+    with ImgCacheClient(str(tmp_path / "c")) as client:
+        for seed in range(200):
+            client.store(f"http://h.example/{seed}.png", picture(seed, side=8), "me")
+    (tmp_path / "out" / "me.png").mkdir(parents=True)
+    done = run("export", "out", "--cache", "c", "--name", "{client}.{ext}")
+    assert_failed(done, "me.png", "directory")
+
+
 def test_formats_under_one_url_stay_apart(run, tmp_path):
     """The import of an export is a hit for the same `Accept` as before, and for no other one."""
     url, formats = "http://h.example/v", {"image/webp": picture(1), "": picture(2)}
