@@ -146,24 +146,35 @@ def in_manifest(
         columns: the names of the columns.
 
     Raises:
-        ConfigurationError: the manifest cannot be read, or no row has the column for the time.
+        ConfigurationError: the manifest cannot be read, or no row has the column of the URLs, or
+            the one that was named for times.
     """
-    # A time may be missing in some rows, but not in all of them if its column was named.
-    has_time = columns.time == Columns().time
+    missing, has_rows = _not_found_yet(columns), False
     for row in rows_of(manifest):
         if isinstance(row, BadFileError):
             yield Problem(manifest.name, str(row))
             continue
         where, key, facts = row
         facts = {columns.url: facts} if isinstance(facts, str) else facts
-        has_time = has_time or (isinstance(facts, dict) and columns.time in facts)
         name = _file_of(key, facts, columns)
         if name is None:
             yield Problem(f"{manifest.name}, {where}", "it does not name a file")
             continue
+        has_rows = True
+        missing = {column: option for column, option in missing.items() if column not in facts}
         yield from _told(name, partial(_of_row, folder, name, facts, columns, defaults))
-    if not has_time:
-        raise ConfigurationError(f"{manifest} has no column {quoted(columns.time)} for the time")
+    for column, option in missing.items() if has_rows else ():
+        raise ConfigurationError(f"{manifest} has no column {quoted(column)}: see {option}")
+
+
+def _not_found_yet(columns: Columns) -> dict[str, str]:
+    """Return the columns that some rows may lack, but not all of them, and their options."""
+    found, default = {}, Columns()
+    if columns.time != default.time:
+        found[columns.time] = "--time-column"
+    if columns.url == default.url:  # If it was named, each row must have it.
+        found[columns.url] = "--url-column"
+    return found
 
 
 def _told(name: object, find: Callable[[], Iterator[Task | None]]) -> Found:

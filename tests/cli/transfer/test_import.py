@@ -184,6 +184,9 @@ def test_a_column_that_is_missing_is_told(run, store):
     assert_failed(run(*given[:-1], "--time-column", "tmie"), "no column 'tmie'")
     assert not (store.parent / "new").exists()
     assert run(*given).returncode == 0
+    manifest.write_text(f"file,link\n1.png,{URL}\n")
+    assert_failed(run(*given[:-1], "--cache", "other"), "no column 'url'", "--url-column")
+    assert not (store.parent / "other").exists()
 
 
 @pytest.mark.parametrize(
