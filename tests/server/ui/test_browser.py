@@ -419,6 +419,8 @@ def test_a_double_click_acts_once(scripted_page, client):
     name = store_one(client, 92, "double")
     scripted_page.goto(f"/ui/images/{name}")
     scripted_page.get_by_role("button", name="Delete…").click()
+    # A deleted picture has no thumbnail any more.
+    scripted_page.locator("#question img").evaluate("each => each.decode()")
     are_refused = scripted_page.locator("#question .danger").evaluate(
         """button => {
             const found = [];
