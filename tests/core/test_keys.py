@@ -196,6 +196,7 @@ odd_urls = st.builds(
 @example("http://x.xhscdn.com/hdnts=~hmac=ab/202502241258/" + "a" * 32 + "/b", DEFAULT_RULES)
 @example("foo://u@/x", DEFAULT_RULES)
 @example("http://h #f", DEFAULT_RULES)
+@example("http://////", DEFAULT_RULES)
 def test_a_key_is_its_own_key(url, rules):
     """A key is a URL whose key it is, also where a preset has left something out."""
     try:
