@@ -142,6 +142,8 @@ def app_from_environment() -> FastAPI:
 def _add_state(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
     """Add the routes that report the state of the cache."""
 
+    # Programs that watch services often ask with HEAD.
+    @app.head("/health", responses=documented(UnavailableError))
     @app.get("/health", responses=documented(UnavailableError))
     async def health() -> dict[str, Any]:
         return await images.health()

@@ -18,7 +18,7 @@ from tests.support.waiting import PATIENCE
 
 UNKNOWN_HASH = "0" * 64
 ROUTES = {
-    "/health": {"get"},
+    "/health": {"get", "head"},
     "/stats": {"get"},
     "/buckets": {"get"},
     "/metrics": {"get"},

@@ -126,13 +126,16 @@ def operations(service):
     assert len(documented) > 10
     more = ("/docs", "/redoc", "/openapi.json", "/", "/no/such", "/health/", "/HEALTH", "//health")
     tricks = ("/health/../stats", "/health%2f..%2fstats", "/stats?/health", "/health;/stats")
-    return documented - {("GET", "/health")} | {("GET", path) for path in more + tricks}
+    return documented - {("GET", "/health"), ("HEAD", "/health")} | {
+        ("GET", path) for path in more + tricks
+    }
 
 
 def test_without_the_token_only_health_is_open(protected_service):
     """Without the token every other path is a 401 with a challenge."""
     with http_client(protected_service.url) as http:
         assert http.get("/health").json()["status"] == "ok"
+        assert (http.head("/health").status_code, http.head("/health").content) == (200, b"")
         for method, path in operations(protected_service):
             answer = http.request(method, path)
             assert answer.status_code == 401, (method, path)

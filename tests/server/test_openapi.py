@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-OPERATIONS = 36
+OPERATIONS = 37
 
 
 @pytest.mark.parametrize(
