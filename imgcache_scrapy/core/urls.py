@@ -91,7 +91,7 @@ def request_urls(urls: Iterable[str]) -> dict[str, str]:
 
 def without_fragment(url: str) -> str:
     """Return a URL without its fragment; a `data:` URL has none."""
-    return url if is_data_url(url) else url.partition("#")[0]
+    return url if "#" not in url or is_data_url(url) else url.partition("#")[0]
 
 
 def host_of(url: str) -> str:

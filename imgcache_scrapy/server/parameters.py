@@ -100,12 +100,11 @@ Url = Annotated[
 
 def sent_url(url: str) -> str:
     """Return a URL of a request as a site gets it: without fragment, user and password."""
-    if "#" not in url and "@" not in url:  # Nearly always.
-        return url
     sent = without_fragment(url)
-    with suppress(InvalidRequestError):
-        sent = without_user(sent)
-    return sent
+    try:
+        return without_user(sent)
+    except InvalidRequestError:
+        return sent
 
 
 def image_url(url: str, key: str | None) -> ImageUrl:
