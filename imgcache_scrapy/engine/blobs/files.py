@@ -42,7 +42,7 @@ class FileBlobs(BlobStore):
     def put_many(self, blobs: Mapping[str, bytes]) -> dict[str, StoreFailedError]:
         # Write, sync, rename, sync the folders: after a power failure a blob is complete or absent.
         failed: dict[str, StoreFailedError] = {}
-        paths = {name: self._path(name) for name in blobs}
+        paths = {name: self._path(blob_key(name)) for name in blobs}
         # Obstore may read this folder, and it hides files with `#` in their name.
         suffix = f"#{uuid4().hex}"
         drafts = {name: f"{path}{suffix}" for name, path in paths.items()}
@@ -76,7 +76,7 @@ class FileBlobs(BlobStore):
     @override
     def sizes(self, content_hashes: Collection[str]) -> dict[str, int | None]:
         with _storage_errors():
-            return {name: _size(f"{self._folder}/{blob_key(name)}") for name in content_hashes}
+            return {name: _size(self._path(blob_key(name))) for name in content_hashes}
 
     @override
     def discard_many(self, keys: Collection[str]) -> None:
@@ -161,7 +161,8 @@ class FileBlobs(BlobStore):
         Returns:
             False if the file system cannot do this, or if the blob is missing or not a file.
         """
-        path, original = Path(self._path(content_hash)), Path(source._path(content_hash))  # noqa: SLF001
+        key = blob_key(content_hash)
+        path, original = self._folder / key, source._folder / key  # noqa: SLF001
         try:
             if not S_ISREG(original.lstat().st_mode):
                 return False
@@ -179,12 +180,12 @@ class FileBlobs(BlobStore):
                 sync_folder(folder)
             sync_folder(self._folder)
 
-    def _path(self, content_hash: str) -> str:
+    def _path(self, key: str) -> str:
         # Not a `Path`, which takes as long as to read or write the file.
-        return f"{self._folder}/{blob_key(content_hash)}"
+        return f"{self._folder}/{key}"
 
     def _read(self, key: str, start: int = 0, size: int = -1) -> bytes | None:
-        path = f"{self._folder}/{key}"
+        path = self._path(key)
         with _storage_errors():
             try:
                 if not S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
