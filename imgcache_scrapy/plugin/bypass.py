@@ -39,13 +39,15 @@ class Bypass:
         It is a GET that names its key; or it has no body, and a fingerprinter of the project does
         not tell it from others with its URL.
         """
-        if request.method != "GET" or meta.KEY in request.meta:
-            return request.method == "GET"
+        if request.method != "GET":
+            return False
+        if meta.KEY in request.meta:
+            return True
+        if request.body:
+            return False
         crawler = self._crawler()
-        if request.body or crawler is None:
-            return not request.body
-        fingerprinter = crawler.request_fingerprinter
-        if type(fingerprinter) is RequestFingerprinter:
+        fingerprinter = None if crawler is None else crawler.request_fingerprinter
+        if fingerprinter is None or type(fingerprinter) is RequestFingerprinter:
             return True
         known = self._named_by_url.get(request)
         if known is None:
