@@ -67,9 +67,11 @@ def response_info(url: str, response: Response, accept: str | None) -> ResponseI
         response: the response, after redirects.
         accept: the header `Accept` of the request.
     """
+    names = set(response.headers)
     headers = {
         _KEPT[name]: [value.decode("latin-1") for value in response.headers.getlist(name)]
-        for name in _KEPT.keys() & response.headers.keys()
+        for name in _KEPT
+        if name in names
     }
     final_url = None if is_data_url(response.url) else response.url
     return ResponseInfo.of(url, headers, final_url, accept)
