@@ -121,11 +121,11 @@ def _fill(tasks: TaskList, folder: ConfinedFolder, what: Import) -> Counter[str]
             counts["bad"] += 1
             what.on_problem(each)
     if not (len(tasks) or counts["bad"]):
-        _check_has_no_list(what)
+        _refuse_empty_list(what)
     return counts
 
 
-def _check_has_no_list(what: Import) -> None:
+def _refuse_empty_list(what: Import) -> None:
     """Refuse a list, because it names no file: it is the wrong one, or an option is wrong."""
     if what.items is not None:
         place = "" if what.result_field is None else f" in its field {quoted(what.result_field)}"

@@ -292,7 +292,7 @@ def _of_row(
         uses = uses_of_row(parsed, capture)
         known = {**capture, "uses": uses, "lookup_time": capture.get(columns.time)}
         known["converted"] = str(capture.get("converted")).lower() in {"true", "1", "yes"}
-        if columns.url not in {*known, Columns().url}:
+        if columns.url != Columns().url and columns.url not in known:
             raise InvalidRequestError(f"it has no column {quoted(columns.url)}")
         url = known.pop(columns.url, None) or path.as_uri()
         for fact in ("place", "url", "size", "modified"):

@@ -90,7 +90,7 @@ def add_cookie(request: Request, response: Response) -> None:
 
 
 async def read_any_form(request: Request) -> Fields:
-    """Read a form, whoever sends it.
+    """Read a form, also one that no page of this service has sent.
 
     Raises:
         InvalidRequestError: the body is not a form.

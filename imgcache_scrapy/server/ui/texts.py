@@ -99,10 +99,10 @@ def refusal(errors: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _wrong(error: Mapping[str, Any]) -> str:
-    sentence = _REFUSALS.get(error["type"])
-    if sentence is None:
+    text = _REFUSALS.get(error["type"])
+    if text is None:
         return str(error["msg"]).removeprefix("Value error, ")
-    return sentence.format_map(error.get("ctx", {}))
+    return text.format_map(error.get("ctx", {}))
 
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
