@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
@@ -56,13 +56,12 @@ def metrics_folder(places: Iterable[Path]) -> Iterator[None]:
         logger.warning("There is no place for shared metrics: each worker shows only its own")
         yield
         return
-    try:
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         with suppress(OSError):
-            _held_locks.extend(filter(None, [_locked(folder / _LOCK)]))
+            stack.enter_context(_locked(folder / _LOCK) or nullcontext())
         os.environ[FOLDER] = str(folder)
         yield
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def share_metrics() -> None:
@@ -117,12 +116,12 @@ def _sweep(place: Path) -> None:
             if not folder.is_symlink() and (folder / _LOCK).exists():
                 lock = _locked(folder / _LOCK)
                 if lock is not None:
-                    shutil.rmtree(folder)
-                    lock.close()
+                    with lock:
+                        shutil.rmtree(folder)
 
 
 def _locked(path: Path) -> IO[bytes] | None:
-    """Lock a file until this process ends; return None if another process has locked it."""
+    """Lock a file until it is closed; return None if another process has locked it."""
     file = path.open("ab")
     try:
         if fcntl is not None:

@@ -100,6 +100,19 @@ def test_the_grid_has_every_picture_once_newest_first(page, how, stored):
     assert seen == [f"many-{n}.png" for n in reversed(range(COUNT))]
 
 
+@pytest.mark.parametrize("size", ["s", "m", "l", "xl"])
+def test_nothing_moves_while_a_person_scrolls(scripted_page, size):
+    """Each thing keeps its place on the page, so that a click hits what it was meant for."""
+    page = scripted_page
+    page.goto(f"/?host=many.test&size={size}")
+    places = "() => [...document.querySelectorAll('.tiles li')].map((tile) => tile.offsetTop)"
+    before = page.evaluate(places)
+    for tile in tiles(page).all():
+        tile.scroll_into_view_if_needed()
+        page.evaluate("() => new Promise(requestAnimationFrame)")
+    assert page.evaluate(places)[: len(before)] == before
+
+
 def test_the_address_says_where_the_grid_is(scripted_page):
     """The address follows the scrolling, so that the same address shows the same pictures."""
     page = scripted_page
