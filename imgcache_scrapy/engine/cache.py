@@ -151,6 +151,10 @@ class ImageCache:
         found = self.catalog.type_and_size(content_hash, bucket)
         if found is None:
             raise not_found(content_hash, bucket)
+        return self.sound_bytes(content_hash), found[0]
+
+    def sound_bytes(self, content_hash: str) -> bytes:
+        """Read the bytes of an image that is in the catalog; see `get_image`."""
         data = self._verified_bytes(content_hash)
         if data is None:
             self.check_blobs()
@@ -158,7 +162,7 @@ class ImageCache:
                 data = self._read_under_lock(content_hash)
         if data is None:
             raise without_bytes(content_hash)
-        return data, found[0]
+        return data
 
     def _verified_bytes(self, content_hash: str) -> bytes | None:
         state, data = examine(self.blobs, content_hash)

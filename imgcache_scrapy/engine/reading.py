@@ -5,7 +5,12 @@ from functools import partial
 from typing import NamedTuple
 
 from imgcache_scrapy.core.entry import content_hasher
-from imgcache_scrapy.core.errors import NotFoundError, UnavailableError, without_bytes
+from imgcache_scrapy.core.errors import (
+    NotFoundError,
+    UnavailableError,
+    not_found,
+    without_bytes,
+)
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.engine.cache import ImageCache
 
@@ -38,9 +43,12 @@ async def open_image(
 
     def find(cache: ImageCache) -> OpenImage:
         found = cache.catalog.type_and_size(content_hash, bucket)
-        if found is not None and found[1] > max_bytes:
-            return OpenImage(*found, None)
-        data, content_type = cache.get_image(content_hash, bucket)
+        if found is None:
+            raise not_found(content_hash, bucket)
+        content_type, size = found
+        if size > max_bytes:
+            return OpenImage(content_type, size, None)
+        data = cache.sound_bytes(content_hash)
         return OpenImage(content_type, len(data), data)
 
     image = await images.read_blobs(find)
