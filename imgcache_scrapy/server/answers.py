@@ -1,11 +1,11 @@
 """Answer with many entries: as JSON, in pages."""
 
-import asyncio
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import Request, Response
-from fastapi.responses import JSONResponse
+from pydantic_core import to_json
 
 from imgcache_scrapy.core.pages import ListPage
 from imgcache_scrapy.server.bodies import AnswerMemory, json_response
@@ -20,9 +20,6 @@ PAGE: dict[str, Any] = {
 }
 """The description of a page for the OpenAPI document."""
 
-# To write more entries as JSON takes a millisecond, in which the event loop would stand still.
-_MAX_ENTRIES_IN_LOOP = 100
-
 
 async def page_response(memory: AnswerMemory, request: Request, page: ListPage[Any]) -> Response:
     """Answer with a page; its header `Link` has the address of the next one (RFC 8288)."""
@@ -32,23 +29,19 @@ async def page_response(memory: AnswerMemory, request: Request, page: ListPage[A
         query = [*(each for each in asked if each[0] != "after"), ("after", page.after)]
         path = request.scope.get("root_path", "") + request.scope["path"]
         headers["Link"] = f'<{path}?{urlencode(query)}>; rel="next"'
-    return await entries_response(memory, page.entries, len(page.entries), headers)
+    return await entries_response(memory, page.entries, headers)
 
 
 async def entries_response(
-    memory: AnswerMemory, content: Any, entries: int, headers: dict[str, str]
+    memory: AnswerMemory, content: Any, headers: Mapping[str, str]
 ) -> Response:
     """Answer with entries as JSON.
 
     Args:
         memory: limits the memory of all answers.
         content: the answer.
-        entries: the number of entries in it.
         headers: additional headers.
     """
-    if entries <= _MAX_ENTRIES_IN_LOOP:
-        rendered = JSONResponse(content)
-    else:
-        rendered = await asyncio.to_thread(JSONResponse, content)
-    await memory.make_room(len(rendered.body))
-    return json_response(memory, bytes(rendered.body), headers)
+    data = to_json(content)  # It takes a third of the time that json needs.
+    await memory.make_room(len(data))
+    return json_response(memory, data, headers)

@@ -82,8 +82,11 @@ def add_lookups(
         wanted = {url: each.url for url, each in asked.items()}
         wanted |= {url: sent_url(url) for url in failures_of or ()}
         found = await images.lookup_many(keys_of(asked.values()), bucket, accept, wanted.values())
-        newest = {url: each.newest(found.entries) for url, each in asked.items()}
-        entries = {url: entry for url, entry in newest.items() if entry is not None}
+        entries = {
+            url: entry
+            for url, each in asked.items()
+            if (entry := each.newest(found.entries)) is not None
+        }
         failures = {
             url: {**found.failures[sent], "url": url}
             for url, sent in wanted.items()
@@ -92,12 +95,12 @@ def add_lookups(
         metrics.count_lookups(entries.values(), len(urls) - len(entries))
         blocked = [
             url
-            for url in wanted
+            for url in (wanted if found.blocked else ())
             if url in found.blocked
             or (url in asked and not found.blocked.isdisjoint(asked[url].keys))
         ]
         answer = {"entries": entries, "failures": failures, "blocked": blocked}
-        return await entries_response(lookup_memory, answer, len(entries), {})
+        return await entries_response(lookup_memory, answer, {})
 
     @app.get("/images/search", response_model=list[Entry], responses=pages)
     async def search(

@@ -1,7 +1,6 @@
 """The types of the parameters of routes: their rules, and how the OpenAPI document shows them."""
 
 import re
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -116,9 +115,10 @@ def image_url(url: str, key: str | None) -> ImageUrl:
     sent = sent_url(url)
     if key is not None:
         return ImageUrl(sent, key, (key,))
-    key = sent
-    with suppress(InvalidRequestError):
+    try:
         key = cache_key(sent)
+    except InvalidRequestError:
+        key = sent
     return ImageUrl(sent, key, (key,) if key == sent else (key, sent))
 
 

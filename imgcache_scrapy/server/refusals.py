@@ -101,7 +101,7 @@ def _add_blocked(app: FastAPI, images: AsyncImageCache, memory: AnswerMemory) ->
     @app.get("/blocked/suggestions", response_model=list[Entry], responses=documented(*FAILURES))
     async def suggestions(bucket: AnyBucket = None, limit: Limit = None) -> Response:
         found = await images.suggest_blocked(bucket, limit)
-        return await entries_response(memory, found, len(found), {})
+        return await entries_response(memory, found, {})
 
     @app.delete(
         "/blocked/{content_hash}",

@@ -1,11 +1,8 @@
 """Bytes flow with back-pressure: clients that read nothing or slowly cost little memory."""
 
 import asyncio
-import json
 import socket
 from contextlib import ExitStack
-from threading import get_ident
-from typing import ClassVar
 
 import psutil
 import pytest
@@ -13,7 +10,6 @@ from starlette.exceptions import HTTPException
 
 from imgcache_scrapy import ImgCacheClient
 from imgcache_scrapy.core.entry import blob_key
-from imgcache_scrapy.server.answers import entries_response
 from imgcache_scrapy.server.bodies import PART_BYTES, AnswerMemory, StreamedResponse, json_response
 from tests.support.service import http_client
 from tests.support.waiting import PATIENCE, wait_until
@@ -221,27 +217,6 @@ class Unread:
         if message["type"] == "http.response.body":
             self.begun.release()
             await asyncio.Event().wait()
-
-
-class Watched(dict):
-    """A dictionary that notes which threads read it."""
-
-    readers: ClassVar[set[int]] = set()
-
-    def items(self):
-        self.readers.add(get_ident())
-        return super().items()
-
-
-@pytest.mark.parametrize("count", [1, 1000])
-async def test_long_answers_are_written_as_json_in_another_thread(count):
-    """The event loop goes on meanwhile; a short answer is written at once."""
-    Watched.readers.clear()
-    entries = [Watched(number=number) for number in range(count)]
-    answer = await entries_response(AnswerMemory(), entries, count, {})
-    assert json.loads(answer.body) == entries
-    assert len(Watched.readers) == 1
-    assert (get_ident() in Watched.readers) == (count == 1)
 
 
 async def test_answers_end_that_are_not_read_while_others_wait(monkeypatch):

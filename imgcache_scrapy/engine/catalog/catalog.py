@@ -22,7 +22,7 @@ from imgcache_scrapy.engine.catalog.look_alikes import LookAlikes
 from imgcache_scrapy.engine.catalog.newest import newest_hits
 from imgcache_scrapy.engine.catalog.paging import newest_of_images, rows_of
 from imgcache_scrapy.engine.catalog.removal import Removals
-from imgcache_scrapy.engine.catalog.rows import Image, entry_of, now, seen_at
+from imgcache_scrapy.engine.catalog.rows import Image, entry_of
 from imgcache_scrapy.engine.catalog.search import Search
 from imgcache_scrapy.engine.catalog.sums import Sums
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
@@ -113,10 +113,8 @@ class Catalog(
         """
         with database.connect_for_reading(self._engine) as connection:
             rows = newest_hits(connection, keys, bucket, without, accept)
-        at = now()
-        rows.sort(key=lambda row: (seen_at(row, at), row["id"]))
-        newest = {row["key"] or row["url"]: row for row in rows}
-        return {key: entry_of(row) for key, row in newest.items()}
+        # A later row replaces an earlier one of the same key.
+        return {row["key"] or row["url"]: entry_of(row) for row in rows}
 
     @database_call
     def type_and_size(self, content_hash: str, bucket: str | None) -> tuple[str, int] | None:

@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from imgcache_scrapy.engine.catalog.paging import listed_of, listed_rows, select_listed
 from imgcache_scrapy.engine.catalog.rows import DIGEST_BYTES, Capture, digest, now
+from imgcache_scrapy.engine.catalog.rows import seen_at as row_seen_at
 from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import image as _image
 from imgcache_scrapy.engine.catalog.tables import latest_time, seen_at
@@ -99,19 +100,22 @@ def newest_hits(
     """Return the newest rows of keys, for `Catalog.lookup_many`; see there for the arguments.
 
     Returns:
-        The newest row of each key. A second one, if its lookup time is ahead of the clock.
+        The newest row of each key; before it perhaps another one, if a lookup time is ahead of the
+        clock.
     """
     query, query_with_future = _hits_without if without else _hits
+    at = now()
     values = {
         "digests": _joined(keys),
-        "at": now(),
+        "at": at,
         "its_bucket": bucket,
         "its_accept": accept,
         "without": list(without),
     }
     found, latest = connection.execute(query, values).one()
-    if latest is not None and latest > values["at"]:
-        return listed_rows(connection, query_with_future, **values)
+    if latest is not None and latest > at:
+        rows = listed_rows(connection, query_with_future, **values)
+        return sorted(rows, key=lambda row: (row_seen_at(row, at), row["id"]))
     return listed_of(found)
 
 
