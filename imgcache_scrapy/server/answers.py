@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import Request, Response
-from pydantic_core import to_json
+from pydantic import TypeAdapter
 
 from imgcache_scrapy.core.pages import ListPage
 from imgcache_scrapy.server.bodies import AnswerMemory, json_response
@@ -19,6 +19,9 @@ PAGE: dict[str, Any] = {
     }
 }
 """The description of a page for the OpenAPI document."""
+
+# It takes a third of the time that json needs.
+_JSON: TypeAdapter[Any] = TypeAdapter(Any)
 
 
 async def page_response(memory: AnswerMemory, request: Request, page: ListPage[Any]) -> Response:
@@ -42,6 +45,6 @@ async def entries_response(
         content: the answer.
         headers: additional headers.
     """
-    data = to_json(content)  # It takes a third of the time that json needs.
+    data = _JSON.dump_json(content)
     await memory.make_room(len(data))
     return json_response(memory, data, headers)
