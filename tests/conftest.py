@@ -14,7 +14,7 @@ import pytest
 
 from imgcache_scrapy.engine.decoding import decoder
 from tests.support.forked_decoder import fork_decoders
-from tests.support.patience import wait_for_small_pictures
+from tests.support.patience import wait_for_answers, wait_for_small_pictures
 from tests.support.recorded_migrations import record_migrations, run_migrations
 from tests.support.servers import ObjectStore, ObjectStoreServer, PostgreSQL, PostgreSQLServer
 from tests.support.service import Service, new_storage_environment
@@ -33,6 +33,7 @@ for profile, count in {"imgcache": 20, "thorough": 500}.items():
     )
 hypothesis.settings.load_profile("imgcache")
 wait_for_small_pictures()
+wait_for_answers()
 start_decoder = decoder._start_child
 fork_decoders()
 record_migrations()
