@@ -11,8 +11,6 @@ from imgcache_scrapy.core.deadline import timeout
 from imgcache_scrapy.core.errors import ImgCacheError, UnavailableError
 from imgcache_scrapy.core.forks import FORKED
 
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
 T = TypeVar("T")
 Question = TypeVar("Question", bound=Hashable)
 Reply = TypeVar("Reply")

@@ -146,7 +146,7 @@ def decode_markup(data: bytes) -> str:
     return data.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
 
 
-def skip_misc(text: str, offset: int = 0) -> int:
+def skip_misc(text: str) -> int:
     """Return the index after white space, comments and the like (XML 1.0, 2.8: prolog, Misc)."""
-    misc = _MISC.match(text, offset)
-    return misc.end() if misc else offset
+    misc = _MISC.match(text)
+    return misc.end() if misc else 0

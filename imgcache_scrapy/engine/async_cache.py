@@ -4,7 +4,7 @@ import functools
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from imgcache_scrapy.core.concurrency import Batcher, Limiter
 from imgcache_scrapy.core.deadline import timeout
@@ -28,7 +28,6 @@ from imgcache_scrapy.engine.store_request import ClaimRequest, StoreRequest
 from imgcache_scrapy.engine.threads import WRITER_THREADS, awaited_query
 from imgcache_scrapy.engine.uses import Uses
 
-P = ParamSpec("P")
 T = TypeVar("T")
 _LookupKey = tuple[str | None, str | None, str]
 

@@ -212,6 +212,6 @@ def blocked_url_error(url: str) -> ImageWithheld:
     return blocked_error(blocked_source("URL", url))
 
 
-def too_large_error(max_bytes: int, status: int | None = None) -> ImageFailed:
+def too_large_error(max_bytes: int) -> ImageFailed:
     """Return the error for an image that is larger than a limit in bytes."""
-    return ImageFailed.because(by_refusal(TOO_LARGE, status, max_bytes))
+    return ImageFailed.because(by_refusal(TOO_LARGE, None, max_bytes))

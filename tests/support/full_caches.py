@@ -79,9 +79,9 @@ def fill(folder: Path, images: int = 10) -> None:
             [SeenFailure(ImageUrl.of(f"http://h.example/{n}"), "http_404", 404, 999) for n in "ab"],
             "b",
         )
-        cache.catalog.block_source(
-            Source("url", "http://u.example/"), "ugly", Deed("x", "block", {})
-        )
+        cache.catalog.block_source(Source("url", "http://u.example/"), "ugly")
+        with cache.catalog.exclusive([]) as transaction:
+            transaction.record_deed(Deed("x", "block", {}))
 
 
 def add_image_without_capture(folder: Path) -> str:

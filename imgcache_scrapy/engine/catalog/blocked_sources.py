@@ -37,13 +37,12 @@ class BlockedSources(OpenCatalog):
             return find_blocked_sources(connection, sources)
 
     @database_call
-    def block_source(self, source: Source, reason: str, deed: Deed | None = None) -> None:
+    def block_source(self, source: Source, reason: str) -> None:
         """Block a host or a URL; no store of it is recorded after this.
 
         Args:
             source: the host or the URL.
             reason: replaces the reason of one that is blocked already.
-            deed: the act to record with it; None for none.
         """
         with self.exclusive([]) as transaction:
             connection = transaction.connection
@@ -53,8 +52,6 @@ class BlockedSources(OpenCatalog):
             if not renewed.rowcount:
                 row = {"digest": digest_of(source), "reason": reason, "created_at": now()}
                 connection.execute(_blocked.insert(), row | source._asdict())
-            if deed is not None:
-                auditing.record(connection, deed)
         self._rare_rows.note_insert(_blocked)
 
     @database_call
