@@ -30,6 +30,7 @@ A hit, embedded, in `ImgCachePipeline`:
     plugin/source.py:ImageSource.result                    instead of Scrapy's download
     plugin/source.py:ImageSource._find_or_fetch            the lock of the key
     plugin/flow.py:Flow.find                               lookup, and bytes if they are needed
+    plugin/lookups.py:Lookups.find                         what the cache knows of the URL
     core/concurrency.py:Batcher.ask                        lookups of one moment go together
     client/resilience.py:ResilientClient.lookup_many       within the circuit breaker
     engine/async_cache.py:AsyncImageCache.lookup_many      in a thread, within the limits
@@ -41,15 +42,17 @@ A hit, embedded, in `ImgCachePipeline`:
 A miss goes on after `Flow.find`:
 
     plugin/reservation.py:Reservation.acquire_slot         memory for the body, before the download
+    plugin/fetch.py:Fetch.run                              asks the site, as for a stale hit
     plugin/source.py:ImageSource._fetch                    Scrapy downloads it
-    plugin/flow.py:Flow.keep                               is it an image, and whole?
+    plugin/flow.py:Flow.keep                               may the cache keep it?
+    client/admission.py:Admission.refusal                  is it an image, and whole?
     core/admission.py:refusal                              is it an image? by its first bytes
     core/completeness.py:is_in_doubt                       is it whole? by its structure
-    client/admission.py:Admission.refusal                  in doubt, a child decodes every frame
-    plugin/outcome.py:refusal_error                        the reason if not
+    engine/decoding/frames.py:FrameDecoder.is_cut          in doubt, a child decodes every frame
+    plugin/outcome.py:refusal_error                        the reason if it is refused
     client/resilience.py:ResilientClient.store             within the circuit breaker
     engine/async_cache.py:AsyncImageCache.store            stores of one moment go together
-    engine/cache.py:ImageCache.store_many                  decode, blobs, rows
+    engine/storing.py:store_many                           decode, blobs, rows
     engine/decoding/decoder.py:Decoders.decode_quick       size and perceptual hash, by a child
     engine/blobs/files.py:FileBlobs.put_many               durable bytes
     engine/catalog/transaction.py:WriteTransaction.record  durable rows
