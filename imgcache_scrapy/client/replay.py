@@ -148,15 +148,15 @@ async def replay(
         ImgCacheError: the cache failed; the record stays in the spool.
         OSError: the record cannot be read.
     """
-    claim = await asyncio.to_thread(spool.claim, name, cache)
-    if claim is None:
+    locked = await asyncio.to_thread(spool.lock, name, cache)
+    if locked is None:
         return ReplayResult()
     try:
-        await store(await asyncio.to_thread(claim.read))
-        await asyncio.to_thread(claim.remove)
+        await store(await asyncio.to_thread(locked.read))
+        await asyncio.to_thread(locked.remove)
         return ReplayResult(is_stored=True)
     except (DamagedRecordError, *REFUSALS) as error:
-        await asyncio.to_thread(claim.refuse, str(error))
+        await asyncio.to_thread(locked.refuse, str(error))
         return ReplayResult(refusal=str(error))
     finally:
-        claim.release()
+        locked.release()

@@ -120,7 +120,7 @@ class Spool:
         with suppress(OSError):
             os.utime(self.folder / name)
 
-    def claim(self, name: str, cache: str) -> "ClaimedRecord | None":
+    def lock(self, name: str, cache: str) -> "LockedRecord | None":
         """Lock a record, so that no other thread or process stores it at the same time.
 
         Args:
@@ -140,14 +140,14 @@ class Spool:
             file = path.open("rb")
         except FileNotFoundError:
             return None
-        claim = ClaimedRecord(path, file)
+        locked = LockedRecord(path, file)
         try:
-            if _try_lock(file) and _is_same(file, path) and claim.belongs_to(cache):
-                return claim
+            if _try_lock(file) and _is_same(file, path) and locked.belongs_to(cache):
+                return locked
         except BaseException:
-            claim.release()
+            locked.release()
             raise
-        claim.release()
+        locked.release()
         return None
 
     def read(self, name: str) -> Record | None:
@@ -190,8 +190,8 @@ class Spool:
             self._size += size
 
 
-class ClaimedRecord:
-    """A record that is locked while it is being stored; created by `Spool.claim`."""
+class LockedRecord:
+    """A record that is locked while it is being stored; created by `Spool.lock`."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path = path

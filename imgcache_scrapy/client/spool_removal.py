@@ -36,8 +36,8 @@ def _remove(spool: Spool, spooled: SpooledRecord, cache: str) -> bool:
     if spooled.reason is not None:
         spool.remove_refused(spooled.name)
         return True
-    claim = spool.claim(spooled.name, cache)
-    if claim is None:
+    locked = spool.lock(spooled.name, cache)
+    if locked is None:
         return False
-    claim.remove()
+    locked.remove()
     return True

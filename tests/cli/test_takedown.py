@@ -111,7 +111,7 @@ def test_what_waits_in_the_spool_is_deleted_too(run, client, tmp_path):
     mine = filled(spool, 3, cache=here)
     other = filled(spool, 1, cache="http://other.example")
     name = next(name for name in spool.names() if spool.read(name) == mine[0])
-    spool.claim(name, here).refuse("no reason")
+    spool.lock(name, here).refuse("no reason")
     words = ("rm", "--folder", "spool", "--host", "h.example", "--json")
     assert json.loads(lines(run(*words, "--dry-run"))[0])["spooled"] == 3
     (line,) = lines(run("rm", "--folder", "spool", "--url", mine[1].url, "--yes"))

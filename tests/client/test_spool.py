@@ -216,10 +216,10 @@ def test_a_record_in_use_is_left_to_whoever_has_it(spool):
     """Nobody else stores it meanwhile; released, it can be taken again."""
     filled(spool, 1)
     (name,) = spool.names()
-    claim = spool.claim(name, CACHE)
+    locked = spool.lock(name, CACHE)
     outcome, stored = replayed(Spool(spool.folder), name)
     assert (outcome.is_stored, outcome.refusal, stored) == (False, None, [])
-    claim.release()
+    locked.release()
     assert replayed(Spool(spool.folder), name)[0].is_stored
 
 
@@ -229,9 +229,9 @@ def test_a_record_that_went_meanwhile_is_not_taken(spool, end):
     filled(spool, 1)
     (name,) = spool.names()
     with (spool.folder / name).open("rb"):
-        claim = spool.claim(name, CACHE)
-        claim.remove() if end == "remove" else claim.refuse("no")
-        assert spool.claim(name, CACHE) is None
+        locked = spool.lock(name, CACHE)
+        locked.remove() if end == "remove" else locked.refuse("no")
+        assert spool.lock(name, CACHE) is None
 
 
 def test_many_that_take_records_take_each_once(spool):
@@ -243,9 +243,9 @@ def test_many_that_take_records_take_each_once(spool):
     def take():
         start.wait()
         for name in names:
-            if claim := Spool(spool.folder).claim(name, CACHE):
+            if locked := Spool(spool.folder).lock(name, CACHE):
                 taken.append(name)
-                claim.remove()
+                locked.remove()
 
     threads = [Thread(target=take) for _ in range(8)]
     for thread in threads:
@@ -262,7 +262,7 @@ def test_a_record_goes_to_no_other_cache(spool):
     outcome, stored = replayed(spool, name)
     assert (outcome.is_stored, outcome.refusal, stored) == (False, None, [])
     assert spool.names() == [name]
-    spool.claim(name, "http://other.example").remove()
+    spool.lock(name, "http://other.example").remove()
 
 
 # records that cannot be read
