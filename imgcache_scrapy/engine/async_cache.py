@@ -21,12 +21,12 @@ from imgcache_scrapy.engine.async_uses import AsyncImageUses
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import is_common
+from imgcache_scrapy.engine.last_use_recorder import LastUseRecorder
 from imgcache_scrapy.engine.late_decoding import LateDecoding, decode_next
 from imgcache_scrapy.engine.lookup import lookup_many, mark_lost
 from imgcache_scrapy.engine.size_cap import SizeCap
 from imgcache_scrapy.engine.store_request import ClaimRequest, StoreRequest
 from imgcache_scrapy.engine.threads import WRITER_THREADS, awaited_query
-from imgcache_scrapy.engine.uses import Uses
 
 T = TypeVar("T")
 _LookupKey = tuple[str | None, str | None, str]
@@ -66,8 +66,10 @@ class AsyncImageCache(AsyncGallery, AsyncImageUses, AsyncRefusals, AsyncTakeDown
         max_bytes: int | None = None,
     ) -> None:
         super().__init__(open_cache, close_cache, limiter, absent)
-        self._uses = Uses(self._note_uses)
-        self._cap = None if max_bytes is None else SizeCap(max_bytes, self._scan, self._uses.record)
+        self._last_uses = LastUseRecorder(self._record_last_uses)
+        self._cap = (
+            None if max_bytes is None else SizeCap(max_bytes, self._scan, self._last_uses.record)
+        )
         self._late_decoding = LateDecoding(lambda: self._run(self._decoding_thread, decode_next))
         self._lookup_batcher: Batcher[_LookupKey, Entry] = Batcher(
             self._lookup_batch, max_batch=_MAX_LOOKUPS, is_common=is_common
@@ -179,7 +181,7 @@ class AsyncImageCache(AsyncGallery, AsyncImageUses, AsyncRefusals, AsyncTakeDown
                 self._blob_readers, lambda cache: cache.get_image(content_hash, bucket)
             )
         )
-        self._uses.note([content_hash])
+        self._last_uses.note([content_hash])
         return found
 
     async def read_blobs(self, call: Callable[[ImageCache], T]) -> T:
@@ -221,7 +223,7 @@ class AsyncImageCache(AsyncGallery, AsyncImageUses, AsyncRefusals, AsyncTakeDown
         if self._limiter is not None:
             await self._limiter.finish()
         await self._late_decoding.aclose()
-        await self._uses.aclose()
+        await self._last_uses.aclose()
         await self._close()
 
     async def _lookup_batch(self, lookups: list[_LookupKey]) -> dict[_LookupKey, Entry]:
@@ -246,11 +248,11 @@ class AsyncImageCache(AsyncGallery, AsyncImageUses, AsyncRefusals, AsyncTakeDown
         if lost and self._cache is not None:
             with suppress(RuntimeError):  # The threads are stopped already.
                 self._writers.submit(mark_lost, self._cache, lost)
-        self._uses.note(entry["content_hash"] for entry in entries.values())
+        self._last_uses.note(entry["content_hash"] for entry in entries.values())
         return Found(entries, failures, blocked)
 
-    async def _note_uses(self, content_hashes: list[str]) -> None:
-        await self._run(self._writers, lambda cache: cache.catalog.note_uses(content_hashes))
+    async def _record_last_uses(self, content_hashes: list[str]) -> None:
+        await self._run(self._writers, lambda cache: cache.catalog.record_last_uses(content_hashes))
 
     async def _scan(self, call: Callable[[ImageCache], T]) -> T:
         return await self._run(self._scanners, call)
@@ -272,6 +274,6 @@ class AsyncImageCache(AsyncGallery, AsyncImageUses, AsyncRefusals, AsyncTakeDown
             self._late_decoding.note(entries)
         stored = [each for each in entries if not isinstance(each, Exception | None)]
         # The rows of new images have their first day of use already.
-        self._uses.note(each["content_hash"] for each in stored if not each["created"])
+        self._last_uses.note(each["content_hash"] for each in stored if not each["created"])
         answers = zip(requests, entries, strict=True)
         return {request: entry for request, entry in answers if entry is not None}

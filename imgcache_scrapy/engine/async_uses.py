@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 from imgcache_scrapy.core.uses import NewUse
 from imgcache_scrapy.engine.catalog.catalog import Catalog
+from imgcache_scrapy.engine.last_use_recorder import LastUseRecorder
 from imgcache_scrapy.engine.threads import CacheThreads, awaited_query
-from imgcache_scrapy.engine.uses import Uses
 
 
 class AsyncImageUses(CacheThreads):
     """The methods of `AsyncImageCache` for uses."""
 
-    _uses: Uses
+    _last_uses: LastUseRecorder
 
     # An image, and a page, may have any number of uses.
     uses_page = awaited_query(Catalog.uses_page, is_costly=True)
@@ -26,7 +26,7 @@ class AsyncImageUses(CacheThreads):
             lambda: self._run(self._writers, lambda cache: cache.catalog.record_uses(uses))
         )
         since = datetime.now(UTC) - timedelta(days=1)
-        self._uses.note(
+        self._last_uses.note(
             use.content_hash for use in uses if use.used_at is None or use.used_at > since
         )
         return recorded

@@ -197,7 +197,7 @@ def test_a_decoded_image_is_decoded_in_the_copy(source, target, photos):
     assert target.catalog.get_meta(name)["width"] is None
     assert target.catalog.image_rows([name])[name]["last_used"] == 5
     assert list(Upkeep(source).decode()) == [name]
-    source.catalog.note_uses([name])
+    source.catalog.record_last_uses([name])
     run(source, target)
     assert target.catalog.image_rows([name]) == source.catalog.image_rows([name])
 

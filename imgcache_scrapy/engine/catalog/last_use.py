@@ -13,7 +13,7 @@ from imgcache_scrapy.engine.catalog.tables import capture, image, used_on
 
 _total_bytes = sa.select(sa.func.coalesce(sa.func.sum(image.c.file_size_bytes), 0))
 _other = image.alias()
-_note_uses = (
+_record = (
     image.update()
     .where(
         image.c.content_hash.in_(
@@ -72,11 +72,11 @@ class LastUses(OpenCatalog):
     """The queries of a catalog for the last use of images."""
 
     @database_call
-    def note_uses(self, content_hashes: Collection[str]) -> None:
+    def record_last_uses(self, content_hashes: Collection[str]) -> None:
         """Record that images were used today."""
         with self.exclusive([]) as transaction:
             values = {"hashes": list(content_hashes), "day": today()}
-            transaction.connection.execute(_note_uses, values)
+            transaction.connection.execute(_record, values)
 
     @database_call
     def total_bytes(self) -> int:

@@ -1,4 +1,4 @@
-"""Uses: notes which images a process uses, and records it every few seconds, off the calls."""
+"""LastUseRecorder: records in the background which images a process uses, with the day."""
 
 import asyncio
 import logging
@@ -16,8 +16,8 @@ _BATCH_SIZE = 500
 _MAX_NOTED = 200_000
 
 
-class Uses:
-    """Notes the use of images, each once a day; use it within one event loop.
+class LastUseRecorder:
+    """Notes which images are used, and records each once a day; use it within one event loop.
 
     Args:
         record: records that images were used today.
