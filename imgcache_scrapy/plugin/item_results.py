@@ -1,31 +1,41 @@
-"""ItemResults: the results of an item's images, for the settings that need all of them."""
+"""ItemResults: what the requests of an item gave, for the settings that need all of it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from itemadapter import ItemAdapter
 from scrapy import Request
 
+from imgcache_scrapy.plugin.item_requests import item_url
+from imgcache_scrapy.plugin.outcome import ImageFailed
+from imgcache_scrapy.plugin.settings import Settings
+
 
 class ItemResults:
-    """Collects the results of an item, and writes their paths into it.
+    """Collects the results of an item, and writes its failures and paths into it.
 
-    They are written when no request is under way, so that the hook `item_completed` finds them.
+    A failure is written as soon as it happens, the paths when no request is under way, so that the
+    hook `item_completed` finds both.
 
     Args:
         item: the item.
-        field: the name of the field for the paths; None to write nothing.
+        settings: name the fields for the failures and the paths.
         put: puts a list into a field of an item.
     """
 
     def __init__(
-        self, item: Any, field: str | None, put: Callable[[Any, str, list[Any]], None]
+        self, item: Any, settings: Settings, put: Callable[[Any, str, list[Any]], None]
     ) -> None:
         self._item = item
-        self._field = field
-        self._put = put
+        self._failures_field = settings.failures_field
+        self._paths_field = settings.paths_field
+        self._put: Callable[[Any, str, list[Any]], None] | None = put
+        self._earlier_failures: list[Any] = []
+        self._failures: list[dict[str, Any] | None] = []
         self._paths: list[str | None] = []
         self._found: list[tuple[Request, dict[str, Any]] | None] = []
         self._pending = 0
@@ -42,40 +52,67 @@ class ItemResults:
 
     def add(self) -> int:
         """Add the next request; return its place, from 0."""
+        if not self._failures and self._failures_field is not None:
+            self._earlier_failures = ItemAdapter(self._item).get(self._failures_field) or []
+        self._failures.append(None)
         self._paths.append(None)
         self._found.append(None)
         self._pending += 1
-        return len(self._paths) - 1
+        self._write_failures()
+        return len(self._found) - 1
 
-    def put(self, place: int, request: Request, result: Any = None) -> None:
-        """Note the result of a request; None if it failed."""
+    def fail(self, place: int, request: Request, failure: ImageFailed) -> None:
+        """Note why a request failed."""
+        self._failures[place] = {
+            "url": item_url(request),
+            "reason": failure.reason,
+            "http_status": failure.http_status,
+        }
+        self._write_failures()
+
+    def end(self, place: int, request: Request, result: Any) -> None:
+        """Note that a request has ended, and its result; None if it failed."""
         if isinstance(result, dict) and isinstance(result.get("path"), str):
             self._paths[place] = result["path"]
             self._found[place] = (request, result)
         self._pending -= 1
-        if not self._pending and self._field is not None:
-            self._put(self._item, self._field, self.paths)
+        if not self._pending:
+            self._write(self._item, self._paths_field, self.paths)
 
     def complete(self, item: Any, result_field: str) -> None:
         """Write an empty list into an item without requests, if it has the field of results."""
-        is_open = self._field is not None and not self._paths
-        if is_open and ItemAdapter.is_item(item) and result_field in ItemAdapter(item):
-            self._put(item, str(self._field), [])
+        if not self._paths and ItemAdapter.is_item(item) and result_field in ItemAdapter(item):
+            self._write(item, self._paths_field, [])
 
     def close(self) -> None:
         """Release the item and its pipeline: tasks and timers may keep this object for longer."""
-        self._item = self._field = None
-        self._put = _put_nothing
-        self._found = []
+        self._item = self._put = None
+
+    def _write_failures(self) -> None:
+        failures = [*self._earlier_failures, *filter(None, self._failures)]
+        self._write(self._item, self._failures_field, failures)
+
+    def _write(self, item: Any, field: str | None, value: list[Any]) -> None:
+        if field is not None and self._put is not None:
+            self._put(item, field, value)
 
 
-def _put_nothing(*_: object) -> None:
-    pass
+@dataclass
+class Collected:
+    """What a request gives.
+
+    Attributes:
+        fail: call it with the failure if the request fails.
+        result: the result; None if the request has failed.
+    """
+
+    fail: Callable[[ImageFailed], None]
+    result: Any = None
 
 
 @contextmanager
-def collecting(request: Request, begin: Callable[[int], None]) -> Iterator[Callable[[Any], None]]:
-    """Process a request of the current item in a block; call what it gives with the result.
+def collecting(request: Request, begin: Callable[[int], None]) -> Iterator[Collected]:
+    """Process a request of the current item in a block; it puts what the request gives.
 
     Args:
         request: the request.
@@ -83,15 +120,15 @@ def collecting(request: Request, begin: Callable[[int], None]) -> Iterator[Calla
     """
     results = current_results.get()
     if results is None:
-        yield _put_nothing
+        yield Collected(lambda _: None)
         return
     place = results.add()
     begin(place + 1)
-    result: list[Any] = []
+    collected = Collected(partial(results.fail, place, request))
     try:
-        yield result.append
+        yield collected
     finally:
-        results.put(place, request, *result)
+        results.end(place, request, collected.result)
 
 
 current_results: ContextVar[ItemResults | None] = ContextVar("imgcache_results", default=None)

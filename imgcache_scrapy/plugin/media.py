@@ -65,11 +65,12 @@ class CachedMediaPipeline(MediaPipeline):
     ) -> Any:
         if not self._imgcache.is_enabled:
             return await super()._process_request(request, info, item)
-        with collecting(request, partial(self._imgcache.begin, request, item)) as collect:
-            with self._imgcache.counting(request, info):
-                result = await super()._process_request(request, info, item)
-            collect(result)
-        return result
+        with (
+            collecting(request, partial(self._imgcache.begin, request, item)) as collected,
+            self._imgcache.counting(request, info, collected.fail),
+        ):
+            collected.result = await super()._process_request(request, info, item)
+        return collected.result
 
     async def _check_media_to_download(
         self, request: Request, info: MediaPipeline.SpiderInfo, item: Any

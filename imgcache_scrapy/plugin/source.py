@@ -1,7 +1,7 @@
 """ImageSource: gets the images of one pipeline from the cache or the site, and counts them."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,6 @@ from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.urls import data_body, is_data_url, request_url
 from imgcache_scrapy.plugin import blame, meta
-from imgcache_scrapy.plugin.failures import FailuresField, current_failures
 from imgcache_scrapy.plugin.fetch import Fetch
 from imgcache_scrapy.plugin.flow import Flow, Found
 from imgcache_scrapy.plugin.item_requests import bad_url_reason, item_url
@@ -81,18 +80,15 @@ class ImageSource:
 
     @contextmanager
     def processing(self, item: Any) -> Iterator[ItemResults]:
-        """Process an item in a block: the spider stays open, and the item gets its failures."""
-        field = FailuresField(item, self.settings.failures_field, self.put)
-        results = ItemResults(item, self.settings.paths_field, self.put)
-        previous = current_failures.set(field), current_results.set(results)
+        """Process an item in a block: the spider stays open, and the results are collected."""
+        results = ItemResults(item, self.settings, self.put)
+        previous = current_results.set(results)
         self._items += 1
         try:
             yield results
         finally:
             self._items -= 1
-            current_failures.reset(previous[0])
-            current_results.reset(previous[1])
-            field.close()
+            current_results.reset(previous)
             results.close()
 
     def begin(self, request: Request, item: Any, index: int) -> None:
@@ -105,16 +101,19 @@ class ImageSource:
         """
 
     @contextmanager
-    def counting(self, request: Request, info: MediaPipeline.SpiderInfo) -> Iterator[None]:
-        """Process a request in a block, and count what became of its image."""
-        key, field = self._fingerprint(request), current_failures.get()
-        tell = None if field is None else field.add(request)
+    def counting(
+        self,
+        request: Request,
+        info: MediaPipeline.SpiderInfo,
+        fail: Callable[[ImageFailed], None],
+    ) -> Iterator[None]:
+        """Process a request in a block, count its outcome, and call `fail` if it fails."""
+        key = self._fingerprint(request)
         with self._recent.use(key, info.downloaded, self._outcomes):
             try:
                 yield
             except Exception as error:
-                if tell is not None:
-                    tell(self._outcome(key, info).error or blame.hook_failure(error))
+                fail(self._outcome(key, info).error or blame.hook_failure(error))
                 raise
             finally:
                 self.count(request, self._outcome(key, info))
