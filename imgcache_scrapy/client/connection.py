@@ -6,9 +6,11 @@ from typing import Any, TypeVar
 import httpx
 
 from imgcache_scrapy.client.answers import Answer
+from imgcache_scrapy.client.fields import without_none
 from imgcache_scrapy.core.concurrency import Limiter
 from imgcache_scrapy.core.errors import InvalidRequestError, ProtocolError, UnavailableError
 from imgcache_scrapy.core.limits import MAX_TEXT, MAX_URL_BYTES
+from imgcache_scrapy.core.pages import ListPage, all_pages_async
 from imgcache_scrapy.core.response_info import MAX_HEADER_CHARACTERS
 
 T = TypeVar("T")
@@ -99,6 +101,35 @@ class Connection:
         except (UnicodeError, httpx.InvalidURL) as error:
             raise InvalidRequestError(f"the request cannot be sent: {error}") from error
         return await self._exchange(request, max_bytes)
+
+    async def all_pages(
+        self, route: str, query: dict[str, Any], limit: int | None, read: Callable[[Any], T]
+    ) -> list[T]:
+        """Read the pages of a list one after another.
+
+        Args:
+            route: the path.
+            query: the query of the first page.
+            limit: number of entries after which no further page is read; None to read all.
+            read: checks one entry, and raises a `ProtocolError` if it is wrong.
+
+        Raises:
+            ProtocolError: an answer is no such page, or says that one follows that was read before.
+            ImgCacheError: the error for the status of an answer.
+        """
+        asked: list[dict[str, Any]] = []
+
+        async def page(missing: int | None, after: dict[str, str] | None) -> ListPage[T]:
+            # Only the query of the next page's address is used: the token must go to no other host.
+            params = query if after is None else after
+            if params in asked:
+                raise ProtocolError("the answer says that a page follows that was read before")
+            asked.append(params)
+            params = params | without_none(limit=missing)
+            answer = await self.send("GET", route, max_bytes=MAX_LIST, params=params)
+            return answer.page(read)
+
+        return await all_pages_async(page, limit)
 
     async def aclose(self) -> None:
         """Refuse further calls, and close the connections."""

@@ -4,9 +4,9 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from imgcache_scrapy.client.answers import (
     entries_by_key,
@@ -19,9 +19,7 @@ from imgcache_scrapy.client.connection import (
     MAX_ANSWER,
     MAX_ENTRY,
     MAX_ESCAPE,
-    MAX_LIST,
     NO_ROUTE,
-    Connection,
 )
 from imgcache_scrapy.client.entries import entry_of
 from imgcache_scrapy.client.fields import (
@@ -37,15 +35,12 @@ from imgcache_scrapy.client.key_support import KeySupport
 from imgcache_scrapy.client.lists import read_failures, read_keys
 from imgcache_scrapy.core.batches import batches_by_size
 from imgcache_scrapy.core.entry import Entry, content_hash_of
-from imgcache_scrapy.core.errors import InvalidRequestError, NotFoundError, ProtocolError
+from imgcache_scrapy.core.errors import InvalidRequestError, NotFoundError
 from imgcache_scrapy.core.failures import Failure, Found
 from imgcache_scrapy.core.keys import is_default_key
 from imgcache_scrapy.core.limits import MAX_BATCH_BYTES, MAX_BATCH_URLS, MAX_IMAGE_BYTES
-from imgcache_scrapy.core.pages import ListPage, all_pages_async
 from imgcache_scrapy.core.response_info import NO_RESPONSE, ResponseInfo
 from imgcache_scrapy.core.urls import filename_of
-
-T = TypeVar("T")
 
 # For smaller images, the additional request would cost more than their bytes.
 _MIN_CLAIMED_BYTES = 64 * 2**10
@@ -55,7 +50,7 @@ _BATCH_CHARACTERS = MAX_BATCH_BYTES // 2
 _MAX_KEY_IN_QUERY = 4000
 
 
-class HttpTransport(HttpLists, HttpRefusals, HttpTakeDowns, HttpUses, Connection):
+class HttpTransport(HttpLists, HttpRefusals, HttpTakeDowns, HttpUses):
     """The transport to a service; its methods are documented in `AsyncImgCacheClient`.
 
     Args:
@@ -191,7 +186,7 @@ class HttpTransport(HttpLists, HttpRefusals, HttpTakeDowns, HttpUses, Connection
 
     async def search(self, url_contains: str, bucket: str | None, limit: int | None) -> list[Entry]:
         query = {"url_contains": url_contains, **without_none(bucket=bucket)}
-        found = await self._all_pages("/images/search", query, limit, entry_of)
+        found = await self.all_pages("/images/search", query, limit, entry_of)
         # Some services find other texts as well, for example in other letter case.
         entries = (entry for entry in found if url_contains in entry["url"])
         return newest_of_urls(entries)[:limit]
@@ -208,7 +203,7 @@ class HttpTransport(HttpLists, HttpRefusals, HttpTakeDowns, HttpUses, Connection
             "max_hamming_distance": max_hamming_distance,
             **without_none(bucket=bucket),
         }
-        found = await self._all_pages("/images/similar", query, limit, entry_of)
+        found = await self.all_pages("/images/similar", query, limit, entry_of)
         entries = (with_distance(entry, perceptual_hash) for entry in found)
         near = [entry for entry in entries if entry["distance"] <= max_hamming_distance]
         return sorted(near, key=lambda entry: entry["distance"])[:limit]
@@ -251,7 +246,7 @@ class HttpTransport(HttpLists, HttpRefusals, HttpTakeDowns, HttpUses, Connection
     ) -> list[Entry]:
         try:
             read = functools.partial(entry_of, **asked)
-            return await self._all_pages(route, query, limit, read)
+            return await self.all_pages(route, query, limit, read)
         except (NotFoundError, InvalidRequestError) as error:
             # Other services take the last part of the path for a hash.
             if await self._keys.exists():
@@ -263,20 +258,3 @@ class HttpTransport(HttpLists, HttpRefusals, HttpTakeDowns, HttpUses, Connection
             return (await self.send("GET", route, params=query)).entry(**asked)
         except NotFoundError:
             return None
-
-    async def _all_pages(
-        self, route: str, query: dict[str, Any], limit: int | None, read: Callable[[Any], T]
-    ) -> list[T]:
-        asked: list[dict[str, Any]] = []
-
-        async def page(missing: int | None, after: dict[str, str] | None) -> ListPage[T]:
-            # Only the query of the next page's address is used: the token must go to no other host.
-            params = query if after is None else after
-            if params in asked:
-                raise ProtocolError("the answer says that a page follows that was read before")
-            asked.append(params)
-            params = params | without_none(limit=missing)
-            answer = await self.send("GET", route, max_bytes=MAX_LIST, params=params)
-            return answer.page(read)
-
-        return await all_pages_async(page, limit)

@@ -4,10 +4,9 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
-from imgcache_scrapy.client.answers import Answer
-from imgcache_scrapy.client.connection import MAX_LIST, NO_ROUTE
+from imgcache_scrapy.client.connection import MAX_LIST, NO_ROUTE, Connection
 from imgcache_scrapy.client.entries import entry_of, is_count, json_object
 from imgcache_scrapy.client.http_refusals import explaining_not_found, lacks
 from imgcache_scrapy.client.lists import next_position
@@ -18,22 +17,10 @@ from imgcache_scrapy.core.pages import Page
 _IMAGES, _COUNT, _STATS = "/images", "/images/count", "/stats"
 
 
-class _Calls(Protocol):
-    """What these methods use of `HttpTransport`."""
-
-    async def answer(self, method: str, route: str, **content: Any) -> Answer: ...
-
-    async def send(self, method: str, route: str, **content: Any) -> Answer: ...
-
-    async def _counts(self, route: str, **query: str) -> dict[str, int]: ...
-
-
-class HttpLists:
+class HttpLists(Connection):
     """The methods of `HttpTransport` for lists and counts."""
 
-    async def list_page(
-        self: _Calls, filters: Filters, limit: int | None, after: str | None
-    ) -> Page:
+    async def list_page(self, filters: Filters, limit: int | None, after: str | None) -> Page:
         query = query_of(filters, limit=limit, after=after)
         answer = await self.answer("GET", _IMAGES, max_bytes=MAX_LIST, params=query)
         if answer.status in NO_ROUTE:
@@ -41,21 +28,21 @@ class HttpLists:
         entries, following = answer.checked().page(entry_of)
         return Page(entries, next_position(following, after))
 
-    async def count(self: _Calls, filters: Filters) -> dict[str, int]:
+    async def count(self, filters: Filters) -> dict[str, int]:
         return await self._counts(_COUNT, **query_of(filters))
 
-    async def stats(self: _Calls) -> dict[str, int]:
+    async def stats(self) -> dict[str, int]:
         return await self._counts(_STATS)
 
-    async def stats_by(self: _Calls, by: str) -> dict[str, dict[str, int]]:
+    async def stats_by(self, by: str) -> dict[str, dict[str, int]]:
         with explaining_not_found(_STATS):
             answer = await self.send("GET", _STATS, max_bytes=MAX_LIST, params={"by": by})
         return {name: counts_of(json_object(each)) for name, each in answer.object().items()}
 
-    async def buckets(self: _Calls) -> dict[str, int]:
+    async def buckets(self) -> dict[str, int]:
         return await self._counts("/buckets")
 
-    async def _counts(self: _Calls, route: str, **query: str) -> dict[str, int]:
+    async def _counts(self, route: str, **query: str) -> dict[str, int]:
         with explaining_not_found(route):
             return counts_of((await self.send("GET", route, params=query)).object())
 

@@ -2,13 +2,12 @@
 
 # ruff: noqa: D102 - the methods are documented once, in AsyncImgCacheClient.
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-from imgcache_scrapy.client.answers import Answer
-from imgcache_scrapy.client.connection import NO_ROUTE
+from imgcache_scrapy.client.connection import NO_ROUTE, Connection
 from imgcache_scrapy.client.entries import entry_of
 from imgcache_scrapy.client.fields import without_none
 from imgcache_scrapy.client.lists import read_blocked, read_failure
@@ -19,8 +18,6 @@ from imgcache_scrapy.core.errors import NotFoundError, ProtocolError
 from imgcache_scrapy.core.failures import Failure, SeenFailure
 from imgcache_scrapy.core.limits import ACTOR_HEADER, MAX_BATCH_BYTES, MAX_BATCH_URLS
 
-T = TypeVar("T")
-
 _BLOCKED, _FAILURES = "/blocked", "/failures"
 # Of an error; a success has no body.
 _MAX_ANSWER = 2**16
@@ -28,50 +25,36 @@ _MAX_ANSWER = 2**16
 _MAX_CHARACTERS = MAX_BATCH_BYTES // 8
 
 
-class _Calls(Protocol):
-    """What these methods use of `HttpTransport`."""
-
-    _supports_failures: bool
-
-    async def answer(self, method: str, route: str, **content: Any) -> Answer: ...
-
-    async def send(self, method: str, route: str, **content: Any) -> Answer: ...
-
-    async def _all_pages(
-        self, route: str, query: dict[str, Any], limit: int | None, read: Callable[[Any], T]
-    ) -> list[T]: ...
-
-
-class HttpRefusals:
+class HttpRefusals(Connection):
     """The methods of `HttpTransport` for blocked images and failures."""
 
     _supports_failures = True
 
-    async def block(self: _Calls, content_hash: str, reason: str, actor: str = "") -> BlockedImage:
+    async def block(self, content_hash: str, reason: str, actor: str = "") -> BlockedImage:
         body = {"content_hash": content_hash, "reason": reason}
         with explaining_not_found(_BLOCKED):
             return read_blocked(
                 (await self.send("POST", _BLOCKED, json=body, headers=acting(actor))).object()
             )
 
-    async def unblock(self: _Calls, content_hash: str, actor: str = "") -> None:
+    async def unblock(self, content_hash: str, actor: str = "") -> None:
         route = f"{_BLOCKED}/{content_hash}"
         answer = await self.answer("DELETE", route, headers=acting(actor))
         if answer.lacks_route:
             raise lacks(_BLOCKED)
         answer.checked()
 
-    async def blocked(self: _Calls, limit: int | None) -> list[BlockedImage]:
+    async def blocked(self, limit: int | None) -> list[BlockedImage]:
         with explaining_not_found(_BLOCKED):
-            return await self._all_pages(_BLOCKED, {}, limit, read_blocked)
+            return await self.all_pages(_BLOCKED, {}, limit, read_blocked)
 
-    async def suggest_blocked(self: _Calls, bucket: str | None, limit: int | None) -> list[Entry]:
+    async def suggest_blocked(self, bucket: str | None, limit: int | None) -> list[Entry]:
         query = without_none(bucket=bucket)
         with explaining_not_found(_BLOCKED):
-            found = await self._all_pages(f"{_BLOCKED}/suggestions", query, limit, entry_of)
+            found = await self.all_pages(f"{_BLOCKED}/suggestions", query, limit, entry_of)
         return found[:limit]
 
-    async def remember_failures(self: _Calls, failures: Sequence[SeenFailure], bucket: str) -> None:
+    async def remember_failures(self, failures: Sequence[SeenFailure], bucket: str) -> None:
         for batch in batches_by_size(failures, _characters_of, _MAX_CHARACTERS, MAX_BATCH_URLS):
             if not self._supports_failures:
                 return
@@ -83,7 +66,7 @@ class HttpRefusals:
                 answer.checked()
 
     async def failures(
-        self: _Calls,
+        self,
         host: str | None,
         since: datetime | None,
         bucket: str | None,
@@ -91,7 +74,7 @@ class HttpRefusals:
     ) -> list[Failure]:
         query = without_none(host=host, since=since and since.isoformat(), bucket=bucket)
         with explaining_not_found(_FAILURES):
-            return await self._all_pages(_FAILURES, query, limit, read_failure)
+            return await self.all_pages(_FAILURES, query, limit, read_failure)
 
 
 @contextmanager

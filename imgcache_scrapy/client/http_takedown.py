@@ -2,11 +2,9 @@
 
 # ruff: noqa: D102 - the methods are documented once, in AsyncImgCacheClient.
 
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-from imgcache_scrapy.client.answers import Answer
-from imgcache_scrapy.client.connection import NO_ROUTE
+from imgcache_scrapy.client.connection import NO_ROUTE, Connection
 from imgcache_scrapy.client.http_lists import counts_of, query_of
 from imgcache_scrapy.client.http_refusals import acting, explaining_not_found, lacks
 from imgcache_scrapy.client.lists import read_audit, read_blocked_source
@@ -15,32 +13,16 @@ from imgcache_scrapy.core.blocked import BlockedSource, Source
 from imgcache_scrapy.core.errors import CountChangedError, not_blocked
 from imgcache_scrapy.core.selection import Selection
 
-T = TypeVar("T")
-
 _CAPTURES, _SOURCES, _AUDIT = "/captures", "/blocked/sources", "/audit"
 # Stores may change the number between the dry run and the takedown.
 _ATTEMPTS = 10
 
 
-class _Calls(Protocol):
-    """What these methods use of `HttpTransport`."""
-
-    async def answer(self, method: str, route: str, **content: Any) -> Answer: ...
-
-    async def send(self, method: str, route: str, **content: Any) -> Answer: ...
-
-    async def _delete_captures(self, query: dict[str, Any], actor: str) -> dict[str, int]: ...
-
-    async def _all_pages(
-        self, route: str, query: dict[str, Any], limit: int | None, read: Callable[[Any], T]
-    ) -> list[T]: ...
-
-
-class HttpTakeDowns:
+class HttpTakeDowns(Connection):
     """The methods of `HttpTransport` for takedowns."""
 
     async def delete_captures(
-        self: _Calls,
+        self,
         selection: Selection,
         *,
         actor: str = "",
@@ -64,24 +46,24 @@ class HttpTakeDowns:
                     raise
         raise AssertionError("unreachable")
 
-    async def _delete_captures(self: _Calls, query: dict[str, Any], actor: str) -> dict[str, int]:
+    async def _delete_captures(self, query: dict[str, Any], actor: str) -> dict[str, int]:
         headers = acting(actor)
         answer = await self.answer("DELETE", _CAPTURES, params=query, headers=headers)
         if answer.status in NO_ROUTE:
             raise lacks(_CAPTURES)
         return counts_of(answer.checked().object())
 
-    async def audit(self: _Calls, limit: int | None) -> list[AuditEntry]:
+    async def audit(self, limit: int | None) -> list[AuditEntry]:
         with explaining_not_found(_AUDIT):
-            return await self._all_pages(_AUDIT, {}, limit, read_audit)
+            return await self.all_pages(_AUDIT, {}, limit, read_audit)
 
-    async def blocked_sources(self: _Calls, limit: int | None) -> list[BlockedSource]:
+    async def blocked_sources(self, limit: int | None) -> list[BlockedSource]:
         answer = await self.answer("GET", _SOURCES, params={"limit": 1})
         if answer.status in NO_ROUTE:  # An older version blocks only images.
             return []
-        return await self._all_pages(_SOURCES, {}, limit, read_blocked_source)
+        return await self.all_pages(_SOURCES, {}, limit, read_blocked_source)
 
-    async def unblock_source(self: _Calls, source: Source, actor: str = "") -> None:
+    async def unblock_source(self, source: Source, actor: str = "") -> None:
         name = "host" if source.kind == "host" else "key"
         headers = acting(actor)
         answer = await self.answer("DELETE", _SOURCES, params={name: source.value}, headers=headers)

@@ -3,10 +3,8 @@
 # ruff: noqa: D102 - the methods are documented once, in AsyncImgCacheClient.
 
 from collections.abc import Sequence
-from typing import Any, Protocol
 
-from imgcache_scrapy.client.answers import Answer
-from imgcache_scrapy.client.connection import MAX_LIST, NO_ROUTE
+from imgcache_scrapy.client.connection import MAX_LIST, NO_ROUTE, Connection
 from imgcache_scrapy.client.fields import without_none
 from imgcache_scrapy.client.http_lists import counts_of
 from imgcache_scrapy.client.http_refusals import lacks
@@ -21,16 +19,10 @@ _USES, _OF_IMAGE = "/uses", "/images/uses"
 _MAX_CHARACTERS = MAX_BATCH_BYTES // 8
 
 
-class _Calls(Protocol):
-    """What these methods use of `HttpTransport`."""
-
-    async def answer(self, method: str, route: str, **content: Any) -> Answer: ...
-
-
-class HttpUses:
+class HttpUses(Connection):
     """The methods of `HttpTransport` for uses."""
 
-    async def record_uses(self: _Calls, uses: Sequence[NewUse]) -> int:
+    async def record_uses(self, uses: Sequence[NewUse]) -> int:
         recorded = 0
         for batch in batches_by_size(uses, _characters_of, _MAX_CHARACTERS, MAX_BATCH_USES):
             body = {"uses": [use.fields() for use in batch]}
@@ -41,7 +33,7 @@ class HttpUses:
         return recorded
 
     async def uses_page(
-        self: _Calls,
+        self,
         content_hashes: Sequence[str] | None,
         page_url: str | None,
         bucket: str | None,
