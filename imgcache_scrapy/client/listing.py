@@ -1,16 +1,14 @@
 """ListMethods: the methods of a client that list and count what a cache has."""
 
-import re
 from functools import partial
 from typing import Any, Unpack
 
 from imgcache_scrapy.client.base import ClientBase
-from imgcache_scrapy.core.checks import checked_limit, checked_text
+from imgcache_scrapy.core.checks import checked_limit, checked_position
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.filters import GROUPS, Filters, checked_filters
 from imgcache_scrapy.core.limits import SEARCH_POSITION_PATTERN
 from imgcache_scrapy.core.pages import EntryList, pages_after
-from imgcache_scrapy.core.text import quoted
 
 
 class ListMethods(ClientBase):
@@ -35,7 +33,8 @@ class ListMethods(ClientBase):
             InvalidRequestError: there is no such filter, or a value is not valid.
         """
         read = partial(self.transport.list_page, self._filters(filters))
-        return EntryList.of(await pages_after(read, checked_limit(limit), _position(after)))
+        position = checked_position(after, SEARCH_POSITION_PATTERN)
+        return EntryList.of(await pages_after(read, checked_limit(limit), position))
 
     async def count(self, **filters: Unpack[Filters]) -> dict[str, int]:
         """Count what `list` would list.
@@ -74,12 +73,3 @@ class ListMethods(ClientBase):
         """Check filters; the bucket of the client is that of a call that names none."""
         given = {name: each for name, each in filters.items() if each is not None}
         return checked_filters({"bucket": self._bucket or None, **given})
-
-
-def _position(after: str | None) -> str | None:
-    """Check a position; an empty one is none."""
-    if not after or re.fullmatch(SEARCH_POSITION_PATTERN, checked_text("a position", after)):
-        return after or None
-    raise InvalidRequestError(
-        f"{quoted(after)} is not a position: give the `after` of the list before"
-    )

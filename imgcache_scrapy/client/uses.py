@@ -6,9 +6,9 @@ from typing import Any
 
 from imgcache_scrapy.client.base import ClientBase
 from imgcache_scrapy.core.batches import batches
-from imgcache_scrapy.core.checks import checked_hash, checked_limit, checked_text
+from imgcache_scrapy.core.checks import checked_hash, checked_limit, checked_position
 from imgcache_scrapy.core.errors import InvalidRequestError
-from imgcache_scrapy.core.limits import MAX_BATCH_USES
+from imgcache_scrapy.core.limits import MAX_BATCH_USES, USE_POSITION_PATTERN
 from imgcache_scrapy.core.pages import ItemList, pages_after
 from imgcache_scrapy.core.uses import NewUse, Use, page_of
 
@@ -107,7 +107,7 @@ class UseMethods(ClientBase):
         after: str | None,
     ) -> ItemList[Use]:
         read = partial(self.transport.uses_page, hashes, page_url, self._bucket_or_all(bucket))
-        position = after and checked_text("a position", after)
+        position = checked_position(after, USE_POSITION_PATTERN)
         return ItemList.of(await pages_after(read, checked_limit(limit), position))
 
     def _new_use(self, values: Mapping[str, Any]) -> NewUse:

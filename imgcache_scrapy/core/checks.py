@@ -137,18 +137,38 @@ def checked_limit(limit: int | None) -> int | None:
     raise InvalidRequestError(f"a limit is a whole number from 1 on, not {limit!r:.100}")
 
 
+def checked_position(after: str | None, pattern: str) -> str | None:
+    """Check the position after which a list begins; an empty one is none.
+
+    Args:
+        after: the position.
+        pattern: the regular expression of such positions.
+
+    Raises:
+        InvalidRequestError: the value is no such position.
+    """
+    if not after or re.fullmatch(pattern, checked_text("a position", after)):
+        return after or None
+    raise InvalidRequestError(
+        f"{quoted(after)} is not a position: give the `after` of the list before"
+    )
+
+
 def checked_time(time: datetime | str | None) -> datetime | None:
     """Check a time; a time without an offset is taken as UTC.
 
     Raises:
-        InvalidRequestError: the value is a string that is not ISO 8601.
+        InvalidRequestError: the value is neither a `datetime` nor a string of ISO 8601.
     """
-    if isinstance(time, str):
-        try:
-            time = datetime.fromisoformat(time)
-        except ValueError as error:
-            raise InvalidRequestError(f"a lookup time is ISO 8601, not {time!r:.100}") from error
-    return time if time is None or time.tzinfo else time.replace(tzinfo=UTC)
+    if time is None:
+        return None
+    try:
+        moment = time if isinstance(time, datetime) else datetime.fromisoformat(time)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequestError(
+            f"a time is a datetime or a text such as 2026-01-31T12:00:00, not {time!r:.100}"
+        ) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def checked_token(token: str | None) -> str | None:

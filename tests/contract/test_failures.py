@@ -117,7 +117,9 @@ def test_failures_are_listed_by_host_and_time(memory, client, site, bucket):
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"host": "a\0"}, {"host": 5}, {"since": "soon"}, {"limit": 0}], ids=str
+    "arguments",
+    [{"host": "a\0"}, {"host": 5}, {"since": "soon"}, {"since": 5}, {"limit": 0}],
+    ids=str,
 )
 def test_wrong_filters_are_refused(client, arguments):
     """Each filter is checked."""

@@ -149,7 +149,7 @@ WRONG = [
     {"hots": "a"}, {"host": 5}, {"url_contains": "a\0"}, {"min_width": -1}, {"min_width": 1.5},
     {"min_bytes": True}, {"since": "yesterday"}, {"damaged": "yes"}, {"limit": 0},
     {"client_name": ""}, {"host": "h.example:80"}, {"host": "http://h.example"}, {"host": " "},
-    {"after": "last"},
+    {"after": "last"}, {"since": DAY.date()}, {"until": 5},
 ]  # fmt: skip
 
 

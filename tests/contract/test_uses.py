@@ -129,6 +129,7 @@ WRONG = [
     {"meta": {"a": float("nan")}},
     {"meta": {"a": object()}},
     {"used_at": "today"},
+    {"used_at": 5},
     {"price": 5},
 ]
 
@@ -141,6 +142,9 @@ def test_wrong_uses_are_refused(client, stored, site):
     for wrong in (5, "", "\0"):
         with pytest.raises(InvalidRequestError):
             client.used_on(wrong)
+    for method in (client.used_on, client.uses):
+        with pytest.raises(InvalidRequestError, match="position"):
+            method(stored[0]["content_hash"], after="last")
     with pytest.raises(InvalidRequestError):
         client.record_uses(["use"])
     assert client.uses(stored[0]["content_hash"]) == []
