@@ -15,6 +15,9 @@ from imgcache_scrapy.core.limits import (
 )
 from imgcache_scrapy.core.response_info import STORED_HEADERS
 
+Check = Callable[[Any], bool]
+"""Returns whether a value of an answer is right."""
+
 
 def json_object(body: Any) -> dict[str, Any]:
     """Check that a part of an answer is a JSON object.
@@ -33,13 +36,23 @@ def is_text(value: Any, max_length: int = MAX_TEXT) -> bool:
     return isinstance(value, str) and len(value) <= max_length and not _SURROGATE.search(value)
 
 
+def is_url(value: Any) -> bool:
+    """Return whether a value is a text that may be as long as a URL."""
+    return is_text(value, MAX_URL_BYTES)
+
+
 def is_count(value: Any) -> bool:
     """Return whether a value is a whole number from 0 on."""
-    return _is_number(value, 0)
+    return type(value) is int and 0 <= value <= MAX_NUMBER
 
 
-def _is_number(value: Any, lowest: int) -> bool:
-    return type(value) is int and lowest <= value <= MAX_NUMBER
+def or_none(is_right: Check) -> Check:
+    """Return the check of a value that may also be None."""
+    return lambda value: value is None or is_right(value)
+
+
+def _is_size(value: Any) -> bool:
+    return is_count(value) and value > 0
 
 
 def _are_headers(value: Any) -> bool:
@@ -54,30 +67,30 @@ def _is_match(value: Any, pattern: str) -> bool:
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTENT_TYPE_PATTERN = r"[!-~]+/[ -~]{1,200}"
-_REQUIRED: dict[str, Callable[[Any], bool]] = {
-    "url": lambda value: is_text(value, MAX_URL_BYTES),
+_REQUIRED: dict[str, Check] = {
+    "url": is_url,
     "content_hash": is_content_hash,
     "content_type": lambda value: _is_match(value, _CONTENT_TYPE_PATTERN),
-    "file_size_bytes": lambda value: _is_number(value, 0),
-    "original_filename": lambda value: value is None or is_text(value),
-    "width": lambda value: value is None or _is_number(value, 1),
-    "height": lambda value: value is None or _is_number(value, 1),
-    "perceptual_hash": lambda value: value is None or _is_match(value, PERCEPTUAL_HASH_PATTERN),
+    "file_size_bytes": is_count,
+    "original_filename": or_none(is_text),
+    "width": or_none(_is_size),
+    "height": or_none(_is_size),
+    "perceptual_hash": or_none(lambda value: _is_match(value, PERCEPTUAL_HASH_PATTERN)),
     "client_name": is_text,
     "lookup_time": is_text,
     "created_at": is_text,
 }
-_OPTIONAL: dict[str, Callable[[Any], bool]] = {
-    "key": lambda value: is_text(value, MAX_URL_BYTES),
+_OPTIONAL: dict[str, Check] = {
+    "key": is_url,
     "bucket": is_text,
     "headers": _are_headers,
-    "final_url": lambda value: is_text(value, MAX_URL_BYTES),
+    "final_url": is_url,
     "accept": is_text,
     "converted": lambda value: isinstance(value, bool),
     "blocked": lambda value: isinstance(value, bool),
     "damaged": lambda value: isinstance(value, bool),
-    "paths": lambda value: _is_number(value, 0),
-    "hosts": lambda value: _is_number(value, 0),
+    "paths": is_count,
+    "hosts": is_count,
 }
 
 

@@ -1,11 +1,11 @@
 """Check the parts of a service's answers that are no entries of images."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, cast
 
-from imgcache_scrapy.client.entries import is_count, is_text, json_object
+from imgcache_scrapy.client.entries import Check, is_count, is_text, is_url, json_object, or_none
 from imgcache_scrapy.core.audit import AuditEntry
 from imgcache_scrapy.core.blocked import BlockedImage, BlockedSource
 from imgcache_scrapy.core.entry import is_content_hash
@@ -13,7 +13,6 @@ from imgcache_scrapy.core.errors import ProtocolError
 from imgcache_scrapy.core.failures import Failure
 from imgcache_scrapy.core.limits import (
     MAX_FILTER,
-    MAX_URL_BYTES,
     REASON_PATTERN,
 )
 from imgcache_scrapy.core.uses import Use
@@ -27,23 +26,21 @@ def is_time(value: Any) -> bool:
         return False
 
 
-_BLOCKED: Mapping[str, Callable[[Any], bool]] = {
+_BLOCKED: Mapping[str, Check] = {
     "content_hash": is_content_hash,
     "reason": lambda value: is_text(value, MAX_FILTER),
     "created_at": is_time,
 }
 
-
-_SOURCE: Mapping[str, Callable[[Any], bool]] = {
+_SOURCE: Mapping[str, Check] = {
     "content_hash": lambda value: value is None,
-    "host": lambda value: value is None or is_text(value),
-    "url": lambda value: value is None or is_text(value, MAX_URL_BYTES),
+    "host": or_none(is_text),
+    "url": or_none(is_url),
     "reason": lambda value: is_text(value, MAX_FILTER),
     "created_at": is_time,
 }
 
-
-_AUDIT: Mapping[str, Callable[[Any], bool]] = {
+_AUDIT: Mapping[str, Check] = {
     "done_at": is_time,
     "actor": is_text,
     "act": is_text,
@@ -53,31 +50,25 @@ _AUDIT: Mapping[str, Callable[[Any], bool]] = {
     "bytes": is_count,
 }
 
-
-_FAILURE: Mapping[str, Callable[[Any], bool]] = {
-    "url": lambda value: is_text(value, MAX_URL_BYTES),
+_FAILURE: Mapping[str, Check] = {
+    "url": is_url,
     "bucket": is_text,
     "reason": lambda value: isinstance(value, str) and bool(re.fullmatch(REASON_PATTERN, value)),
-    "http_status": lambda value: value is None or (type(value) is int and 400 <= value < 600),  # noqa: PLR2004
+    "http_status": or_none(lambda value: type(value) is int and 400 <= value < 600),  # noqa: PLR2004
     "failed_at": is_time,
     "expires_at": is_time,
 }
 
-
-def _or_none(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or is_right(value)
-
-
-_USE: Mapping[str, Callable[[Any], bool]] = {
+_USE: Mapping[str, Check] = {
     "content_hash": is_content_hash,
-    "url": lambda value: is_text(value, MAX_URL_BYTES),
-    "key": lambda value: is_text(value, MAX_URL_BYTES),
+    "url": is_url,
+    "key": is_url,
     "bucket": is_text,
-    "page_url": _or_none(lambda value: is_text(value, MAX_URL_BYTES)),
-    **dict.fromkeys(("item", "spider", "job"), _or_none(is_text)),
-    "position": _or_none(is_count),
-    **dict.fromkeys(("alt", "caption"), _or_none(is_text)),
-    "meta": _or_none(lambda value: isinstance(value, dict)),
+    "page_url": or_none(is_url),
+    **dict.fromkeys(("item", "spider", "job"), or_none(is_text)),
+    "position": or_none(is_count),
+    **dict.fromkeys(("alt", "caption"), or_none(is_text)),
+    "meta": or_none(lambda value: isinstance(value, dict)),
     "first_used_at": is_time,
     "used_at": is_time,
 }
@@ -178,7 +169,7 @@ def read_failures(body: Any, urls: Iterable[str]) -> dict[str, Failure]:
     return failures
 
 
-def _checked(body: Any, checks: Mapping[str, Callable[[Any], bool]], what: str) -> dict[str, Any]:
+def _checked(body: Any, checks: Mapping[str, Check], what: str) -> dict[str, Any]:
     """Check an object and keep the keys that this version knows."""
     found = json_object(body)
     wrong = [name for name, is_right in checks.items() if not is_right(found.get(name, ...))]
