@@ -1,5 +1,6 @@
 """FreshnessRules: decide whether a capture is recent enough to be used without asking the site."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -76,6 +77,10 @@ def checked_max_age(max_age: float | None) -> float | None:
     Raises:
         InvalidRequestError: it is neither.
     """
-    if max_age is not None and (not isinstance(max_age, (int, float)) or not max_age >= 0):
+    if max_age is None:
+        return None
+    # A bool is a number for Python: True would be a second. Larger whole numbers are no floats.
+    is_number = isinstance(max_age, (int, float)) and not isinstance(max_age, bool)
+    if not is_number or not 0 <= max_age <= sys.float_info.max:
         raise InvalidRequestError(f"a maximum age is a number of seconds, not {max_age!r:.80}")
-    return max_age
+    return float(max_age)

@@ -4,10 +4,10 @@ from typing import TypeVar
 
 from scrapy import Request
 
-from imgcache_scrapy.core.freshness import FreshnessRules
+from imgcache_scrapy.core.errors import InvalidRequestError
+from imgcache_scrapy.core.freshness import FreshnessRules, checked_max_age
 from imgcache_scrapy.core.text import quoted
 from imgcache_scrapy.plugin import meta
-from imgcache_scrapy.plugin.freshness import checked_max_age
 from imgcache_scrapy.plugin.log import SpiderLogger
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class MaxAges:
         if meta.MAX_AGE in request.meta:
             try:
                 return checked_max_age(request.meta[meta.MAX_AGE])
-            except ValueError:
+            except InvalidRequestError:
                 self._tell(request.meta[meta.MAX_AGE])
         return self._rules.max_age(url, default)
 

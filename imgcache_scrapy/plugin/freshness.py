@@ -2,12 +2,11 @@
 
 import json
 import math
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-from imgcache_scrapy.core.errors import ConfigurationError
-from imgcache_scrapy.core.freshness import FreshnessRules
+from imgcache_scrapy.core.errors import ConfigurationError, InvalidRequestError
+from imgcache_scrapy.core.freshness import FreshnessRules, checked_max_age
 from imgcache_scrapy.core.hosts import EVERY_HOST, checked_host
 from imgcache_scrapy.core.text import quoted
 
@@ -42,7 +41,7 @@ def checked_max_ages(value: Any) -> dict[str, float | None]:
         value: a number of seconds, or numbers by host; on the command line it is a text.
 
     Raises:
-        ConfigurationError, TypeError, ValueError: it is neither.
+        ConfigurationError, InvalidRequestError, TypeError, ValueError: it is neither.
     """
     if isinstance(value, str):
         value = json.loads(value)
@@ -51,23 +50,10 @@ def checked_max_ages(value: Any) -> dict[str, float | None]:
     return {checked_host(host): _max_age_of(host, age) for host, age in value.items()}
 
 
-def checked_max_age(value: Any) -> float | None:
-    """Check a maximum age in seconds, or None.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    # Larger whole numbers are no floats.
-    if value is not None and not (is_number and 0 <= value <= sys.float_info.max):
-        raise ValueError
-    return None if value is None else float(value)
-
-
 def _max_age_of(host: Any, value: Any) -> float | None:
     try:
         return checked_max_age(value)
-    except ValueError as error:
+    except InvalidRequestError as error:
         raise ConfigurationError(
             f"the age for {quoted(host)} is {quoted(value)}, not a number of seconds"
         ) from error

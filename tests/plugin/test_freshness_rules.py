@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from imgcache_scrapy.core.errors import ConfigurationError
-from imgcache_scrapy.core.freshness import FreshnessRules
+from imgcache_scrapy.core.errors import ConfigurationError, InvalidRequestError
+from imgcache_scrapy.core.freshness import FreshnessRules, checked_max_age
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.keys import cache_key
 from imgcache_scrapy.core.revalidation import (
@@ -16,12 +16,7 @@ from imgcache_scrapy.core.revalidation import (
     renewed_headers,
     validators,
 )
-from imgcache_scrapy.plugin.freshness import (
-    checked_max_age,
-    checked_max_ages,
-    dated_stat,
-    seconds_of_days,
-)
+from imgcache_scrapy.plugin.freshness import checked_max_ages, dated_stat, seconds_of_days
 
 URL = "http://h.example/a.jpg"
 
@@ -119,15 +114,16 @@ def test_ages_in_settings(value, ages):
 )
 def test_wrong_ages_in_settings(value):
     """Negative or infinite numbers, other values, and what is no host are refused."""
-    with pytest.raises((ValueError, ConfigurationError)):
+    with pytest.raises((ValueError, ConfigurationError, InvalidRequestError)):
         checked_max_ages(value)
 
 
 def test_the_age_of_a_request():
     """None means no limit."""
     assert (checked_max_age(None), checked_max_age(3)) == (None, 3)
-    with pytest.raises(ValueError):  # noqa: PT011 - there is no message
-        checked_max_age("3")
+    for wrong in ("3", True, -1, math.inf, math.nan, 10**400):
+        with pytest.raises(InvalidRequestError, match="a number of seconds"):
+            checked_max_age(wrong)
 
 
 def test_scrapys_days():
