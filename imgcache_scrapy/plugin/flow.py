@@ -28,9 +28,9 @@ from imgcache_scrapy.plugin.outcome import (
     refusal_error,
     status_error,
 )
+from imgcache_scrapy.plugin.recent import REMEMBERED_KEYS, RecentKeys
 from imgcache_scrapy.plugin.reservation import KeyLocks, Reservation
 from imgcache_scrapy.plugin.responses import cached_response, is_from_cache, response_info
-from imgcache_scrapy.plugin.revalidated import RevalidatedUrls
 from imgcache_scrapy.plugin.session import Session
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ class Flow:
     def __init__(self, session: Session) -> None:
         self.session = session
         self._budget = MemoryBudget()
-        self._revalidated = RevalidatedUrls()
+        # Whether the stale image was delivered, for each URL that the site was asked for.
+        self._revalidated = RecentKeys[bool](minimum=REMEMBERED_KEYS)
 
     @classmethod
     def of(cls, crawler: "Crawler") -> "Flow":
@@ -202,8 +203,7 @@ class Flow:
             request: the request.
             entry: the entry of the image that was delivered.
         """
-        is_stale = entry.get("stale", False)
-        self._revalidated.add(self._variant(url, request), is_stale=is_stale)
+        self._revalidated.add(self._variant(url, request), entry.get("stale", False))
 
     def accept_of(self, request: Request) -> str:
         """Return the `Accept` of a request, or the one that Scrapy will give it; empty for none."""

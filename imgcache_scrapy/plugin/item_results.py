@@ -112,7 +112,7 @@ class Collected:
 
 @contextmanager
 def collecting(request: Request, begin: Callable[[int], None]) -> Iterator[Collected]:
-    """Process a request of the current item in a block; it puts what the request gives.
+    """Process a request of the current item in a block, which collects what the request gives.
 
     Args:
         request: the request.

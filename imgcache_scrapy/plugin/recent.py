@@ -1,9 +1,48 @@
-"""RecentResults: decides which results a pipeline forgets, so that a long crawl stays small."""
+"""RecentKeys and RecentResults: remember the last ones only, so that a long crawl stays small."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Hashable, Iterator, MutableMapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+V = TypeVar("V")
+
+REMEMBERED_KEYS = 20_000
+"""Minimum number of keys of a crawl to remember, about 100 bytes each."""
+
+
+class RecentKeys(Generic[V]):
+    """Remembers the last keys, each with a value: at least `minimum`, at most twice as many.
+
+    Args:
+        minimum: minimum number of keys to remember.
+    """
+
+    def __init__(self, *, minimum: int) -> None:
+        self._minimum = minimum
+        self._recent: dict[int, V] = {}
+        self._older: dict[int, V] = {}
+
+    def add(self, key: Hashable, value: V) -> bool:
+        """Remember a key and its value.
+
+        Returns:
+            Whether the key is new; a forgotten key is new again.
+        """
+        digest = hash(key)
+        for known in (self._recent, self._older):
+            if digest in known:
+                known[digest] = value
+                return False
+        if len(self._recent) >= self._minimum:
+            self._recent, self._older = {}, self._recent
+        self._recent[digest] = value
+        return True
+
+    def get(self, key: Hashable) -> V | None:
+        """Return the value of a key; None if it is not remembered."""
+        digest = hash(key)
+        return self._recent.get(digest, self._older.get(digest))
 
 
 class RecentResults:

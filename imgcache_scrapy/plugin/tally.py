@@ -1,17 +1,15 @@
 """Tally: the stats of a crawl; counts each image URL once and writes the summary line."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Hashable
 from typing import TYPE_CHECKING
 from weakref import ref
 
 from imgcache_scrapy.plugin.outcome import Fate, Outcome
+from imgcache_scrapy.plugin.recent import REMEMBERED_KEYS, RecentKeys
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
-REMEMBERED_KEYS = 20_000
-"""Minimum number of counted URLs to remember, about 65 bytes each."""
 MAX_UNDECIDED = 5_000
 """Maximum number of URLs whose fate is not final, about 600 bytes each."""
 _RARE_FATES: tuple[Fate, ...] = ("revalidated", "spooled")
@@ -26,8 +24,8 @@ class Tally:
 
     def __init__(self, crawler: "Crawler") -> None:
         self._crawler = ref(crawler)
-        self._counted = RecentKeys(minimum=REMEMBERED_KEYS)
-        self._looked_up = RecentKeys(minimum=REMEMBERED_KEYS)
+        self._counted = RecentKeys[None](minimum=REMEMBERED_KEYS)
+        self._looked_up = RecentKeys[None](minimum=REMEMBERED_KEYS)
         self._undecided: OrderedDict[int, Outcome] = OrderedDict()
         self._fates: Counter[Fate] = Counter()
         self._reasons: Counter[str] = Counter()
@@ -67,7 +65,7 @@ class Tally:
 
     def count_lookup(self, key: str) -> None:
         """Count one URL that the cache was asked for, however often it is asked."""
-        if self._looked_up.add(hash(key)):
+        if self._looked_up.add(key, None):
             self.inc("lookup")
 
     def close(self) -> None:
@@ -77,7 +75,7 @@ class Tally:
 
     def _count(self, digest: int, outcome: Outcome) -> None:
         fate, error, saved = outcome.fate, outcome.error, outcome.saved_bytes
-        if fate is None or not self._counted.add(digest):
+        if fate is None or not self._counted.add(digest, None):
             return
         self._fates[fate] += 1
         self.inc(fate)
@@ -111,33 +109,6 @@ class Tally:
         )
         reasons = ", ".join(f"{reason} {n}" for reason, n in self._reasons.most_common())
         return f"{line}; without image: {reasons}" if reasons else line
-
-
-class RecentKeys:
-    """Remembers the last keys: at least `minimum`, at most twice as many.
-
-    Args:
-        minimum: minimum number of keys to remember.
-    """
-
-    def __init__(self, *, minimum: int) -> None:
-        self._minimum = minimum
-        self._recent: set[int] = set()
-        self._older: set[int] = set()
-
-    def add(self, key: Hashable) -> bool:
-        """Remember a key.
-
-        Returns:
-            Whether the key is new; a forgotten key is new again.
-        """
-        digest = hash(key)
-        if digest in self._recent or digest in self._older:
-            return False
-        if len(self._recent) >= self._minimum:
-            self._recent, self._older = set(), self._recent
-        self._recent.add(digest)
-        return True
 
 
 def _megabytes(count: int) -> str:

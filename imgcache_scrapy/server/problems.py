@@ -23,7 +23,7 @@ class Problem(BaseModel):
     Attributes:
         code: the name of the error for programs.
         status: the HTTP status.
-        detail: a validation_detail for people.
+        detail: a sentence for people.
     """
 
     code: str
@@ -48,7 +48,7 @@ def documented(*errors: type[ImgCacheError]) -> dict[int | str, dict[str, Any]]:
 
 
 def validation_detail(errors: Iterable[Mapping[str, Any]]) -> str:
-    """Return one validation_detail that names all errors that pydantic found."""
+    """Return one sentence that names all errors that pydantic found."""
     return "; ".join(
         f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}" for error in errors
     )
@@ -132,7 +132,7 @@ def problem(
     Args:
         code: the name of the error for programs.
         status: the HTTP status.
-        detail: a validation_detail for people.
+        detail: a sentence for people.
         headers: additional headers.
     """
     return JSONResponse(

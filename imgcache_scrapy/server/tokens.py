@@ -38,7 +38,7 @@ class TokenMiddleware:
 
     A program sends it in a header; after many wrong ones, its address must wait. A browser that has
     signed in sends a cookie in its place, which is good for the page and for reading images, never
-    for the rest of the API. Whoever has a signed link may read its image until it expires.
+    for the rest of the API. A signed link lets anybody read its image until it expires.
 
     Args:
         app: answers the other requests.

@@ -8,7 +8,7 @@ from scrapy import Request
 from imgcache_scrapy import ImgCacheClient
 from imgcache_scrapy.core.entry import blob_key, content_hash_of
 from imgcache_scrapy.plugin.conditional import add_validators, remove_validators
-from imgcache_scrapy.plugin.revalidated import RevalidatedUrls
+from imgcache_scrapy.plugin.recent import RecentKeys
 from tests.support.originals import Original, not_modified, status
 from tests.support.pictures import jpeg
 from tests.support.pipelines import FILES, PIPELINE, STOCK
@@ -215,7 +215,7 @@ def test_the_users_own_validators_stay():
 
 def test_few_urls_are_remembered():
     """Older ones are forgotten, so that a long crawl stays small."""
-    urls = RevalidatedUrls(minimum=2)
+    urls = RecentKeys(minimum=2)
     for number in range(5):
-        urls.add(number, is_stale=number == 4)
+        urls.add(number, number == 4)
     assert [urls.get(number) for number in range(5)] == [None, None, False, False, True]
