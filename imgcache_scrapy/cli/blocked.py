@@ -1,4 +1,4 @@
-"""`imgcache block`, `unblock`, `blocked` and `suggest-blocked`: pictures that are none."""
+"""`imgcache block`, `unblock`, `blocked`, `suggest-blocked`: images that a cache must not take."""
 
 import json
 from pathlib import Path

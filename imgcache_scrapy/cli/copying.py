@@ -7,7 +7,7 @@ import typer
 
 from imgcache_scrapy.cli.location import announce
 from imgcache_scrapy.cli.output import JsonOption, end_with_counts
-from imgcache_scrapy.cli.progress import explaining_interrupts, progress, tell
+from imgcache_scrapy.cli.progress import explaining_interrupts, progress, report
 from imgcache_scrapy.cli.transfer.sources import Problem
 from imgcache_scrapy.core.errors import ConfigurationError
 
@@ -44,13 +44,14 @@ def copy(
     """Copy a cache into another one, with all that it knows, while crawls use both.
 
     A cache with a database and blobs of its own needs no folder. What is there is not copied again:
-    after an interruption, run the same command again. Damaged images are told; the exit code is 1.
+    after an interruption, run the same command again. Damaged images are reported, with the exit
+    code 1.
     """
     # Imported here, because only this command needs an engine and a client.
     from imgcache_scrapy.cli.transfer.copying import (  # noqa: PLC0415
         COUNTS,
+        Callbacks,
         Place,
-        Told,
         copy_images,
     )
 
@@ -64,12 +65,12 @@ def copy(
     announce("Source", source)
     announce("Copy", place)
     with progress("Counting" if dry_run else "Copying") as shown, explaining_interrupts(shown):
-        told = Told(
-            lambda name, reason: tell(Problem(name, reason), shown, as_json=as_json),
+        callbacks = Callbacks(
+            lambda name, reason: report(Problem(name, reason), shown, as_json=as_json),
             shown.set_total,
             shown.advance,
         )
-        counts = copy_images(source, place, token=src_token, dry_run=dry_run, told=told)
+        counts = copy_images(source, place, token=src_token, dry_run=dry_run, callbacks=callbacks)
     end_with_counts(counts, COUNTS, _summary(counts, dry_run=dry_run), as_json=as_json)
 
 

@@ -8,7 +8,7 @@ import typer
 from imgcache_scrapy.cli.location import CacheOption, use_cache
 from imgcache_scrapy.cli.options import filtered
 from imgcache_scrapy.cli.output import JsonOption, end_with_counts
-from imgcache_scrapy.cli.progress import explaining_interrupts, progress, tell
+from imgcache_scrapy.cli.progress import explaining_interrupts, progress, report
 from imgcache_scrapy.cli.transfer.exporting import COUNTS, FORMATS, Export, export_images
 from imgcache_scrapy.cli.transfer.naming import DEFAULT_TEMPLATE, FIELDS
 from imgcache_scrapy.cli.transfer.pictures import parsed_splits
@@ -44,7 +44,7 @@ def export(
     """Export images, each once, with their URLs and facts.
 
     Files that are there already are kept: after an interruption, run the same command again.
-    Damaged images are told and skipped; the exit code is 1.
+    Damaged images are reported and skipped; the exit code is 1.
     """
     if name is not None and format_name in ("webdataset", "parquet"):
         raise ConfigurationError("--name is an option of files and imagefolder")
@@ -61,7 +61,7 @@ def export(
             default if name is None else name,
             parsed_splits(split),
             shard_bytes,
-            on_problem=lambda problem: tell(problem, shown, as_json=as_json),
+            on_problem=lambda problem: report(problem, shown, as_json=as_json),
             on_total=shown.set_total,
             on_progress=shown.advance,
         )

@@ -8,7 +8,7 @@ import typer
 
 from imgcache_scrapy.cli.location import CacheOption, announce, find_cache
 from imgcache_scrapy.cli.output import JsonOption, end_with_counts
-from imgcache_scrapy.cli.progress import explaining_interrupts, progress, tell
+from imgcache_scrapy.cli.progress import explaining_interrupts, progress, report
 from imgcache_scrapy.cli.transfer.importing import COUNTS, Import, import_images
 from imgcache_scrapy.cli.transfer.sources import Columns
 from imgcache_scrapy.cli.transfer.tasks import Defaults
@@ -58,7 +58,8 @@ def import_(
 
     Without a feed or a manifest, the URL of a picture is that of its file, and the responses of
     Scrapy's HttpCache have their own. What the cache has is not imported again: after an
-    interruption, run the same command again. Bad files are told and skipped; the exit code is 1.
+    interruption, run the same command again. Bad files are reported and skipped, with the exit
+    code 1.
     """
     if items is not None and manifest is not None:
         raise ConfigurationError("give --items or --manifest, not both")
@@ -85,7 +86,7 @@ def import_(
             location.folder,
             dry_run,
             location.fetch_rules.max_image_bytes,
-            on_problem=lambda problem: tell(problem, shown, as_json=as_json),
+            on_problem=lambda problem: report(problem, shown, as_json=as_json),
             on_total=shown.set_total,
             on_progress=shown.advance,
         )

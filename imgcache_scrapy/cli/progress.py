@@ -56,7 +56,7 @@ class Progress:
             of_total = "" if self._total is None else f" of {self._total:,}"
             typer.echo(f"{self._what}: {self._done:,}{of_total}", err=True)
 
-    def tell(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """Print a line on standard error, above the bar."""
         if self._bar.disable:
             typer.echo(line, err=True)
@@ -81,12 +81,12 @@ def progress(what: str) -> Iterator[Progress]:
         yield Progress(what, bar)
 
 
-def tell(problem: "Problem", shown: Progress, *, as_json: bool) -> None:
+def report(problem: "Problem", shown: Progress, *, as_json: bool) -> None:
     """Print a problem: as a line on standard error, or as JSON on standard output."""
     if as_json:
         typer.echo(json.dumps(problem._asdict()))
     else:
-        shown.tell(f"{problem.file}: {problem.reason}")
+        shown.print_line(f"{problem.file}: {problem.reason}")
 
 
 @contextmanager
@@ -95,5 +95,5 @@ def explaining_interrupts(shown: Progress) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        shown.tell("Interrupted: run the same command again to go on.")
+        shown.print_line("Interrupted: run the same command again to go on.")
         raise typer.Exit(INTERRUPTED) from error

@@ -35,7 +35,8 @@ class SpoolIndex:
         self._folder = folder
         self._max_records = max_records
         self._lock = Lock()
-        # Digests instead of texts, because a URL can have 64 KB. Who reads the record compares.
+        # Digests instead of texts, because a URL can have 64 KB. The reader of a record compares
+        # the texts.
         self._records: dict[int, tuple[float, bytes]] = {}
         self._names: dict[bytes, int | None] = {}
         self._scanned = float("-inf")

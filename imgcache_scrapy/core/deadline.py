@@ -71,7 +71,7 @@ class _Stalls:
         return self._seconds + self._lateness()
 
     def begin(self) -> None:
-        """Measure the time until `end` is called as often."""
+        """Start to measure; each call needs a later call of `end`."""
         self._users += 1
         if self._users == 1:
             self._tick()

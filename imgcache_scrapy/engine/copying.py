@@ -39,8 +39,8 @@ _BATCH_SIZE = 400
 _MAX_BYTES = 128 * 2**20
 
 
-class Told(NamedTuple):
-    """What is told about a copy.
+class Callbacks(NamedTuple):
+    """What a copy calls to report its problems and its progress.
 
     Attributes:
         on_problem: called with the hash of each image without its bytes, and the reason.
@@ -60,17 +60,17 @@ class Copy:
         source: the cache to copy from.
         catalog: the catalog of the copy.
         target: the copy; None for a dry run, which only counts.
-        told: what is told.
+        callbacks: what the copy calls.
     """
 
     def __init__(
-        self, source: CopySource, catalog: Catalog, target: ImageCache | None, told: Told
+        self, source: CopySource, catalog: Catalog, target: ImageCache | None, callbacks: Callbacks
     ) -> None:
         self._source = source
         self._catalog = catalog
         self._target = target
-        self._told = told
-        self._carrier = Carrier(source, catalog, target, told.on_problem)
+        self._callbacks = callbacks
+        self._carrier = Carrier(source, catalog, target, callbacks.on_problem)
         # The hosts and URLs of the rows of a page, by their ids.
         self._sources: dict[int, set[Source]] = {}
         self._counts = Counter(dict.fromkeys(COUNTS, 0))
@@ -86,7 +86,7 @@ class Copy:
             UnavailableError: a catalog or a storage fails. What was copied before is durable.
         """
         source = self._source.catalog
-        self._told.on_total(source.stats()["captures"])
+        self._callbacks.on_total(source.stats()["captures"])
         if self._target is not None:
             self._catalog.check_writable()
             merge_tables(source, self._catalog, BLOCKS)
@@ -118,8 +118,8 @@ class Copy:
             len(found) or 1,
         ):
             self._copy_part(rows, images)
-            self._told.on_progress(len(rows))
-        self._told.on_progress(len(page) - len(found))
+            self._callbacks.on_progress(len(rows))
+        self._callbacks.on_progress(len(page) - len(found))
 
     def _copy_part(self, part: Sequence[Row], images: Mapping[str, Row]) -> None:
         """Copy images of a bounded size, and then their captures."""

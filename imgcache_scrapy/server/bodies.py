@@ -18,7 +18,7 @@ PART_BYTES = 2**17
 WHOLE_BYTES = 2**20
 """Maximum size of an image that is read as a whole."""
 
-# uvicorn waits before each piece until the client has read the one before, but for 64 KiB.
+# uvicorn waits before each piece until the client has read the one before, except for 64 KiB.
 _PIECE_BYTES = 2**16
 _MAX_BYTES = 32 * 2**20
 _MAX_PARTS = 256
@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 class AnswerMemory:
     """Bounds the memory for bodies, from the moment they are read until they are sent.
 
-    Where there is too little of it, the answers end whose clients have read nothing for long, so
-    that some clients that do not read cannot take it from all others.
+    If too little is free, it ends the answers whose clients have read nothing for long: clients
+    that do not read must not take the memory from all others.
     """
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.tables import capture, image
 from imgcache_scrapy.engine.copy_source import CacheSource
-from imgcache_scrapy.engine.copying import Copy, Told
+from imgcache_scrapy.engine.copying import Callbacks, Copy
 from imgcache_scrapy.engine.store_request import StoreRequest
 from imgcache_scrapy.engine.upkeep import Upkeep
 from tests.support import many_captures, schema_3
@@ -34,9 +34,9 @@ def target(new_database, tmp_path):
         yield cache
 
 
-def run(source, target, **told):
+def run(source, target, **callbacks):
     """Copy a cache, and return the counts."""
-    with closing(Copy(CacheSource(source), target.catalog, target, Told(**told))) as copy:
+    with closing(Copy(CacheSource(source), target.catalog, target, Callbacks(**callbacks))) as copy:
         return copy.run()
 
 
@@ -129,8 +129,8 @@ def test_what_is_deleted_meanwhile_is_no_damage(source, target, tmp_path):
 
     reader.read = read
     problems = []
-    told = Told(on_problem=lambda *problem: problems.append(problem))
-    with closing(Copy(reader, target.catalog, target, told)) as copy:
+    callbacks = Callbacks(on_problem=lambda *problem: problems.append(problem))
+    with closing(Copy(reader, target.catalog, target, callbacks)) as copy:
         counts = copy.run()
     assert (problems, counts["copied"], counts["bad"]) == ([], 1, 0)
 
@@ -139,7 +139,7 @@ def test_a_blob_that_is_deleted_meanwhile_is_written_again(source, target, tmp_p
     """No row is written whose blob somebody has deleted since it was written."""
     (data,) = many_captures.fill(source, tmp_path / "source", [URL])
     name = content_hash_of(data)
-    with closing(Copy(CacheSource(source), target.catalog, target, Told())) as copy:
+    with closing(Copy(CacheSource(source), target.catalog, target, Callbacks())) as copy:
         write = copy._write
 
         def write_late(*args):
@@ -173,7 +173,7 @@ def test_what_is_blocked_meanwhile_is_not_copied(source, target, tmp_path):
     """A block that comes between the blobs and the rows of a page holds, and no blob is left."""
     many_captures.fill(source, tmp_path / "source", [URL, f"{URL}?2"])
     name = source.catalog.lookup_many([URL])[URL]["content_hash"]
-    with closing(Copy(CacheSource(source), target.catalog, target, Told())) as copy:
+    with closing(Copy(CacheSource(source), target.catalog, target, Callbacks())) as copy:
         write = copy._write
 
         def block_first(*args):

@@ -8,9 +8,9 @@ from imgcache_scrapy.cli.transfer.places import Place
 from imgcache_scrapy.cli.transfer.service_source import open_service
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.engine.copy_source import CacheSource, CopySource
-from imgcache_scrapy.engine.copying import COUNTS, Copy, Told
+from imgcache_scrapy.engine.copying import COUNTS, Callbacks, Copy
 
-__all__ = ["COUNTS", "Place", "Told", "copy_images"]
+__all__ = ["COUNTS", "Callbacks", "Place", "copy_images"]
 
 
 def copy_images(
@@ -19,7 +19,7 @@ def copy_images(
     *,
     token: str | None = None,
     dry_run: bool = False,
-    told: Told | None = None,
+    callbacks: Callbacks | None = None,
 ) -> Counter[str]:
     """Copy a cache into another one; what is there already is not copied again.
 
@@ -31,7 +31,7 @@ def copy_images(
         dst: the copy, which is created if there is none; no service.
         token: the bearer token if `src` is a service.
         dry_run: whether to count only; the bytes of images are not read.
-        told: what is told meanwhile.
+        callbacks: what the copy calls; None for nothing.
 
     Returns:
         The numbers that `COUNTS` names.
@@ -51,9 +51,9 @@ def copy_images(
     with _open(source_place, token) as source:
         if dry_run:
             with closing(place.open_catalog()) as catalog:
-                return _run(Copy(source, catalog, None, told or Told()))
+                return _run(Copy(source, catalog, None, callbacks or Callbacks()))
         with closing(place.open(create=True)) as target:
-            return _run(Copy(source, target.catalog, target, told or Told()))
+            return _run(Copy(source, target.catalog, target, callbacks or Callbacks()))
 
 
 def _run(copy: Copy) -> Counter[str]:

@@ -44,7 +44,7 @@ _LEFT = "it is left from an earlier export: remove it"
 
 @dataclass
 class Export:
-    """What to export, and what is told about it.
+    """What to export, and what is called meanwhile.
 
     Attributes:
         folder: where to; it is created.
@@ -176,7 +176,7 @@ class _Run:
                     await to_end(export.write, found)
                     kept = sum(each.is_there for each in planned)
                     self._count(len(planned), kept, len(images))
-            self._tell_left(await to_end(export.finish))
+            self._report_left(await to_end(export.finish))
 
     async def shards(
         self, pictures: Iterable[Picture], split: str, shard_format: ShardFormat
@@ -190,7 +190,7 @@ class _Run:
                 self._count(len(shard), len(shard), 0)
                 continue
             await self._shard(shard, path, shard_format, digest)
-        self._tell_left(left_shards(what.folder, split, number, suffix))
+        self._report_left(left_shards(what.folder, split, number, suffix))
 
     async def _shard(
         self, shard: list[Picture], path: Path, shard_format: ShardFormat, digest: str
@@ -217,7 +217,7 @@ class _Run:
         self.counts.update(kept=kept, written=written, bad=images - kept - written)
         self._what.on_progress(images)
 
-    def _tell_left(self, names: Iterable[str]) -> None:
+    def _report_left(self, names: Iterable[str]) -> None:
         for name in names:
             self.counts["bad"] += 1
             self._what.on_problem(Problem(name, _LEFT))

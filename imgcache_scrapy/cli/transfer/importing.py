@@ -40,7 +40,7 @@ _NO_PICTURE = {"empty", "html", "not_image"}
 
 @dataclass
 class Import:
-    """What to import, and what is told about it.
+    """What to import, and what is called meanwhile.
 
     Attributes:
         folder: the folder with the files.
@@ -192,7 +192,7 @@ class _Run:
 
     async def _is_good(self, loaded: Loaded) -> bool:
         if loaded.error is not None:
-            self._tell(loaded.task, loaded.error)
+            self._report(loaded.task, loaded.error)
             return False
         reason = await self._admission.refusal(loaded.data)
         if reason is None:
@@ -200,7 +200,7 @@ class _Run:
         if reason in _NO_PICTURE and Place.unpacked(loaded.task.place).kind != "file":
             self._counts["other"] += 1
         else:
-            self._tell(loaded.task, MESSAGES[reason].replace("response", "file"))
+            self._report(loaded.task, MESSAGES[reason].replace("response", "file"))
         return False
 
     async def _one(self, loaded: Loaded, newest: Newest | None) -> None:
@@ -210,7 +210,7 @@ class _Run:
             else:
                 self._counts[await self._target.store(loaded)] += 1
         except (BlockedError, InvalidRequestError, StoreFailedError, TooLargeError) as error:
-            self._tell(loaded.task, str(error))
+            self._report(loaded.task, str(error))
 
     async def _is_known(self, loaded: Loaded, newest: Newest) -> bool:
         content_hash, time = newest
@@ -218,7 +218,7 @@ class _Run:
             return not loaded.task.has_time or time >= loaded.task.time
         return await self._target.has_older(loaded)
 
-    def _tell(self, task: Task, reason: str) -> None:
+    def _report(self, task: Task, reason: str) -> None:
         place = Place.unpacked(task.place)
         self._counts["bad"] += 1
         name = f"{place.name}, {place.key}" if place.key else place.name

@@ -19,7 +19,7 @@ Images = dict[str, bytes]
 
 
 class PictureReader:
-    """Reads images; one that is damaged or missing is told and left out.
+    """Reads images; one that is damaged or missing is reported and left out.
 
     Args:
         client: a client of the cache, whose own bucket is "".

@@ -93,13 +93,13 @@ def in_folder(folder: ConfinedFolder, defaults: Defaults, excluded: Path | None 
         relative = path.relative_to(folder.root)
         if http_cache.is_stored_folder(path):
             folders.clear()
-            yield from _told(relative, partial(_in_stored_folder, folder, relative, defaults))
+            yield from _tried(relative, partial(_in_stored_folder, folder, relative, defaults))
             continue
         databases = set()
         for name in sorted(each for each in names if not each.startswith(".")):
             database = http_cache.database_at(path / name)
             if database is None:
-                yield from _told(
+                yield from _tried(
                     relative / name, partial(_plain_file, folder, relative / name, defaults)
                 )
             elif database not in databases:
@@ -128,7 +128,7 @@ def in_feed(
             continue
         for name, position, result in _results(item, field):
             uses = use_of_item(item, position, result["url"])
-            yield from _told(
+            yield from _tried(
                 result["path"],
                 partial(_of_result, folder, name, {**result, "uses": uses}, defaults),
             )
@@ -162,7 +162,7 @@ def in_manifest(
             continue
         has_rows = True
         missing = {column: option for column, option in missing.items() if column not in facts}
-        yield from _told(name, partial(_of_row, folder, name, facts, columns, defaults))
+        yield from _tried(name, partial(_of_row, folder, name, facts, columns, defaults))
     for column, option in missing.items() if has_rows else ():
         raise ConfigurationError(f"{manifest} has no column {quoted(column)}: see {option}")
 
@@ -177,7 +177,7 @@ def _not_found_yet(columns: Columns) -> dict[str, str]:
     return found
 
 
-def _told(name: object, find: Callable[[], Iterator[Task | None]]) -> Found:
+def _tried(name: object, find: Callable[[], Iterator[Task | None]]) -> Found:
     try:
         yield from find()
     except (BadFileError, InvalidRequestError) as error:
@@ -216,7 +216,7 @@ def _in_database(folder: ConfinedFolder, path: Path, defaults: Defaults) -> Foun
                 yield None
             else:
                 place = Place("database", name, key)
-                yield from _told(
+                yield from _tried(
                     name, partial(_of_stored, place, stored, len(stored.body), path.stem, defaults)
                 )
     except BadFileError as error:

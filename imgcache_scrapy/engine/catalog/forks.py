@@ -16,7 +16,7 @@ from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.forks import FORKED, ForkObserver
 from imgcache_scrapy.engine.catalog.sqlite import identity_of, path_of
 
-# Calls that run in other threads have so long to end.
+# Calls that run in other threads have this number of seconds to end.
 _WAIT_SECONDS = 1.0
 _STEP_SECONDS = 0.001
 

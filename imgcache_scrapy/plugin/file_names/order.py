@@ -44,7 +44,7 @@ def same_file(path: str) -> str:
 def numbers_to_try(
     holders: Iterable[Holder], picture: bytes, content: str, first: int, wanted: AbstractSet[bytes]
 ) -> Iterator[int]:
-    """Yield the numbers of a path that a picture may get, the best first; the last never end.
+    """Yield the numbers of a path that a picture may get, the best first, without an end.
 
     Args:
         holders: the pictures that have a number of this path.

@@ -49,7 +49,7 @@ class StateKeeper:
         return self.last
 
     async def aclose(self) -> None:
-        """Stop to add up, after the sum that is being made."""
+        """Stop adding up, after the sum that is being made."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
