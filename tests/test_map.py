@@ -1,4 +1,4 @@
-"""The map: the package's docstring names only files, functions and parts that exist."""
+"""The map and the guide for contributors name only files, functions and parts that exist."""
 
 import ast
 import re
@@ -10,6 +10,7 @@ import imgcache_scrapy
 
 PACKAGE = Path(imgcache_scrapy.__file__).parent
 MAP = imgcache_scrapy.__doc__ or ""
+GUIDE = (PACKAGE.parent / ".github" / "CONTRIBUTING.md").read_text()
 STEPS = re.findall(r"([a-z_0-9/]+\.py):([A-Za-z_.]+)", MAP)
 PARTS = [path.parent.name for path in PACKAGE.glob("*/__init__.py")]
 
@@ -43,3 +44,14 @@ def test_each_part_is_on_the_map(part):
     """The map describes each part, and the part's docstring says what must hold in it."""
     assert re.search(rf"^    {part}/ ", MAP, re.MULTILINE)
     assert len(ast.get_docstring(ast.parse((PACKAGE / part / "__init__.py").read_text()))) > 200
+
+
+def test_the_example_of_the_guide_has_the_steps_that_it_names():
+    """Each file that the guide names for a new method has a step of its example, `buckets()`."""
+    _, _, section = GUIDE.partition("## Add a method of the cache")
+    steps, _, tests = section.partition("## ")[0].partition("Then test the method")
+    files = re.findall(r"`((?:engine|client|server)/[a-z_/]+\.py)`", steps)
+    assert len(files) == 7
+    assert [file for file in files if "buckets" not in (PACKAGE / file).read_text()] == []
+    for file in re.findall(r"`(tests/[a-z_/]+\.py)`", tests):
+        assert (PACKAGE.parent / file).exists()
