@@ -1,6 +1,6 @@
 """The routes that list and count captures by filters."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -39,9 +39,13 @@ class FilterQuery(BaseModel):
     page_url: Url | None = None
     job: Text | None = None
 
+    def conditions(self) -> dict[str, Any]:
+        """Return the conditions by their names, without what a subclass adds."""
+        return self.model_dump(include=set(FilterQuery.model_fields))
+
     def filters(self) -> Filters:
         """Return the conditions as the engine takes them."""
-        return checked_filters({name: getattr(self, name) for name in FilterQuery.model_fields})
+        return checked_filters(self.conditions())
 
 
 class ListQuery(FilterQuery):

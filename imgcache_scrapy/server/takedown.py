@@ -67,8 +67,9 @@ class RemovalQuery(FilterQuery):
             InvalidRequestError: there is no filter, or an empty one.
         """
         url = _image_url(self.url, self.key)
-        filters = {name: getattr(self, name) for name in FilterQuery.model_fields}
-        return Selection.of(filters, url, before=self.before, all_captures=self.all_captures)
+        return Selection.of(
+            self.conditions(), url, before=self.before, all_captures=self.all_captures
+        )
 
 
 def add_takedowns(app: FastAPI, images: AsyncImageCache, memory: AnswerMemory) -> None:

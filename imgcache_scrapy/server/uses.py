@@ -59,8 +59,7 @@ class GivenUse(BaseModel):
 
     def new_use(self) -> NewUse:
         """Return it as the engine takes it."""
-        values = {name: getattr(self, name) for name in type(self).model_fields}
-        return NewUse.of(image_url(self.url, self.key), values)
+        return NewUse.of(image_url(self.url, self.key), self.model_dump())
 
 
 def add_uses(app: FastAPI, images: AsyncImageCache, memory: AnswerMemory) -> None:

@@ -1,7 +1,7 @@
 """GridQuery: what the address of the grid says: which pictures it shows, and how large."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -80,7 +80,7 @@ class GridQuery(FilterQuery):
 
     def filters(self) -> Filters:
         """Return the conditions as the engine takes them."""
-        given: dict[str, Any] = {name: getattr(self, name) for name in FilterQuery.model_fields}
+        given = self.conditions()
         if self.bucket == NO_BUCKET:
             given["bucket"] = ""
         if self.state == "damaged":
