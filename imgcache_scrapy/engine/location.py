@@ -1,8 +1,10 @@
-"""Where the two halves of a cache are: in its folder, or where the environment says."""
+"""What the environment says of a cache: where its two halves are, and how large a part may be."""
 
 import os
 from pathlib import Path
 
+from imgcache_scrapy.core.errors import ConfigurationError, InvalidRequestError
+from imgcache_scrapy.core.units import checked_size
 from imgcache_scrapy.engine.catalog.database import sqlite_url
 from imgcache_scrapy.engine.catalog.sqlite import DatabaseUrl
 
@@ -31,3 +33,20 @@ def addresses_in(folder: Path) -> tuple[DatabaseUrl, str]:
         database_url or sqlite_url(folder / CATALOG_NAME),
         blobs_url or (folder / BLOBS_NAME).absolute().as_uri(),
     )
+
+
+def size_in_environment(variable: str, default: int) -> int:
+    """Return a size in bytes, which a variable may name as `checked_size` takes it.
+
+    Args:
+        variable: the name of the variable.
+        default: the size if the variable is not set, or empty.
+
+    Raises:
+        ConfigurationError: the value of the variable is not a size.
+    """
+    given = os.environ.get(variable)
+    try:
+        return checked_size(given) if given else default
+    except InvalidRequestError as error:
+        raise ConfigurationError(f"{variable}: {error}") from error

@@ -1,16 +1,16 @@
 """Snapshots: copies of a catalog in SQLite, from which `imgcache rebuild` takes the URLs."""
 
 import logging
-import os
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock, Thread
 
-from imgcache_scrapy.core.errors import ConfigurationError, ImgCacheError, UnavailableError
+from imgcache_scrapy.core.errors import ImgCacheError, UnavailableError
 from imgcache_scrapy.core.files import sync_folder
 from imgcache_scrapy.engine.catalog.catalog import Catalog
+from imgcache_scrapy.engine.location import size_in_environment
 
 MAX_BYTES = 1_000_000_000
 """A larger catalog gets no snapshots, unless `IMGCACHE_MAX_SNAPSHOT_BYTES` says so."""
@@ -32,18 +32,18 @@ class Snapshots:
         catalog: the catalog; in other databases than SQLite it gets no snapshots.
 
     Raises:
-        ConfigurationError: the variable `IMGCACHE_MAX_SNAPSHOT_BYTES` is not a number.
+        ConfigurationError: the variable `IMGCACHE_MAX_SNAPSHOT_BYTES` is not a size.
     """
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._max_bytes = _max_bytes()
+        self._max_bytes = size_in_environment(_VARIABLE, MAX_BYTES)
         self._has_written = False
         self._next = time.monotonic() + _DAY_SECONDS
         self._lock = Lock()
 
     def after_write(self) -> None:
-        """Take a snapshot in the background if the catalog is open since a day."""
+        """Take a snapshot in the background if the catalog has been open for a day."""
         self._has_written = True
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _DAY_SECONDS
@@ -142,10 +142,3 @@ def _claim(draft: Path) -> bool:
 def _age(path: Path) -> float:
     # A clock that was wrong must not stop the snapshots.
     return abs(time.time() - path.stat().st_mtime)
-
-
-def _max_bytes() -> int:
-    text = os.environ.get(_VARIABLE) or str(MAX_BYTES)
-    if not text.isdecimal():
-        raise ConfigurationError(f"{_VARIABLE} must be a number of bytes, not {text!r}")
-    return int(text)

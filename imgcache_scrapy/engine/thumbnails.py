@@ -5,7 +5,6 @@ deleted, and the maker of a thumbnail looks for the row again after it has kept 
 a crash between the two leaves one, and `imgcache gc` removes it. A blocked image has no thumbnail.
 """
 
-import os
 from collections import OrderedDict
 from contextlib import suppress
 from threading import Lock
@@ -13,20 +12,18 @@ from threading import Lock
 from imgcache_scrapy.core.blocked import BlockedImage
 from imgcache_scrapy.core.entry import thumbnail_key
 from imgcache_scrapy.core.errors import (
-    ConfigurationError,
     ImgCacheError,
-    InvalidRequestError,
     NotFoundError,
     UnavailableError,
     not_found,
     without_bytes,
 )
-from imgcache_scrapy.core.units import checked_size
 from imgcache_scrapy.engine.blobs.thumbnails import DEFAULT_MAX_BYTES, Kept, KeptThumbnails
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.decoding.messages import NOT_DECODED, DecodeError
 from imgcache_scrapy.engine.decoding.thumbnails import ThumbnailMaker
 from imgcache_scrapy.engine.late_decoding import MAX_ATTEMPTS
+from imgcache_scrapy.engine.location import size_in_environment
 
 _VARIABLE = "IMGCACHE_MAX_THUMBNAIL_BYTES"
 # How many images without a thumbnail a process remembers, also where nothing can be kept.
@@ -177,8 +174,4 @@ def max_thumbnail_bytes() -> int:
     Raises:
         ConfigurationError: the variable `IMGCACHE_MAX_THUMBNAIL_BYTES` is not a size.
     """
-    given = os.environ.get(_VARIABLE)
-    try:
-        return checked_size(given) if given else DEFAULT_MAX_BYTES
-    except InvalidRequestError as error:
-        raise ConfigurationError(f"{_VARIABLE}: {error}") from error
+    return size_in_environment(_VARIABLE, DEFAULT_MAX_BYTES)

@@ -134,7 +134,9 @@ def test_two_snapshots_are_kept(folder):
         assert database.execute(count.format("newest")).fetchone()[0] == COUNT + 4
 
 
-@pytest.mark.parametrize(("limit", "count"), [("1000", 0), ("1000000000", 1)])
+@pytest.mark.parametrize(
+    ("limit", "count"), [("1000", 0), ("1000000000", 1), ("1KB", 0), ("1GB", 1)]
+)
 def test_a_large_catalog_gets_no_snapshot(folder, monkeypatch, limit, count):
     """The variable in the environment sets the limit in bytes."""
     shutil.rmtree(folder / "snapshots")
