@@ -6,6 +6,8 @@ from scrapy import Request
 from scrapy.downloadermiddlewares.retry import RetryMiddleware
 from scrapy.http import Response
 
+from imgcache_scrapy.plugin import meta
+
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
@@ -28,11 +30,11 @@ class Retries:
             result: the response to it, or the error.
         """
         retry = self._crawler.get_downloader_middleware(RetryMiddleware)
-        if retry is None or request.meta.get("dont_retry", False):
+        if retry is None or request.meta.get(meta.DONT_RETRY, False):
             return False
         if isinstance(result, Response):
             is_retried = result.status in retry.retry_http_codes
         else:
             is_retried = isinstance(result, retry.exceptions_to_retry)
-        max_times = request.meta.get("max_retry_times", retry.max_retry_times)
-        return is_retried and request.meta.get("retry_times", 0) < max_times
+        max_times = request.meta.get(meta.MAX_RETRY_TIMES, retry.max_retry_times)
+        return is_retried and request.meta.get(meta.RETRY_TIMES, 0) < max_times
