@@ -19,13 +19,16 @@ from imgcache_scrapy.core.text import quoted
 
 DEFAULT_CACHE = "imgcache"
 
+_CACHE_HELP = (
+    "The address of a service, http(s)://host:port, or the folder of an embedded cache. "
+    "Default: the cache of the current Scrapy project, else ./imgcache."
+)
 CacheArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="CACHE",
         envvar="IMGCACHE_URL",
-        help="The address of a service, http(s)://host:port, or the folder of an embedded cache. "
-        "Default: the cache of the current Scrapy project, else ./imgcache.",
+        help=_CACHE_HELP,
     ),
 ]
 CacheOption = Annotated[
@@ -34,8 +37,7 @@ CacheOption = Annotated[
         "--cache",
         metavar="CACHE",
         envvar="IMGCACHE_URL",
-        help="The address of a service, http(s)://host:port, or the folder of an embedded cache. "
-        "Default: the cache of the current Scrapy project, else ./imgcache.",
+        help=_CACHE_HELP,
     ),
 ]
 SpoolOption = Annotated[
@@ -158,23 +160,26 @@ def use_cache(named: str | None, *, creates: bool = False, in_new_folder: bool =
     announce("Cache", location)
     folder = location.folder
     creates = creates and (in_new_folder or (folder is not None and folder.exists()))
-    if folder is not None and not creates and _has_no_cache(folder):
-        if (folder / "blobs").exists():
-            raise ConfigurationError(
-                f"the catalog in {folder} is gone, so the cache has no images: restore a backup of"
-                " it, or run `imgcache rebuild`"
-            )
-        raise ConfigurationError(
-            f"there is no cache in {folder}: give the folder of a cache or the address of a service"
-        )
+    if folder is not None and not creates:
+        _check_cache_in(folder)
     return location
 
 
-def _has_no_cache(folder: Path) -> bool:
+def _check_cache_in(folder: Path) -> None:
     # Imported here, because a service needs no engine.
     from imgcache_scrapy.engine.absent import is_absent  # noqa: PLC0415
+    from imgcache_scrapy.engine.location import BLOBS_NAME  # noqa: PLC0415
 
-    return is_absent(folder)
+    if not is_absent(folder):
+        return
+    if (folder / BLOBS_NAME).exists():
+        raise ConfigurationError(
+            f"the catalog in {folder} is gone, so the cache has no images: restore a backup of it,"
+            " or run `imgcache rebuild`"
+        )
+    raise ConfigurationError(
+        f"there is no cache in {folder}: give the folder of a cache or the address of a service"
+    )
 
 
 def use_spool(named: Path | None) -> Path:
