@@ -10,7 +10,7 @@ from imgcache_scrapy.client.fields import without_none
 from imgcache_scrapy.core.concurrency import Limiter
 from imgcache_scrapy.core.errors import InvalidRequestError, ProtocolError, UnavailableError
 from imgcache_scrapy.core.limits import MAX_TEXT, MAX_URL_BYTES
-from imgcache_scrapy.core.pages import ListPage, all_pages_async
+from imgcache_scrapy.core.pages import ListPage, all_pages
 from imgcache_scrapy.core.response_info import MAX_HEADER_CHARACTERS
 
 T = TypeVar("T")
@@ -129,7 +129,7 @@ class Connection:
             answer = await self.send("GET", route, max_bytes=MAX_LIST, params=params)
             return answer.page(read)
 
-        return await all_pages_async(page, limit)
+        return await all_pages(page, limit)
 
     async def aclose(self) -> None:
         """Refuse further calls, and close the connections."""

@@ -45,46 +45,27 @@ Page = ListPage[Entry]
 """A part of a list of entries of images."""
 
 
-def all_pages(read: Callable[[int | None, Any], ListPage[T]], limit: int | None) -> list[T]:
-    """Read the pages of a list one after another.
-
-    Args:
-        read: reads a page; called with the number of missing entries, None for all, and with the
-            position after the page before it.
-        limit: number of entries after which no further page is read; None to read all.
-
-    Returns:
-        All entries that were read: more than `limit` if a page had more than was asked for.
-    """
-    entries: list[T] = []
-    page: ListPage[T] = ListPage([])
-    while limit is None or len(entries) < limit:
-        page = read(None if limit is None else limit - len(entries), page.after)
-        entries += page.entries
-        if page.after is None:
-            break
-    return entries
-
-
-async def all_pages_async(
+async def all_pages(
     read: Callable[[int | None, Any], Awaitable[ListPage[T]]], limit: int | None
 ) -> list[T]:
-    """Read the pages of a list one after another; see `all_pages`."""
+    """Read the pages of a list one after another; see `pages_after`."""
     return (await pages_after(read, limit)).entries
 
 
 async def pages_after(
     read: Callable[[int | None, Any], Awaitable[ListPage[T]]], limit: int | None, after: Any = None
 ) -> ListPage[T]:
-    """Read the pages of a list that follow a position; see `all_pages`.
+    """Read the pages of a list that follow a position, one after another.
 
     Args:
-        read: reads a page, as for `all_pages`.
+        read: reads a page; called with the number of missing entries, None for all, and with the
+            position after the page before it.
         limit: number of entries after which no further page is read; None to read all.
         after: the position; None for the beginning of the list.
 
     Returns:
-        All entries that were read, and the position after them.
+        All entries that were read, more than `limit` if a page had more than was asked for; and
+        the position after them.
     """
     entries: list[T] = []
     while limit is None or len(entries) < limit:

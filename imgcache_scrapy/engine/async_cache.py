@@ -11,7 +11,7 @@ from imgcache_scrapy.core.deadline import timeout
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import UnavailableError
 from imgcache_scrapy.core.failures import Found
-from imgcache_scrapy.core.pages import all_pages_async
+from imgcache_scrapy.core.pages import all_pages
 from imgcache_scrapy.engine.absent import AbsentCache
 from imgcache_scrapy.engine.async_gallery import AsyncGallery
 from imgcache_scrapy.engine.async_refusals import AsyncRefusals
@@ -97,10 +97,8 @@ class AsyncImageCache(AsyncGallery, AsyncImageUses, AsyncRefusals, AsyncTakeDown
     async def search(
         self, url_contains: str, bucket: str | None = None, limit: int | None = None
     ) -> list[Entry]:
-        """Return the captures whose URL contains a text; see `Catalog.search`."""
-        return await all_pages_async(
-            functools.partial(self.search_page, url_contains, bucket), limit
-        )
+        """Return the captures whose URL contains a text; see `Catalog.search_page`."""
+        return await all_pages(functools.partial(self.search_page, url_contains, bucket), limit)
 
     async def similar(
         self,
@@ -109,9 +107,9 @@ class AsyncImageCache(AsyncGallery, AsyncImageUses, AsyncRefusals, AsyncTakeDown
         bucket: str | None = None,
         limit: int | None = None,
     ) -> list[Entry]:
-        """Return the images whose hash is near a given one; see `Catalog.similar`."""
+        """Return the images whose hash is near a given one; see `Catalog.similar_page`."""
         hash_and_distance = (perceptual_hash, max_hamming_distance)
-        return await all_pages_async(
+        return await all_pages(
             functools.partial(self.similar_page, *hash_and_distance, bucket), limit
         )
 
@@ -119,14 +117,14 @@ class AsyncImageCache(AsyncGallery, AsyncImageUses, AsyncRefusals, AsyncTakeDown
         self, keys: Sequence[str], bucket: str | None = None, limit: int | None = None
     ) -> list[Entry]:
         """Return all captures of some keys; see `Catalog.history_page`."""
-        return await all_pages_async(functools.partial(self.history_page, keys, bucket), limit)
+        return await all_pages(functools.partial(self.history_page, keys, bucket), limit)
 
     async def captures(
         self, content_hash: str, bucket: str | None = None, limit: int | None = None
     ) -> list[Entry]:
         """Return all captures of an image; see `Catalog.captures_page`."""
         read = functools.partial(self.captures_page, content_hash, bucket)
-        return await all_pages_async(read, limit)
+        return await all_pages(read, limit)
 
     async def lookup(
         self, key: str, bucket: str | None = None, accept: str | None = None

@@ -8,7 +8,7 @@ from typing import TypeVar
 from imgcache_scrapy.core.blocked import BlockedImage
 from imgcache_scrapy.core.errors import not_blocked
 from imgcache_scrapy.core.failures import Failure, SeenFailure
-from imgcache_scrapy.core.pages import all_pages_async
+from imgcache_scrapy.core.pages import all_pages
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.threads import CacheThreads, awaited_query
 from imgcache_scrapy.engine.thumbnails import block_image
@@ -41,7 +41,7 @@ class AsyncRefusals(CacheThreads):
 
     async def blocked(self, limit: int | None = None) -> list[BlockedImage]:
         """Return the blocked images, newest first."""
-        return await all_pages_async(self.blocked_page, limit)
+        return await all_pages(self.blocked_page, limit)
 
     async def remember_failures(self, failures: Sequence[SeenFailure], bucket: str) -> None:
         """Remember failures of sites; see `Catalog.remember_failures`."""
@@ -51,9 +51,7 @@ class AsyncRefusals(CacheThreads):
         self, host: str | None, since: datetime | None, bucket: str | None, limit: int | None
     ) -> list[Failure]:
         """Return the failures that are still remembered, newest first."""
-        return await all_pages_async(
-            functools.partial(self.failures_page, host, since, bucket), limit
-        )
+        return await all_pages(functools.partial(self.failures_page, host, since, bucket), limit)
 
     async def _write(self, call: Callable[[Catalog], T], *, creates: bool = False) -> T:
         return await self._limited(

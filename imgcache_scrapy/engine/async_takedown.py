@@ -3,7 +3,7 @@
 from imgcache_scrapy.core.audit import AuditEntry
 from imgcache_scrapy.core.blocked import BlockedSource, Source
 from imgcache_scrapy.core.errors import not_blocked
-from imgcache_scrapy.core.pages import all_pages_async
+from imgcache_scrapy.core.pages import all_pages
 from imgcache_scrapy.core.selection import Selection
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.takedown import TakeDown
@@ -35,11 +35,11 @@ class AsyncTakeDowns(CacheThreads):
 
     async def audit(self, limit: int | None = None) -> list[AuditEntry]:
         """Return the acts in the audit list, newest first."""
-        return await all_pages_async(self.audit_page, limit)
+        return await all_pages(self.audit_page, limit)
 
     async def blocked_sources(self, limit: int | None = None) -> list[BlockedSource]:
         """Return the blocked hosts and URLs, newest first."""
-        return await all_pages_async(self.blocked_sources_page, limit)
+        return await all_pages(self.blocked_sources_page, limit)
 
     async def unblock_source(self, source: Source, actor: str = "") -> None:
         """Allow a host or a URL again.

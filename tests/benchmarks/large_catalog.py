@@ -10,6 +10,7 @@ from typing import Any
 from imgcache_scrapy.engine.cache import ImageCache
 from tests.benchmarks.load import load, percentiles, raw
 from tests.benchmarks.services import LONG_URL, fill, fill_history, service
+from tests.support import lists
 
 LIMIT = 50
 Times = dict[str, tuple[float, float]]
@@ -80,7 +81,7 @@ def table(found: dict[str, Times]) -> str:
 def _call(cache: ImageCache, kind: str) -> Callable[[str], Any]:
     if kind.startswith("lookup"):
         return lambda url: cache.catalog.lookup_many([url])
-    return lambda part: cache.catalog.search(part, limit=LIMIT)
+    return lambda part: lists.search(cache.catalog, part, limit=LIMIT)
 
 
 def _request(kind: str, text: str) -> bytes:

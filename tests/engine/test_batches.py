@@ -18,6 +18,7 @@ from imgcache_scrapy.engine.blobs.files import FileBlobs
 from imgcache_scrapy.engine.blobs.objects import ObjectBlobs
 from imgcache_scrapy.engine.catalog.database import is_common
 from imgcache_scrapy.engine.store_request import StoreRequest
+from tests.support import lists
 from tests.support.bad_folders import block, one_image_per_folder, unblock
 from tests.support.programs import assert_no_row_without_blob, blobs, images
 
@@ -66,7 +67,7 @@ def test_a_blob_that_is_lost_before_the_commit_fails_alone(cache, folder):
     again = [StoreRequest.of(f"{URL}/again/{name}", data, "test") for name, data in found.items()]
     results = cache.store_many(again)
     assert [isinstance(each, StoreFailedError) for each in results] == [False, True, False, False]
-    assert len(cache.catalog.search("/again/")) == 3
+    assert len(lists.search(cache.catalog, "/again/")) == 3
 
 
 class CountedBlobs(FileBlobs):

@@ -8,9 +8,9 @@ import pytest
 
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import BlockedError
-from imgcache_scrapy.core.pages import all_pages
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.store_request import StoreRequest
+from tests.support import lists
 from tests.support.pictures import jpeg
 
 URL = "http://h.example/a.jpg"
@@ -70,5 +70,5 @@ def test_the_list_of_blocked_images_comes_in_pages(any_cache):
         catalog.block(name, "")
     first = catalog.blocked_page(2)
     assert len(first.entries) == 2
-    rest = all_pages(lambda _, after: catalog.blocked_page(2, after or first.after), None)
+    rest = lists.all_pages(lambda _, after: catalog.blocked_page(2, after or first.after), None)
     assert [each["content_hash"] for each in first.entries + rest] == names[::-1]

@@ -26,6 +26,7 @@ from imgcache_scrapy.core.errors import (
 )
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.late_decoding import decode_next
+from tests.support import lists
 from tests.support.bombs import png
 from tests.support.pictures import encoded, noise
 from tests.support.programs import (
@@ -234,7 +235,7 @@ def test_an_undecodable_image_is_stored_with_the_reason(shared, data, content_ty
     assert (entry["width"], entry["height"], entry["perceptual_hash"]) == (None, None, None)
     assert shared.get_image(entry["content_hash"]) == (data, content_type)
     assert found(shared, entry["url"]) == entry["content_hash"]
-    assert entry["content_hash"] not in hashes(shared.catalog.similar(ZERO, 64))
+    assert entry["content_hash"] not in hashes(lists.similar(shared.catalog, ZERO, 64))
     while decode_next(shared):  # What is too large is known only later.
         pass
     assert shared.catalog.images([entry["content_hash"]])[entry["content_hash"]][5:] == (
@@ -249,7 +250,7 @@ def test_a_picture_of_more_than_8_bits_has_a_size_and_no_look_alikes(shared, mod
     data = encoded(Image.new(mode, (30, 20), 1000), "TIFF")
     entry = store(shared, data, url=f"http://a.test/{mode}")
     assert (entry["width"], entry["height"], entry["perceptual_hash"]) == (30, 20, None)
-    assert entry["content_hash"] not in hashes(shared.catalog.similar(ZERO, 64))
+    assert entry["content_hash"] not in hashes(lists.similar(shared.catalog, ZERO, 64))
     assert shared.catalog.images([entry["content_hash"]])[entry["content_hash"]][5:] == (None, None)
 
 
@@ -285,9 +286,9 @@ def test_buckets_have_separate_captures(cache):
         assert found(cache, HERE, bucket) == content_hash_of(expected)
     for bucket, newest_first in [("one", [A]), ("two", [C, B]), ("", [])]:
         expected = list(map(content_hash_of, newest_first))
-        assert hashes(cache.catalog.search("a.test", bucket)) == expected
-        assert sorted(hashes(cache.catalog.similar(ZERO, 64, bucket))) == sorted(expected)
-    assert len(cache.catalog.similar(ZERO, 64)) == 3
+        assert hashes(lists.search(cache.catalog, "a.test", bucket)) == expected
+        assert sorted(hashes(lists.similar(cache.catalog, ZERO, 64, bucket))) == sorted(expected)
+    assert len(lists.similar(cache.catalog, ZERO, 64)) == 3
 
 
 def test_bytes_and_meta_need_the_bucket_of_the_image(cache):
@@ -338,7 +339,9 @@ def test_search_is_literal(cache, part):
     other = {"50%": "505", "_": "x", "\\": "x", "Cat": "cat", "é": "e"}[part]
     for text in (part, other):
         store(cache, url=f"ftp:{text}.png")
-    assert [entry["url"] for entry in cache.catalog.search(f":{part}.")] == [f"ftp:{part}.png"]
+    assert [entry["url"] for entry in lists.search(cache.catalog, f":{part}.")] == [
+        f"ftp:{part}.png"
+    ]
 
 
 def test_search_gives_each_url_once_newest_first(cache):
@@ -346,8 +349,8 @@ def test_search_gives_each_url_once_newest_first(cache):
     for data, url, at in [(A, HERE, 0), (B, THERE, 1), (C, HERE, 2)]:
         store(cache, data, url, at=at)
     expected = [content_hash_of(C), content_hash_of(B)]
-    assert hashes(cache.catalog.search("a.test")) == expected
-    assert hashes(cache.catalog.search("a.test", limit=1)) == expected[:1]
+    assert hashes(lists.search(cache.catalog, "a.test")) == expected
+    assert hashes(lists.search(cache.catalog, "a.test", limit=1)) == expected[:1]
 
 
 def test_similar_agrees_with_brute_force(cache):
@@ -368,7 +371,7 @@ def test_similar_agrees_with_brute_force(cache):
             for entry in entries
         )
         for limit, distance in [(None, 0), (None, 4), (None, 14), (7, 26), (None, 64), (2, 4)]:
-            similar = cache.catalog.similar(f"{query_hash:016x}", distance, limit=limit)
+            similar = lists.similar(cache.catalog, f"{query_hash:016x}", distance, limit=limit)
             expected = [(d, name) for d, name in distances if d <= distance][:limit]
             assert [(x["distance"], x["content_hash"]) for x in similar] == expected
 
@@ -409,8 +412,8 @@ def test_a_damaged_image_is_a_miss_everywhere(cache, damage):
         cache.get_image(A_HASH, "one")
     for bucket in ("one", None):
         assert found(cache, HERE, bucket) is None
-        assert hashes(cache.catalog.search("a.test", bucket)) == [content_hash_of(B)]
-        assert hashes(cache.catalog.similar(ZERO, 64, bucket)) == [content_hash_of(B)]
+        assert hashes(lists.search(cache.catalog, "a.test", bucket)) == [content_hash_of(B)]
+        assert hashes(lists.similar(cache.catalog, ZERO, 64, bucket)) == [content_hash_of(B)]
     assert cache.catalog.get_meta(A_HASH, "one") is None
     assert cache.catalog.stats()["damaged"] == 1
 

@@ -15,6 +15,7 @@ from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.rows import Capture, Image
 from imgcache_scrapy.engine.catalog.tables import SCHEMA
+from tests.support import lists
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 IN_MEMORY = "sqlite://"
@@ -168,8 +169,8 @@ def test_a_damaged_image_is_found_nowhere_until_it_is_recorded_again(catalog):
             catalog.images([hash_of("a")]).get(hash_of("a")),
             catalog.get_meta(hash_of("a"), None),
             catalog.lookup_many([PAGE]).get(PAGE),
-            *(catalog.search("page") or [None]),
-            *(catalog.similar(f"{7:016x}", 0) or [None]),
+            *(lists.search(catalog, "page") or [None]),
+            *(lists.similar(catalog, f"{7:016x}", 0) or [None]),
         ]
 
     record(catalog, "a", perceptual_hash=7)
@@ -190,11 +191,11 @@ def test_a_url_whose_newest_image_is_damaged_gives_the_one_before(catalog):
     with catalog.exclusive([hash_of("new")]) as writing:
         writing.mark_damaged(hash_of("new"))
     assert newest(catalog) == hash_of("old")
-    assert [entry["content_hash"] for entry in catalog.search("page")] == [hash_of("old")]
+    assert [entry["content_hash"] for entry in lists.search(catalog, "page")] == [hash_of("old")]
     with catalog.exclusive([hash_of("old")]) as writing:
         writing.mark_damaged(hash_of("old"))
     assert newest(catalog) is None
-    assert catalog.search("page") == []
+    assert lists.search(catalog, "page") == []
 
 
 def test_many_urls_are_looked_up_at_once(catalog):
@@ -223,7 +224,7 @@ def test_search_is_literal(urls, part):
     with closing(Catalog(IN_MEMORY)) as catalog:
         for url in urls:
             record(catalog, "a", url=url)
-        found = {entry["url"] for entry in catalog.search(part)}
+        found = {entry["url"] for entry in lists.search(catalog, part)}
     assert found == {url for url in urls if part in url}
 
 
@@ -231,16 +232,16 @@ def test_search_gives_each_url_once_newest_first(catalog):
     """Search lists the newest capture of each URL, newest first, up to the limit."""
     for url, name, at in [("x1", "a", 5), ("x2", "b", 9), ("x1", "c", 7), ("x3", "d", 1)]:
         record(catalog, name, url=url, at=at)
-    found = [(entry["url"], entry["content_hash"]) for entry in catalog.search("x")]
+    found = [(entry["url"], entry["content_hash"]) for entry in lists.search(catalog, "x")]
     assert found == [("x2", hash_of("b")), ("x1", hash_of("c")), ("x3", hash_of("d"))]
-    assert [entry["url"] for entry in catalog.search("x", limit=2)] == ["x2", "x1"]
+    assert [entry["url"] for entry in lists.search(catalog, "x", limit=2)] == ["x2", "x1"]
 
 
 def test_search_gives_a_url_of_two_buckets_once(catalog):
     """Over all buckets, too, a URL has one entry: the newest."""
     for bucket, name, at in [("one", "a", 1), ("two", "b", 2), ("three", "c", 0)]:
         record(catalog, name, bucket=bucket, at=at)
-    assert [entry["bucket"] for entry in catalog.search("page")] == ["two"]
+    assert [entry["bucket"] for entry in lists.search(catalog, "page")] == ["two"]
 
 
 def near(centre, radius):
@@ -263,7 +264,7 @@ def test_similar_agrees_with_brute_force(hashes, query_hash, distance, limit):
     with closing(Catalog(IN_MEMORY)) as catalog:
         for value in hashes:
             record(catalog, f"{value}", url=f"{value}", perceptual_hash=value)
-        entries = catalog.similar(f"{query_hash:016x}", distance, limit=limit)
+        entries = lists.similar(catalog, f"{query_hash:016x}", distance, limit=limit)
     found = {int(entry["perceptual_hash"], 16): entry["distance"] for entry in entries}
     near = sorted((value ^ query_hash).bit_count() for value in hashes)
     assert [entry["distance"] for entry in entries] == [d for d in near if d <= distance][:limit]
@@ -277,14 +278,14 @@ def test_similar_may_return_more_images_than_one_query_reads():
     with closing(Catalog(IN_MEMORY)) as catalog:
         for number in range(1100):
             record(catalog, f"{number}", url=f"{number}", perceptual_hash=CENTRE)
-        assert len(catalog.similar(f"{CENTRE:016x}", 0)) == 1100
+        assert len(lists.similar(catalog, f"{CENTRE:016x}", 0)) == 1100
 
 
 def test_similar_gives_an_image_once_with_its_newest_capture(catalog):
     """An image with several URLs is listed once."""
     for url, at in [("x1", 1), ("x2", 3), ("x3", 2)]:
         record(catalog, "a", url=url, at=at, perceptual_hash=CENTRE)
-    assert [entry["url"] for entry in catalog.similar(f"{CENTRE:016x}", 4)] == ["x2"]
+    assert [entry["url"] for entry in lists.similar(catalog, f"{CENTRE:016x}", 4)] == ["x2"]
 
 
 def test_an_error_rolls_a_transaction_back(catalog):
@@ -322,7 +323,11 @@ def test_readers_do_not_wait_for_writers(catalog, path):
         other.execute("UPDATE image SET damaged = 1")
         assert newest(catalog) == hash_of("a")
         assert catalog.images([hash_of("a")]).get(hash_of("a")) is not None
-        assert len(catalog.search("page")) == len(catalog.similar(f"{CENTRE:016x}", 4)) == 1
+        assert (
+            len(lists.search(catalog, "page"))
+            == len(lists.similar(catalog, f"{CENTRE:016x}", 4))
+            == 1
+        )
         assert catalog.stats()["damaged"] == 0
 
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.times import microseconds
 from imgcache_scrapy.engine.cache import ImageCache
+from tests.support import lists
 
 URL = "http://a.test/image"
 A, B, C = b"image a", b"image b", b"image c"
@@ -45,7 +46,7 @@ def set_times(cache, data, seen, created=None):
 def newest(cache, url=URL, bucket=None):
     """Return the hash that lookup and search give for a URL, which must be the same."""
     entry = cache.catalog.lookup_many([url], bucket).get(url)
-    (searched,) = cache.catalog.search(url, bucket)
+    (searched,) = lists.search(cache.catalog, url, bucket)
     assert entry == searched
     assert datetime.fromisoformat(entry["lookup_time"]) <= datetime.now(UTC)
     return entry["content_hash"]
@@ -87,9 +88,9 @@ def test_search_and_meta_order_such_times_too(cache):
         store(cache, data, url=f"{URL}/{number}")
     store(cache, A, url=f"{URL}/again")
     set_times(cache, B, END)
-    found = [entry["url"] for entry in cache.catalog.search("a.test")]
+    found = [entry["url"] for entry in lists.search(cache.catalog, "a.test")]
     assert found == [f"{URL}/{name}" for name in ("again", 2, 1, 0)]
-    assert cache.catalog.search("a.test", limit=1)[0]["url"] == f"{URL}/again"
+    assert lists.search(cache.catalog, "a.test", limit=1)[0]["url"] == f"{URL}/again"
     set_times(cache, A, END)
     assert cache.catalog.get_meta(content_hash_of(A))["url"] == f"{URL}/again"
 

@@ -13,7 +13,7 @@ from imgcache_scrapy.engine.copy_source import CacheSource
 from imgcache_scrapy.engine.copying import Callbacks, Copy
 from imgcache_scrapy.engine.store_request import StoreRequest
 from imgcache_scrapy.engine.upkeep import Upkeep
-from tests.support import many_captures, schema_3
+from tests.support import lists, many_captures, schema_3
 from tests.support.schema_3 import OldCapture
 
 URL = "http://h.example/a.gif"
@@ -42,7 +42,7 @@ def run(source, target, **callbacks):
 
 def history(cache, url=URL):
     """Return the images of a URL, newest first, with the times of its captures."""
-    found = cache.catalog.history([url])
+    found = lists.history(cache.catalog, [url])
     return [(each["content_hash"], each["lookup_time"], each["created_at"]) for each in found]
 
 

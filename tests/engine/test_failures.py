@@ -8,9 +8,9 @@ import sqlalchemy as sa
 
 from imgcache_scrapy.core.failures import SeenFailure
 from imgcache_scrapy.core.image_url import ImageUrl
-from imgcache_scrapy.core.pages import all_pages
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog import rare_rows
+from tests.support import lists
 from tests.support.pictures import jpeg
 
 URL = "http://h.example/{}.jpg"
@@ -88,7 +88,7 @@ def test_the_list_of_failures_comes_in_pages(catalog):
     """The pages together are the whole list, in the order of times and digests."""
     catalog.remember_failures(seen(*range(7)), "")
     whole = catalog.failures_page().entries
-    pages = all_pages(lambda _, after: catalog.failures_page(limit=2, after=after), None)
+    pages = lists.all_pages(lambda _, after: catalog.failures_page(limit=2, after=after), None)
     assert pages == whole
     assert len(whole) == 7
 

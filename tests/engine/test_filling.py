@@ -18,7 +18,7 @@ from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.rows import digest
 from imgcache_scrapy.engine.lookup import lookup_many
 from imgcache_scrapy.engine.upkeep import Upkeep
-from tests.support import schema_1, schema_3
+from tests.support import lists, schema_1, schema_3
 from tests.support.programs import program
 from tests.support.schema_3 import OldCapture
 
@@ -163,7 +163,7 @@ def test_the_newest_capture_stays_the_newest(database_url, blobs_url, tmp_path):
             f"{url.url}&", B, "new", key=url.key, lookup_time=datetime(2000, 1, 1, tzinfo=UTC)
         )
         assert sum(Upkeep(cache).fill_keys()) == 3
-        found = cache.catalog.history([url.key])
+        found = lists.history(cache.catalog, [url.key])
         assert [(each["client_name"], each["content_hash"]) for each in found] == [
             ("new", content_hash_of(A)),
             ("old", content_hash_of(B)),
@@ -174,7 +174,7 @@ def test_the_newest_capture_stays_the_newest(database_url, blobs_url, tmp_path):
         assert cache.catalog.lookup_many([url.key])[url.key] == found[0]
         entry = cache.store(url.url, A, "new", key=url.key)
         assert entry["created_at"] == found[0]["created_at"]
-        assert len(cache.catalog.history([url.key])) == 5
+        assert len(lists.history(cache.catalog, [url.key])) == 5
 
 
 def test_odd_urls_are_filled(database_url, blobs_url, tmp_path):

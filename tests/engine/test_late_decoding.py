@@ -12,6 +12,7 @@ from imgcache_scrapy.engine.decoding.decoder import Decoders, TimeLimits
 from imgcache_scrapy.engine.late_decoding import MAX_ATTEMPTS, decode_next
 from imgcache_scrapy.engine.store_request import StoreRequest
 from imgcache_scrapy.engine.upkeep import Upkeep
+from tests.support import lists
 from tests.support.pictures import encoded, picture
 from tests.support.waiting import PATIENCE
 
@@ -42,7 +43,7 @@ def test_a_slow_picture_is_stored_at_once_and_decoded_later(cache):
     assert decode_next(cache) == content_hash_of(SLOW)
     assert size_of(cache) == (3_000, 2_000, None)
     found = cache.catalog.lookup_many([URL])[URL]
-    assert cache.catalog.similar(found["perceptual_hash"], 0)[0]["url"] == URL
+    assert lists.similar(cache.catalog, found["perceptual_hash"], 0)[0]["url"] == URL
     assert decode_next(cache) is None
 
 

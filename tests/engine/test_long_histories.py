@@ -15,7 +15,7 @@ from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.rows import Capture
 from imgcache_scrapy.engine.catalog.tables import capture
 from imgcache_scrapy.engine.store_request import ClaimRequest
-from tests.support import schema_1, schema_3
+from tests.support import lists, schema_1, schema_3
 from tests.support.schema_3 import OldCapture
 
 LONG, SHORT = "http://a.test/long", "http://a.test/short"
@@ -172,13 +172,13 @@ def test_times_in_the_future_have_their_place_in_a_long_history(cache):
         add_captures(cache, 1, lookup_time=far, created_at=created_at)
         assert newest_of(cache) == max(seconds, COUNT - 1)
         assert newest_of(cache, bucket="") == max(seconds, COUNT - 1)
-    times = [each["lookup_time"] for each in cache.catalog.history([LONG, SHORT])]
+    times = [each["lookup_time"] for each in lists.history(cache.catalog, [LONG, SHORT])]
     assert len(times) == COUNT + 4
     assert times == sorted(times, reverse=True)
     assert times.index(at(5.5).isoformat()) == COUNT - 5
     cache.store(LONG, A, "test")
     assert cache.catalog.lookup_many([LONG])[LONG]["client_name"] == "test"
-    assert len(cache.catalog.history([LONG])) == COUNT + 2
+    assert len(lists.history(cache.catalog, [LONG])) == COUNT + 2
 
 
 def test_stores_renew_the_newest_capture_of_their_history(cache):
@@ -202,7 +202,9 @@ def test_a_large_old_catalog_gets_the_index_later(database_url, blobs_url, tmp_p
             with cache.catalog._engine.connect() as connection:
                 found = {each["name"] for each in sa.inspect(connection).get_indexes("capture")}
             assert {name for name in found if name.endswith(("digest", "history"))} == names
-            answers.append((cache.catalog.lookup_many([LONG]), cache.catalog.history([LONG])))
+            answers.append(
+                (cache.catalog.lookup_many([LONG]), lists.history(cache.catalog, [LONG]))
+            )
             cache.catalog.index_histories()
     assert answers[0] == answers[1] == answers[2]
     assert len(answers[0][1]) == 20

@@ -22,7 +22,7 @@ from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog import database, tables
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.tables import SCHEMA
-from tests.support import schema_1
+from tests.support import lists, schema_1
 from tests.support.programs import forked_program, program
 
 pytestmark = pytest.mark.usefixtures("real_migrations")
@@ -106,7 +106,7 @@ def assert_answers(cache, rows, blobs):
         "damaged": len(damaged),
     }
     for part in ("ä-17", "shop3.test", "_42", "ä-1234.", "Products"):
-        entries = {entry["url"] for entry in cache.catalog.search(part)}
+        entries = {entry["url"] for entry in lists.search(cache.catalog, part)}
         assert entries == {url for url in found if part in url}
     for row in rows["capture"][:50]:
         if row[4] not in damaged:
@@ -119,7 +119,7 @@ def assert_answers(cache, rows, blobs):
 OPEN = """
 sys.stdin.readline()
 cache = ImageCache(*sys.argv[1:])
-print(cache.catalog.cache_id, len(cache.catalog.search("shop")), flush=True)
+print(cache.catalog.cache_id, len(cache.catalog.search_page("shop").entries), flush=True)
 cache.close()
 """
 
@@ -196,7 +196,7 @@ def test_a_kill_at_any_statement_leaves_the_old_or_the_new_schema(
                 continue
             assert row[0] == SCHEMA
             with closing(ImageCache(copy, folder.as_uri())) as cache:
-                assert cache.catalog.search("shop")
+                assert lists.search(cache.catalog, "shop")
                 assert cache.blobs.owner() == cache.catalog.cache_id
             assert schema_of(copy)[0][::2] == (SCHEMA, False)
             assert schema_1.rows(copy) == old

@@ -15,6 +15,7 @@ from imgcache_scrapy.core.entry import blob_key, content_hash_of
 from imgcache_scrapy.core.errors import NotFoundError
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.decoding.child import info_of
+from tests.support import lists
 from tests.support.pictures import picture
 
 IMAGES = {content_hash_of(data): data for data in (*map(picture, range(2)), b"no picture")}
@@ -185,7 +186,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(part=st.sampled_from(("", "a.test", "/1", "A", "%")), bucket=any_bucket, limit=any_limit)
     def search(self, part, bucket, limit):
-        entries = self.cache.catalog.search(part, bucket, limit)
+        entries = lists.search(self.cache.catalog, part, bucket, limit)
         expected = self.model.search(part, bucket, limit)
         assert list(map(values_of, entries)) == list(map(astuple, expected))
 
@@ -197,7 +198,7 @@ class CacheMachine(RuleBasedStateMachine):
     )
     def similar(self, image, distance, bucket, limit):
         query_hash = PERCEPTUAL[image] or 0
-        entries = self.cache.catalog.similar(f"{query_hash:016x}", distance, bucket, limit)
+        entries = lists.similar(self.cache.catalog, f"{query_hash:016x}", distance, bucket, limit)
         expected = self.model.similar(query_hash, distance, bucket, limit)
         found = [(entry["distance"], values_of(entry)) for entry in entries]
         assert found == [(far, astuple(capture)) for far, capture in expected]

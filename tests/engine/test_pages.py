@@ -15,6 +15,7 @@ from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.rows import Capture, Image
+from tests.support import lists
 from tests.support.waiting import PATIENCE
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -97,8 +98,8 @@ def test_all_pages_together_are_the_whole_list(captures, damaged, limit, bucket,
             assert {entry["bucket"] for entry in whole} <= {bucket or "", bucket or "one"}
         assert pages(search, limit) == search(None, None).entries
         assert pages(similar, limit) == similar(None, None).entries
-        assert catalog.search(text, bucket) == search(None, None).entries
-        assert catalog.similar(ZERO, 4, bucket, 2) == similar(None, None).entries[:2]
+        assert lists.search(catalog, text, bucket) == search(None, None).entries
+        assert lists.similar(catalog, ZERO, 4, bucket, 2) == similar(None, None).entries[:2]
 
 
 def test_a_page_has_at_most_a_thousand_entries():
@@ -110,9 +111,9 @@ def test_a_page_has_at_most_a_thousand_entries():
             page = catalog.search_page("a.test", None, limit)
             assert len(page.entries) == MAX_PAGE_ENTRIES
             assert page.after
-        found = [entry["url"] for entry in catalog.search("a.test")]
+        found = [entry["url"] for entry in lists.search(catalog, "a.test")]
         assert found == [f"http://a.test/{n}" for n in reversed(range(count))]
-        assert len(catalog.search("a.test", limit=1500)) == 1500
+        assert len(lists.search(catalog, "a.test", limit=1500)) == 1500
         assert catalog.search_page("a.test", "3", MAX_PAGE_ENTRIES).after is None
 
 
@@ -133,15 +134,15 @@ def test_a_page_of_a_history_has_at_most_a_thousand_entries():
     history = [("http://a.test/often", n % 2, "", n) for n in range(2 * MAX_PAGE_ENTRIES + 1)]
     with closing(Catalog(IN_MEMORY)) as catalog:
         record(catalog, history)
-        found = catalog.history(["http://a.test/often"])
+        found = lists.history(catalog, ["http://a.test/often"])
         assert len(found) == len(history)
-        assert catalog.history(["http://a.test/often"], limit=1500) == found[:1500]
+        assert lists.history(catalog, ["http://a.test/often"], limit=1500) == found[:1500]
         for read in (
             lambda *at: catalog.history_page(["http://a.test/often"], None, *at),
             lambda *at: catalog.captures_page(content_hash_of(b"1"), None, *at),
         ):
             assert len(read(None, None).entries) == MAX_PAGE_ENTRIES
-        assert catalog.captures(content_hash_of(b"0")) == found[::2]
+        assert lists.captures(catalog, content_hash_of(b"0")) == found[::2]
 
 
 def test_a_page_of_long_urls_has_fewer_entries():

@@ -13,6 +13,7 @@ from sqlalchemy import make_url
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import ConfigurationError, NotFoundError, UnavailableError
 from imgcache_scrapy.engine.cache import ImageCache
+from tests.support import lists
 from tests.support.programs import forked_program, upkeep_of
 from tests.support.servers import DebianPostgreSQL, ObjectStoreServer, PostgreSQLServer
 from tests.support.service import new_storage_environment
@@ -258,11 +259,11 @@ def test_with_pg_trgm_urls_are_indexed(debian_postgresql, tmp_path):
     ):
         index = "SELECT 1 FROM pg_indexes WHERE indexname = 'ix_capture_url'"
         cache.store(HERE, A, "test")
-        assert cache.catalog.search("here.p")[0]["url"] == HERE
+        assert lists.search(cache.catalog, "here.p")[0]["url"] == HERE
         assert not administrator.execute(index).fetchone()
         administrator.execute("CREATE EXTENSION pg_trgm")
         with closing(ImageCache(database_url, blobs_url)) as again:
-            assert again.catalog.search("here.p")[0]["url"] == HERE
+            assert lists.search(again.catalog, "here.p")[0]["url"] == HERE
         assert administrator.execute(index).fetchone()
         administrator.execute("SET enable_seqscan = off")
         plan = administrator.execute("EXPLAIN SELECT id FROM capture WHERE url LIKE '%here.p%'")

@@ -15,7 +15,7 @@ from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.rows import today
 from imgcache_scrapy.engine.catalog.tables import image, schema
 from imgcache_scrapy.engine.pruning import prune
-from tests.support import schema_3
+from tests.support import lists, schema_3
 from tests.support.schema_3 import OldCapture
 
 SIZE = 1000
@@ -227,4 +227,4 @@ def blobs_in(folder: Path) -> set[str]:
 
 def all_entries(cache: ImageCache) -> list[dict]:
     """Return the newest capture of each URL."""
-    return cache.catalog.search("http")
+    return lists.search(cache.catalog, "http")

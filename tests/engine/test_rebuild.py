@@ -21,6 +21,7 @@ from imgcache_scrapy.engine.blobs.files import FileBlobs
 from imgcache_scrapy.engine.cache import ImageCache, StoreRequest
 from imgcache_scrapy.engine.rebuild import rebuild
 from imgcache_scrapy.engine.snapshots import snapshots_of
+from tests.support import lists
 from tests.support.pictures import jpeg
 from tests.support.programs import (
     PREAMBLE,
@@ -191,7 +192,7 @@ def test_a_lost_catalog_is_rebuilt_with_the_urls_of_the_snapshot(folder):
     with closing(ImageCache.in_folder(folder)) as cache:
         assert cache.get_image(content_hash_of(b"late"))[0] == b"late"
         assert cache.get_image(content_hash_of(jpeg(1)))[1] == "image/jpeg"
-        assert cache.catalog.search("/7.jpg")[0]["url"] == url(7)
+        assert lists.search(cache.catalog, "/7.jpg")[0]["url"] == url(7)
 
 
 def test_a_catalog_without_snapshot_is_rebuilt_without_urls(folder):
@@ -489,9 +490,9 @@ def test_a_backup_is_restored_by_copying_it_back(folder, tmp_path):
     assert rows_of(folder) == before
     assert found_urls(folder) == all_urls()
     with closing(ImageCache.in_folder(folder)) as cache:
-        assert [each["url"] for each in cache.catalog.search("/599.jpg")] == [url(599)]
+        assert [each["url"] for each in lists.search(cache.catalog, "/599.jpg")] == [url(599)]
         cache.store(url("new"), b"new", "me")
-        assert cache.catalog.search("test/new")
+        assert lists.search(cache.catalog, "test/new")
 
 
 def test_a_backup_on_another_disk_has_copies(folder):

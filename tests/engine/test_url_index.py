@@ -12,6 +12,7 @@ from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.rows import Capture, Image
 from imgcache_scrapy.engine.catalog.url_index import rarest_trigrams
+from tests.support import lists
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -78,7 +79,9 @@ def test_a_search_finds_what_a_scan_finds(catalog, examples):
     )
     def compare(number, start, length, limit):
         text = URLS[number][start : start + length]
-        assert [entry["url"] for entry in catalog.search(text, limit=limit)] == scan(text, limit)
+        assert [entry["url"] for entry in lists.search(catalog, text, limit=limit)] == scan(
+            text, limit
+        )
 
     compare()
 
@@ -88,7 +91,7 @@ def test_a_search_finds_what_a_scan_finds(catalog, examples):
 )
 def test_search_text_has_no_special_characters(catalog, text):
     """Quotes, wildcards and operators are plain characters, and the search is case-sensitive."""
-    assert [entry["url"] for entry in catalog.search(text)] == scan(text, None)
+    assert [entry["url"] for entry in lists.search(catalog, text)] == scan(text, None)
 
 
 def test_opening_a_catalog_without_an_index_creates_it(tmp_path):
@@ -99,7 +102,7 @@ def test_opening_a_catalog_without_an_index_creates_it(tmp_path):
         with catalog.exclusive([]) as writing:
             writing._connection.exec_driver_sql("DROP TABLE capture_url")
     with closing(Catalog(address)) as catalog:
-        assert [entry["url"] for entry in catalog.search("ä-1234.")] == [URLS[1234]]
+        assert [entry["url"] for entry in lists.search(catalog, "ä-1234.")] == [URLS[1234]]
 
 
 def test_the_rarest_trigrams_are_chosen():

@@ -11,7 +11,7 @@ from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.rows import today
 from imgcache_scrapy.engine.catalog.tables import image
 from imgcache_scrapy.engine.pruning import prune
-from tests.support import many_captures
+from tests.support import lists, many_captures
 from tests.support.crawling import CrawlResult, run_crawl
 from tests.support.pictures import picture
 from tests.support.programs import assert_recovers
@@ -67,5 +67,5 @@ def test_a_maximum_size_holds_while_two_crawls_and_prune_run(
         assert 0.98 * cap <= cache.catalog.total_bytes() <= most
         assert max(sizes) <= most
         new = [f"{site.url}{path}" for each in paths for path in each]
-        assert sorted(each["url"] for each in cache.catalog.search(site.url)) == new
+        assert sorted(each["url"] for each in lists.search(cache.catalog, site.url)) == new
     assert_recovers(tmp_path / "cache")

@@ -1,12 +1,11 @@
 """Catalog: every query on images and captures, the same for SQLite and PostgreSQL."""
 
-import functools
 from collections.abc import Collection, Iterable
 
 import sqlalchemy as sa
 
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.pages import Page, all_pages
+from imgcache_scrapy.core.pages import Page
 from imgcache_scrapy.engine.catalog import database
 from imgcache_scrapy.engine.catalog.audit_list import AuditList
 from imgcache_scrapy.engine.catalog.blocked import BlockedImages
@@ -144,12 +143,6 @@ class Catalog(
             rows = rows_of(connection, [listed.capture_id for listed in newest]).values()
         return next((entry_of(row) for row in rows if not row["damaged"]), None)
 
-    def search(
-        self, url_contains: str, bucket: str | None = None, limit: int | None = None
-    ) -> list[Entry]:
-        """Return the captures whose URL contains a text: all pages of `search_page` together."""
-        return all_pages(functools.partial(self.search_page, url_contains, bucket), limit)
-
     @database_call
     def search_page(
         self,
@@ -171,17 +164,6 @@ class Catalog(
         """
         with database.connect_for_reading(self._engine) as connection:
             return Search(connection, url_contains, bucket).page(limit, after)
-
-    def similar(
-        self,
-        perceptual_hash: str,
-        max_hamming_distance: int,
-        bucket: str | None = None,
-        limit: int | None = None,
-    ) -> list[Entry]:
-        """Return the images whose hash is near a given one: all pages of `similar_page`."""
-        hash_and_distance = (perceptual_hash, max_hamming_distance)
-        return all_pages(functools.partial(self.similar_page, *hash_and_distance, bucket), limit)
 
     @database_call
     def similar_page(

@@ -1,14 +1,12 @@
 """Read histories: all captures of a URL, or all those of an image, newest first."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.pages import Page, all_pages
+from imgcache_scrapy.core.pages import Page
 from imgcache_scrapy.engine.catalog import database
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.functions import json_rows
@@ -33,12 +31,6 @@ class _Part(NamedTuple):
 
 class Histories(OpenCatalog):
     """The queries for histories; those of damaged images are in them, because they were seen."""
-
-    def history(
-        self, keys: Sequence[str], bucket: str | None = None, limit: int | None = None
-    ) -> list[Entry]:
-        """Return all captures of some keys: all pages of `history_page` together."""
-        return all_pages(functools.partial(self.history_page, keys, bucket), limit)
 
     @database_call
     def history_page(
@@ -65,12 +57,6 @@ class Histories(OpenCatalog):
             parts.append(_Part(sa.and_(has_key, seen > at), seen_at(at)))
         with database.connect_for_reading(self._engine) as connection:
             return _page(connection, parts, bucket, limit, after)
-
-    def captures(
-        self, content_hash: str, bucket: str | None = None, limit: int | None = None
-    ) -> list[Entry]:
-        """Return all captures of an image: all pages of `captures_page` together."""
-        return all_pages(functools.partial(self.captures_page, content_hash, bucket), limit)
 
     @database_call
     def captures_page(
