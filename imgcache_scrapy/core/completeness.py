@@ -17,8 +17,8 @@ MAX_STEPS = 10_000
 MAX_GIF_BLOCKS = 130_000
 """Maximum number of blocks of a GIF that are read; each has 255 bytes or less."""
 
-# Not a segment: FF 00 (escaped data byte), FF FF (fill), 01 (TEM), D0-D7 (RSTn), D8 (SOI).
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+# Not a segment: 00 (escaped data byte; in JPEG-LS 00-7F), D0-D7 (RSTn), D8 (SOI), FF (fill).
+_JPEG_MARKER = re.compile(rb"\xff[\x80-\xcf\xd9-\xfe]")
 # A search holds the interpreter lock until it ends, so a large file is searched in pieces.
 _PIECE = 1 << 16
 _JPEG_EOI, _JPEG_APP2 = 0xD9, 0xE2

@@ -127,6 +127,15 @@ def test_what_pillow_cannot_open_is_kept(admit: Admit, body: bytes) -> None:
     assert admit(body) is None
 
 
+def test_a_jpeg_ls_is_kept_if_it_is_whole(admit: Admit) -> None:
+    """Pillow cannot decode it, but its structure shows the end, behind escaped bytes as FF 7F."""
+    frame, scan = b"\xff\xf7\0\x0b\x08\0\2\0\2\1\1\x11\0", b"\xff\xda\0\x08\1\1\0\0\0\0"
+    data = b"\xff\xd8" + frame + scan + b"\x12\xff\x7f\xff\x08\x34" + b"\xff\xd9"
+    assert not decodes(data)
+    assert admit(data) is None
+    assert admit(data[:-1]) == "truncated"
+
+
 @pytest.mark.parametrize(
     "name",
     [
