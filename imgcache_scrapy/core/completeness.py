@@ -54,16 +54,27 @@ def is_in_doubt(data: bytes, content_type: str) -> bool:
 
 def _is_whole_jpeg(data: bytes) -> bool:
     """Find EOI after segments, which state their length, and scans (ITU-T T.81 B.1.1)."""
-    offset = 2
+    offset, others = 2, b""
     for _ in range(MAX_STEPS):
         offset = _after_marker(data, offset)
-        marker = data[offset - 1]
+        marker, size = data[offset - 1], int.from_bytes(data[offset : offset + 2], "big")
         if marker == _JPEG_EOI:
-            return True
+            return not others or _has_no_others(data, offset, others)
         if marker == _JPEG_APP2 and data.startswith(b"MPF\0", offset + 2):
-            return False  # More pictures follow behind EOI (CIPA DC-007).
-        offset += int.from_bytes(data[offset : offset + 2], "big")
+            others = data[offset : offset + size]
+        offset += size
     return False
+
+
+def _has_no_others(data: bytes, end: int, others: bytes) -> bool:
+    """Return whether the other pictures, which a segment lists, were removed (CIPA DC-007).
+
+    Programs that rewrite a JPEG often keep this segment, but not what follows EOI. Then the segment
+    no longer states the size of the picture. If it does, the other pictures may be cut off.
+    """
+    sizes = end.to_bytes(4, "big"), end.to_bytes(4, "little")
+    has_next = data.find(b"\xff\xd8", end, end + _PIECE) >= 0
+    return not has_next and not any(size in others for size in sizes)
 
 
 def _after_marker(data: bytes, offset: int) -> int:

@@ -136,6 +136,17 @@ def test_a_jpeg_ls_is_kept_if_it_is_whole(admit: Admit) -> None:
     assert admit(data[:-1]) == "truncated"
 
 
+def test_a_rewritten_jpeg_may_have_lost_its_other_pictures(admit: Admit) -> None:
+    """If the list of the pictures is out of date, then they were removed, and not cut off."""
+    data = pictures()["MPO"]
+    first = data[: data.index(b"\xff\xd9") + 2]
+    assert admit(first) == "truncated"
+    rewritten = first[:2] + b"\xff\xfe\0\x06done" + first[2:]
+    assert admit(rewritten) is None
+    assert admit(rewritten[:-2]) == "truncated"
+    assert admit(rewritten + data[len(first) : -9]) == "truncated"
+
+
 @pytest.mark.parametrize(
     "name",
     [
