@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from imgcache_scrapy.core.entry import is_content_hash
 from imgcache_scrapy.core.errors import ConfigurationError, InvalidRequestError
 from imgcache_scrapy.core.limits import (
+    MAX_HOST,
+    MAX_LABEL,
     MAX_LIMIT,
     MAX_TEXT,
     MAX_URL_BYTES,
@@ -13,6 +15,11 @@ from imgcache_scrapy.core.limits import (
     PERCEPTUAL_HASH_PATTERN,
 )
 from imgcache_scrapy.core.text import quoted
+
+# Where the parsers of URLs find the host, after they have removed these characters.
+_REMOVED = dict.fromkeys(map(ord, "\t\n\r"))
+_AUTHORITY = re.compile(r"[\0- ]*(?:[a-z][a-z0-9+.-]*:)?[/\\]{2}([^/\\?#]*)", re.IGNORECASE)
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")
 
 
 def checked_text(what: str, text: object) -> str:
@@ -61,8 +68,8 @@ def checked_url(url: str) -> str:
     """Check a URL that will be stored in the catalog.
 
     Raises:
-        InvalidRequestError: the URL is empty, contains a NUL character, or is longer than
-            `MAX_URL_BYTES`.
+        InvalidRequestError: the URL is empty, contains a NUL character, is longer than
+            `MAX_URL_BYTES`, or has a host with other letters than ASCII that is too long for one.
         UnicodeEncodeError: the URL contains a lone surrogate.
     """
     if not url or url.isspace():
@@ -71,7 +78,18 @@ def checked_url(url: str) -> str:
         raise InvalidRequestError(f"a URL must not contain a NUL character: {quoted(url)}")
     if (len(url) if url.isascii() else len(url.encode())) > MAX_URL_BYTES:
         raise InvalidRequestError(f"a URL must not be longer than 64 KiB: {quoted(url)}")
+    if not url.isascii() and _has_long_host(url):
+        raise InvalidRequestError(f"the host of this URL is too long: {quoted(url)}")
     return url
+
+
+def _has_long_host(url: str) -> bool:
+    """Return whether a host is so long that its ASCII form would take minutes to compute."""
+    match = _AUTHORITY.match(url.translate(_REMOVED))
+    if match is None or match[1].isascii():
+        return False
+    labels = _DOTS.split(match[1].rpartition("@")[2])
+    return len(match[1]) > MAX_HOST or max(map(len, labels)) > MAX_LABEL
 
 
 def checked_key(key: object) -> str:

@@ -16,6 +16,8 @@ MAX_FILENAME = 255
 """Maximum characters of a file name, as in most file systems; longer names are cut."""
 MAX_HOST = 253
 """Maximum characters of a host name (RFC 1035); longer ones, which do not exist, are cut."""
+MAX_LABEL = 63
+"""Maximum characters between two dots of a host name (RFC 1035)."""
 MAX_TEXT = 4096
 """Maximum characters of a client's name, a bucket or a part of a URL; longer texts are refused."""
 MAX_FILTER = 8 * MAX_URL_BYTES

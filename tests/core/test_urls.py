@@ -100,6 +100,45 @@ def test_a_key_is_as_long_as_the_catalog_allows():
             request_url(too_long)
 
 
+# Different letters: each makes the ASCII form of a name take longer.
+LONG_LABEL = "".join(map(chr, range(0x4E00, 0x4E00 + 64)))
+LONG_NAME = ".".join(LONG_LABEL[:42] for _ in range(6))
+
+
+@pytest.mark.parametrize("name", [LONG_LABEL, LONG_NAME, f"a.example.{LONG_LABEL}"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://{}/a.png",
+        "//{}?a",
+        "HTTPS:\\\\{}#a",
+        " h\tttp:/\n/{}:80",
+        "http://user:password@{}/a.png",
+        "s3://{}/a.png",
+    ],
+)
+def test_a_name_that_no_host_can_have_is_refused(url, name):
+    """The time to compute the ASCII form of a name grows with the square of its length."""
+    with pytest.raises(InvalidRequestError, match="host of this URL is too long"):
+        request_url(url.format(name))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://{LONG_LABEL[:63]}.example/a.png",
+        f"http://{LONG_NAME[:-5]}/a.png",
+        f"http://h.example/{LONG_NAME}.png?{LONG_NAME}",
+        f"http://h.example/?a=//{LONG_NAME}",
+        f"http://{'a' * 300}/a.png",
+        f"http://u:{'p' * 100}@ü.example/a.png",
+    ],
+)
+def test_other_long_parts_of_a_url_may_stay(url):
+    """Only the name of the host is compared with the longest one, and ASCII costs nothing."""
+    assert request_url(url)
+
+
 @given(odd_text)
 def test_only_invalid_request_errors_leave(text):
     """Any text is fetchable, or refused as an invalid request."""
