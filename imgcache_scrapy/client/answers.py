@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -51,11 +51,10 @@ class Answer(NamedTuple):
             return self
         problem = self._problem()
         error, detail = error_for_status(self.status, problem.get("code")), problem.get("detail")
+        is_page = error is NotFoundError and self.body and detail is None
+        is_refusal = issubclass(error, (*REFUSALS, HostError))
         # A proxy that refuses a request must not cost an image, and its 404 is no miss.
-        is_foreign = issubclass(error, (*REFUSALS, HostError)) or (
-            error is NotFoundError and self.body
-        )
-        if detail is None and is_foreign:
+        if is_page or (is_refusal and not _is_of_a_cache(problem)):
             raise ProtocolError(
                 f"the answer {self.status} does not come from a cache: is this the address of a"
                 " cache, and does a proxy before it refuse large requests?"
@@ -148,6 +147,15 @@ class Answer(NamedTuple):
             raise ProtocolError(
                 "the answer is not JSON: is this the address of a cache?"
             ) from error
+
+
+def _is_of_a_cache(problem: Mapping[str, Any]) -> bool:
+    """Return whether the body of an error is that of a cache, not of a proxy before it."""
+    detail = problem.get("detail")
+    if "code" in problem:
+        return isinstance(problem["code"], str) and isinstance(detail, str)
+    # The reference service has no codes.
+    return detail is not None and len(problem) == 1
 
 
 def entries_by_key(body: dict[str, Any], keys: Iterable[str]) -> dict[str, Entry]:

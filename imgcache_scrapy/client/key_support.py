@@ -3,6 +3,7 @@
 import asyncio
 
 from imgcache_scrapy.client.connection import NO_ROUTE, Connection
+from imgcache_scrapy.core.errors import REFUSALS, ProtocolError
 
 
 class KeySupport:
@@ -32,4 +33,8 @@ class KeySupport:
     async def _ask(self) -> bool:
         # Not the health, which may wait for a storage that lookups do not need.
         answer = await self._connection.answer("POST", "/images/lookup", json={"urls": []})
-        return answer.status not in NO_ROUTE and "failures" in answer.checked().object()
+        try:
+            return answer.status not in NO_ROUTE and "failures" in answer.checked().object()
+        except REFUSALS as error:
+            # No image was sent: a store that asks this first is not refused.
+            raise ProtocolError(f"the cache refuses an empty lookup: {error}") from error

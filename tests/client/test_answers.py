@@ -160,9 +160,17 @@ def test_only_a_problem_of_this_api_refuses_an_image(status, code, error):
     """The same status of a proxy, with a page or another JSON, is a protocol error."""
     with pytest.raises(error, match="too bad"):
         answer({"code": code, "detail": "too bad"}, status).checked()
+    of_gateways = [
+        {"detail": None},
+        {"code": status, "message": "too bad", "detail": "too bad"},
+        {"type": "about:blank", "title": "too bad", "status": status, "detail": "too bad"},
+        {"code": code, "detail": ["too bad"]},
+    ]
     bodies = [b"<html>no</html>", {}, []]
     if status == 403:
-        bodies = [{"code": code}]
+        bodies = [{"code": code}, of_gateways[-1]]
+    elif status != 404:
+        bodies += of_gateways
     for body in bodies if status == 404 else [*bodies, b""]:
         foreign = UnauthorizedError if (status, body) == (403, b"") else ProtocolError
         with pytest.raises(foreign):

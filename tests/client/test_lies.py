@@ -3,7 +3,7 @@
 import pytest
 
 from imgcache_scrapy import ImgCacheClient, NotFoundError, ProtocolError, UnavailableError
-from tests.support.lies import BYTES_LIES, LOOKUP_LIES, STORE_LIES, lying
+from tests.support.lies import BYTES_LIES, LOOKUP_LIES, REFUSAL, STORE_LIES, lying
 from tests.support.pictures import jpeg
 
 # The largest answers have this size, besides what the network buffers.
@@ -43,6 +43,13 @@ def test_a_lie_about_a_store_is_an_error(liar, site, lie):
     with ImgCacheClient(liar.url) as client, pytest.raises((ProtocolError, UnavailableError)):
         client.store(f"{site}/a.jpg", jpeg(hash(site) % 2**32), "me")
     assert liar.sent < _READ_AT_MOST
+
+
+def test_a_refused_lookup_refuses_no_image(liar, site):
+    """A store of a large image first asks what the service can; no image was sent with that."""
+    liar.lies["lookup"] = REFUSAL
+    with ImgCacheClient(liar.url) as client, pytest.raises(ProtocolError):
+        client.store(f"{site}/a.jpg", bytes(2**17), "me")
 
 
 @pytest.mark.parametrize("lie", BYTES_LIES)

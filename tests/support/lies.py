@@ -99,6 +99,7 @@ _FOREIGN = {
     "a refusal of a firewall": _raw(422, _HTML),
     "a bad request of a proxy": _raw(400, _HTML),
     "an empty refusal": _raw(413, b""),
+    "a refusal of a gateway": _raw(413, b'{"code": 413, "detail": "Payload Too Large"}'),
     "a page that is not found": _raw(404, _HTML),
     "a redirect": _raw(302, b"", Location="/"),
     "an endless answer": _raw(200, None),
@@ -107,6 +108,8 @@ _FOREIGN = {
     "deep JSON": _raw(200, b"[" * 500_000),
     "a list": _raw(200, b"[{},{}]"),
 }
+REFUSAL = _raw(413, b'{"code": "too_large", "status": 413, "detail": "too large"}')
+"""A refusal as this API writes it."""
 LOOKUP_LIES = {
     # A client cannot know that the hash of a URL is wrong before it reads the bytes.
     **{name: lie for name, lie in _OTHER.items() if name != "another hash"},
