@@ -23,6 +23,7 @@ from imgcache_scrapy.client.spool_index import SpoolIndex, check_is_file
 from imgcache_scrapy.core.entry import content_hash_of, is_content_hash
 from imgcache_scrapy.core.errors import UnavailableError
 from imgcache_scrapy.core.files import sync_folder, write_synced
+from imgcache_scrapy.core.limits import MAX_TEXT
 
 try:
     import fcntl
@@ -154,7 +155,8 @@ class Spool:
         """Read a record; return None if it is gone, damaged or cannot be read."""
         try:
             check_is_file(self.folder / name)
-            content = (self.folder / name).read_bytes()
+            with (self.folder / name).open("rb") as file:
+                content = file.read(MAX_RECORD_BYTES)
             return Record.unpacked(content) if content_hash_of(content) == name else None
         except (OSError, DamagedRecordError):
             return None
@@ -171,7 +173,9 @@ class Spool:
                 file = path.with_suffix(_REASON)
                 reason = "unknown"
                 with suppress(OSError, UnicodeError):
-                    reason = file.read_text(encoding="utf-8")
+                    check_is_file(file)
+                    with file.open(encoding="utf-8") as text:
+                        reason = text.read(MAX_TEXT)
                 yield from _read(path, reason)
 
     def remove_refused(self, name: str) -> None:

@@ -119,6 +119,17 @@ def test_each_unreadable_blob_is_found_and_repaired(cache, folder, is_read_first
     assert found(cache) == readable(cache) == set(NAMES)
 
 
+def test_a_blob_that_is_too_large_for_an_image_is_not_read(cache, folder):
+    """A file with a hole of 4 TB takes no place on the disk, but its bytes fill any memory."""
+    for name in NAMES[:2]:
+        store(cache, name)
+    os.truncate(folder / "blobs" / blob_key(NAMES[0]), 2**42)
+    assert states(cache) == {NAMES[0]: "unreadable", NAMES[1]: "sound"}
+    assert readable(cache) == {NAMES[1]}
+    store(cache, NAMES[0])
+    assert readable(cache) == {NAMES[0], NAMES[1]}
+
+
 @pytest.mark.parametrize("damage", [to_folder, to_loop, to_io_error])
 @pytest.mark.parametrize("disk", [None, "/dev/shm"], ids=["same disk", "other disk"])
 def test_unreadable_blobs_stop_no_backup(cache, folder, damage, disk):

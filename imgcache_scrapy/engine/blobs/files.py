@@ -15,6 +15,7 @@ from typing_extensions import override
 from imgcache_scrapy.core.entry import blob_key
 from imgcache_scrapy.core.errors import ReadOnlyError, StoreFailedError, UnavailableError
 from imgcache_scrapy.core.files import sync_file, sync_folder, write_new, write_synced
+from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 from imgcache_scrapy.engine.blobs.store import OWNER_KEY, BlobStore, Found
 from imgcache_scrapy.engine.blobs.syncing import SyncThreads
 
@@ -188,9 +189,12 @@ class FileBlobs(BlobStore):
         path = self._path(key)
         with _storage_errors():
             try:
-                if not S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
-                    # Reading a pipe would wait forever.
-                    raise UnavailableError(f"the image storage failed: {path} is not a file")
+                stat = os.stat(path)  # noqa: PTH116
+                # Reading a pipe would wait forever, and a larger file could fill the memory.
+                if not S_ISREG(stat.st_mode) or stat.st_size > MAX_IMAGE_BYTES:
+                    raise UnavailableError(
+                        f"the image storage failed: {path} is not a file that a cache has written"
+                    )
                 with open(path, "rb", buffering=0) as file:  # noqa: PTH123
                     file.seek(start)
                     return file.read(size)

@@ -19,6 +19,7 @@ from imgcache_scrapy.core.errors import (
     UnavailableError,
 )
 from imgcache_scrapy.core.forks import FORKED
+from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 from imgcache_scrapy.engine.blobs.store import OWNER_KEY, BlobStore, Found
 
 if TYPE_CHECKING:
@@ -160,7 +161,12 @@ class ObjectBlobs(BlobStore):
     def _read(self, key: str) -> bytes | None:
         with _storage_errors():
             try:
-                return obstore.get(self._store, key).bytes().to_bytes()
+                found = obstore.get(self._store, key)
+                if found.meta["size"] > MAX_IMAGE_BYTES:
+                    raise UnavailableError(
+                        f"the image storage failed: {key} is not an object that a cache has written"
+                    )
+                return found.bytes().to_bytes()
             except FileNotFoundError:
                 return None
 
