@@ -1,7 +1,7 @@
 """Record: an image that waits in the spool, and the format of its file."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 
 from imgcache_scrapy.core.checks import checked_key, checked_text, checked_url
@@ -65,7 +65,7 @@ class Record(NamedTuple):
                 url,
                 checked_text("a bucket", bucket),
                 checked_text("a client's name", client_name),
-                datetime.fromisoformat(fetched),
+                _in_utc(datetime.fromisoformat(fetched)),
                 data,
                 None if cache is None else checked_text("a cache", cache),
                 key,
@@ -77,6 +77,7 @@ class Record(NamedTuple):
             ValueError,
             InvalidRequestError,
             KeyError,
+            OverflowError,
             RecursionError,
         ) as error:
             raise DamagedRecordError("the file is not a record") from error
@@ -121,6 +122,10 @@ class Record(NamedTuple):
         if final_url:
             entry["final_url"] = final_url
         return entry
+
+
+def _in_utc(time: datetime) -> datetime:
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _unpacked_options(url: str, options: dict[str, Any] | None) -> tuple[str | None, ResponseInfo]:

@@ -56,7 +56,10 @@ def test_a_record_is_read_as_it_was_written(changes):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\n", b"{}\n", b"[1]\n", b"\xff\n", b'["a","b","c",1]\n', b"[" * 10**5 + b"\n"],
+    [
+        *[b"", b"\n", b"{}\n", b"[1]\n", b"\xff\n", b'["a","b","c",1]\n', b"[" * 10**5 + b"\n"],
+        b'["http://h.example/","","me","0001-01-01T00:00:00+01:00"]\n',
+    ],
 )
 def test_what_is_no_record_is_told(content):
     """A file of somebody else's."""
@@ -281,6 +284,26 @@ def test_what_cannot_be_read_is_told(spool, kind):
     assert all(waiting.record for waiting in listed.values())
 
 
+def test_a_record_that_is_too_large_is_not_read(spool):
+    """A file with a hole of 4 TB takes no place on the disk, but its bytes fill any memory."""
+    filled(spool, 1)
+    (name,) = spool.names()
+    os.truncate(spool.folder / name, 2**42)
+    assert spool.read(name) is None
+    assert "damaged" in replayed(spool, name)[0].refusal
+
+
+def test_a_reason_that_is_a_pipe_is_not_read(spool):
+    """Reading it would wait forever; the record is listed without it."""
+    filled(spool, 1)
+    (name,) = spool.names()
+    replayed(spool, name, TooLargeError("too large"))
+    reason = spool.folder / "refused" / f"{name}.reason"
+    reason.unlink()
+    os.mkfifo(reason)
+    assert [waiting.reason for waiting in spool.listed()] == ["unknown"]
+
+
 def test_a_draft_that_cannot_be_removed_stops_nothing(spool):
     """A folder in its place."""
     filled(spool, 1)
@@ -313,6 +336,8 @@ def test_the_index_finds_what_was_there_before(spool, tmp_path):
     """Damaged records and those that cannot be read are passed over."""
     filled(spool, 3)
     (spool.folder / spool.names()[0]).write_bytes(b"no record")
+    early = b'["http://h.example/","","me","0001-01-01T00:00:00"]\n'
+    (spool.folder / content_hash_of(early)).write_bytes(early)
     for kind in UNREADABLE:
         add_unreadable(spool.folder, kind)
     spool.folder.rename(tmp_path / "moved")
