@@ -28,6 +28,9 @@ NO_ROUTE = (404, 405)
 _CONNECTIONS = 16
 # A larger request is not copied.
 _MAX_WHOLE_BYTES = 2**20
+# Each part takes as much time and memory as some hundred bytes.
+_MAX_SMALL_PARTS = 1000
+_MIN_PART_BYTES = 256
 
 
 class Connection:
@@ -169,7 +172,7 @@ async def _body(response: httpx.Response, max_bytes: int) -> bytes:
     """Read the body of a response, and stop if it is too large.
 
     Raises:
-        ProtocolError: it has more than `max_bytes`, or it is compressed.
+        ProtocolError: it has more than `max_bytes`, is compressed, or comes in tiny parts.
     """
     # A few compressed bytes can become gigabytes. No request asks for them.
     if response.headers.get("Content-Encoding", "identity") != "identity":
@@ -182,4 +185,6 @@ async def _body(response: httpx.Response, max_bytes: int) -> bytes:
                 f"the answer has more than {max_bytes:,} bytes: is this the address of a cache?"
             )
         parts.append(part)
+        if len(parts) > _MAX_SMALL_PARTS + size // _MIN_PART_BYTES:
+            raise ProtocolError("the answer comes in tiny parts: is this the address of a cache?")
     return b"".join(parts)

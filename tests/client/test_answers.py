@@ -214,3 +214,33 @@ async def test_a_body_is_read_up_to_its_limit():
     with pytest.raises(ProtocolError, match="compressed"):
         await _body(response, 1_000)
     assert read == []
+
+
+@pytest.mark.parametrize(("part_bytes", "is_read"), [(1, False), (255, False), (300, True)])
+async def test_a_body_in_tiny_parts_is_not_read_to_its_end(part_bytes, is_read):
+    """Each part costs time and memory, however small it is."""
+    read = 0
+
+    async def parts():
+        nonlocal read
+        for _ in range(300_000):
+            read += 1
+            yield bytes(part_bytes)
+
+    response = httpx.Response(200, content=parts())
+    if is_read:
+        assert len(await _body(response, 2**30)) == 300_000 * part_bytes
+    else:
+        with pytest.raises(ProtocolError, match="tiny parts"):
+            await _body(response, 2**30)
+        assert read < 300_000
+
+
+async def test_a_short_body_may_come_byte_by_byte():
+    """Some networks do that, and an entry has fewer bytes."""
+
+    async def parts():
+        for _ in range(1000):
+            yield b" "
+
+    assert await _body(httpx.Response(200, content=parts()), 2**20) == b" " * 1000
