@@ -1,5 +1,6 @@
 """Read and check the multipart form of an upload."""
 
+import logging
 from typing import Any
 
 from fastapi import Request
@@ -22,6 +23,8 @@ _MAX_CONTENT_TYPE = 1000
 _CHARSETS = {b"utf-8", b"utf8"}
 # File names that mean that the file has no name: clients send "image" then.
 _NO_NAMES = {None, "", "image"}
+# The answer says what is wrong with a form. A line for each would let clients fill the log.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 class Upload(CaptureFields):

@@ -39,6 +39,16 @@ def test_malformed_requests_do_not_fill_the_log(service):
     assert "Traceback" not in service.log
 
 
+def test_malformed_forms_leave_no_line(service):
+    """The answer to each form says what is wrong with it."""
+    log_before = service.log
+    with http_client(service.url) as http:
+        for body in (b"--x", b"--x\n", b"--y\r\n", b"--x\r\n:\r\n\r\n", b"--x--\r\n--x\r\n"):
+            kind = {"Content-Type": "multipart/form-data; boundary=x"}
+            assert http.post("/images", content=body, headers=kind).status_code == 422
+    assert service.log == log_before
+
+
 def test_a_line_says_how_many_were_left_out():
     """Only warnings of the protocol are rare; everything else is logged."""
     now = 0
