@@ -5,6 +5,7 @@ do not accept is in doubt, not cut: a decoder must decide. Their work and memory
 the limits below, a picture is in doubt, too.
 """
 
+import math
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -21,7 +22,11 @@ MAX_GIF_BLOCKS = 130_000
 _JPEG_MARKER = re.compile(rb"\xff[\x80-\xcf\xd9-\xfe]")
 # A search holds the interpreter lock until it ends, so a large file is searched in pieces.
 _PIECE = 1 << 16
-_JPEG_EOI, _JPEG_APP2 = 0xD9, 0xE2
+_JPEG_SOI, _JPEG_EOI, _JPEG_APP2 = b"\xff\xd8", 0xD9, 0xE2
+# The tag NumberOfImages with its one value of 4 bytes, in both byte orders.
+_MPF_NUMBER = re.compile(
+    rb"\x01\xb0\x04\0\x01\0\0\0(.{4})|\xb0\x01\0\x04\0\0\0\x01(.{4})", re.DOTALL
+)
 
 _MAX_BRANDS_END = 1024
 _PNG_START = b"\x89PNG"
@@ -53,28 +58,44 @@ def is_in_doubt(data: bytes, content_type: str) -> bool:
 
 
 def _is_whole_jpeg(data: bytes) -> bool:
-    """Find EOI after segments, which state their length, and scans (ITU-T T.81 B.1.1)."""
-    offset, others = 2, b""
+    """Find EOI after segments, which state their length, and scans (ITU-T T.81 B.1.1).
+
+    Other pictures may follow behind EOI, and a segment then lists all of them (CIPA DC-007).
+    """
+    offset, pictures, listed = 2, 0, b""
     for _ in range(MAX_STEPS):
         offset = _after_marker(data, offset)
         marker, size = data[offset - 1], int.from_bytes(data[offset : offset + 2], "big")
         if marker == _JPEG_EOI:
-            return not others or _has_no_others(data, offset, others)
-        if marker == _JPEG_APP2 and data.startswith(b"MPF\0", offset + 2):
-            others = data[offset : offset + size]
+            pictures += 1
+            if pictures >= _number_of_pictures(listed):
+                return True
+            following = data.find(_JPEG_SOI, offset, offset + _PIECE)
+            if following < 0:
+                return pictures == 1 and not _states_size(listed, offset)
+            offset = following + len(_JPEG_SOI)
+            continue
+        if marker == _JPEG_APP2 and data.startswith(b"MPF\0", offset + 2) and not pictures:
+            listed = data[offset : offset + size]
         offset += size
     return False
 
 
-def _has_no_others(data: bytes, end: int, others: bytes) -> bool:
-    """Return whether the other pictures, which a segment lists, were removed (CIPA DC-007).
+def _number_of_pictures(listed: bytes) -> float:
+    if not listed:
+        return 1
+    number = _MPF_NUMBER.search(listed)
+    if number is None:
+        return math.inf
+    return int.from_bytes(number[1] or number[2], "little" if number[1] else "big")
 
-    Programs that rewrite a JPEG often keep this segment, but not what follows EOI. Then the segment
-    no longer states the size of the picture. If it does, the other pictures may be cut off.
+
+def _states_size(listed: bytes, size: int) -> bool:
+    """Return whether a list states the size of the first picture.
+
+    If it does not, a program has rewritten this picture and removed the others, but not the list.
     """
-    sizes = end.to_bytes(4, "big"), end.to_bytes(4, "little")
-    has_next = data.find(b"\xff\xd8", end, end + _PIECE) >= 0
-    return not has_next and not any(size in others for size in sizes)
+    return any(size.to_bytes(4, order) in listed for order in ("little", "big"))
 
 
 def _after_marker(data: bytes, offset: int) -> int:

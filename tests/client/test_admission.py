@@ -147,6 +147,18 @@ def test_a_rewritten_jpeg_may_have_lost_its_other_pictures(admit: Admit) -> None
     assert admit(rewritten + data[len(first) : -9]) == "truncated"
 
 
+@pytest.mark.parametrize("padding", [0, 100])
+def test_all_listed_pictures_of_a_jpeg_are_there(admit: Admit, padding: int) -> None:
+    """Then it is whole, even if Pillow cannot find them, because the list states wrong places."""
+    first, *others = (noise(24, 24, seed=seed) for seed in range(4))
+    data = encoded(first, "MPO", save_all=True, append_images=others)
+    end = data.index(b"\xff\xd9") + 2
+    moved = data[:end] + bytes(padding) + data[end:]
+    assert not decodes(moved)
+    assert admit(moved) is None
+    assert admit(moved[:-9]) == "truncated"
+
+
 @pytest.mark.parametrize(
     "name",
     [
