@@ -34,6 +34,7 @@ from imgcache_scrapy.server.parameters import (
     Url,
     image_url,
     sent_url,
+    with_keys,
 )
 from imgcache_scrapy.server.problems import TOO_SLOW, documented
 from imgcache_scrapy.server.schemas import Entry, Found
@@ -78,9 +79,10 @@ def add_lookups(
         failures_of: Annotated[list[GivenUrl] | None, Body(max_length=MAX_BATCH_URLS)] = None,
     ) -> Response:
         named = keys or {}
-        asked = {url: image_url(url, named.get(url)) for url in urls}
+        asked = await with_keys(urls, lambda: {url: image_url(url, named.get(url)) for url in urls})
+        further = failures_of or []
         wanted = {url: each.url for url, each in asked.items()}
-        wanted |= {url: sent_url(url) for url in failures_of or ()}
+        wanted |= await with_keys(further, lambda: {url: sent_url(url) for url in further})
         found = await images.lookup_many(keys_of(asked.values()), bucket, accept, wanted.values())
         entries = {
             url: entry

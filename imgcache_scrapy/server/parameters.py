@@ -1,8 +1,10 @@
 """The types of the parameters of routes: their rules, and how the OpenAPI document shows them."""
 
+import asyncio
 import re
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Header, Path, Query, Request
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -28,6 +30,12 @@ from imgcache_scrapy.core.limits import (
     SIMILAR_POSITION_PATTERN,
 )
 from imgcache_scrapy.core.urls import without_fragment
+
+T = TypeVar("T")
+
+# Keys of fewer characters are computed at once. Escaping a character takes as long as ten others.
+_MAX_CHARACTERS_AT_ONCE = 2**15
+_CHARACTERS_OF_AN_ESCAPE = 10
 
 REFUSALS = (UnauthorizedError, HostError)
 """Errors that every route may answer, except for `/health`."""
@@ -120,6 +128,17 @@ def image_url(url: str, key: str | None) -> ImageUrl:
     except InvalidRequestError:
         key = sent
     return ImageUrl(sent, key, (key,) if key == sent else (key, sent))
+
+
+async def with_keys(urls: Iterable[str], compute: Callable[[], T]) -> T:
+    """Compute keys of URLs; do it in a thread if it takes so long that others would wait.
+
+    Args:
+        urls: the URLs.
+        compute: computes their keys.
+    """
+    size = sum(len(url) * (1 if url.isascii() else _CHARACTERS_OF_AN_ESCAPE) for url in urls)
+    return compute() if size <= _MAX_CHARACTERS_AT_ONCE else await asyncio.to_thread(compute)
 
 
 def actor_of(request: Request, named: str | None) -> str:

@@ -26,6 +26,7 @@ from imgcache_scrapy.server.parameters import (
     Url,
     actor_of,
     image_url,
+    with_keys,
 )
 from imgcache_scrapy.server.problems import TOO_SLOW, documented
 from imgcache_scrapy.server.schemas import BlockedImage, Entry, Failure
@@ -140,5 +141,8 @@ def _add_failures(app: FastAPI, images: AsyncImageCache, memory: AnswerMemory) -
         failures: Annotated[list[GivenFailure], Body(max_length=MAX_BATCH_URLS)],
         bucket: Annotated[Text, Body()] = "",
     ) -> Response:
-        await images.remember_failures([each.seen() for each in failures], bucket)
+        seen = await with_keys(
+            (each.url for each in failures), lambda: [each.seen() for each in failures]
+        )
+        await images.remember_failures(seen, bucket)
         return Response(status_code=204)

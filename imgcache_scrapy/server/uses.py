@@ -26,6 +26,7 @@ from imgcache_scrapy.server.parameters import (
     Time,
     Url,
     image_url,
+    with_keys,
 )
 from imgcache_scrapy.server.problems import TOO_SLOW, documented
 from imgcache_scrapy.server.schemas import Use
@@ -98,4 +99,7 @@ def add_uses(app: FastAPI, images: AsyncImageCache, memory: AnswerMemory) -> Non
     async def record(
         uses: Annotated[list[GivenUse], Body(embed=True, max_length=MAX_BATCH_USES)],
     ) -> dict[str, int]:
-        return {"recorded": await images.record_uses([each.new_use() for each in uses])}
+        new = await with_keys(
+            (each.url for each in uses), lambda: [each.new_use() for each in uses]
+        )
+        return {"recorded": await images.record_uses(new)}
