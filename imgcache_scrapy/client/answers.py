@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, Self, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from imgcache_scrapy.client.entries import entry_of, json_object
 from imgcache_scrapy.core.entry import Entry
@@ -200,5 +200,7 @@ def _next_query(link: str) -> dict[str, str] | None:
     for target, parameters in _LINK.findall(link):
         relation = _RELATION.search(parameters)
         if relation is not None and "next" in relation[1].lower().split():
-            return dict(parse_qsl(urlsplit(target).query, keep_blank_values=True))
+            # Its host, which may be no host at all, does not matter.
+            query = target.partition("#")[0].partition("?")[2]
+            return dict(parse_qsl(query, keep_blank_values=True))
     return None

@@ -9,7 +9,7 @@ from imgcache_scrapy.client.entries import entry_of
 from imgcache_scrapy.core.concurrency import Batcher
 from imgcache_scrapy.core.deadline import timeout
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.errors import ProtocolError, UnavailableError
+from imgcache_scrapy.core.errors import REFUSALS, ProtocolError, UnavailableError
 from imgcache_scrapy.core.limits import MAX_BATCH_CLAIMS
 
 
@@ -84,7 +84,11 @@ class Claims:
         if answer.lacks_route:
             self.are_supported = False
             return {}
-        return _entries(answer, questions)
+        try:
+            return _entries(answer, questions)
+        except REFUSALS:
+            # Of the whole request. Each image is sent, and its own answer says what is wrong.
+            return {}
 
 
 def _entries(answer: Answer, questions: list[_Question]) -> dict[_Question, Entry]:

@@ -106,6 +106,26 @@ async def test_a_route_that_is_missing_is_told_from_missing_bytes(status, site):
     assert asked == [CLAIMS, STORE, CLAIMS, STORE, STORE]
 
 
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_claims_that_are_refused_cost_no_image(shared_service, site, status):
+    """The refusal is one for all claims of a request; each image is sent, and judged alone."""
+
+    async def answer(request):
+        if request.url.path == CLAIMS[1]:
+            return httpx.Response(status, json={"detail": "Payload Too Large"})
+        async with httpx.AsyncClient(trust_env=False) as http:
+            url, content = f"{shared_service.url}{request.url.path}", await request.aread()
+            found = await http.post(url, content=content, headers=request.headers)
+        return httpx.Response(found.status_code, json=found.json())
+
+    transport = httpx.MockTransport(answer)
+    async with AsyncImgCacheClient("http://cache", transport=transport) as client:
+        entries = await asyncio.gather(
+            *(client.store(f"{site}/{number}", body_of(LARGE), "me") for number in range(3))
+        )
+    assert all(entry["created"] for entry in entries)
+
+
 @pytest.mark.parametrize("wrong", ["content_hash", "key"])
 async def test_an_entry_of_something_else_is_no_claim(shared_service, site, wrong):
     """A claim is answered with the entry of its own image and key."""

@@ -33,6 +33,7 @@ ENTRY = {
         ("<?after=1>;rel=next", {"after": "1"}),
         ('</x?a=1>; rel="prev", </x?a=2>; title="b"; REL="last Next"', {"a": "2"}),
         ('<https://evil.example/steal?after=>; rel="next"', {"after": ""}),
+        ("<http://[/?after=1#a?b>; rel=next", {"after": "1"}),
         ('</x?a=1>; rel="prev"', None),
         ('</x?a=1>; rel="nextest"', None),
         ('</x?a=1>; title="rel=next"', None),
