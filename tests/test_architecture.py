@@ -45,7 +45,10 @@ DYNAMIC_IMPORT = re.compile(
 MAY_IMPORT_IN_FUNCTIONS = {"cli": {"plugin"}}
 # Libraries that only some modules of their part may import.
 HOMES = {
-    "httpx": {"client/connection.py", "client/sites.py", "client/base.py", "client/client.py"},
+    "httpx": {
+        *("client/base.py", "client/client.py", "client/connection.py", "client/network.py"),
+        "client/sites.py",
+    },
     "alembic": {"engine/catalog/migrations"},
     "sqlalchemy": {"engine/catalog"},
     "obstore": {"engine/blobs/objects.py"},

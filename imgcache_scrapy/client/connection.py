@@ -7,6 +7,7 @@ import httpx
 
 from imgcache_scrapy.client.answers import Answer
 from imgcache_scrapy.client.fields import without_none
+from imgcache_scrapy.client.network import BoundedTransport
 from imgcache_scrapy.core.concurrency import Limiter
 from imgcache_scrapy.core.errors import InvalidRequestError, ProtocolError, UnavailableError
 from imgcache_scrapy.core.limits import MAX_TEXT, MAX_URL_BYTES
@@ -96,7 +97,7 @@ class Connection:
         Raises:
             InvalidRequestError: the request cannot be sent.
             UnavailableError: the service cannot be reached.
-            ProtocolError: the answer is too large or compressed.
+            ProtocolError: the answer is too large or compressed, or comes in tiny parts.
         """
         try:
             headers = {**self._headers, **content.pop("headers", {})}
@@ -164,7 +165,7 @@ class Connection:
             return self._idle.pop()
         # Only a transport, not a whole httpx client: it follows no redirects, uses no proxies from
         # the environment, and creates no reference cycles that keep bodies in memory.
-        self._all.append(httpx.AsyncHTTPTransport(verify=self._verify, trust_env=False))
+        self._all.append(BoundedTransport(verify=self._verify, trust_env=False))
         return self._all[-1]
 
 

@@ -1,5 +1,10 @@
 """The client with services that lie: a wrong answer is an error, never a wrong image."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from threading import Thread
+
 import pytest
 
 from imgcache_scrapy import ImgCacheClient, NotFoundError, ProtocolError, UnavailableError
@@ -70,3 +75,29 @@ def test_a_known_image_may_have_another_url(liar, site):
         client.store(f"{site}/a.jpg", data, "me")
         liar.lies["store"] = STORE_LIES["another URL"]
         assert client.store(f"{site}/b.jpg", data, "me")["created"] is False
+
+
+@contextmanager
+def endless(head: bytes) -> Iterator[str]:
+    """Serve a head again and again as the answer to any request; yield the URL."""
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(2**16)
+            with suppress(ConnectionError):
+                while True:
+                    self.request.sendall(head * 1000)
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("line", ["100 Continue", "103 Early Hints", "199 Other"])
+def test_endless_heads_before_an_answer_are_not_read(line):
+    """Any number of such heads may come before the answer; they are no answer themselves."""
+    with endless(f"HTTP/1.1 {line}\r\n\r\n".encode()) as url, ImgCacheClient(url) as client:
+        for _ in range(2):
+            with pytest.raises(ProtocolError, match="endless"):
+                client.lookup("http://h.example/a.jpg")
