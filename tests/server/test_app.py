@@ -176,7 +176,8 @@ def test_a_delete_of_a_malformed_hash_is_refused(http, content_hash):
 
 
 malformed_hashes = (
-    st.text(min_size=1)
+    # A client removes these two from a path, and so asks for another route.
+    st.text(min_size=1).filter(lambda text: text not in {".", ".."})
     | st.text("0123456789abcdefABCDEF", min_size=60, max_size=68)
     | st.sampled_from(["../", "%2e%2e/", "..\\", "\0", "\n", ";", "?", "#"]).map(
         lambda bad: f"{UNKNOWN_HASH[:32]}{bad}{UNKNOWN_HASH[32:]}"
