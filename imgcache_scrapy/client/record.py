@@ -1,7 +1,7 @@
 """Record: an image that waits in the spool, and the format of its file."""
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple, Self
 
 from imgcache_scrapy.core.checks import checked_key, checked_text, checked_url
@@ -10,6 +10,7 @@ from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.formats import sniff
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES, MAX_URL_BYTES
 from imgcache_scrapy.core.response_info import NO_RESPONSE, ResponseInfo, is_converted
+from imgcache_scrapy.core.times import in_utc
 from imgcache_scrapy.core.urls import filename_of, without_fragment
 
 # One byte of a text can take six bytes in JSON. There are three URLs: as asked, key and final.
@@ -65,7 +66,7 @@ class Record(NamedTuple):
                 url,
                 checked_text("a bucket", bucket),
                 checked_text("a client's name", client_name),
-                _in_utc(datetime.fromisoformat(fetched)),
+                in_utc(datetime.fromisoformat(fetched)),
                 data,
                 None if cache is None else checked_text("a cache", cache),
                 key,
@@ -122,10 +123,6 @@ class Record(NamedTuple):
         if final_url:
             entry["final_url"] = final_url
         return entry
-
-
-def _in_utc(time: datetime) -> datetime:
-    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _unpacked_options(url: str, options: dict[str, Any] | None) -> tuple[str | None, ResponseInfo]:

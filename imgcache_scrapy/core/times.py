@@ -9,6 +9,15 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_WITHOUT_ZONE = EPOCH.replace(tzinfo=None)
 
 
+def in_utc(time: datetime) -> datetime:
+    """Return a time in UTC; a time without an offset is taken as UTC.
+
+    Raises:
+        OverflowError: in UTC the year is outside of 1 to 9999.
+    """
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
 def microseconds(time: datetime) -> int:
     """Return a time as microseconds since 1970, UTC."""
     return (time - EPOCH) // timedelta(microseconds=1)

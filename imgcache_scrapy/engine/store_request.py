@@ -12,6 +12,7 @@ from imgcache_scrapy.core.errors import InvalidRequestError, TooLargeError
 from imgcache_scrapy.core.keys import cache_key
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 from imgcache_scrapy.core.response_info import NO_RESPONSE, ResponseInfo
+from imgcache_scrapy.core.times import in_utc
 from imgcache_scrapy.core.urls import clean_filename, filename_of
 from imgcache_scrapy.engine.catalog.rows import Capture
 
@@ -118,6 +119,6 @@ def _utc(time: datetime | None) -> datetime:
     if time is None:
         return datetime.now(UTC)
     try:
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        return in_utc(time)
     except OverflowError as error:
         raise InvalidRequestError(f"the lookup time {time} cannot be converted to UTC") from error

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Header, Path, Query, Request
@@ -29,6 +29,7 @@ from imgcache_scrapy.core.limits import (
     SEARCH_POSITION_PATTERN,
     SIMILAR_POSITION_PATTERN,
 )
+from imgcache_scrapy.core.times import in_utc
 from imgcache_scrapy.core.urls import without_fragment
 
 T = TypeVar("T")
@@ -66,7 +67,7 @@ def check_iso_8601(value: object) -> object:
 
 def _in_utc(time: datetime) -> datetime:
     try:
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        return in_utc(time)
     except OverflowError as error:
         raise ValueError("the time cannot be converted to UTC") from error
 
