@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from imgcache_scrapy.core.concurrency import Limiter
 from imgcache_scrapy.core.errors import ConfigurationError
-from imgcache_scrapy.core.forks import ForkObserver
+from imgcache_scrapy.core.forks import ForkObserver, importing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,12 +32,18 @@ def embedded_transport(
     """
     # Imported here, because the client of a service needs no engine. The first call would be too
     # late, because an import in a thread blocks the event loop.
-    from imgcache_scrapy.engine.absent import AbsentCache, can_create, import_for  # noqa: PLC0415
-    from imgcache_scrapy.engine.async_cache import AsyncImageCache  # noqa: PLC0415
-    from imgcache_scrapy.engine.cache import ImageCache  # noqa: PLC0415
+    with importing:
+        from imgcache_scrapy.engine.absent import (  # noqa: PLC0415
+            AbsentCache,
+            can_create,
+            import_for,
+        )
+        from imgcache_scrapy.engine.async_cache import AsyncImageCache  # noqa: PLC0415
+        from imgcache_scrapy.engine.cache import ImageCache  # noqa: PLC0415
 
     try:
-        import_for(folder)
+        with importing:
+            import_for(folder)
         if not folder.is_dir() and not can_create(folder):
             raise PermissionError("it is no folder, or cannot be created")
     except OSError as error:
@@ -59,7 +65,7 @@ class _SharedCaches(ForkObserver):
         self._open: dict[Path, tuple[ImageCache, int]] = {}
         self.observe_forks()
 
-    def after_fork(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Forget the caches of the parent, so that the new process opens its own."""
         self._lock = threading.Lock()
         self._open = {}

@@ -1,6 +1,7 @@
 """Forks: what belongs to one process, such as a connection or a pipe, must not outlive a fork."""
 
 import os
+from threading import Lock, RLock
 from weakref import WeakSet
 
 FORKED = (
@@ -13,30 +14,53 @@ FORKED = (
 class ForkObserver:
     """Owns something that belongs to one process; its methods are called at each fork.
 
-    A subclass calls `observe_forks`, and overrides one method or both.
+    A subclass calls `observe_forks`, and overrides some of the methods.
     """
 
     def observe_forks(self) -> None:
         """Have the methods below called for as long as this object exists."""
-        _observers.add(self)
+        with _adding:
+            _observers.add(self)
 
     def before_fork(self) -> None:
         """Prepare for a fork, in the process that forks."""
 
-    def after_fork(self) -> None:
+    def after_fork_in_parent(self) -> None:
+        """Go on after a fork, in the process that forked."""
+
+    def after_fork_in_child(self) -> None:
         """Let go of what belongs to the parent process, in the new process."""
 
 
 def _before_fork() -> None:
+    importing.acquire()
+    _adding.acquire()
     for observer in list(_observers):
         observer.before_fork()
 
 
-def _after_fork() -> None:
+def _after_fork_in_parent() -> None:
     for observer in list(_observers):
-        observer.after_fork()
+        observer.after_fork_in_parent()
+    _adding.release()
+    importing.release()
 
 
+def _after_fork_in_child() -> None:
+    for observer in list(_observers):
+        observer.after_fork_in_child()
+    _adding.release()
+    importing.release()
+
+
+importing = RLock()
+"""Held during an import inside of a function: a fork in the middle would leave modules locked."""
+
+_adding = Lock()
 _observers: WeakSet[ForkObserver] = WeakSet()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

@@ -164,6 +164,38 @@ def test_a_child_of_a_busy_parent_says_that_it_cannot_work(tmp_path):
     assert left == "exit 0"
 
 
+OPENING_PARENT = """
+import threading
+
+done = threading.Event()
+
+def open_and_close(number):
+    while not done.is_set():
+        with ImgCacheClient(address) as client:
+            client.store(f"{url}/{number}", b"%d" % number, "me")
+
+def work():
+    with ImgCacheClient(address) as client:
+        client.store(url, b"from the child", "me")
+
+threads = [threading.Thread(target=open_and_close, args=(number,)) for number in range(3)]
+for thread in threads:
+    thread.start()
+for _ in range(FORKS):
+    wait(fork(work))
+done.set()
+for thread in threads:
+    thread.join()
+"""
+
+
+@pytest.mark.parametrize("forks", [30, pytest.param(600, marks=pytest.mark.endurance)])
+def test_a_child_works_although_its_parent_opened_a_cache_in_a_thread(tmp_path, forks):
+    """SQLite holds a lock while it opens or closes a file; a child would wait for it for ever."""
+    lines = run(OPENING_PARENT.replace("FORKS", str(forks)), tmp_path / "cache")
+    assert lines == ["exit 0"] * forks
+
+
 DECODER = """
 import time
 from pathlib import Path

@@ -10,7 +10,7 @@ from imgcache_scrapy.core.files import sync_file
 from imgcache_scrapy.engine.catalog import database
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.filling import Filled, count_unfilled
-from imgcache_scrapy.engine.catalog.forks import ForkGuard
+from imgcache_scrapy.engine.catalog.forks import guard_forks
 from imgcache_scrapy.engine.catalog.integrity import damage_of
 from imgcache_scrapy.engine.catalog.rare_rows import RareRows
 from imgcache_scrapy.engine.catalog.schema import (
@@ -58,7 +58,7 @@ class OpenCatalog:
     ) -> None:
         self.on_write: Callable[[], object] = lambda: None
         self._engine = database.create_engine(database_url)
-        self._fork_guard = ForkGuard(self._engine)
+        guard_forks(self._engine)
         self._write_lock = database.write_lock(self._engine)
         self._file = SqliteFile.of(self._engine)
         try:

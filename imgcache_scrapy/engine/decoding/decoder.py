@@ -151,7 +151,7 @@ class Decoder(ForkObserver):
         self.observe_forks()
 
     @override
-    def after_fork(self) -> None:
+    def after_fork_in_child(self) -> None:
         """Leave the pipes to the parent: its child ends when nobody has the other end of them."""
         child = self._child
         if child is None:
