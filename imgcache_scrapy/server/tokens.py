@@ -111,7 +111,7 @@ def is_secure(request: HTTPConnection) -> bool:
 
 
 def local_path(text: str) -> str:
-    """Return where to go after signing in: a page of this service, also if the text is another."""
+    """Return where a browser goes next: a page of this service, also if the text is another."""
     path = text.partition("?")[0]
     is_local = is_page(path) and path != SIGN_IN
     return text if is_local and re.fullmatch(r"[!-\[\]-~]{1,4000}", text) else "/"

@@ -1,6 +1,5 @@
 """The acts of the page: delete, block and unblock, each of which asks once."""
 
-import re
 from contextlib import suppress
 
 from fastapi import APIRouter, Response
@@ -11,6 +10,7 @@ from imgcache_scrapy.core.entry import is_content_hash
 from imgcache_scrapy.core.errors import InvalidRequestError, NotFoundError
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.server.parameters import AuditPosition, BlockedPosition, SourcePosition
+from imgcache_scrapy.server.tokens import local_path
 from imgcache_scrapy.server.ui.access import ActForm, Fields, SignedIn
 from imgcache_scrapy.server.ui.pages import HEADERS, Pages
 from imgcache_scrapy.server.ui.results import ACTS, result, result_of
@@ -29,8 +29,6 @@ _EXPLANATIONS = {
     " deleted.",
     "unblock": "The cache may store this again.",
 }
-# A path of this service: not //host, and no backslash, which browsers take for a slash.
-_LOCAL_PATH = re.compile(r"/(?![/\\])[^\\\x00-\x20]*")
 
 
 def add_acts(router: APIRouter, pages: Pages, images: AsyncImageCache) -> None:
@@ -55,7 +53,7 @@ def add_acts(router: APIRouter, pages: Pages, images: AsyncImageCache) -> None:
             tiles=[tile_of(entry) for entry in shown],
             not_shown=max(len(chosen) - _SHOWN, 0),
             hashes=chosen,
-            back=local_path(form),
+            back=_back_of(form),
         )
 
     @router.post("/ui/act")
@@ -72,7 +70,7 @@ def add_acts(router: APIRouter, pages: Pages, images: AsyncImageCache) -> None:
                 if act == "unblock":
                     await images.unblock(name, visitor.name)
                 done += 1
-        path, _, query = local_path(form).partition("?")
+        path, _, query = _back_of(form).partition("?")
         if act == "delete" and path.startswith("/ui/images/"):
             path, query = "/", ""
         said = f"done={result(act, done, len(chosen) - done)}"
@@ -125,10 +123,8 @@ def hashes_of(form: Fields) -> list[str]:
     return found
 
 
-def local_path(form: Fields) -> str:
-    """Return the path of this service to which a form goes back; `/` for any other address."""
-    path = form.get("back", ["/"])[0]
-    return path if _LOCAL_PATH.fullmatch(path) else "/"
+def _back_of(form: Fields) -> str:
+    return local_path(form.get("back", ["/"])[0])
 
 
 def _act_of(form: Fields) -> str:
