@@ -164,6 +164,25 @@ def test_a_child_of_a_busy_parent_says_that_it_cannot_work(tmp_path):
     assert left == "exit 0"
 
 
+REMOVED_FILE = """
+import pathlib
+
+client = ImgCacheClient(address)
+client.store(url, b"x", "me")
+from imgcache_scrapy.client.embedded import _shared
+(cache, _), = _shared._open.values()
+connection = cache.catalog._engine.connect()
+cache.catalog.file.unlink()
+wait(fork(lambda: ImgCacheClient(address + "2").store(url, b"x", "me")))
+connection.close()
+"""
+
+
+def test_a_child_can_create_a_cache_although_its_parent_uses_a_removed_one(tmp_path):
+    """A file that is gone has no name that another file could have."""
+    assert run(REMOVED_FILE, tmp_path / "cache") == ["exit 0"]
+
+
 OPENING_PARENT = """
 import threading
 

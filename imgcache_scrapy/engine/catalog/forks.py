@@ -115,9 +115,12 @@ class _Guard(ForkObserver):
 
     @override
     def after_fork_in_child(self) -> None:
-        """Remember the files to which the parent has connections, whose copies stay open."""
+        """Remember to which files the parent has connections.
+
+        Their copies stay open: closing them would write into the files.
+        """
         self._kept += self.open
-        self.inherited.update(identity_of(each.path) for each in self.open)
+        self.inherited |= {identity_of(each.path) for each in self.open} - {None}
         self._start()
 
 
