@@ -28,6 +28,8 @@ _MPF_NUMBER = re.compile(
     rb"\x01\xb0\x04\0\x01\0\0\0(.{4})|\xb0\x01\0\x04\0\0\0\x01(.{4})", re.DOTALL
 )
 
+_JP2_CODESTREAM, _JP2_SOT, _JP2_EOC = b"\xff\x4f", b"\xff\x90", b"\xff\xd9"
+
 _MAX_BRANDS_END = 1024
 _PNG_START = b"\x89PNG"
 _BMP_HEADER, _DIB_HEADER, _OS2_HEADER = 14, 40, 12
@@ -258,6 +260,22 @@ def _is_whole_icon(data: bytes, size: int, start: int) -> bool:
     return palette_end + rows // 2 + mask // 2 <= start + size
 
 
+def _is_whole_jp2(data: bytes) -> bool:
+    """Find EOC after the main header and the tile-parts, which state their length (T.800 A.3)."""
+    is_bare = data.startswith(_JP2_CODESTREAM)
+    start = 0 if is_bare else _box(data, b"jp2c", 0, len(data))[0]
+    offset = start + 2
+    for _ in range(MAX_STEPS):
+        marker = data[offset : offset + 2]
+        if marker == _JP2_EOC:
+            return True
+        if marker == _JP2_SOT:
+            offset += int.from_bytes(data[offset + 6 : offset + 10], "big")
+        else:
+            offset += 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
+    return False
+
+
 _CHECKS: dict[str, Callable[[bytes], bool]] = {
     "image/jpeg": _is_whole_jpeg,
     "image/png": _is_whole_png,
@@ -267,7 +285,6 @@ _CHECKS: dict[str, Callable[[bytes], bool]] = {
     "image/bmp": _is_whole_bmp,
     "image/x-icon": _is_whole_ico,
     "image/tiff": is_whole_tiff,
-    # JPEG 2000 is rare: a decoder looks at each.
-    "image/jp2": lambda _: False,
+    "image/jp2": _is_whole_jp2,
 }
 """The formats that the decoder knows. No other format has a check: nobody could end a doubt."""

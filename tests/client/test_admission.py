@@ -7,6 +7,7 @@ import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -134,6 +135,24 @@ def test_a_jpeg_ls_is_kept_if_it_is_whole(admit: Admit) -> None:
     assert not decodes(data)
     assert admit(data) is None
     assert admit(data[:-1]) == "truncated"
+
+
+@pytest.mark.parametrize(
+    ("options", "before", "distance"),
+    [({"tile_size": (9, 9)}, b"ihdr", 12), ({"no_jp2": True}, b"\xff\x4f\xff\x51", 40)],
+)
+def test_a_jpeg_2000_is_kept_if_it_is_whole(
+    admit: Admit, options: dict[str, Any], before: bytes, distance: int
+) -> None:
+    """Pillow cannot open one of five components, but its structure shows the end."""
+    data = encoded(noise(24, 24), "JPEG2000", **options)
+    place = data.index(before) + distance
+    changed = data[:place] + b"\0\5" + data[place + 2 :]
+    assert not decodes(changed)
+    assert admit(changed) is None
+    assert admit(changed + b"\r\n") is None
+    for size in (len(changed) - 1, len(changed) - 30, len(changed) // 2):
+        assert admit(changed[:size]) == "truncated"
 
 
 def test_a_rewritten_jpeg_may_have_lost_its_other_pictures(admit: Admit) -> None:

@@ -56,6 +56,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "TIFF in a circle": lambda: tiff(273, 4, 1, 0),
     "TIFF with overlapping tables": lambda: tiff(273, 3, SIZE // 4, 9),
     "TIFF with huge tables": huge_table,
+    "JPEG 2000 of markers": lambda: fill(b"\xff\x4f\xff\x51", b"\0\0"),
     "SVG of comments": lambda: fill(b"", b"<!---->"),
 }
 """Each is larger than 20 MiB."""
