@@ -1,6 +1,7 @@
 """Drop-in replacements for Scrapy's FilesPipeline and ImagesPipeline that use the cache."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Generator, Iterator
 from io import BytesIO
 from itertools import chain
 from typing import Any
@@ -11,7 +12,9 @@ from scrapy.http import Response
 from scrapy.pipelines.files import FilesPipeline
 from scrapy.pipelines.images import ImagesPipeline
 from scrapy.pipelines.media import MediaPipeline
-from scrapy.utils.defer import deferred_from_coro, ensure_awaitable
+from scrapy.utils.defer import ensure_awaitable
+from twisted.internet.defer import Deferred
+from typing_extensions import override
 
 from imgcache_scrapy.plugin.conversion import Converter
 from imgcache_scrapy.plugin.file_names.named_files import NamedFilesPipeline
@@ -52,7 +55,8 @@ class DropInPipeline(NamedFilesPipeline):
         found = super().media_to_download(request, info, item=item)
         if not self._imgcache.is_enabled:
             return found
-        return deferred_from_coro(self._imgcache_unless_blocked(found, request))
+        checked = self._imgcache_unless_blocked(found, request)
+        return _AwaitableDeferred.fromFuture(asyncio.ensure_future(checked))
 
     async def _imgcache_unless_blocked(self, found: Any, request: Request) -> Any:
         result, flow = await ensure_awaitable(found), self._imgcache.flow
@@ -72,6 +76,14 @@ class DropInPipeline(NamedFilesPipeline):
 
     def _imgcache_urls(self, item: Any) -> Any:
         raise NotImplementedError
+
+
+class _AwaitableDeferred(Deferred[Any]):
+    """A Deferred that a hook can await before it has fired: with a folder, Scrapy's has fired."""
+
+    @override
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self.asFuture(asyncio.get_running_loop()).__await__()
 
 
 class ImgCacheFilesPipeline(DropInPipeline, FilesPipeline):

@@ -106,6 +106,11 @@ async def awaited__media_to_download(self, request, info, *, item=None):
     return {"path": "own.jpg"}
 
 
+@hook_row("files", ["a.jpg", "404.jpg"], reasons=["http_404"], quiet=True)
+async def super__media_to_download(self, request, info, *, item=None):
+    return await self.base.media_to_download(self, request, info, item=item)
+
+
 @hook_row("files")
 async def response__media_downloaded(self, response, request, info, *, item=None):
     return response
