@@ -247,7 +247,7 @@ class ImageSource:
         )
 
     async def _fetch_without_key(self, request: Request, problem: str) -> Outcome:
-        if self.must_store:
+        if self.must_store or is_data_url(request.url):
             raise ImageFailed("bad_url", problem)
         response = await self._fetch(request.url, request)
         return Outcome.failed(ImageFailed("bad_url", problem, fate="rejected"), response)

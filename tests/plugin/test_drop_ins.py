@@ -175,6 +175,15 @@ def test_other_files_are_delivered_and_not_cached(site, crawl, tmp_path):
     assert not list((tmp_path / "cache" / "blobs").glob("*/*"))
 
 
+def test_a_broken_data_url_is_a_bad_url(crawl):
+    """It is the fault of the URL, not of the cache."""
+    settings = FILES | {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCacheFilesPipeline": 1}}
+    done = crawl([{"file_urls": ["data:image/png;base64,xx", "data:,good"]}], settings)
+    assert [found["path"][-4:] for found in done.items[0]["files"]] == [".txt"]
+    assert done.fates == {"failed": 1, "rejected": 1}
+    assert done.stats["imgcache/failed/bad_url"] == 1
+
+
 def test_pillow_decides_about_doubtful_pictures(site, crawl):
     """A picture that Pillow opens is delivered but not cached; others fail with their reason."""
     cut, page = jpeg(1) + b"\xff\xd8", b"<!doctype html><title>x</title>"
