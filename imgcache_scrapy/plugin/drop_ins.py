@@ -26,15 +26,7 @@ class DropInPipeline(NamedFilesPipeline):
     """The base of the drop-ins: Scrapy's own pipeline writes the files of each response.
 
     All of Scrapy's settings and hooks work. A file that is up to date locally needs no lookup.
-    Unlike in Scrapy, redirects are followed unless a setting forbids it.
     """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        settings, name = self.crawler.settings, "MEDIA_ALLOW_REDIRECTS"
-        names = [name, f"{type(self).__name__.upper()}_{name}"]
-        if self._imgcache.is_enabled and all(settings.get(name) is None for name in names):
-            self._handle_statuses(allow_redirects=True)
 
     def get_media_requests(self, item: Any, info: MediaPipeline.SpiderInfo) -> list[Request]:
         """Do the same as Scrapy; but if it cannot request a URL, only this URL fails."""

@@ -21,8 +21,9 @@ class CachedMediaPipeline(MediaPipeline):
     """Scrapy's media pipeline with the cache in front of its downloads.
 
     Scrapy's own code runs the hooks and keeps the results; only the download of an image is
-    replaced. All that is ours is in the attribute `_imgcache`, so that attributes and methods of a
-    subclass can have any other name.
+    replaced. Unlike in Scrapy, redirects are followed unless a setting forbids it. All that is ours
+    is in the attribute `_imgcache`, so that attributes and methods of a subclass can have any other
+    name.
 
     Raises:
         ConfigurationError: the pipeline cannot work. Scrapy would otherwise disable it silently,
@@ -34,6 +35,10 @@ class CachedMediaPipeline(MediaPipeline):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._imgcache = self._imgcache_source(self)
+        settings, name = self.crawler.settings, "MEDIA_ALLOW_REDIRECTS"
+        names = [name, f"{type(self).__name__.upper()}_{name}"]
+        if self._imgcache.is_enabled and all(settings.get(name) is None for name in names):
+            self._handle_statuses(allow_redirects=True)
 
     @classmethod
     def from_crawler(cls, crawler: "Crawler") -> Self:

@@ -98,7 +98,6 @@ class ImgCachePipeline(CachedMediaPipeline):
                 "ImgCacheFilesPipeline"
             )
         self._fingerprinter = _UrlFingerprinter(self._imgcache)
-        self._handle_statuses(allow_redirects=True)
 
     def get_media_requests(self, item: Any, info: MediaPipeline.SpiderInfo) -> list[Request]:  # noqa: ARG002
         """Create one request per URL of the item; the request of a bad URL will fail.

@@ -118,14 +118,16 @@ def test_a_201_is_delivered(site, crawl):
     assert (done.fates, len(done.items[0]["files"])) == ({"stored": 1}, 1)
 
 
+@pytest.mark.parametrize("name", ["ImgCachePipeline", "ImgCacheFilesPipeline"])
 @pytest.mark.parametrize(("allowed", "fates"), [(None, {"stored": 1}), (False, {"failed": 1})])
-def test_redirects_are_followed_unless_forbidden(site, crawl, allowed, fates):
+def test_redirects_are_followed_unless_forbidden(site, crawl, name, allowed, fates):
     """Redirects are followed by default; MEDIA_ALLOW_REDIRECTS False forbids them."""
     site.answers |= {"/go": redirect("/a.jpg"), "/a.jpg": jpeg(1)}
-    settings = FILES | {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCacheFilesPipeline": 1}}
+    settings = FILES | {"ITEM_PIPELINES": {f"imgcache_scrapy.{name}": 1}}
     if allowed is not None:
         settings |= {"MEDIA_ALLOW_REDIRECTS": allowed}
-    assert crawl([{"file_urls": [f"{site.url}/go"]}], settings).fates == fates
+    urls = [f"{site.url}/go"]
+    assert crawl([{"file_urls": urls, "image_urls": urls}], settings).fates == fates
 
 
 @pytest.mark.parametrize("kind", DROP_INS)
