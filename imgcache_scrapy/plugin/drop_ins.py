@@ -14,7 +14,6 @@ from scrapy.pipelines.images import ImagesPipeline
 from scrapy.pipelines.media import MediaPipeline
 from scrapy.utils.defer import ensure_awaitable
 from twisted.internet.defer import Deferred
-from typing_extensions import override
 
 from imgcache_scrapy.plugin.conversion import Converter
 from imgcache_scrapy.plugin.file_names.named_files import NamedFilesPipeline
@@ -73,7 +72,6 @@ class DropInPipeline(NamedFilesPipeline):
 class _AwaitableDeferred(Deferred[Any]):
     """A Deferred that a hook can await before it has fired: with a folder, Scrapy's has fired."""
 
-    @override
     def __await__(self) -> Generator[Any, Any, Any]:
         return self.asFuture(asyncio.get_running_loop()).__await__()
 

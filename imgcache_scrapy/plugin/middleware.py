@@ -94,9 +94,11 @@ class ImgCacheMiddleware:
             self._tally.count_later(first_url, _DROPPED)
         elif meta.VALIDATORS in request.meta:
             return None  # The pipeline asks the site whether its image has changed.
-        if _is_from_pipeline(request) or request.meta.get(meta.RESERVATION) in self._reservations:
-            # A redirect or a retry still has the reservation of its first request. It must not
-            # wait for a second one, because the first is released only at the end.
+        if _is_from_pipeline(request):
+            return await self._find(url, request)
+        if reserved := self._reservation(request):
+            # A redirect or a retry must not wait for itself: this is held until the end.
+            reserved.release_after_download()
             return await self._find(url, request)
         with ExitStack() as stack:
             reservation = stack.enter_context(self._flow.reservation())
@@ -244,8 +246,9 @@ class ImgCacheMiddleware:
         # A number, because meta is copied to other requests and written to disk.
         number = request.meta[meta.RESERVATION] = next(self._numbers)
         self._reservations[number] = reservation
-        # Scrapy may drop a request without calling any hook.
+        # Scrapy may drop a request, or its response, without calling any hook.
         reservation.release_with(request)
+        reservation.release_after_download()
 
     def _release(self, request: Request) -> None:
         reservation = self._reservations.pop(request.meta.get(meta.RESERVATION, -1), None)

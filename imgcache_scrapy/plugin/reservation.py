@@ -7,6 +7,8 @@ from contextvars import ContextVar
 from typing import Self
 from weakref import WeakKeyDictionary, WeakValueDictionary, finalize
 
+from scrapy import Request
+
 from imgcache_scrapy.core.deadline import timeout
 from imgcache_scrapy.plugin.memory import MemoryBudget, Slot
 
@@ -121,6 +123,21 @@ class Reservation:
         """Release everything when an object is garbage-collected, if that was not done before."""
         loop = asyncio.get_running_loop()
         finalize(owner, _release_in, loop, self).atexit = False
+
+    def release_after_download(self) -> None:
+        """Release everything when the current task has ended, unless it gives a new request.
+
+        Call it in the task of a download. A failure alone does not delete the request, because
+        the traceback refers to it.
+        """
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - Scrapy downloads each request in a task
+        task.add_done_callback(self._release_after)
+
+    def _release_after(self, task: asyncio.Task[object]) -> None:
+        has_failed = task.cancelled() or task.exception() is not None
+        if has_failed or not isinstance(task.result(), Request):
+            self.release()
 
     def __enter__(self) -> Self:
         return self

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.pictures import jpeg
 from tests.support.site import redirect, respond
+from tests.support.sites import compressed
 
 MIDDLEWARE = {"DOWNLOADER_MIDDLEWARES": {"imgcache_scrapy.ImgCacheMiddleware": 585}}
 STOCK = MIDDLEWARE | {
@@ -197,6 +198,17 @@ def test_many_redirects_at_once_do_not_wait_for_each_other(site, crawl):
         assert len(done.items[0]["images"]) == 80
         assert done.fates == fates
     assert site.images_asked().total() == 160
+
+
+def test_a_response_that_another_middleware_cannot_use_holds_nothing(site, crawl):
+    """Neither the slot of its image nor the lock of its key, although no hook sees the failure."""
+    site.answers |= {f"/{n}.jpg": compressed(jpeg(n), "no gzip") for n in range(70)}
+    site.answers["/loop.jpg"] = redirect("/loop.jpg")
+    urls = [site.url + path for path in site.answers] * 2
+    settings = MIDDLEWARE | {"CONCURRENT_REQUESTS_PER_DOMAIN": 3, "IMGCACHE_TIMEOUT": 600}
+    done = crawl(settings=settings, requests=[[url, {}] for url in urls])
+    assert done.stats["finish_reason"] == "finished"
+    assert done.fates == {"failed": 71}
 
 
 def test_a_redirect_from_a_url_that_is_not_looked_up(site, crawl):
