@@ -1,8 +1,10 @@
 """Settings: reads all IMGCACHE_* settings once and checks them."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, Self, TypeVar
 
@@ -44,6 +46,8 @@ from imgcache_scrapy.plugin.setting_values import (
 )
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 _ADDRESS = "http(s)://host, file:///folder or a path"
 _AGES = "a number of seconds, 0 or more, or a dict of hosts, each with its number"
@@ -123,11 +127,12 @@ class Settings:
 
     @classmethod
     def from_settings(cls, settings: BaseSettings) -> Self:
-        """Read the settings of a crawl.
+        """Read the settings of a crawl; a name that is no setting gives a warning.
 
         Raises:
             ConfigurationError: a value is not valid; the message names the setting.
         """
+        _warn_of_unknown(settings, [f"IMGCACHE_{each.name.upper()}" for each in fields(cls)])
         reader = _Reader(settings)
         get = reader.get
         return cls(
@@ -199,6 +204,14 @@ class _Reader:
             reason = f" ({error})" if isinstance(error, ConfigurationError) else ""
             shown = "" if read is read_token else f", not {printable(repr(value))}"
             raise ConfigurationError(f"IMGCACHE_{name} must be {wanted}{shown}{reason}") from error
+
+
+def _warn_of_unknown(settings: BaseSettings, known: list[str]) -> None:
+    for name in filter(lambda name: name.startswith("IMGCACHE_"), settings):
+        if name not in known:
+            nearest = get_close_matches(name, known, n=1, cutoff=0.85)
+            hint = f"; do you mean {nearest[0]}?" if nearest else ""
+            _log.warning("%s is no setting of imgcache-scrapy, so it is ignored%s", name, hint)
 
 
 def _default_address() -> str:

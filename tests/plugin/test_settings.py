@@ -56,6 +56,22 @@ def test_a_wrong_setting_stops_the_crawl(site, crawl, settings, sentence):
     assert site.asked.total() == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("IMGCACHE_MAXAGE", "; do you mean IMGCACHE_MAX_AGE?"),
+        ("IMGCACHE_DATABASE_URL", ""),
+    ],
+)
+def test_a_name_that_is_no_setting_gives_a_warning(caplog, name, hint):
+    """The warning says which setting has nearly this name; other settings give none."""
+    values = {"IMGCACHE_URL": "cache", "IMGCACHE_MAX_AGE": None, "IMAGES_STOR": 1, name: 5}
+    Settings.from_settings(BaseSettings(values))
+    (record,) = caplog.records
+    sentence = f"{name} is no setting of imgcache-scrapy, so it is ignored{hint}"
+    assert (record.levelname, record.getMessage()) == ("WARNING", sentence)
+
+
 def test_a_drop_in_without_a_store_stops_the_crawl(site, crawl):
     """Scrapy would only disable the drop-in and deliver items without their files."""
     settings = {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCacheFilesPipeline": 1}}
