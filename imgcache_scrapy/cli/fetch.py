@@ -1,19 +1,17 @@
 """`imgcache fetch`: get images by their URLs, from the cache or from their sites."""
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from tempfile import NamedTemporaryFile
 from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from imgcache_scrapy.cli.location import CacheOption, open_client, use_cache
-from imgcache_scrapy.cli.output import JsonOption
+from imgcache_scrapy.cli.output import JsonOption, replace_file
 from imgcache_scrapy.client.client import ImgCacheClient
 from imgcache_scrapy.client.results import Fetched
 from imgcache_scrapy.core.entry import content_hash_of
@@ -127,7 +125,7 @@ def _result(
         path = {}
         if folder is not None:
             place = str(folder / file_name(url, key_of, fetched.entry["content_type"]))
-            _replace(Path(place), fetched.data)
+            replace_file(Path(place), fetched.data)
             path = {"path": place}
     except (ImgCacheError, OSError) as error:
         return _failure(url, error)
@@ -167,22 +165,3 @@ def file_name(url: str, key_of: Callable[[str], str], content_type: str) -> str:
         name = name.with_suffix("")
     stem = _ODD_CHARACTERS.sub("_", name.name).strip("._-")[:_MAX_STEM] or "image"
     return f"{stem}-{content_hash_of(key.encode())[:_DIGEST_DIGITS]}{suffix}"
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file, or replace it: nobody sees a part of it."""
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:40]}.", delete=False) as file:
-        try:
-            file.write(data)
-            file.close()
-            Path(file.name).chmod(0o666 & ~_umask())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

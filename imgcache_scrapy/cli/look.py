@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from imgcache_scrapy.cli.location import CacheArgument, open_client, use_cache
-from imgcache_scrapy.cli.output import JsonOption, print_table
+from imgcache_scrapy.cli.output import JsonOption, print_table, replace_file
 from imgcache_scrapy.core.entry import is_content_hash
 from imgcache_scrapy.core.errors import ConfigurationError, NotFoundError
 from imgcache_scrapy.core.filters import GROUPS
@@ -74,7 +74,7 @@ def get(
                 )
             data = client.get_bytes(entry["content_hash"], bucket=entry.get("bucket"))
     if output is not None:
-        output.write_bytes(data)
+        replace_file(output, data)
     elif sys.stdout.isatty():
         raise ConfigurationError(
             "an image cannot be shown in a terminal: write it to a file with -o FILE"

@@ -1,8 +1,11 @@
-"""Print results to standard output."""
+"""Print results to standard output, or write one to a file."""
 
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from secrets import token_hex
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -10,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from imgcache_scrapy.core.files import write_new
 from imgcache_scrapy.core.text import printable
 
 # In characters; rich shortens longer lines.
@@ -58,3 +62,25 @@ def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_
         shown = ("" if row[name] is None else printable(row[name]) for name in columns)
         table.add_row(*map(Text, shown))
     print_table(table)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file, or replace it: nobody sees a part of it.
+
+    Raises:
+        OSError: with the name of the file.
+    """
+    path = path.resolve()
+    draft = path.with_name(f".{path.name[:40]}.{token_hex(8)}")
+    try:
+        if path.exists() and not path.is_file():  # a device, or a pipe
+            path.write_bytes(data)
+            return
+        write_new(draft, data)
+        draft.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            draft.unlink()
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None
+        raise

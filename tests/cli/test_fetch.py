@@ -8,6 +8,7 @@ import pytest
 
 from imgcache_scrapy import ImgCacheClient
 from imgcache_scrapy.cli.fetch import file_name
+from imgcache_scrapy.cli.output import replace_file
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.keys import cache_key
 from tests.support.commands import assert_failed
@@ -54,6 +55,13 @@ def test_images_are_fetched_into_a_folder(run, tmp_path, web):
     assert (tmp_path / path).read_bytes() == second
     assert len(list((tmp_path / "pictures").iterdir())) == 1
     assert web.headers["/a%20b.jpg"][-1]["Referer"] == "http://r.example/"
+
+
+def test_threads_that_write_files_leave_the_umask_alone(tmp_path, monkeypatch):
+    """The mask is one for all threads: who changes it gives the files of others wrong rights."""
+    monkeypatch.setattr(os, "umask", None)
+    replace_file(tmp_path / "a.jpg", b"a")
+    assert (tmp_path / "a.jpg").read_bytes() == b"a"
 
 
 def test_without_a_folder_hashes_are_printed(run, tmp_path, web, stopped_service):

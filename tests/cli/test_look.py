@@ -35,6 +35,20 @@ def test_get_writes_a_file(run, cache, photos, tmp_path):
     assert (tmp_path / "cat.png").read_bytes() == photos["cat.png"]
 
 
+def test_get_replaces_a_file_as_a_whole(run, cache, photos, tmp_path):
+    """Nobody sees a part of a file; the permissions are those of any new file."""
+    old = tmp_path / "old.png"
+    (tmp_path / "cat.png").write_bytes(b"old")
+    old.hardlink_to(tmp_path / "cat.png")
+    (tmp_path / "link").symlink_to("cat.png")
+    assert run("get", URL, "-o", "link", cache).returncode == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "cat.png").read_bytes() == photos["cat.png"]
+    assert old.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 3
+    assert run("get", URL, "-o", "/dev/stdout", cache).stdout == photos["cat.png"]
+
+
 def test_get_reads_from_a_service(run, shared_service, photos):
     """An argument or the environment may name a service."""
     url, data = "http://cli.example/get", photos["dandelion.jpg"]
@@ -82,7 +96,8 @@ def test_get_refuses_a_terminal(cache):
 
 def test_get_to_an_impossible_path_fails(run, cache, tmp_path):
     """The error contains the system's message about the output file."""
-    assert_failed(run("get", URL, "-o", tmp_path / "no" / "such" / "folder", cache), "folder")
+    for path in (tmp_path / "no" / "such" / "folder", tmp_path, "/dev/full"):
+        assert_failed(run("get", URL, "-o", path, cache), f"imgcache: {path} cannot be used")
 
 
 def test_get_of_damaged_bytes_fails(run, cache, photos, tmp_path):
