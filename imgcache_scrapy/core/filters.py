@@ -6,7 +6,9 @@ from functools import partial
 from typing import Any, Literal, TypedDict, cast, get_args
 
 from imgcache_scrapy.core.checks import checked_client_name, checked_text, checked_time
+from imgcache_scrapy.core.entry import UNKNOWN_TYPE
 from imgcache_scrapy.core.errors import InvalidRequestError
+from imgcache_scrapy.core.formats import EXTENSIONS
 from imgcache_scrapy.core.hosts import stored_host
 from imgcache_scrapy.core.limits import MAX_NUMBER
 from imgcache_scrapy.core.uses import page_of
@@ -14,6 +16,9 @@ from imgcache_scrapy.core.uses import page_of
 Group = Literal["host", "bucket", "client", "type", "month"]
 GROUPS = get_args(Group)
 """What the captures of a group in statistics have in common."""
+
+_TYPES = (*EXTENSIONS, UNKNOWN_TYPE)
+_TYPE_OF = {extension: content_type for content_type, extension in EXTENSIONS.items()}
 
 
 class Filters(TypedDict, total=False):
@@ -74,8 +79,12 @@ def _checked_host(host: object) -> str:
 
 def _checked_type(content_type: object) -> str:
     text = checked_text("a content type", content_type).lower()
-    text = {"jpg": "jpeg", "svg": "svg+xml"}.get(text, text)
-    return text if "/" in text else f"image/{text}"
+    found = _TYPE_OF.get(text, text if "/" in text else f"image/{text}")
+    if found not in _TYPES:
+        raise InvalidRequestError(
+            f"there is no content type {text!r:.80}: the types are {', '.join(_TYPES)}"
+        )
+    return found
 
 
 def _checked_number(name: str, number: object) -> int:

@@ -57,6 +57,7 @@ def test_ls_prints_json(run, cache):
         (("--min-bytes", "1", "--max-bytes", "10"), 0),
         (("--damaged",), 0),
         (("--sound", "--url-contains", "a%20b"), 1),
+        (("--type", "ico"), 0),
         (("--limit", "1"), 1),
     ],
     ids=str,
@@ -93,6 +94,8 @@ def test_a_wrong_filter_is_one_sentence(run, cache):
     """A wrong value is refused before anything is listed."""
     assert_failed(run("ls", cache, "--min-width", "-1"), "min_width", "whole number")
     assert_failed(run("ls", cache, "--client", ""), "client's name", "empty")
+    assert_failed(run("ls", cache, "--type", "image/*"), "no content type 'image/*'", "image/png")
+    assert_failed(run("ls", cache, "--type", "pgn"), "no content type 'pgn'")
 
 
 def test_stats_by_group(run, cache, photos):
