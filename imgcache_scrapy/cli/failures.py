@@ -1,6 +1,5 @@
 """`imgcache failures`: the dead URLs that crawls do not ask again yet."""
 
-from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -14,8 +13,8 @@ def failures(
     *,
     host: Annotated[str | None, typer.Option(help="Only those of this host.")] = None,
     since: Annotated[
-        datetime | None,
-        typer.Option(help="Only those from this time on, UTC, for example 2026-11-27T08:00:00."),
+        str | None,
+        typer.Option(metavar="TIME", help="Only those since then, UTC: 2026-11-27T08:00:00."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

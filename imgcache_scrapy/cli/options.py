@@ -3,7 +3,6 @@
 import inspect
 import os
 from collections.abc import Callable
-from datetime import datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -31,8 +30,12 @@ def _filter_options(
     content_type: Annotated[
         str | None, typer.Option("--type", metavar="TYPE", help="For example image/jpeg, or jpeg.")
     ] = None,
-    since: Annotated[datetime | None, typer.Option(help=f"Fetched since then: {_TIME}")] = None,
-    until: Annotated[datetime | None, typer.Option(help=f"Fetched before: {_TIME}")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help=f"Fetched since then: {_TIME}")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help=f"Fetched before: {_TIME}")
+    ] = None,
     min_width: Annotated[int | None, typer.Option(help="In pixels.")] = None,
     min_height: Annotated[int | None, typer.Option(help="In pixels.")] = None,
     min_bytes: Annotated[int | None, typer.Option(help="The size of the file.")] = None,

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -32,7 +31,7 @@ def rm(
     filters: Filters,
     url: Annotated[str | None, typer.Option(help="The URL.")] = None,
     before: Annotated[
-        datetime | None, typer.Option(help="Fetched before: the same as --until.")
+        str | None, typer.Option(metavar="TIME", help="Fetched before: the same as --until.")
     ] = None,
     all_captures: Annotated[
         bool, typer.Option("--all", help="Delete everything; then there is no filter.")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from imgcache_scrapy import AsyncImgCacheClient
 from imgcache_scrapy.core.failures import SeenFailure
 from imgcache_scrapy.core.image_url import ImageUrl
+from tests.support.commands import assert_failed
 
 
 async def remember(folder, *urls):
@@ -34,6 +35,7 @@ def test_failures_are_listed(run, tmp_path):
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     assert listed("--since", f"{tomorrow:%Y-%m-%dT%H:%M:%S}") == []
     assert len(listed("--since", "2026-01-01")) == 2
+    assert_failed(run("failures", "--since", "1d"), "not '1d'")
     table = run("failures").stdout.decode()
     assert all(url in table for url in urls)
     assert "http_404" in table

@@ -94,6 +94,7 @@ def test_a_wrong_filter_is_one_sentence(run, cache):
     """A wrong value is refused before anything is listed."""
     assert_failed(run("ls", cache, "--min-width", "-1"), "min_width", "whole number")
     assert_failed(run("ls", cache, "--client", ""), "client's name", "empty")
+    assert_failed(run("ls", cache, "--since", "2026"), "not '2026'")
     assert_failed(run("ls", cache, "--type", "image/*"), "no content type 'image/*'", "image/png")
     assert_failed(run("ls", cache, "--type", "pgn"), "no content type 'pgn'")
 

@@ -47,6 +47,7 @@ def test_a_dry_run_only_counts(run, client):
     (line,) = lines(run("rm", "imgcache", "--before", "2026-01-02", "--dry-run", "--json"))
     size = len(jpeg(0))
     assert json.loads(line) == {"captures": 1, "images": 1, "bytes": size, "spooled": 0}
+    assert_failed(run("rm", "--before", "2027", "--dry-run"), "not '2027'")
     assert left(client) == [0, 1, 2, 3]
 
 
