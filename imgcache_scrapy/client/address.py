@@ -12,6 +12,7 @@ from imgcache_scrapy.core.urls import DEFAULT_PORTS
 SERVICE_URL = "http://127.0.0.1:8010"
 """The default address of `imgcache serve`."""
 
+_HOST_AND_PORT = re.compile(r"[\w.-]{2,}:\d+(?:/.*)?")
 # Names of parameters in the URL of a database or an object store.
 _SECRET = re.compile("pass|secret|token|key|sig|credential", re.IGNORECASE)
 
@@ -43,6 +44,11 @@ def folder_of(address: str) -> Path | None:
         if host not in {None, "localhost"}:
             raise ConfigurationError(f"{quoted(address)} has a host: use file:///folder")
         address = unquote(parts.path)
+    if _HOST_AND_PORT.fullmatch(address):
+        raise ConfigurationError(
+            f"{quoted(address)} has no scheme: use http://{address} for a service, and ./{address} "
+            "for a folder"
+        )
     if "://" in address or not address.strip():
         raise ConfigurationError(
             f"{quoted(address)} is not a cache's address: use http(s)://host, file:///folder or a "

@@ -1,8 +1,10 @@
 """The name of a cache: the same for every spelling of its address, and without secrets."""
 
+from pathlib import Path
+
 import pytest
 
-from imgcache_scrapy.client.address import cache_name
+from imgcache_scrapy.client.address import cache_name, folder_of
 from imgcache_scrapy.core.errors import ConfigurationError
 
 
@@ -35,6 +37,16 @@ def test_variables_name_another_cache(monkeypatch):
     monkeypatch.setenv("IMGCACHE_BLOBS_URL", "s3://key:secret@bucket/prefix")
     assert cache_name("/srv/cache") == "postgresql+psycopg://db/c?a=1 s3://bucket/prefix"
     assert cache_name("http://h.example") == "http://h.example"
+
+
+@pytest.mark.parametrize("address", ["localhost:8010", "10.0.0.5:8010/", "cache_1:8010"])
+def test_a_service_without_its_scheme_is_no_folder(address):
+    """Else a crawl would make a cache in a folder of this name."""
+    with pytest.raises(ConfigurationError, match=f"use http://{address} for a service"):
+        folder_of(address)
+    assert folder_of(f"./{address}") == Path.cwd() / address
+    assert folder_of(f"file:///{address}") == Path("/", address)
+    assert folder_of(f"http://{address}") is None
 
 
 def test_a_wrong_address_shows_no_password():
