@@ -18,6 +18,7 @@ _DEFAULTS = {
     # These are decompressed in small parts, so that a body stays within its limit.
     "Accept-Encoding": "gzip, deflate",
 }
+_OF_BODIES = {"content-length", "transfer-encoding"}
 # RFC 9110, 5.6.2 and 5.5.
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -43,6 +44,8 @@ def request_headers(
             raise InvalidRequestError(f"{quoted(name)} is not the name of a header")
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
             raise InvalidRequestError(f"the header {name} cannot be sent: its value is not Latin-1")
+        if name.lower() in _OF_BODIES:
+            raise InvalidRequestError(f"the header {name} cannot be sent: the request has no body")
     pairs = _over(_DEFAULTS, own).items()
     return tuple((name.encode("ascii"), value.strip().encode("latin-1")) for name, value in pairs)
 

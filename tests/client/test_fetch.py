@@ -13,6 +13,7 @@ from imgcache_scrapy import (
     AsyncImgCacheClient,
     FetchError,
     ImgCacheClient,
+    InvalidRequestError,
     UnavailableError,
 )
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
@@ -168,6 +169,17 @@ def test_cookies_and_passwords_go_nowhere(web, tmp_path):
             *("http_404", 404),
             str(failed.value),
         )
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding"])
+def test_a_header_of_a_body_is_refused(web, tmp_path, name):
+    """The request has no body; HTTP libraries would fail, or the site would wait for one."""
+    with (
+        ImgCacheClient(str(tmp_path), PATIENCE) as client,
+        pytest.raises(InvalidRequestError, match=f"the header {name} cannot be sent"),
+    ):
+        client.fetch(f"{web.url}/a.png", "me", headers={name: "5"})
+    assert web.asked.total() == 0
 
 
 def test_the_reference_service(web):
