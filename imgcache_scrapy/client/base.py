@@ -46,7 +46,8 @@ class ClientBase:
         }
         if max_bytes is not None and folder is None:
             raise ConfigurationError(
-                "max_bytes limits an embedded cache only: run `imgcache prune` beside the service"
+                "max_bytes (IMGCACHE_MAX_BYTES) limits an embedded cache only: run `imgcache prune`"
+                " beside the service"
             )
         self._key_of = key_of
         self._fetch_rules = fetch_rules

@@ -229,8 +229,8 @@ def test_a_newer_catalog_is_refused(cache, administrator, environment):
     ("database_url", "words"),
     [
         ("nonsense", "sqlite:///path or postgresql"),
-        ("mysql://user@host/database", "not installed"),
-        ("postgresql+psycopg2://user@host/database", "not installed"),
+        ("mysql://user@host/database", "sqlite:///path or postgresql"),
+        ("postgresql+psycopg2://user@host/database", r"postgresql\+psycopg://"),
     ],
 )
 def test_a_bad_database_url_is_explained(tmp_path, database_url, words):

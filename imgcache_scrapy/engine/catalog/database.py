@@ -38,6 +38,12 @@ _POSTGRESQL: dict[str, Any] = {
         "tcp_user_timeout": BUSY_SECONDS * 1000,
     },
 }
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "sqlite": {},
+    "sqlite+pysqlite": {},
+    "postgresql": _POSTGRESQL,
+    "postgresql+psycopg": _POSTGRESQL,
+}
 
 
 def sqlite_url(path: Path) -> sa.URL:
@@ -59,9 +65,8 @@ def create_engine(database_url: DatabaseUrl) -> Engine:
     """
     try:
         url = sa.make_url(database_url)
-        options = _POSTGRESQL if url.get_backend_name() == "postgresql" else {}
-        engine = sa.create_engine(url, **options)
-    except (sa.exc.ArgumentError, ValueError) as error:
+        engine = sa.create_engine(url, **_OPTIONS[url.drivername])
+    except (sa.exc.ArgumentError, ValueError, KeyError) as error:
         # Without the message of SQLAlchemy, which may quote the URL and its password.
         raise ConfigurationError(
             "the database URL must be sqlite:///path or postgresql+psycopg://user@host/database"
