@@ -158,7 +158,8 @@ def in_manifest(
         facts = {columns.url: facts} if isinstance(facts, str) else facts
         name = _file_of(key, facts, columns)
         if name is None:
-            yield Problem(f"{manifest.name}, {where}", "it does not name a file")
+            wanted = columns.file or " or ".join(FILE_COLUMNS)
+            yield Problem(f"{manifest.name}, {where}", f"it names no file in its column {wanted}")
             continue
         has_rows = True
         missing = {column: option for column, option in missing.items() if column not in facts}

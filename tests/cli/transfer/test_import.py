@@ -181,6 +181,8 @@ def test_a_column_that_is_missing_is_told(run, store):
     found, problems = counts(done)
     assert (done.returncode, found) == (1, numbers(files=1, bad=1))
     assert problems == {"1.png": "it has no column 'ulr'"}
+    _, problems = counts(run(*given, "--file-column", "flie"))
+    assert problems == {"m.csv, line 2": "it names no file in its column flie"}
     assert_failed(run(*given[:-1], "--time-column", "tmie"), "no column 'tmie'")
     assert not (store.parent / "new").exists()
     assert run(*given).returncode == 0
