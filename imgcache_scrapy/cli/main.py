@@ -25,7 +25,7 @@ from imgcache_scrapy.cli.takedown import audit, rm
 from imgcache_scrapy.cli.ui import ui
 from imgcache_scrapy.cli.upkeep import gc, upgrade, verify
 from imgcache_scrapy.cli.uses import uses
-from imgcache_scrapy.core.errors import ImgCacheError
+from imgcache_scrapy.core.errors import ImgCacheError, UnauthorizedError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 spool = typer.Typer(help="List or store the images that wait in the spool.", no_args_is_help=True)
@@ -53,6 +53,9 @@ def main() -> None:
         named = name is not None and error.strerror is not None
         reason = f"{name} cannot be used: {error.strerror}" if named else error
         sys.exit(f"imgcache: {reason}")
+    except UnauthorizedError as error:
+        hint = "give its token by --token (of `copy`: --src-token) or in IMGCACHE_TOKEN"
+        sys.exit(f"imgcache: the service refuses the token: {hint} ({error})")
     except ImgCacheError as error:
         sys.exit(f"imgcache: {error}")
 

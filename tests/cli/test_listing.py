@@ -126,5 +126,5 @@ def test_the_token_is_an_option(run, stopped_service):
     """`--token` is sent to the service; without it, the service refuses."""
     stopped_service.environment = {"IMGCACHE_TOKEN": "secret"}
     stopped_service.start()
-    assert_failed(run("ls", stopped_service.url), "token")
+    assert_failed(run("ls", stopped_service.url), "refuses the token", "--token", "IMGCACHE_TOKEN")
     assert lines(run("ls", stopped_service.url, "--token", "secret")) == []
