@@ -1,6 +1,7 @@
 """ClientBase: how a client reaches its cache, and which bucket its calls use."""
 
 from collections.abc import Callable
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 from imgcache_scrapy.client.address import SERVICE_URL, folder_of
@@ -22,7 +23,7 @@ class ClientBase:
 
     def __init__(
         self,
-        base_url: str,
+        base_url: str | PathLike[str],
         timeout: float | None = 30.0,
         *,
         token: str | None = None,
@@ -33,6 +34,7 @@ class ClientBase:
         fetch_rules: FetchRules = DEFAULT_FETCH_RULES,
     ) -> None:
         checked_token(token)
+        base_url = fspath(base_url)
         folder = folder_of(base_url) if transport is None else None
         address = base_url if folder is None else str(folder)
         self._arguments = (address, timeout)

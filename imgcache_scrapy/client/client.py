@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlencode
 
@@ -91,10 +92,10 @@ class AsyncImgCacheClient(
             TooLargeError: the image is larger than the cache accepts.
             BlockedError: the image is blocked.
         """
-        if not isinstance(file_bytes, bytes) or not file_bytes:
-            raise InvalidRequestError(
-                f"an image must be bytes and not empty, got {type(file_bytes).__name__}"
-            )
+        if not isinstance(file_bytes, bytes):
+            raise InvalidRequestError(f"an image must be bytes, not {type(file_bytes).__name__}")
+        if not file_bytes:
+            raise InvalidRequestError("an image must not be empty")
         its_url = self._image_url(url, key)
         return await self.transport.store(
             its_url.url,
@@ -240,7 +241,7 @@ class ImgCacheClient(BlockingClient):
 
     def __init__(
         self,
-        base_url: str,
+        base_url: str | PathLike[str],
         timeout: float | None = 30.0,
         *,
         token: str | None = None,

@@ -474,7 +474,7 @@ def test_a_path_and_a_file_url_name_the_same_cache(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with ImgCacheClient(folder.as_uri()) as client:
         client.store(URL, b"bytes", "me")
-    for address in (str(folder), "ü cache", "./ü cache", f"file://{tmp_path}/ü%20cache"):
+    for address in (folder, str(folder), "ü cache", "./ü cache", f"file://{tmp_path}/ü%20cache"):
         with ImgCacheClient(address) as client:
             assert client.lookup(URL) is not None
 

@@ -191,7 +191,7 @@ def test_any_client_name_is_kept(client, site, picture):
 
 def test_an_image_must_not_be_empty(client, site):
     """Empty bytes are refused, and nothing is recorded."""
-    with pytest.raises(InvalidRequestError, match="empty"):
+    with pytest.raises(InvalidRequestError, match="an image must not be empty"):
         client.store(f"{site}/a.png", b"", "me")
     assert client.lookup(f"{site}/a.png") is None
 
