@@ -172,6 +172,10 @@ def _check_cache_in(folder: Path) -> None:
 
     if not is_absent(folder):
         return
+    if os.environ.get("IMGCACHE_DATABASE_URL"):
+        raise ConfigurationError(
+            "there is no cache: IMGCACHE_DATABASE_URL names a catalog that does not exist"
+        )
     if (folder / BLOBS_NAME).exists():
         raise ConfigurationError(
             f"the catalog in {folder} is gone, so the cache has no images: restore a backup of it,"

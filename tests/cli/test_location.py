@@ -174,6 +174,14 @@ def test_a_replaced_catalog_is_printed_without_its_password(tmp_path):
     assert b"secret" not in done.stderr
 
 
+def test_a_catalog_of_the_environment_that_is_missing_is_told(tmp_path):
+    """The folder still has the blobs; its catalog is not the one that is missing."""
+    store(tmp_path / "imgcache", b"a")
+    environment = {"IMGCACHE_DATABASE_URL": f"sqlite:///{tmp_path}/none.sqlite3"}
+    done = run_imgcache(tmp_path, "stats", env=environment)
+    assert_failed(done, "IMGCACHE_DATABASE_URL names a catalog that does not exist")
+
+
 def test_a_password_in_an_address_is_not_printed(tmp_path):
     """Only host, port and path of the address are printed."""
     done = run_imgcache(tmp_path, "verify", "http://me:secret@127.0.0.1:9/cache?key=secret")
