@@ -6,6 +6,7 @@ from weakref import WeakKeyDictionary, ref
 from scrapy import Request
 from scrapy.utils.request import RequestFingerprinter, RequestFingerprinterProtocol
 
+from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.keys import has_user
 from imgcache_scrapy.plugin import meta
 from imgcache_scrapy.plugin.log import SpiderLogger
@@ -25,13 +26,19 @@ class Bypass:
     def __init__(self, crawler: "Crawler", log: SpiderLogger) -> None:
         self._crawler = ref(crawler)
         self._log = log
-        self._has_told = False
+        self._has_told = self._has_told_error = False
         # Decided once: middlewares add headers to a request.
         self._named_by_url: WeakKeyDictionary[Request, bool] = WeakKeyDictionary()
 
     def applies(self, request: Request) -> bool:
         """Return whether the cache must not be used for this request."""
         return bypasses_cache(request) or not self.is_named_by_url(request)
+
+    def tell(self, request: Request, error: InvalidRequestError) -> None:
+        """Tell once why the cache cannot be used: because of a URL, or a key that is named."""
+        if not self._has_told_error:
+            self._has_told_error = True
+            self._log.warning("The cache is not used for requests such as %s: %s", request, error)
 
     def is_named_by_url(self, request: Request) -> bool:
         """Return whether a request is for what its URL names, so that its URL can be compared.

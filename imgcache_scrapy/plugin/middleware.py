@@ -215,7 +215,8 @@ class ImgCacheMiddleware:
             return None
         try:
             url = self._flow.image_url(request)
-        except InvalidRequestError:
+        except InvalidRequestError as error:
+            self._flow.session.bypass.tell(request, error)
             return None
         return None if request.meta.get(meta.PIPELINE_URL) == url.url else url
 

@@ -121,6 +121,15 @@ def test_a_request_can_name_its_key(site, crawl):
     assert site.images_asked() == {"/a.jpg": 2}
 
 
+def test_a_key_that_is_no_text_is_told(site, crawl):
+    """The request bypasses the cache, as one whose URL no cache can have."""
+    site.answers["/a.jpg"] = jpeg(1)
+    done = crawl(requests=[[f"{site.url}/a.jpg", {"imgcache_key": 5}]] * 2, settings=STOCK)
+    assert len(done.items) == 2
+    assert done.log.count("The cache is not used for requests such as") == 1
+    assert "a cache key must be a string, got int" in done.log
+
+
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_the_project_can_compute_keys(site, crawl, component):
     """A function of the project decides which URLs share a picture; its error fails the image."""
