@@ -18,7 +18,7 @@ SOURCES = {path.relative_to(PACKAGE): path.read_text() for path in PACKAGE.rglob
 MAY_IMPORT = {
     "core": {"w3lib", "itsdangerous"},
     "engine": {"core", "typing_extensions", "sqlalchemy", "alembic", "obstore", "PIL", "numpy"},
-    "client": {"core", "engine", "httpx"},
+    "client": {"core", "engine", "httpx", "anyio", "httpcore"},
     "server": {
         *(
             "core",
@@ -49,6 +49,8 @@ HOMES = {
         *("client/base.py", "client/client.py", "client/connection.py", "client/network.py"),
         "client/sites.py",
     },
+    "anyio": {"client/network.py"},
+    "httpcore": {"client/network.py"},
     "alembic": {"engine/catalog/migrations"},
     "sqlalchemy": {"engine/catalog"},
     "obstore": {"engine/blobs/objects.py"},

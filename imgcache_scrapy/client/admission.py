@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from imgcache_scrapy.core.admission import Reason, is_in_doubt, refusal
+from imgcache_scrapy.core.forks import no_fork
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class Admission:
 
     def _is_cut(self, body: bytes) -> bool:
         # Imported here, because most crawls have no image in doubt.
-        from imgcache_scrapy.engine.decoding.frames import FrameDecoder  # noqa: PLC0415
+        with no_fork:
+            from imgcache_scrapy.engine.decoding.frames import FrameDecoder  # noqa: PLC0415
 
         if self._decoder is None:
             self._decoder = FrameDecoder()

@@ -10,7 +10,7 @@ from imgcache_scrapy.client.transport import Transport
 from imgcache_scrapy.core.checks import checked_text, checked_token
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.fetch_rules import DEFAULT_FETCH_RULES, FetchRules
-from imgcache_scrapy.core.forks import importing
+from imgcache_scrapy.core.forks import no_fork
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.keys import cache_key
 
@@ -74,7 +74,7 @@ class ClientBase:
 
 def _http_transport(*args: Any) -> Transport:
     # Imported here, because an embedded cache needs no HTTP.
-    with importing:
+    with no_fork:
         from imgcache_scrapy.client.http import HttpTransport  # noqa: PLC0415
 
     return HttpTransport(*args)

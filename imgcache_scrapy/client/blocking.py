@@ -17,7 +17,7 @@ T = TypeVar("T")
 class BlockingClient:
     """Runs the methods of an async client and waits for the results; usable from any thread.
 
-    A process that was forked after a call gets a new async client.
+    A forked process gets a new async client.
 
     Args:
         open_client: returns an async client that no other code uses.
@@ -40,7 +40,7 @@ class BlockingClient:
                 self._loop.end(self._client.aclose)
 
     def _follow_fork(self) -> None:
-        """Open a new async client if this process was forked after a call."""
+        """Open a new async client if this process was forked."""
         if self._loop.is_inherited:
             if not self._reopens:
                 raise UnavailableError(FORKED)
@@ -82,17 +82,16 @@ class _LoopThread:
         self._start_lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._process = 0
+        self._process = os.getpid()
 
     @property
     def is_inherited(self) -> bool:
-        """Whether the thread runs in the parent process, and not in this one."""
-        return self._loop is not None and self._process != os.getpid()
+        """Whether this process was forked since the object was made."""
+        return self._process != os.getpid()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         with self._start_lock:
             if self._loop is None:
-                self._process = os.getpid()
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
                     target=self._loop.run_forever, name="imgcache-client", daemon=True

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from imgcache_scrapy.core.concurrency import Limiter
 from imgcache_scrapy.core.errors import ConfigurationError
-from imgcache_scrapy.core.forks import ForkObserver, importing
+from imgcache_scrapy.core.forks import ForkObserver, no_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ def embedded_transport(
     """
     # Imported here, because the client of a service needs no engine. The first call would be too
     # late, because an import in a thread blocks the event loop.
-    with importing:
+    with no_fork:
         from imgcache_scrapy.engine.absent import (  # noqa: PLC0415
             AbsentCache,
             can_create,
@@ -42,7 +42,7 @@ def embedded_transport(
         from imgcache_scrapy.engine.cache import ImageCache  # noqa: PLC0415
 
     try:
-        with importing:
+        with no_fork:
             import_for(folder)
         if not folder.is_dir() and not can_create(folder):
             raise PermissionError("it is no folder, or cannot be created")

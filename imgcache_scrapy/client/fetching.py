@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from imgcache_scrapy.client.base import ClientBase
 from imgcache_scrapy.client.results import Fetched
 from imgcache_scrapy.core.checks import checked_client_name
+from imgcache_scrapy.core.forks import no_fork
 from imgcache_scrapy.core.freshness import checked_max_age
 from imgcache_scrapy.core.request_headers import accept_of, request_headers
 from imgcache_scrapy.core.urls import downloadable
@@ -57,7 +58,8 @@ class FetchMethods(ClientBase):
             ImgCacheError: the cache failed.
         """
         # Imported here, because a client that fetches nothing does not need it.
-        from imgcache_scrapy.client.site_fetch import Wanted  # noqa: PLC0415
+        with no_fork:
+            from imgcache_scrapy.client.site_fetch import Wanted  # noqa: PLC0415
 
         address = downloadable(url)
         sent = request_headers(headers, self._fetch_rules.headers)
@@ -75,7 +77,8 @@ class FetchMethods(ClientBase):
 
     @cached_property
     def _fetcher(self) -> "Fetcher":
-        from imgcache_scrapy.client.fetcher import Fetcher  # noqa: PLC0415
+        with no_fork:
+            from imgcache_scrapy.client.fetcher import Fetcher  # noqa: PLC0415
 
         _, seconds = self._arguments
         return Fetcher(self.transport, self._key_of, seconds, self._fetch_rules)

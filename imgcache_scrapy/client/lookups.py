@@ -13,6 +13,7 @@ from imgcache_scrapy.core.checks import (
 )
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import InvalidRequestError
+from imgcache_scrapy.core.forks import no_fork
 from imgcache_scrapy.core.freshness import is_fresh
 from imgcache_scrapy.core.image_url import keys_of
 from imgcache_scrapy.core.urls import request_urls
@@ -165,7 +166,10 @@ class LookupMethods(ClientBase):
 
 async def _perceptual_hash(picture: bytes) -> str:
     # Imported here, because only this call decodes a picture in the process of a client.
-    from imgcache_scrapy.engine.decoding.one_picture import perceptual_hash_of  # noqa: PLC0415
+    with no_fork:
+        from imgcache_scrapy.engine.decoding.one_picture import (  # noqa: PLC0415
+            perceptual_hash_of,
+        )
 
     found = await asyncio.to_thread(perceptual_hash_of, picture)
     if found is None:

@@ -1,8 +1,13 @@
 """BoundedTransport: an HTTP transport that reads no endless head of an answer."""
 
+# The modules that are not used here would be imported by the first request, in a thread, and a fork
+# can interrupt that.
+import concurrent.futures.thread  # noqa: F401
 import math
 from typing import Any
 
+import anyio._backends._asyncio  # noqa: F401
+import httpcore  # noqa: F401
 import httpx
 
 from imgcache_scrapy.core.errors import ProtocolError

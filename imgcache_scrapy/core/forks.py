@@ -33,7 +33,7 @@ class ForkObserver:
 
 
 def _before_fork() -> None:
-    importing.acquire()
+    no_fork.acquire()
     _adding.acquire()
     for observer in list(_observers):
         observer.before_fork()
@@ -43,18 +43,22 @@ def _after_fork_in_parent() -> None:
     for observer in list(_observers):
         observer.after_fork_in_parent()
     _adding.release()
-    importing.release()
+    no_fork.release()
 
 
 def _after_fork_in_child() -> None:
     for observer in list(_observers):
         observer.after_fork_in_child()
     _adding.release()
-    importing.release()
+    no_fork.release()
 
 
-importing = RLock()
-"""Held during an import inside of a function: a fork in the middle would leave modules locked."""
+no_fork = RLock()
+"""Held during what a fork must not interrupt.
+
+An import inside of a function: the new process would find half a module. The start of a child: the
+new process would keep the ends of its pipes.
+"""
 
 _adding = Lock()
 _observers: WeakSet[ForkObserver] = WeakSet()

@@ -133,6 +133,46 @@ def test_a_used_awaited_client_says_that_it_cannot_work(tmp_path, shared_service
     assert left == "exit 0"
 
 
+IMPORTS = """
+client = ImgCacheClient(address)
+before = set(sys.modules)
+client.store(url, b"x", "me")
+print(sorted(set(sys.modules) - before))
+"""
+
+
+@pytest.mark.parametrize("transport", ["embedded", "http"])
+def test_the_first_call_of_a_client_imports_nothing(tmp_path, shared_service, transport):
+    """A fork during an import in a thread would leave half a module to the child for ever."""
+    address = tmp_path / "cache" if transport == "embedded" else shared_service.url
+    assert run(IMPORTS, address) == ["[]"]
+
+
+STARTING_CLIENT = """
+import threading, time
+
+new_event_loop = asyncio.new_event_loop
+
+def slow_loop():
+    time.sleep(0.3)
+    return new_event_loop()
+
+asyncio.new_event_loop = slow_loop
+client = ImgCacheClient(address)
+first = threading.Thread(target=client.store, args=(url, b"from the parent", "me"))
+first.start()
+time.sleep(0.1)
+wait(fork(lambda: client.store(url + "/child", b"from the child", "me")))
+first.join()
+print(len(client.lookup_many([url, url + "/child"])))
+"""
+
+
+def test_a_client_works_in_a_child_that_was_forked_during_its_first_call(tmp_path):
+    """The child does not wait for the thread that starts the client in the parent."""
+    assert run(STARTING_CLIENT, tmp_path / "cache") == ["exit 0", "2"]
+
+
 UNUSED_CLIENT = """
 client = ImgCacheClient(address)
 wait(*[fork(lambda n=n: client.store(f"{url}/{n}", b"%d" % n, "me")) for n in range(3)])
@@ -164,23 +204,56 @@ def test_a_child_of_a_busy_parent_says_that_it_cannot_work(tmp_path):
     assert left == "exit 0"
 
 
-REMOVED_FILE = """
-import pathlib
+REMOVED_FOLDER = """
+import shutil
+from imgcache_scrapy.client.embedded import _shared
 
 client = ImgCacheClient(address)
 client.store(url, b"x", "me")
-from imgcache_scrapy.client.embedded import _shared
 (cache, _), = _shared._open.values()
-connection = cache.catalog._engine.connect()
-cache.catalog.file.unlink()
-wait(fork(lambda: ImgCacheClient(address + "2").store(url, b"x", "me")))
-connection.close()
+with cache.catalog._engine.connect():
+    shutil.rmtree(address)
+    wait(fork(lambda: ImgCacheClient(address).store(url, b"x", "me")))
 """
 
 
-def test_a_child_can_create_a_cache_although_its_parent_uses_a_removed_one(tmp_path):
-    """A file that is gone has no name that another file could have."""
-    assert run(REMOVED_FILE, tmp_path / "cache") == ["exit 0"]
+def test_a_child_creates_a_cache_in_place_of_a_removed_one_that_its_parent_has_open(tmp_path):
+    """A file that does not exist yet is no file of the parent."""
+    assert run(REMOVED_FOLDER, tmp_path / "cache") == ["exit 0"]
+
+
+UPGRADING_PARENT = """
+import threading, time
+import alembic.command
+
+upgrade, busy = alembic.command.upgrade, threading.Event()
+
+def slow_upgrade(*args):
+    busy.set()
+    time.sleep(2)
+    upgrade(*args)
+
+alembic.command.upgrade = slow_upgrade
+client = ImgCacheClient(address)
+first = threading.Thread(target=client.store, args=(url, b"from the parent", "me"))
+first.start()
+busy.wait()
+
+def work():
+    alembic.command.upgrade = upgrade
+    with ImgCacheClient(address + "-of-child", timeout=5) as own:
+        print(own.store(url, b"from the child", "me")["created"])
+
+wait(fork(work))
+first.join()
+print(client.lookup(url)["url"])
+"""
+
+
+def test_a_child_creates_a_cache_although_its_parent_upgrades_another_one(tmp_path):
+    """Alembic runs in one thread at a time; the child has no such thread."""
+    lines = run(UPGRADING_PARENT, tmp_path / "cache")
+    assert lines == ["True", "exit 0", "http://parent.example/a"]
 
 
 OPENING_PARENT = """
@@ -239,6 +312,36 @@ if fork(work):
 def test_a_child_does_not_keep_the_decoder_of_its_parent(tmp_path):
     """A decoder ends with the process that started it, although a forked process goes on."""
     assert run(DECODER, tmp_path / "cache") == ["1", "ended"]
+
+
+STARTING_DECODER = """
+import subprocess, threading, time
+from imgcache_scrapy.engine.decoding.decoder import Decoder
+
+class SlowPopen(subprocess.Popen):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        time.sleep(0.5)
+
+def pipes():
+    files = [f"/proc/self/fd/{number}" for number in range(100)]
+    return sum("pipe:" in os.readlink(file) for file in files if os.path.islink(file))
+
+before = pipes()
+subprocess.Popen = SlowPopen
+decoder = Decoder()
+starting = threading.Thread(target=decoder.start)
+starting.start()
+time.sleep(0.2)
+wait(fork(lambda: print(pipes() - before)))
+starting.join()
+decoder.close()
+"""
+
+
+def test_a_child_does_not_keep_the_pipes_of_a_decoder_that_starts(tmp_path):
+    """The parent would wait for the end of such a pipe, and the decoder would outlive it."""
+    assert run(STARTING_DECODER, tmp_path / "cache") == ["0", "exit 0"]
 
 
 USED_OBJECT_STORE = """

@@ -4,6 +4,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.core.forks import no_fork
 from imgcache_scrapy.engine.blobs.files import FileBlobs
 from imgcache_scrapy.engine.blobs.store import BlobStore
 
@@ -28,6 +29,7 @@ def open_blobs(blobs_url: str) -> BlobStore:
             )
         return FileBlobs(Path(unquote(parts.path)))
     # Imported here, because few caches are in an object store.
-    from imgcache_scrapy.engine.blobs.objects import ObjectBlobs  # noqa: PLC0415
+    with no_fork:
+        from imgcache_scrapy.engine.blobs.objects import ObjectBlobs  # noqa: PLC0415
 
     return ObjectBlobs(blobs_url)

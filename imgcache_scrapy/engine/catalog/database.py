@@ -18,6 +18,7 @@ from imgcache_scrapy.core.errors import (
     ReadOnlyError,
     UnavailableError,
 )
+from imgcache_scrapy.core.forks import no_fork
 from imgcache_scrapy.engine.catalog import sqlite
 from imgcache_scrapy.engine.catalog.sqlite import BUSY_SECONDS, DatabaseUrl
 
@@ -65,7 +66,8 @@ def create_engine(database_url: DatabaseUrl) -> Engine:
     """
     try:
         url = sa.make_url(database_url)
-        engine = sa.create_engine(url, **_OPTIONS[url.drivername])
+        with no_fork:  # It imports the driver.
+            engine = sa.create_engine(url, **_OPTIONS[url.drivername])
     except (sa.exc.ArgumentError, ValueError, KeyError) as error:
         # Without the message of SQLAlchemy, which may quote the URL and its password.
         raise ConfigurationError(

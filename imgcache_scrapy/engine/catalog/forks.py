@@ -66,7 +66,7 @@ class _Guard(ForkObserver):
     """
 
     def __init__(self) -> None:
-        self.inherited: set[tuple[int, int] | None] = set()
+        self.inherited: set[tuple[int, int]] = set()
         self._kept: list[_Connection] = []
         self._start()
         self.observe_forks()
@@ -120,7 +120,7 @@ class _Guard(ForkObserver):
         Their copies stay open: closing them would write into the files.
         """
         self._kept += self.open
-        self.inherited |= {identity_of(each.path) for each in self.open} - {None}
+        self.inherited.update(filter(None, (identity_of(each.path) for each in self.open)))
         self._start()
 
 

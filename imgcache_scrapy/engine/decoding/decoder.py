@@ -16,7 +16,7 @@ from typing import IO, NamedTuple, cast
 
 from typing_extensions import override
 
-from imgcache_scrapy.core.forks import ForkObserver
+from imgcache_scrapy.core.forks import ForkObserver, no_fork
 from imgcache_scrapy.engine.decoding.environment import child_environment
 from imgcache_scrapy.engine.decoding.messages import (
     NOT_DECODED,
@@ -250,7 +250,8 @@ class Decoder(ForkObserver):
     def _running_child(self) -> subprocess.Popen[bytes]:
         if self._child is None or self._child.poll() is not None:
             self._stop_child()
-            self._child = _start_child(self._options)
+            with no_fork:
+                self._child = _start_child(self._options)
             self._child_ended.clear()
             self._watcher = Thread(target=self._watch, args=[self._child], daemon=True)
             self._watcher.start()

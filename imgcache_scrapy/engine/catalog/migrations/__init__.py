@@ -14,14 +14,31 @@ from threading import Lock
 
 from sqlalchemy.engine import Connection
 
+from imgcache_scrapy.core.forks import ForkObserver, no_fork
+
 _logger = logging.getLogger("alembic")
-# Alembic uses global variables.
-_alembic_lock = Lock()
+
+
+class _AlembicLock(ForkObserver):
+    """Held while Alembic runs, because it uses global variables; a forked process has its own."""
+
+    def __init__(self) -> None:
+        self.after_fork_in_child()
+        self.observe_forks()
+
+    def after_fork_in_child(self) -> None:
+        """Forget a thread of the parent that holds the lock."""
+        self.lock = Lock()
+
+
+_alembic = _AlembicLock()
 
 
 def import_alembic() -> None:
     """Import Alembic before `upgrade` needs it; the import takes 0.3 s."""
-    import alembic.command  # noqa: F401, PLC0415
+    with no_fork:
+        import alembic.command  # noqa: PLC0415
+        import alembic.config  # noqa: F401, PLC0415
 
 
 def upgrade(connection: Connection, number: int | None) -> None:
@@ -31,7 +48,8 @@ def upgrade(connection: Connection, number: int | None) -> None:
         connection: in a transaction that excludes other writers.
         number: the schema that the catalog has now; None for an empty database.
     """
-    with _alembic_lock, _warnings_only():
+    import_alembic()
+    with _alembic.lock, _warnings_only():
         # Imported here, because it takes 0.3 s and few catalogs are empty or old.
         from alembic import command  # noqa: PLC0415
         from alembic.config import Config  # noqa: PLC0415
