@@ -138,6 +138,8 @@ class Connection:
     async def aclose(self) -> None:
         """Refuse further calls, and close the connections."""
         self._limiter.close()
+        if self._limiter.is_inherited:
+            return  # The parent of this process goes on with its connections.
         for transport in self._all:
             await transport.aclose()
 

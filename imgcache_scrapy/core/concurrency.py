@@ -123,6 +123,11 @@ class Limiter:
         self._is_closed = False
         self._process: int | None = None
 
+    @property
+    def is_inherited(self) -> bool:
+        """Whether a call ran before this process was forked."""
+        return self._process not in {None, os.getpid()}
+
     async def run(self, call: Callable[[], Awaitable[T]]) -> T:
         """Run a call as soon as a slot is free.
 
@@ -134,7 +139,7 @@ class Limiter:
         if self._is_closed:
             raise UnavailableError("the client is closed")
         self._process = self._process or os.getpid()
-        if self._process != os.getpid():
+        if self.is_inherited:
             raise UnavailableError(FORKED)
         async with self._slots:
             try:

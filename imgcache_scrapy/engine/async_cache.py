@@ -219,6 +219,8 @@ class AsyncImageCache(AsyncGallery, AsyncImageUses, AsyncRefusals, AsyncTakeDown
     async def aclose(self) -> None:
         """Wait for the running calls, then stop the threads and close the cache."""
         if self._limiter is not None:
+            if self._limiter.is_inherited:
+                return  # The parent of this process goes on with its threads and its cache.
             await self._limiter.finish()
         await self._late_decoding.aclose()
         await self._last_uses.aclose()

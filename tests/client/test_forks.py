@@ -173,6 +173,31 @@ def test_a_client_works_in_a_child_that_was_forked_during_its_first_call(tmp_pat
     assert run(STARTING_CLIENT, tmp_path / "cache") == ["exit 0", "2"]
 
 
+INHERITED_AWAITED_CLIENT = """
+runner = asyncio.Runner()
+client = AsyncImgCacheClient(address)
+runner.run(client.store(url, b"from the parent", "me"))
+
+def work():
+    with ImgCacheClient(address) as own:
+        own.store(url + "/1", b"first", "me")
+        asyncio.run(client.aclose())
+        own.store(url + "/2", b"second", "me")
+    print("closed")
+
+wait(fork(work))
+print(len(runner.run(client.lookup_many([url, url + "/1", url + "/2"]))))
+runner.run(client.aclose())
+"""
+
+
+@pytest.mark.parametrize("transport", ["embedded", "http"])
+def test_a_child_may_close_an_awaited_client_of_its_parent(tmp_path, shared_service, transport):
+    """It closes nothing then: neither the parent's connections, nor the child's own cache."""
+    address = tmp_path / "cache" if transport == "embedded" else shared_service.url
+    assert run(INHERITED_AWAITED_CLIENT, address) == ["closed", "exit 0", "3"]
+
+
 UNUSED_CLIENT = """
 client = ImgCacheClient(address)
 wait(*[fork(lambda n=n: client.store(f"{url}/{n}", b"%d" % n, "me")) for n in range(3)])
