@@ -130,6 +130,21 @@ def test_a_blob_that_is_too_large_for_an_image_is_not_read(cache, folder):
     assert readable(cache) == {NAMES[0], NAMES[1]}
 
 
+@pytest.mark.skipif(not os.access("/proc/kmsg", os.R_OK), reason="only root may read this file")
+def test_a_blob_that_is_a_file_of_the_kernel_is_not_waited_for(cache, folder):
+    """The kernel says that this file is empty, but reading it waits for its next message."""
+    for name in NAMES[:2]:
+        store(cache, name)
+    path = folder / "blobs" / blob_key(NAMES[0])
+    path.unlink()
+    path.symlink_to("/proc/kmsg")
+    verdicts = states(cache)
+    assert verdicts.pop(NAMES[0]) != "sound"
+    assert verdicts == {NAMES[1]: "sound"}
+    store(cache, NAMES[0])
+    assert readable(cache) == {NAMES[0], NAMES[1]}
+
+
 @pytest.mark.parametrize("damage", [to_folder, to_loop, to_io_error])
 @pytest.mark.parametrize("disk", [None, "/dev/shm"], ids=["same disk", "other disk"])
 def test_unreadable_blobs_stop_no_backup(cache, folder, damage, disk):

@@ -195,9 +195,10 @@ class FileBlobs(BlobStore):
                     raise UnavailableError(
                         f"the image storage failed: {path} is not a file that a cache has written"
                     )
-                with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+                with open(path, "rb", buffering=0, opener=_open_at_once) as file:
                     file.seek(start)
-                    return file.read(size)
+                    # A file of the kernel says that it is empty, and may have no end.
+                    return file.read(size if stat.st_size else 1)
             except FileNotFoundError:
                 return None
 
@@ -260,6 +261,11 @@ class FileBlobs(BlobStore):
 
 def _folder_of(path: str) -> str:
     return path.rpartition("/")[0]
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # Reading a file of the kernel, such as /proc/kmsg, would wait for its next bytes.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _size(path: str) -> int | None:
