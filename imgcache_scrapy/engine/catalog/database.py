@@ -81,12 +81,8 @@ def create_engine(database_url: DatabaseUrl) -> Engine:
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", sqlite.set_up)
         sa.event.listen(engine, "begin", _begin_immediate)
-    elif engine.dialect.name == "postgresql":
-        sa.event.listen(engine, "connect", _set_up_postgresql)
     else:
-        raise ConfigurationError(
-            f"a catalog cannot be in {engine.dialect.name}: use SQLite or PostgreSQL"
-        )
+        sa.event.listen(engine, "connect", _set_up_postgresql)
     return engine
 
 
