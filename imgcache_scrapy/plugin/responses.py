@@ -6,7 +6,7 @@ from scrapy.responsetypes import responsetypes
 
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.response_info import KEPT_HEADERS, ResponseInfo
-from imgcache_scrapy.core.urls import is_data_url
+from imgcache_scrapy.core.urls import is_data_url, without_fragment
 from imgcache_scrapy.plugin import meta
 
 CACHED_FLAGS = ("cached", "imgcache")
@@ -29,7 +29,7 @@ def cached_response(request: Request, entry: Entry, body: bytes) -> Response:
         and the headers that the capture kept; without these it has only a Content-Type.
     """
     request.meta[meta.ENTRY] = entry
-    url = entry.get("final_url", request.url)
+    url = entry.get("final_url", without_fragment(request.url))
     headers = Headers({"Content-Type": entry["content_type"]})
     if "headers" in entry:
         # They were decoded as Latin-1. A program may have stored other text.
@@ -51,7 +51,8 @@ def failed_response(request: Request, status: int) -> Response:
     request.meta[meta.DONT_RETRY] = True
     flags = list(CACHED_FLAGS)
     # Of a class with texts and selectors, as pages of errors have.
-    return TextResponse(request.url, status=status, flags=flags, encoding="utf-8", request=request)
+    url = without_fragment(request.url)
+    return TextResponse(url, status=status, flags=flags, encoding="utf-8", request=request)
 
 
 def as_cached(response: Response) -> Response:

@@ -29,6 +29,20 @@ def test_a_fragment_does_not_make_another_image(crawl, site, component):
     assert site.images_asked() == {"/a.jpg": 1}
 
 
+def test_responses_have_no_fragment(crawl, site):
+    """As with those of the site, the URL of a hit and of a remembered failure has none."""
+    site.answers["/a.jpg"] = jpeg(1)
+    paths = ["/a.jpg", "/404.jpg"]
+    meta = {"handle_httpstatus_list": [404]}
+    requests = [[f"{site.url}{path}#top", meta] for path in paths]
+    settings = {"DOWNLOADER_MIDDLEWARES": STOCK["DOWNLOADER_MIDDLEWARES"]}
+    for is_cached in (False, True):
+        items = crawl(settings=settings, requests=requests).items
+        assert {item["fetched"]: "imgcache" in item["flags"] for item in items} == {
+            f"{site.url}{path}": is_cached for path in paths
+        }
+
+
 NUMBERED = {"pipeline": "", "drop-in": "Files", "middleware": "Stock"}
 
 
