@@ -198,7 +198,8 @@ def use_spool(named: Path | None) -> Path:
     project = project_folder() if named is None else None
     if project is None:
         folder = (named or SPOOL_FOLDER).absolute()
-        announce("Spool", folder)
+        is_missing = named is not None and not folder.exists()
+        announce("Spool", f"{folder} (there is no such folder)" if is_missing else folder)
         return folder
     from imgcache_scrapy.plugin.project import read_project_settings  # noqa: PLC0415
 

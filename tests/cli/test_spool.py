@@ -170,8 +170,9 @@ def test_list_does_not_truncate_lines_in_a_file(spool):
 
 
 def test_list_of_a_missing_spool_is_empty(tmp_path):
-    """List succeeds without a spool, and creates none."""
-    assert result_of(start_command("list", "--folder", tmp_path / "none"))[0] == 0
+    """List succeeds without a spool, creates none, and says that a named folder is missing."""
+    code, _, errors = result_of(start_command("list", "--folder", tmp_path / "none"))
+    assert (code, errors) == (0, f"Spool: {tmp_path / 'none'} (there is no such folder)\n")
     assert not (tmp_path / "none").exists()
 
 
