@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from imgcache_scrapy.client.address import SERVICE_URL, folder_of
 from imgcache_scrapy.client.embedded import embedded_transport
 from imgcache_scrapy.client.transport import Transport
-from imgcache_scrapy.core.checks import checked_text, checked_token
+from imgcache_scrapy.core.checks import checked_text, checked_timeout, checked_token
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.fetch_rules import DEFAULT_FETCH_RULES, FetchRules
 from imgcache_scrapy.core.forks import no_fork
@@ -34,6 +34,7 @@ class ClientBase:
         fetch_rules: FetchRules = DEFAULT_FETCH_RULES,
     ) -> None:
         checked_token(token)
+        checked_timeout(timeout)
         base_url = fspath(base_url)
         folder = folder_of(base_url) if transport is None else None
         address = base_url if folder is None else str(folder)

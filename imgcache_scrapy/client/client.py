@@ -53,7 +53,8 @@ class AsyncImgCacheClient(
         transport: the connection to the cache; its methods do not check their arguments.
 
     Raises:
-        ConfigurationError: the address or the token is not valid, or the folder cannot be created.
+        ConfigurationError: the address, the timeout or the token is not valid, or the folder cannot
+            be created.
     """
 
     async def store(

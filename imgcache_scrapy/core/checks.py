@@ -193,11 +193,26 @@ def checked_token(token: str | None) -> str | None:
     """Check a token, which is sent in a header.
 
     Raises:
-        ConfigurationError: the token contains a character that is not printable ASCII.
+        ConfigurationError: it is no text, or contains a character that is not printable ASCII.
     """
-    if token is not None and not (token.isascii() and token.isprintable()):
-        raise ConfigurationError("a token is made of printable ASCII characters")
-    return token
+    if token is None or (isinstance(token, str) and token.isascii() and token.isprintable()):
+        return token
+    raise ConfigurationError("a token is made of printable ASCII characters")
+
+
+def checked_timeout(seconds: float | None) -> float | None:
+    """Check the seconds that a call may take; None for no limit.
+
+    Raises:
+        ConfigurationError: it is neither a number above 0 nor None.
+    """
+    if seconds is None:
+        return None
+    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds > 0:
+        return seconds
+    raise ConfigurationError(
+        f"a timeout is a number of seconds above 0, or None, not {seconds!r:.80}"
+    )
 
 
 def _is_encodable(text: str) -> bool:

@@ -461,11 +461,19 @@ def test_an_invalid_address_is_a_configuration_error(address):
             client_type(address)
 
 
-@pytest.mark.parametrize("token", ["tökén", "a\nb", "a\0b"])
+@pytest.mark.parametrize("token", ["tökén", "a\nb", "a\0b", 5, b"a"])
 def test_an_invalid_token_is_a_configuration_error(token):
     """A client with a token that no HTTP header can contain cannot be created."""
     with pytest.raises(ConfigurationError):
         ImgCacheClient("http://127.0.0.1:9", token=token)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), True, "5"])
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "folder"])
+def test_an_invalid_timeout_is_a_configuration_error(address, timeout):
+    """A client whose calls would all fail cannot be created."""
+    with pytest.raises(ConfigurationError, match="a timeout is a number of seconds above 0"):
+        ImgCacheClient(address, timeout)
 
 
 def test_a_path_and_a_file_url_name_the_same_cache(tmp_path, monkeypatch):
