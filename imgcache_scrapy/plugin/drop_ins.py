@@ -27,6 +27,10 @@ class DropInPipeline(NamedFilesPipeline):
     All of Scrapy's settings and hooks work. A file that is up to date locally needs no lookup.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._imgcache_follow_redirects()
+
     def get_media_requests(self, item: Any, info: MediaPipeline.SpiderInfo) -> list[Request]:
         """Do the same as Scrapy; but if it cannot request a URL, only this URL fails."""
         try:

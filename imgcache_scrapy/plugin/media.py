@@ -21,9 +21,8 @@ class CachedMediaPipeline(MediaPipeline):
     """Scrapy's media pipeline with the cache in front of its downloads.
 
     Scrapy's own code runs the hooks and keeps the results; only the download of an image is
-    replaced. Unlike in Scrapy, redirects are followed unless a setting forbids it. All that is ours
-    is in the attribute `_imgcache`, so that attributes and methods of a subclass can have any other
-    name.
+    replaced. All that is ours is in the attribute `_imgcache`, so that attributes and methods of a
+    subclass can have any other name.
 
     Raises:
         ConfigurationError: the pipeline cannot work. Scrapy would otherwise disable it silently,
@@ -35,10 +34,6 @@ class CachedMediaPipeline(MediaPipeline):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._imgcache = self._imgcache_source(self)
-        settings, name = self.crawler.settings, "MEDIA_ALLOW_REDIRECTS"
-        names = [name, f"{type(self).__name__.upper()}_{name}"]
-        if self._imgcache.is_enabled and all(settings.get(name) is None for name in names):
-            self._handle_statuses(allow_redirects=True)
 
     @classmethod
     def from_crawler(cls, crawler: "Crawler") -> Self:
@@ -87,6 +82,13 @@ class CachedMediaPipeline(MediaPipeline):
             return await self._imgcache.result(request, info, item)
         except Exception as error:
             return self._imgcache_failed(error, request, info)
+
+    def _imgcache_follow_redirects(self) -> None:
+        """Follow redirects, unlike Scrapy, unless a setting says whether to do so."""
+        settings, name = self.crawler.settings, "MEDIA_ALLOW_REDIRECTS"
+        names = [name, f"{type(self).__name__.upper()}_{name}"]
+        if self._imgcache.is_enabled and all(settings.get(name) is None for name in names):
+            self._handle_statuses(allow_redirects=True)
 
     def _imgcache_result_field(self) -> str:
         """Return the field of an item that has the results; empty if there is none."""

@@ -98,6 +98,7 @@ class ImgCachePipeline(CachedMediaPipeline):
                 "ImgCacheFilesPipeline"
             )
         self._fingerprinter = _UrlFingerprinter(self._imgcache)
+        self._imgcache_follow_redirects()
 
     def get_media_requests(self, item: Any, info: MediaPipeline.SpiderInfo) -> list[Request]:  # noqa: ARG002
         """Create one request per URL of the item; the request of a bad URL will fail.
