@@ -306,7 +306,7 @@ for thread in threads:
 """
 
 
-@pytest.mark.parametrize("forks", [30, pytest.param(600, marks=pytest.mark.endurance)])
+@pytest.mark.parametrize("forks", [30, pytest.param(200, marks=pytest.mark.endurance)])
 def test_a_child_works_although_its_parent_opened_a_cache_in_a_thread(tmp_path, forks):
     """SQLite holds a lock while it opens or closes a file; a child would wait for it for ever."""
     lines = run(OPENING_PARENT.replace("FORKS", str(forks)), tmp_path / "cache")
