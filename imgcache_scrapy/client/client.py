@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlencode
@@ -25,6 +24,7 @@ from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.fetch_rules import DEFAULT_FETCH_RULES, FetchRules
 from imgcache_scrapy.core.keys import cache_key
+from imgcache_scrapy.core.lazy import lazy_property
 from imgcache_scrapy.core.response_info import HeaderValue, ResponseInfo
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class AsyncImgCacheClient(
         """Check whether the cache works; return `{"status": "ok", …}`."""
         return await self.transport.health()
 
-    @cached_property
+    @lazy_property
     def sync(self) -> "ImgCacheClient":
         """The blocking client of the same cache; it is closed together with this client."""
         return ImgCacheClient(*self._arguments, **self._options)

@@ -1,7 +1,6 @@
 """FetchMethods: the method of a client that fetches an image."""
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from imgcache_scrapy.client.base import ClientBase
@@ -9,6 +8,7 @@ from imgcache_scrapy.client.results import Fetched
 from imgcache_scrapy.core.checks import checked_client_name
 from imgcache_scrapy.core.forks import no_fork
 from imgcache_scrapy.core.freshness import checked_max_age
+from imgcache_scrapy.core.lazy import lazy_property
 from imgcache_scrapy.core.request_headers import accept_of, request_headers
 from imgcache_scrapy.core.urls import downloadable
 
@@ -75,7 +75,7 @@ class FetchMethods(ClientBase):
         )
         return await self._fetcher.fetch(wanted)
 
-    @cached_property
+    @lazy_property
     def _fetcher(self) -> "Fetcher":
         with no_fork:
             from imgcache_scrapy.client.fetcher import Fetcher  # noqa: PLC0415

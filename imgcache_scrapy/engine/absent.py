@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -10,6 +9,7 @@ from typing_extensions import override
 
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import BlockedError, ReadOnlyError, StoreFailedError, not_found
+from imgcache_scrapy.core.lazy import lazy_property
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog import migrations
 from imgcache_scrapy.engine.catalog.empty import EmptyCatalog
@@ -30,7 +30,7 @@ class AbsentCache(ImageCache):
         self._folder = folder
         self._is_open = is_open
 
-    @cached_property
+    @lazy_property
     def catalog(self) -> EmptyCatalog:  # type: ignore[override]
         """An empty catalog; it is made by the first query."""
         return EmptyCatalog()

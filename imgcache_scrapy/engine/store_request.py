@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any, Self
 
 from imgcache_scrapy.core.blocked import Source, sources_of
@@ -10,6 +9,7 @@ from imgcache_scrapy.core.checks import checked_hash
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import InvalidRequestError, TooLargeError
 from imgcache_scrapy.core.keys import cache_key
+from imgcache_scrapy.core.lazy import lazy_property
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 from imgcache_scrapy.core.response_info import NO_RESPONSE, ResponseInfo
 from imgcache_scrapy.core.times import in_utc
@@ -23,7 +23,7 @@ class CaptureRequest:
 
     capture: Capture
 
-    @cached_property
+    @lazy_property
     def sources(self) -> set[Source]:
         """The hosts and URLs that the image comes from."""
         capture = self.capture
@@ -56,7 +56,7 @@ class StoreRequest(CaptureRequest):
             raise TooLargeError(f"an image must not be larger than {MAX_IMAGE_BYTES} bytes")
         return cls(capture_of(url, client_name, **options), data)
 
-    @cached_property
+    @lazy_property
     def content_hash(self) -> str:
         """The content hash of the bytes."""
         return content_hash_of(self.data)

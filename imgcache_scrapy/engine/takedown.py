@@ -3,10 +3,10 @@
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import cached_property
 
 from imgcache_scrapy.core.audit import Counts, Deed
 from imgcache_scrapy.core.errors import CountChangedError, ReadOnlyError
+from imgcache_scrapy.core.lazy import lazy_property
 from imgcache_scrapy.core.selection import Selection
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.empty import EmptyCatalog
@@ -115,6 +115,6 @@ class TakeDown:
             # The rows are gone durably now. A store may have brought some of them back.
             yield from cache.delete_orphans(removed.images)
 
-    @cached_property
+    @lazy_property
     def _reason(self) -> str:
         return f"takedown {json.dumps(self._selection.description(), ensure_ascii=False)}"

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -14,6 +13,7 @@ from imgcache_scrapy.core.admission import is_picture
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import REFUSALS, BlockedError, NotFoundError, blocked
 from imgcache_scrapy.core.image_url import ImageUrl
+from imgcache_scrapy.core.lazy import lazy_property
 from imgcache_scrapy.core.response_info import ResponseInfo
 from imgcache_scrapy.core.revalidation import as_stale, renewed_headers
 from imgcache_scrapy.plugin import meta
@@ -270,12 +270,12 @@ class Flow:
             return Outcome.stored(response, stored.entry, is_spooled=stored.is_spooled)
         return Outcome.not_stored(response)
 
-    @cached_property
+    @lazy_property
     def _locks(self) -> KeyLocks:
         settings = self.session.settings
         return KeyLocks.of(cache_name(settings.url), settings.bucket)
 
-    @cached_property
+    @lazy_property
     def _lookups(self) -> Lookups:
         return Lookups(self.session)
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, ref
@@ -19,6 +19,7 @@ from imgcache_scrapy.client.client import AsyncImgCacheClient
 from imgcache_scrapy.client.resilience import ResilientClient
 from imgcache_scrapy.client.use_recorder import UseRecorder
 from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.core.lazy import lazy_property
 from imgcache_scrapy.plugin.ages import MaxAges
 from imgcache_scrapy.plugin.bypass import Bypass
 from imgcache_scrapy.plugin.local_uses import LocalUses
@@ -90,7 +91,7 @@ class Session:
             session = _sessions[crawler] = cls(crawler)
         return session
 
-    @cached_property
+    @lazy_property
     def client(self) -> AsyncImgCacheClient:
         """The crawl's client.
 
@@ -109,7 +110,7 @@ class Session:
             fetch_rules=replace(settings.fetch_rules, headers=self._request_headers),
         )
 
-    @cached_property
+    @lazy_property
     def resilient_client(self) -> ResilientClient:
         """The client with the circuit breaker and the spool, for the crawl's images."""
         settings = self.settings
@@ -122,7 +123,7 @@ class Session:
             log=self.log.log,
         )
 
-    @cached_property
+    @lazy_property
     def local_uses(self) -> LocalUses | None:
         """Where the use of local files is noted; None if no image is removed by its last use.
 
@@ -132,7 +133,7 @@ class Session:
         is_needed = settings.max_bytes is not None and settings.provenance is None
         return LocalUses(self.resilient_client) if is_needed else None
 
-    @cached_property
+    @lazy_property
     def uses(self) -> UseRecorder:
         """What records the uses of the crawl's images."""
         return UseRecorder(
@@ -150,7 +151,7 @@ class Session:
         self.tally.inc("uses_lost", count)
         self.log.log(level, "The use of %d images is not recorded: %s", count, reason)
 
-    @cached_property
+    @lazy_property
     def admission(self) -> Admission:
         """What decides which bodies of the crawl may be kept as images."""
         return Admission(self.settings.max_image_bytes)

@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from functools import cached_property
 from typing import Any, Self, TypeVar
 
 from scrapy.exceptions import NotConfigured
@@ -18,6 +17,7 @@ from imgcache_scrapy.core.fetch_rules import FetchRules
 from imgcache_scrapy.core.freshness import MODES, ON_GONE, FreshnessRules, Mode, OnGone
 from imgcache_scrapy.core.key_presets import DEFAULT_PRESETS
 from imgcache_scrapy.core.key_rules import KeyRules
+from imgcache_scrapy.core.lazy import lazy_property
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
 from imgcache_scrapy.core.text import printable
 from imgcache_scrapy.plugin.file_names.path_template import PathTemplate
@@ -165,19 +165,19 @@ class Settings:
             provenance=get("PROVENANCE", None, read_provenance, _FIELDS),
         )
 
-    @cached_property
+    @lazy_property
     def freshness(self) -> FreshnessRules:
         """What decides whether the site is asked again."""
         return FreshnessRules(self.mode, self.max_age, self.on_gone)
 
-    @cached_property
+    @lazy_property
     def fetch_rules(self) -> FetchRules:
         """What decides how images are fetched, in a crawl and by `fetch`."""
         return FetchRules(
             self.freshness, self.remember_failures, self.retry_failed, self.max_image_bytes
         )
 
-    @cached_property
+    @lazy_property
     def key_of(self) -> KeyFinder:
         """What computes the cache keys of the crawl."""
         return KeyFinder(KeyRules(self.key_presets, self.key_ignore_params), self.key_function)

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -13,6 +12,7 @@ from scrapy import Request, signals
 from imgcache_scrapy.core.checks import cleaned
 from imgcache_scrapy.core.errors import InvalidRequestError
 from imgcache_scrapy.core.image_url import ImageUrl
+from imgcache_scrapy.core.lazy import lazy_property
 from imgcache_scrapy.core.uses import NewUse
 from imgcache_scrapy.plugin.item_requests import item_url
 from imgcache_scrapy.plugin.outcome import ImageFailed
@@ -116,13 +116,13 @@ class UseNotes:
                 "IMGCACHE_PROVENANCE names the field %s, which no item had", " or ".join(group)
             )
 
-    @cached_property
+    @lazy_property
     def _spider(self) -> str:
         crawler = self._crawler()
         name = "" if crawler is None or crawler.spider is None else crawler.spider.name
         return cleaned(name, MAX_LABEL)
 
-    @cached_property
+    @lazy_property
     def _job(self) -> str:
         return job_of(self._crawler())
 

@@ -281,6 +281,34 @@ def test_a_child_creates_a_cache_although_its_parent_upgrades_another_one(tmp_pa
     assert lines == ["True", "exit 0", "http://parent.example/a"]
 
 
+HASHING_PARENT = """
+import threading
+
+client = ImgCacheClient(address)
+done = threading.Event()
+
+def store():
+    while not done.is_set():
+        client.store(url, bytes(20_000_000), "me")
+
+def work():
+    with ImgCacheClient(address + "-of-child", timeout=5) as own:
+        own.store(url, b"from the child", "me")
+
+thread = threading.Thread(target=store)
+thread.start()
+for _ in range(5):
+    wait(fork(work))
+done.set()
+thread.join()
+"""
+
+
+def test_a_child_stores_although_its_parent_computes_a_hash(tmp_path):
+    """No lock around what is computed once per object stays held in a child."""
+    assert run(HASHING_PARENT, tmp_path / "cache") == ["exit 0"] * 5
+
+
 OPENING_PARENT = """
 import threading
 

@@ -2,7 +2,6 @@
 
 import threading
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 from imgcache_scrapy.cli.transfer import http_cache
@@ -11,6 +10,7 @@ from imgcache_scrapy.cli.transfer.sources import Place
 from imgcache_scrapy.cli.transfer.tasks import Task
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.formats import sniff
+from imgcache_scrapy.core.lazy import lazy_property
 from imgcache_scrapy.core.response_info import CONVERTED
 
 
@@ -28,7 +28,7 @@ class Loaded:
     data: bytes = b""
     error: str | None = None
 
-    @cached_property
+    @lazy_property
     def content_hash(self) -> str:
         """The hash of the bytes; it is computed when it is needed, because a store does so, too."""
         return content_hash_of(self.data)

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 
 from imgcache_scrapy.core.errors import ReadOnlyError
 from imgcache_scrapy.core.files import sync_file
+from imgcache_scrapy.core.lazy import lazy_property
 from imgcache_scrapy.engine.catalog import database
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.filling import Filled, count_unfilled
@@ -79,7 +79,7 @@ class OpenCatalog:
         self.cache_id = identity.cache_id
         self.adopts_blobs = identity.adopts_blobs
 
-    @cached_property
+    @lazy_property
     def _rare_rows(self) -> RareRows:
         return RareRows(self._engine)
 

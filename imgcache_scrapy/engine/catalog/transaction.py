@@ -1,7 +1,6 @@
 """WriteTransaction: changes a few images of the catalog, which are locked against others."""
 
 from collections.abc import Collection, Iterable, Sequence
-from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +10,7 @@ from imgcache_scrapy.core.audit import NOTHING, Counts, Deed
 from imgcache_scrapy.core.blocked import BlockedImage, Source
 from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import blocked
+from imgcache_scrapy.core.lazy import lazy_property
 from imgcache_scrapy.engine.catalog import auditing, url_index
 from imgcache_scrapy.engine.catalog.changes import CaptureKey, Changes, capture_key
 from imgcache_scrapy.engine.catalog.filling import Filled, fill_batch
@@ -101,7 +101,7 @@ class WriteTransaction:
         """The connection of the transaction."""
         return self._connection
 
-    @cached_property
+    @lazy_property
     def _images(self) -> dict[str, RowMapping]:
         rows = self._connection.execute(_find_images, {"hashes": self._hashes}).mappings()
         return {row["content_hash"]: row for row in rows}
@@ -121,11 +121,11 @@ class WriteTransaction:
             return None
         return Image(*(row[name] for name in Image._fields))
 
-    @cached_property
+    @lazy_property
     def _rarities(self) -> sa.Row[Any]:
         return self._connection.execute(rarities).one()
 
-    @cached_property
+    @lazy_property
     def blocked(self) -> set[str]:
         """The images that are blocked, until the transaction ends."""
         if not self._rarities.blocked:
