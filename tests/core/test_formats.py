@@ -75,6 +75,8 @@ TIGHT = {
 WHOLE = TIGHT | {
     "JPEG with trailing data": ("image/jpeg", saved("JPEG") + b"\r\n<!-- served in 3 ms -->"),
     "compressed TIFF": ("image/tiff", saved("TIFF", compression="tiff_lzw")),
+    "JPEG 2000": ("image/jp2", saved("JPEG2000")),
+    "JPEG 2000 codestream": ("image/jp2", saved("JPEG2000", no_jp2=True)),
 }
 # Nobody can tell by their structure whether these are whole, only a decoder can.
 DOUBTFUL = {
@@ -84,8 +86,6 @@ DOUBTFUL = {
         "image/avif",
         box(b"ftyp", b"mif1\0\0\0\0mif1avif") + box(b"meta") + b"\0\0\0\0mdatxyz",
     ),
-    "JPEG 2000": ("image/jp2", saved("JPEG2000")),
-    "JPEG 2000 codestream": ("image/jp2", saved("JPEG2000", no_jp2=True)),
 }
 # Pillow cannot open these, so that nobody could end a doubt.
 UNCHECKED = {

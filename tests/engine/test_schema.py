@@ -129,6 +129,8 @@ def test_an_upgrade_logs_nothing(database_url, tmp_path):
 import logging
 logging.basicConfig(level=logging.DEBUG)
 from imgcache_scrapy.engine.catalog.catalog import Catalog
+from imgcache_scrapy.engine.catalog.migrations import import_alembic
+import_alembic()
 Catalog({database_url!r}).close()
 """
     command = [sys.executable, "-c", code]

@@ -36,7 +36,7 @@ _alembic = _AlembicLock()
 
 def import_alembic() -> None:
     """Import Alembic before `upgrade` needs it; the import takes 0.3 s."""
-    with no_fork:
+    with no_fork, _warnings_only():
         import alembic.command  # noqa: PLC0415
         import alembic.config  # noqa: F401, PLC0415
 
