@@ -4,14 +4,12 @@ import inspect
 import os
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 
 from imgcache_scrapy.core.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from imgcache_scrapy.core.filters import Filters
+from imgcache_scrapy.core.filters import TYPES, Filters, full_type
 
 _TIME = "a time in UTC, for example 2026-11-27 or 2026-11-27T08:00:00."
 
@@ -84,10 +82,20 @@ def filtered(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def call(**arguments: Any) -> None:
         filters = {name: arguments.pop(name) for name in _parameters(_filter_options)}
+        if filters["content_type"] is not None:
+            _check_type(filters["content_type"])
         command(filters=cast("Filters", filters), **arguments)
 
     _set_parameters(call, _parameters(command, without="filters") | _parameters(_filter_options))
     return call
+
+
+def _check_type(content_type: str) -> None:
+    if full_type(content_type) not in TYPES:
+        # Not in the API: another version may know more types.
+        raise ConfigurationError(
+            f"there is no content type {content_type!r:.80}: the types are {', '.join(TYPES)}"
+        )
 
 
 def with_cache_option(command: Callable[..., None]) -> Callable[..., None]:
