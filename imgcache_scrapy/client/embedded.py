@@ -42,8 +42,7 @@ def embedded_transport(
         from imgcache_scrapy.engine.cache import ImageCache  # noqa: PLC0415
 
     try:
-        with no_fork:
-            import_for(folder)
+        import_for(folder)
         if not folder.is_dir() and not can_create(folder):
             raise PermissionError("it is no folder, or cannot be created")
     except OSError as error:

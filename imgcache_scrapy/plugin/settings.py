@@ -207,8 +207,8 @@ class _Reader:
 
 
 def _warn_of_unknown(settings: BaseSettings, known: list[str]) -> None:
-    for name in filter(lambda name: name.startswith("IMGCACHE_"), settings):
-        if name not in known:
+    for name in settings:
+        if name.startswith("IMGCACHE_") and name not in known:
             nearest = get_close_matches(name, known, n=1, cutoff=0.85)
             hint = f"; do you mean {nearest[0]}?" if nearest else ""
             _log.warning("%s is no setting of imgcache-scrapy, so it is ignored%s", name, hint)
