@@ -48,3 +48,29 @@ def allow_http_cache(request: Request) -> None:
     """Undo `forbid_http_cache`."""
     if request.meta.pop(meta.REPEATED, None):
         request.meta.pop(meta.DONT_CACHE, None)
+
+
+def remember_stale(request: Request, entry: Entry | None) -> None:
+    """Make the request for a stale image conditional; retries and redirects copy its meta."""
+    if meta.REPEATED in request.meta:
+        return  # It is known, and this time the request is not conditional.
+    remove_validators(request)
+    request.meta.pop(meta.STALE, None)
+    if entry is not None and not is_conditional_by_user(request):
+        request.meta[meta.STALE] = entry
+        add_validators(request, entry)
+
+
+def forget_stale(request: Request) -> None:
+    """Undo `remember_stale` and `forbid_http_cache`."""
+    remove_validators(request)
+    allow_http_cache(request)
+    request.meta.pop(meta.STALE, None)
+
+
+def repeated(request: Request) -> Request:
+    """Return the request to send without validators, because "not modified" was of no use."""
+    again = request.replace(dont_filter=True)
+    remove_validators(again)
+    forbid_http_cache(again)
+    return again

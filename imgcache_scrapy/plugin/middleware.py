@@ -10,20 +10,13 @@ from scrapy.exceptions import NotConfigured
 from scrapy.http import Response
 from scrapy.http.request import NO_CALLBACK
 
-from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import ConfigurationError, ImgCacheError, InvalidRequestError
 from imgcache_scrapy.core.formats import has_image_suffix
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.urls import is_data_url, request_url
 from imgcache_scrapy.plugin import meta
 from imgcache_scrapy.plugin.chain import continue_chain, first_url_of, is_in_chain
-from imgcache_scrapy.plugin.conditional import (
-    add_validators,
-    allow_http_cache,
-    forbid_http_cache,
-    is_conditional_by_user,
-    remove_validators,
-)
+from imgcache_scrapy.plugin.conditional import forget_stale, remember_stale, repeated
 from imgcache_scrapy.plugin.fetch import Fetch
 from imgcache_scrapy.plugin.flow import Flow
 from imgcache_scrapy.plugin.keys import KeyFunctionError
@@ -164,7 +157,7 @@ class ImgCacheMiddleware:
             request, response, self._reservation(request)
         )
         if outcome is None:
-            return _repeated(request)
+            return repeated(request)
         self._note(url, request, outcome)
         if outcome.error is not None:
             self._note_failure(url, request, outcome.error, outcome.response)
@@ -178,7 +171,7 @@ class ImgCacheMiddleware:
             return None
         fetch = self._fetch(url, request)
         outcome = await fetch.fallback(request, failure, self._reservation(request))
-        _forget_stale(request)
+        forget_stale(request)
         return outcome
 
     def _waits_for_retry(self, request: Request, result: Response | Exception) -> bool:
@@ -195,7 +188,7 @@ class ImgCacheMiddleware:
 
     def _note(self, url: str, request: Request, outcome: Outcome) -> None:
         """Count the outcome of a URL, and tell the spider about it."""
-        _forget_stale(request)
+        forget_stale(request)
         if outcome.entry is not None:
             request.meta[meta.ENTRY] = outcome.entry
         # Scrapy may send the request of a failure again.
@@ -233,10 +226,10 @@ class ImgCacheMiddleware:
         is_first = not _is_from_pipeline(request) and first_url_of(request, url.url) == url.url
         if found.hit is None:
             if is_first:
-                _remember_stale(request, found.stale)
+                remember_stale(request, found.stale)
             return None
         if is_first:
-            _forget_stale(request)
+            forget_stale(request)
             self._tally.count(url.url, found.hit)
         return found.hit.response
 
@@ -262,34 +255,9 @@ def _is_from_pipeline(request: Request) -> bool:
     return meta.PIPELINE_URL in request.meta
 
 
-def _remember_stale(request: Request, entry: Entry | None) -> None:
-    """Make the request for a stale image conditional; retries and redirects copy its meta."""
-    if meta.REPEATED in request.meta:
-        return  # It is known, and this time the request is not conditional.
-    remove_validators(request)
-    request.meta.pop(meta.STALE, None)
-    if entry is not None and not is_conditional_by_user(request):
-        request.meta[meta.STALE] = entry
-        add_validators(request, entry)
-
-
-def _forget_stale(request: Request) -> None:
-    remove_validators(request)
-    allow_http_cache(request)
-    request.meta.pop(meta.STALE, None)
-
-
 def _is_stale_hit(request: Request) -> bool:
     """Return whether the stale image was returned after an error."""
     return bool((request.meta.get(meta.ENTRY) or {}).get("stale"))
-
-
-def _repeated(request: Request) -> Request:
-    """Return the request to send without validators, because "not modified" was of no use."""
-    repeated = request.replace(dont_filter=True)
-    remove_validators(repeated)
-    forbid_http_cache(repeated)
-    return repeated
 
 
 def _is_image_request(request: Request) -> bool:
