@@ -1,7 +1,6 @@
 """FileBlobs: the blobs in a folder, one file for each image."""
 
 import logging
-import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,7 +14,7 @@ from typing_extensions import override
 from imgcache_scrapy.core.entry import blob_key
 from imgcache_scrapy.core.errors import ReadOnlyError, StoreFailedError, UnavailableError
 from imgcache_scrapy.core.files import sync_file, sync_folder, write_new, write_synced
-from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES
+from imgcache_scrapy.engine.blobs.regular_files import files_in, read, replace, size_of
 from imgcache_scrapy.engine.blobs.store import OWNER_KEY, BlobStore, Found
 from imgcache_scrapy.engine.blobs.syncing import SyncThreads
 
@@ -54,7 +53,7 @@ class FileBlobs(BlobStore):
             self._sync_all(sync_file, {drafts[n]: [n] for n in blobs.keys() - failed}, failed)
             for name in blobs.keys() - failed.keys():
                 with self._errors_of([name], failed):
-                    _replace(drafts[name], paths[name])
+                    replace(drafts[name], paths[name])
                     del drafts[name]
         finally:
             for draft in drafts.values():
@@ -77,7 +76,7 @@ class FileBlobs(BlobStore):
     @override
     def sizes(self, content_hashes: Collection[str]) -> dict[str, int | None]:
         with _storage_errors():
-            return {name: _size(self._path(blob_key(name))) for name in content_hashes}
+            return {name: size_of(self._path(blob_key(name))) for name in content_hashes}
 
     @override
     def discard_many(self, keys: Collection[str]) -> None:
@@ -106,17 +105,17 @@ class FileBlobs(BlobStore):
     @override
     def scan_aside(self, folder: str) -> Iterator[Found]:
         with _storage_errors():
-            yield from _files(self._folder / folder, f"{folder}/", whole=False)
+            yield from files_in(self._folder / folder, f"{folder}/", whole=False)
 
     @override
     def scan(self, *, whole: bool = False) -> Iterator[Found]:
         with _storage_errors():
-            files = _files(self._folder, "", whole=whole)
+            files = files_in(self._folder, "", whole=whole)
             yield from (each for each in files if each.key != OWNER_KEY)
             folders = self._folder.iterdir() if self._folder.exists() else ()
             for folder in filter(Path.is_dir, folders):
                 try:
-                    yield from _files(folder, f"{folder.name}/", whole=whole)
+                    yield from files_in(folder, f"{folder.name}/", whole=whole)
                 except OSError as error:
                     if whole:
                         raise
@@ -186,21 +185,8 @@ class FileBlobs(BlobStore):
         return f"{self._folder}/{key}"
 
     def _read(self, key: str, start: int = 0, size: int = -1) -> bytes | None:
-        path = self._path(key)
         with _storage_errors():
-            try:
-                stat = os.stat(path)  # noqa: PTH116
-                # Reading a pipe would wait forever, and a larger file could fill the memory.
-                if not S_ISREG(stat.st_mode) or stat.st_size > MAX_IMAGE_BYTES:
-                    raise UnavailableError(
-                        f"the image storage failed: {path} is not a file that a cache has written"
-                    )
-                with open(path, "rb", buffering=0, opener=_open_at_once) as file:
-                    file.seek(start)
-                    # A file of the kernel says that it is empty, and may have no end.
-                    return file.read(size if stat.st_size else 1)
-            except FileNotFoundError:
-                return None
+            return read(self._path(key), start, size)
 
     def _sync_all(
         self,
@@ -261,45 +247,6 @@ class FileBlobs(BlobStore):
 
 def _folder_of(path: str) -> str:
     return path.rpartition("/")[0]
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    # Reading a file of the kernel, such as /proc/kmsg, would wait for its next bytes.
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _size(path: str) -> int | None:
-    try:
-        stat = os.stat(path)  # noqa: PTH116
-    except OSError:
-        return None
-    return stat.st_size if S_ISREG(stat.st_mode) else None
-
-
-def _replace(temporary: str, path: str) -> None:
-    """Rename a file; replace what is in its place, also a folder."""
-    try:
-        os.replace(temporary, path)  # noqa: PTH105
-    except IsADirectoryError:
-        in_place = Path(path)
-        try:
-            in_place.rmdir()
-        except OSError:
-            # Moved aside, because somebody may miss the files in it.
-            in_place.rename(f"{path}#{uuid4().hex}")
-        Path(temporary).replace(path)
-
-
-def _files(folder: Path, prefix: str, *, whole: bool) -> Iterator[Found]:
-    if not folder.exists():
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            # It is gone, or cannot be read.
-            with suppress(FileNotFoundError if whole else OSError):
-                stat = entry.stat(follow_symlinks=False)
-                if S_ISREG(stat.st_mode):
-                    yield Found(f"{prefix}{entry.name}", stat.st_size, stat.st_mtime)
 
 
 @contextmanager
