@@ -95,8 +95,7 @@ class _Keys:
         is_moved = (folded, reduced.path) != (host, parts.path)
         if is_moved and self._reduce(folded, reduced) != (folded, reduced, ()):
             folded, reduced, reasons = host, parts, ()
-        tail = _query(reduced.parameters, is_ordered=_ORDERED_HOST.fullmatch(folded) is not None)
-        key = f"{scheme}://{folded}{port}{reduced.path}{tail}"
+        key = f"{scheme}://{folded}{port}{reduced.path}{_query(folded, reduced.parameters)}"
         return KeyedUrl(key, ", ".join(reasons) or PLAIN)
 
     def _reduce(self, host: str, parts: Parts) -> tuple[str, Parts, tuple[str, ...]]:
@@ -136,11 +135,14 @@ def _parameters(query: str | None) -> tuple[tuple[str, str], ...]:
     return tuple((each.partition("=")[0], each) for each in written)
 
 
-def _query(parameters: tuple[tuple[str, str], ...], *, is_ordered: bool) -> str:
+def _query(host: str, parameters: tuple[tuple[str, str], ...]) -> str:
+    if not parameters:
+        return ""
+    written = [each for _, each in parameters]
     # A parameter without "=" may be a step, too, such as `imageView2/2/w/100`.
-    if not is_ordered and all("=" in written for _, written in parameters):
-        parameters = tuple(sorted(parameters, key=itemgetter(0)))
-    query = "&".join([written for _, written in parameters])
+    if all("=" in each for each in written) and not _ORDERED_HOST.fullmatch(host):
+        written = [each for _, each in sorted(parameters, key=itemgetter(0))]
+    query = "&".join(written)
     return f"?{query}" if query else ""
 
 
