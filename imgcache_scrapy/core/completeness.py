@@ -270,7 +270,10 @@ def _is_whole_jp2(data: bytes) -> bool:
         if marker == _JP2_EOC:
             return True
         if marker == _JP2_SOT:
-            offset += int.from_bytes(data[offset + 6 : offset + 10], "big")
+            length = int.from_bytes(data[offset + 6 : offset + 10], "big")
+            if not length:  # It lasts until EOC, which its data cannot contain.
+                return _JP2_EOC in data[offset + 12 :]
+            offset += length
         else:
             offset += 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
     return False

@@ -153,6 +153,11 @@ def test_a_jpeg_2000_is_kept_if_it_is_whole(
     assert admit(changed + b"\r\n") is None
     for size in (len(changed) - 1, len(changed) - 30, len(changed) // 2):
         assert admit(changed[:size]) == "truncated"
+    last = changed.rindex(b"\xff\x90\0\x0a") + 6
+    without_length = changed[:last] + bytes(4) + changed[last + 4 :]
+    assert admit(without_length) is None
+    for size in (len(changed) - 1, len(changed) - 30, last + 6):
+        assert admit(without_length[:size]) == "truncated"
 
 
 def test_a_rewritten_jpeg_may_have_lost_its_other_pictures(admit: Admit) -> None:
