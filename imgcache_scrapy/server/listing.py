@@ -11,7 +11,7 @@ from imgcache_scrapy.core.limits import MAX_LIMIT, MAX_NUMBER, SEARCH_POSITION_P
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.server.answers import PAGE, page_response
 from imgcache_scrapy.server.bodies import AnswerMemory
-from imgcache_scrapy.server.parameters import FAILURES, REFUSALS, Text, Time, Url
+from imgcache_scrapy.server.parameters import FAILURES, REFUSALS, Host, Text, Time, Url
 from imgcache_scrapy.server.problems import documented
 from imgcache_scrapy.server.schemas import Entry
 
@@ -25,7 +25,7 @@ class FilterQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     url_contains: Text | None = None
-    host: Text | None = None
+    host: Host | None = None
     bucket: Text | None = None
     client_name: Annotated[Text, Field(min_length=1)] | None = None
     content_type: Text | None = None

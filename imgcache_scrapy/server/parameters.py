@@ -16,6 +16,7 @@ from imgcache_scrapy.core.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from imgcache_scrapy.core.hosts import HOST_PATTERN, stored_host
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.keys import cache_key, without_user
 from imgcache_scrapy.core.limits import (
@@ -58,6 +59,13 @@ def _check_text(text: str) -> str:
         raise ValueError(str(error)) from error
 
 
+def _check_host(host: str) -> str:
+    try:
+        return stored_host(host)
+    except InvalidRequestError as error:
+        raise ValueError(str(error)) from error
+
+
 def check_iso_8601(value: object) -> object:
     """Refuse a number of seconds, which pydantic would accept as a time."""
     if value is not None and not re.match(r"\d{4}-\d\d-\d\d", str(value)):
@@ -88,6 +96,11 @@ Text = Annotated[
     str,
     Field(max_length=MAX_TEXT, json_schema_extra=_pattern_schema(TEXT_PATTERN)),
     AfterValidator(_check_text),
+]
+Host = Annotated[
+    Text,
+    Field(json_schema_extra=_pattern_schema(HOST_PATTERN)),
+    AfterValidator(_check_host),
 ]
 GivenUrl = Annotated[
     str,
