@@ -111,7 +111,7 @@ async def read_upload(request: Request) -> Upload:
         HTTPException: the body is too large, or arrives too slowly.
     """
     _check_content_type(request.headers.get("content-type", ""))
-    parser = _InMemoryParser(request.headers, request.stream(), max_files=1, max_fields=16)
+    parser = _InMemoryParser(request.headers, request.stream(), max_files=1)
     try:
         form = await parser.parse()
     except MultiPartException as error:

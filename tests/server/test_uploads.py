@@ -120,6 +120,14 @@ def test_an_empty_file_is_refused(http, url):
     assert not is_stored(http, url)
 
 
+def test_unknown_fields_are_ignored(http, url):
+    """Another client may send fields of its own."""
+    unknown = (part(f"field{n}", "x") for n in range(100))
+    answer = post(http, form(part("url", url), *unknown, part("client_name", "me"), file(b"x")))
+    assert answer.status_code == 201, answer.text
+    assert is_stored(http, url)
+
+
 @pytest.mark.parametrize(
     "parts",
     [
