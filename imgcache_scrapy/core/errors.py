@@ -4,7 +4,7 @@ ImgCacheError
 ├── ConfigurationError     a setting, an address or an installation does not work
 ├── NotFoundError          the image does not exist, or its bytes are damaged
 ├── InvalidRequestError    the call is wrong; repeating it does not help
-│   └── CountChangedError  captures were stored or deleted since they were counted
+│   └── CountChangedError  a takedown of captures that were not counted, or have changed since
 ├── TooLargeError          the data is larger than the cache accepts
 ├── BlockedError           the image is blocked: the cache does not take it
 ├── FetchError             the site gave no image for a URL
@@ -61,7 +61,7 @@ class InvalidRequestError(ImgCacheError):
 
 
 class CountChangedError(InvalidRequestError):
-    """There is another number of captures than the call says: count them again."""
+    """The call does not say which or how many captures are there now: count them first."""
 
     code = "count_changed"
     status = 409

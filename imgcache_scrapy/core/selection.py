@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self, cast
 from imgcache_scrapy.core.blocked import Source
 from imgcache_scrapy.core.checks import checked_time
 from imgcache_scrapy.core.entry import Entry
-from imgcache_scrapy.core.errors import InvalidRequestError
+from imgcache_scrapy.core.errors import CountChangedError, InvalidRequestError
 from imgcache_scrapy.core.filters import Filters, checked_filters
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.urls import host_of
@@ -48,8 +48,8 @@ class Selection(NamedTuple):
             bucket: the bucket if the filters name none; None for all buckets.
 
         Raises:
-            InvalidRequestError: a filter is not valid or leaves nothing out, or there is none
-                and `all_captures` is False.
+            InvalidRequestError: a filter is not valid or leaves nothing out.
+            CountChangedError: there is no filter, and `all_captures` is False.
         """
         wanted = checked_filters({**filters, **_until(filters, before)})
         # As given: a check may complete a value.
@@ -57,7 +57,7 @@ class Selection(NamedTuple):
             if (value == "" and name != _BUCKET) or (value == 0 and name in _MINIMA):
                 raise InvalidRequestError(f"{name} is empty: give it a value, or leave it out")
         if not wanted and url is None and not all_captures:
-            raise InvalidRequestError(
+            raise CountChangedError(
                 "give at least one filter: without any, all captures would be deleted"
             )
         # Not checked twice, which a completed value may not stand.

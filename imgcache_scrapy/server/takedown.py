@@ -9,11 +9,9 @@ from pydantic import Field
 from imgcache_scrapy.core.blocked import Source
 from imgcache_scrapy.core.errors import (
     CountChangedError,
-    InvalidRequestError,
     NotFoundError,
     ReadOnlyError,
 )
-from imgcache_scrapy.core.hosts import stored_host
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.limits import MAX_NUMBER
 from imgcache_scrapy.core.selection import Selection
@@ -25,6 +23,7 @@ from imgcache_scrapy.server.parameters import (
     FAILURES,
     Actor,
     AuditPosition,
+    Host,
     Key,
     Limit,
     SourcePosition,
@@ -46,7 +45,7 @@ class RemovalQuery(FilterQuery):
 
     # Without the empty values, which would leave nothing out.
     url_contains: NotEmpty | None = None
-    host: NotEmpty | None = None
+    host: Annotated[Host, Field(min_length=1)] | None = None
     content_type: NotEmpty | None = None
     min_width: Positive | None = None
     min_height: Positive | None = None
@@ -64,7 +63,8 @@ class RemovalQuery(FilterQuery):
         """Return the captures that are meant.
 
         Raises:
-            InvalidRequestError: there is no filter, or an empty one.
+            InvalidRequestError: a filter is empty.
+            CountChangedError: there is no filter.
         """
         url = _image_url(self.url, self.key)
         return Selection.of(
@@ -81,7 +81,7 @@ def add_takedowns(app: FastAPI, images: AsyncImageCache, memory: AnswerMemory) -
     ) -> dict[str, int]:
         selection = query.selection()
         if query.expect is None and not query.dry_run:
-            raise InvalidRequestError(
+            raise CountChangedError(
                 "give expect=N, the number of captures that the same call with dry_run=true says"
             )
         return await images.delete_captures(
@@ -112,7 +112,7 @@ def add_takedowns(app: FastAPI, images: AsyncImageCache, memory: AnswerMemory) -
     @app.delete("/blocked/sources", responses=documented(ReadOnlyError, *FAILURES))
     async def unblock_sources(
         request: Request,
-        host: Annotated[Text | None, Query()] = None,
+        host: Annotated[Host | None, Query()] = None,
         url: Annotated[Url | None, Query()] = None,
         key: Annotated[Key | None, Query()] = None,
         actor: Actor = None,
@@ -132,7 +132,7 @@ def _image_url(url: str | None, keys: Sequence[str] | None) -> ImageUrl | None:
 
 
 def _sources(host: str | None, url: str | None, key: str | None) -> list[Source]:
-    found = [] if host is None else [Source("host", stored_host(host))]
+    found = [] if host is None else [Source("host", host)]
     if url is not None or key is not None:
         found.append(Source("url", image_url(url or "", None).key if key is None else key))
     return found

@@ -8,10 +8,7 @@ import httpx
 import schemathesis
 
 from imgcache_scrapy.core.entry import content_hash_of
-from imgcache_scrapy.core.errors import InvalidRequestError
-from imgcache_scrapy.core.filters import Filters
-from imgcache_scrapy.core.hosts import stored_host
-from imgcache_scrapy.core.limits import HASH_PATTERN, MAX_TEXT
+from imgcache_scrapy.core.limits import HASH_PATTERN
 from tests.support.pictures import picture
 from tests.support.waiting import PATIENCE
 
@@ -35,7 +32,7 @@ def filter_query(context, query):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Add what a takedown needs, which no document can say; name hosts, and images in the cache."""
+    """Name images that are in the cache."""
     place = PLACES.get((case.method, case.path))
     fields = getattr(case, place) if place else None
     named = fields.get("content_hash") if isinstance(fields, dict) else None
@@ -44,24 +41,6 @@ def before_call(context, case, kwargs):
             fields["content_hash"] = store_picture()
         elif stored:
             fields["content_hash"] = stored[-1]
-    host = case.query.get("host") if isinstance(case.query, dict) else None
-    if isinstance(host, str) and len(host) <= MAX_TEXT and not is_host(host):
-        case.query["host"] = "h.example"
-    if (case.method, case.path) == ("DELETE", "/captures"):
-        query = case.query
-        if "expect" not in query and str(query.get("dry_run", False)).lower() == "false":
-            query["dry_run"] = "true"
-        if not FILTERS & query.keys():
-            query["host"] = "h.example"
-
-
-def is_host(text):
-    """Return whether a text is a host, which no schema can describe."""
-    try:
-        stored_host(text)
-    except InvalidRequestError:
-        return False
-    return True
 
 
 def store_picture():
@@ -83,4 +62,3 @@ PLACES = {
     ("POST", "/images/claim"): "body",
     ("DELETE", "/images/{content_hash}"): "path_parameters",
 }
-FILTERS = {*Filters.__annotations__, "url", "key", "before", "all_captures"}

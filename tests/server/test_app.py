@@ -87,6 +87,14 @@ def test_statuses_of_a_known_image(http, site):
 
 
 @pytest.mark.parametrize(
+    ("query", "word"), [({"host": "h.example"}, "expect=N"), ({"dry_run": "true"}, "one filter")]
+)
+def test_a_takedown_says_how_many_captures_it_means(http, query, word):
+    """A call without this number, or without any filter, deletes nothing."""
+    assert_problem(http.delete("/captures", params=query), 409, "count_changed", word)
+
+
+@pytest.mark.parametrize(
     ("method", "path"),
     [
         ("GET", f"/images/{UNKNOWN_HASH}"),
