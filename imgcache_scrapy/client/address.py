@@ -75,9 +75,11 @@ def cache_name(address: str) -> str:
     if folder is None:
         return without_secrets(address)
     parts = [os.environ.get(f"IMGCACHE_{part}_URL") for part in ("DATABASE", "BLOBS")]
+    # The name of a folder may be no Unicode, but that of a cache is written to JSON.
+    place = os.fsencode(folder).decode(errors="backslashreplace")
     if not any(parts):
-        return str(folder)
-    return " ".join(without_secrets(part) if part else str(folder) for part in parts)
+        return place
+    return " ".join(without_secrets(part) if part else place for part in parts)
 
 
 def without_secrets(address: str) -> str:

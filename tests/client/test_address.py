@@ -1,11 +1,14 @@
 """The name of a cache: the same for every spelling of its address, and without secrets."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from imgcache_scrapy.client.address import cache_name, folder_of
+from imgcache_scrapy.client.record import Record
 from imgcache_scrapy.core.errors import ConfigurationError
+from tests.support.records import record_of
 
 
 @pytest.mark.parametrize(
@@ -25,6 +28,17 @@ def test_every_spelling_has_the_same_name(monkeypatch, spellings, name):
     monkeypatch.delenv("IMGCACHE_DATABASE_URL", raising=False)
     monkeypatch.delenv("IMGCACHE_BLOBS_URL", raising=False)
     assert {cache_name(spelling) for spelling in spellings} == {name}
+
+
+def test_the_name_of_any_folder_can_be_written():
+    """Else what is spooled for it would be no record."""
+    names = [
+        cache_name(os.fsdecode(b"/srv/" + folder)) for folder in (b"\xff", b"\xfe", b"\xc3\xa4")
+    ]
+    assert names == ["/srv/\\xff", "/srv/\\xfe", "/srv/\xe4"]
+    for name in names:
+        record = record_of(1, cache=name)
+        assert Record.unpacked(record.packed()) == record
 
 
 def test_variables_name_another_cache(monkeypatch):
