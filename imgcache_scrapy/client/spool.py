@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
 from typing import BinaryIO, NamedTuple
 from uuid import uuid4
 
@@ -20,8 +19,8 @@ from imgcache_scrapy.client.record import (
     Record,
 )
 from imgcache_scrapy.client.spool_index import SpoolIndex, check_is_file
+from imgcache_scrapy.client.spool_size import SpoolSize, size_of
 from imgcache_scrapy.core.entry import content_hash_of, is_content_hash
-from imgcache_scrapy.core.errors import UnavailableError
 from imgcache_scrapy.core.files import sync_folder, write_synced
 from imgcache_scrapy.core.limits import MAX_TEXT
 
@@ -74,9 +73,7 @@ class Spool:
     def __init__(self, folder: Path, *, limit: int = MAX_SPOOL_BYTES) -> None:
         self.folder = folder
         self.index = SpoolIndex.of(folder)
-        self._limit = limit
-        self._lock = Lock()
-        self._size: int | None = None
+        self._size = SpoolSize(folder, folder / _REFUSED, limit)
 
     def put(self, record: Record) -> None:
         """Write a record; it is durable when this returns.
@@ -87,13 +84,14 @@ class Spool:
         """
         content = record.packed()
         name = content_hash_of(content)
-        self._reserve(len(content))
+        self._size.reserve(len(content))
         draft = self.folder / f"#{uuid4().hex}"
         try:
             _create_folder(self.folder)
             write_synced(draft, content)
             draft.replace(self.folder / name)
         except BaseException:
+            self._size.give_back(len(content))
             draft.unlink(missing_ok=True)
             raise
         sync_folder(self.folder)
@@ -184,15 +182,6 @@ class Spool:
         for file in (path, path.with_suffix(_REASON)):
             file.unlink(missing_ok=True)
 
-    def _reserve(self, size: int) -> None:
-        with self._lock:
-            # If the spool seems full, count again: records may have been removed.
-            if self._size is None or self._size + size > self._limit:
-                self._size = sum(map(_size_of, self.folder.rglob("*")))
-            if self._size + size > self._limit:
-                raise UnavailableError(f"the spool {self.folder} is full")
-            self._size += size
-
 
 class LockedRecord:
     """A record that is locked while it is being stored; created by `Spool.lock`."""
@@ -279,14 +268,7 @@ def _read(path: Path, reason: str | None) -> Iterator[SpooledRecord]:
         return
     except DamagedRecordError:
         record = None
-    yield SpooledRecord(path.name, _size_of(path), record, reason)
-
-
-def _size_of(path: Path) -> int:
-    try:
-        return path.stat().st_size if path.is_file() else 0
-    except OSError:
-        return 0
+    yield SpooledRecord(path.name, size_of(path), record, reason)
 
 
 def _changed(path: Path) -> float:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
 from threading import Lock
@@ -83,20 +84,20 @@ class SpoolIndex:
             self._add(bytes.fromhex(name), record)
 
     def _scan(self) -> None:
-        now = time.time_ns()
         try:
-            changed = self._folder.stat().st_mtime_ns
-            if changed == self._changed:
+            changed = settled_change(self._folder)
+            if changed is not None and changed == self._changed:
                 return
             names = [path.name for path in self._folder.iterdir()]
             on_disk = {bytes.fromhex(name) for name in names if is_content_hash(name)}
         except OSError:
-            on_disk, changed = set(), now
+            on_disk, changed = set(), None
         for name in self._names.keys() - on_disk:
             self._forget(name)
-        for name in on_disk - self._names.keys():
+        room = self._max_records - len(self._names)
+        for name in islice(on_disk - self._names.keys(), room):
             self._add(name, self._header(name))
-        self._changed = changed if changed < now - _SETTLED_NANOSECONDS else None
+        self._changed = changed
 
     def _header(self, name: bytes) -> Record | None:
         try:
@@ -118,6 +119,16 @@ class SpoolIndex:
         digest = self._names.pop(name)
         if digest is not None and self._records.get(digest, (0, b""))[1] == name:
             del self._records[digest]
+
+
+def settled_change(folder: Path) -> int | None:
+    """Return the time of a folder's last change; None if a later one may have the same time.
+
+    Raises:
+        OSError: there is no folder, or the file system fails.
+    """
+    now, changed = time.time_ns(), folder.stat().st_mtime_ns
+    return changed if changed < now - _SETTLED_NANOSECONDS else None
 
 
 def read_header(path: Path) -> Record:

@@ -10,9 +10,10 @@ from threading import Barrier, Thread
 
 import pytest
 
+from imgcache_scrapy.client import spool_index
 from imgcache_scrapy.client.record import MAX_RECORD_BYTES, DamagedRecordError, Record
 from imgcache_scrapy.client.spool import Spool
-from imgcache_scrapy.client.spool_index import SpoolIndex
+from imgcache_scrapy.client.spool_index import SpoolIndex, read_header
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import TooLargeError, UnavailableError
 from imgcache_scrapy.core.limits import MAX_IMAGE_BYTES, MAX_URL_BYTES
@@ -147,6 +148,23 @@ def test_a_full_spool_takes_no_more(tmp_path):
         spool.put(records[0])
 
 
+@pytest.mark.parametrize("folder", ["", "refused"])
+def test_a_full_spool_is_counted_again_when_it_has_changed(tmp_path, folder):
+    """Not for each image: that takes seconds if there are many records."""
+    large = tmp_path / folder / "large"
+    large.parent.mkdir(exist_ok=True)
+    large.write_bytes(bytes(1000))
+    spool = Spool(tmp_path, limit=1000)
+    for is_removed in (False, True):
+        large.unlink() if is_removed else None
+        for each in (tmp_path, large.parent):
+            os.utime(each, (1, 1))
+        with pytest.raises(UnavailableError, match="is full"):
+            spool.put(record_of(1))
+    os.utime(large.parent, (2, 2))
+    spool.put(record_of(1))
+
+
 def test_a_spool_counts_what_it_removes(tmp_path):
     """It stays below its limit however many records come and go."""
     spool = Spool(tmp_path, limit=500)
@@ -160,8 +178,11 @@ def test_a_record_that_cannot_be_written_leaves_no_trace(tmp_path):
     """The error is the disk's, and no room is taken."""
     folder = tmp_path / "spool"
     folder.write_bytes(b"no folder")
-    with pytest.raises(OSError, match="spool"):
-        Spool(folder).put(record_of(1))
+    os.utime(folder, (1, 1))
+    spool = Spool(folder, limit=150)
+    for _ in range(3):
+        with pytest.raises(OSError, match="spool"):
+            spool.put(record_of(1))
 
 
 def test_what_a_crash_left_half_written_is_removed(spool):
@@ -374,3 +395,22 @@ def test_the_index_is_bounded(spool):
     assert len(index.find(urls, "", CACHE)) == 3
     assert spool.read(spool.names()[0]) is not None
     assert spool.read("0" * 64) is None
+
+
+def test_the_index_reads_no_more_than_it_remembers(spool, monkeypatch):
+    """However often the folder changes; and it reads others when there is room again."""
+    filled(spool, 5)
+    read = []
+    monkeypatch.setattr(spool_index, "_SECONDS_BETWEEN_SCANS", 0)
+    monkeypatch.setattr(
+        spool_index, "read_header", lambda path: read.append(path) or read_header(path)
+    )
+    index = SpoolIndex(spool.folder, max_records=3)
+    for _ in range(3):
+        index.scan()
+    assert len(set(read)) == len(read) == 3
+    read[0].unlink()
+    index.scan()
+    assert len(set(read)) == len(read) == 4
+    urls = [record_of(number).url for number in range(5)]
+    assert len(index.find(urls, "", CACHE)) == 3
