@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from imgcache_scrapy.client.access import check_access
+from imgcache_scrapy.client.answers import newest_first
 from imgcache_scrapy.client.blocked_hashes import BlockedHashes
 from imgcache_scrapy.client.breaker import Breaker
 from imgcache_scrapy.client.record import Record
@@ -120,12 +121,13 @@ class ResilientClient:
             if spooled := await self._spooled_images.entries(waiting):
                 return Found(spooled)
             raise
-        missing = {key: name for key, name in waiting.items() if key not in found.entries}
-        if missing:
-            spooled = await self._spooled_images.entries(missing)
-            found.entries.update(spooled)
-            if stored := [key for key in missing if key not in spooled]:
-                found.entries.update((await self._look_up(stored, accept)).entries)
+        if waiting:
+            spooled = await self._spooled_images.entries(waiting)
+            if gone := [key for key in waiting if key not in spooled]:
+                found.entries.update((await self._look_up(gone, accept)).entries)
+            for key, entry in spooled.items():
+                stored = [found.entries[key]] if key in found.entries else []
+                found.entries[key] = newest_first([*stored, entry])[0]
         return found
 
     async def get_bytes(self, entry: Entry) -> bytes:

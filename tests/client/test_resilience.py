@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -208,6 +209,23 @@ async def test_a_url_that_waits_is_a_hit(proxy, tmp_path):
         assert "original_filename" in found
         assert found["created_at"] != stored["created_at"]
         assert await crawl.cache.get_bytes(found) == b"GIF89a"
+
+
+@pytest.mark.parametrize("days", [1, -1])
+async def test_the_newest_image_is_found_in_cache_and_spool(proxy, tmp_path, days):
+    """A URL that was fetched again in an outage is not the old image when the cache is back."""
+    async with Crawl(proxy, tmp_path) as crawl:
+        stored, _ = await crawl.cache.store(ASKED, b"GIF89a stored", "me")
+        fetched = datetime.now(UTC) + timedelta(days)
+        data = b"GIF89a spooled"
+        spool = Spool(tmp_path)
+        spool.put(
+            record_of(1, url=URL, data=data, lookup_time=fetched, cache=cache_name(proxy.url))
+        )
+        (found,) = (await crawl.cache.lookup_many([ASKED])).entries.values()
+        newest = data if days > 0 else b"GIF89a stored"
+        assert await crawl.cache.get_bytes(found) == newest
+        assert (found["content_hash"] == stored["content_hash"]) == (days < 0)
 
 
 async def test_a_damaged_record_is_no_hit(proxy, tmp_path):
