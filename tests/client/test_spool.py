@@ -1,5 +1,6 @@
 """The spool: records outlive whoever wrote them, and each is stored or set aside, never lost."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -245,6 +246,19 @@ def test_a_record_in_use_is_left_to_whoever_has_it(spool):
     assert (outcome.is_stored, outcome.refusal, stored) == (False, None, [])
     locked.release()
     assert replayed(Spool(spool.folder), name)[0].is_stored
+
+
+@pytest.mark.parametrize("code", [errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_holds_up_no_record(spool, monkeypatch, code):
+    """NFS and CIFS: to store a record twice is harmless, to store it never is not."""
+
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    filled(spool, 1)
+    monkeypatch.setattr("fcntl.flock", refuse)
+    assert replayed(spool, spool.names()[0])[0].is_stored
+    assert spool.names() == []
 
 
 @pytest.mark.parametrize("end", ["remove", "refuse"])
