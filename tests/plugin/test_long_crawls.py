@@ -32,7 +32,7 @@ def many_images_origin() -> Iterator[str]:
         # A crawl of this size is still warming up, so more growth is allowed.
         (PLAIN, 2_000, 90e6),
         pytest.param(PLAIN, 4_000, 60e6, marks=pytest.mark.endurance),
-        pytest.param(PLAIN, 6_000, 20e6, marks=pytest.mark.endurance),
+        pytest.param(PLAIN, 6_000, 30e6, marks=pytest.mark.endurance),
         pytest.param(PLAIN, 200_000, 1e6, marks=pytest.mark.endurance),
         pytest.param(DROP_IN, 200_000, 1e6, marks=pytest.mark.endurance),
     ],
