@@ -245,7 +245,8 @@ def _try_lock(file: BinaryIO) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # network file systems may have no locks, or refuse one for reading
+    except OSError:
+        # A network file system may have no locks. To store a record twice does no harm.
         return True
     return True
 
