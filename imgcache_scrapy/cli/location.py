@@ -197,13 +197,13 @@ def use_spool(named: Path | None) -> Path:
     """
     project = project_folder() if named is None else None
     if project is None:
-        folder = (named or SPOOL_FOLDER).absolute()
+        folder = (named or SPOOL_FOLDER).expanduser().absolute()
         is_missing = named is not None and not folder.exists()
         announce("Spool", f"{folder} (there is no such folder)" if is_missing else folder)
         return folder
     from imgcache_scrapy.plugin.project import read_project_settings  # noqa: PLC0415
 
-    folder = Path(read_project_settings(project).spool_dir).absolute()
+    folder = read_project_settings(project).spool_dir
     announce("Spool", f"{folder} (of the Scrapy project {project})")
     return folder
 

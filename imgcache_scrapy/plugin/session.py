@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, ref
 
@@ -116,7 +115,7 @@ class Session:
         settings = self.settings
         return ResilientClient(
             self.client.transport,
-            None if settings.strict else Path(settings.spool_dir).absolute(),
+            None if settings.strict else settings.spool_dir,
             cache_name=cache_name(settings.url),
             bucket=settings.bucket,
             count=self.tally.inc,

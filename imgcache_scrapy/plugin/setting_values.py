@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from scrapy.http import Headers
@@ -50,6 +51,11 @@ def read_name(value: Any) -> str:
     if not text:
         raise ValueError
     return text
+
+
+def read_folder(value: Any) -> Path:
+    """Read the path of a folder; `~` is the home folder, as in `IMGCACHE_URL`."""
+    return Path(read_name(value)).expanduser().absolute()
 
 
 def read_template(value: Any) -> PathTemplate:

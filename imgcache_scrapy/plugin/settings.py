@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from scrapy.exceptions import NotConfigured
@@ -29,6 +30,7 @@ from imgcache_scrapy.plugin.setting_values import (
     read_address,
     read_failures,
     read_flag,
+    read_folder,
     read_function,
     read_ignore_params,
     read_image_bytes,
@@ -114,7 +116,7 @@ class Settings:
     max_image_bytes: int
     max_bytes: int | None
     strict: bool
-    spool_dir: str
+    spool_dir: Path
     max_age: Mapping[str, float | None]
     mode: Mode
     on_gone: OnGone
@@ -153,7 +155,7 @@ class Settings:
             max_image_bytes=get("MAX_IMAGE_BYTES", MAX_IMAGE_BYTES, read_image_bytes, _IMAGE_BYTES),
             max_bytes=get("MAX_BYTES", None, read_total_bytes, "a size, such as 10GB"),
             strict=get("STRICT", False, read_flag, "True or False"),
-            spool_dir=get("SPOOL_DIR", None, read_name, "a folder") or _default_spool(),
+            spool_dir=get("SPOOL_DIR", None, read_folder, "a folder") or _default_spool(),
             max_age=reader.max_age(),
             mode=get("MODE", "normal", read_mode, one_of(MODES)),
             on_gone=get("ON_GONE", "fail", read_on_gone, one_of(ON_GONE)),
@@ -225,8 +227,8 @@ def _default_address() -> str:
         raise ConfigurationError(f"set IMGCACHE_URL to {_ADDRESS}: {error}") from error
 
 
-def _default_spool() -> str:
-    return project_data_path(SPOOL_FOLDER.name)
+def _default_spool() -> Path:
+    return Path(project_data_path(SPOOL_FOLDER.name)).absolute()
 
 
 def project_data_path(name: str) -> str:

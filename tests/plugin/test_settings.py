@@ -72,6 +72,13 @@ def test_a_name_that_is_no_setting_gives_a_warning(caplog, name, hint):
     assert (record.levelname, record.getMessage()) == ("WARNING", sentence)
 
 
+def test_the_spool_may_be_in_the_home_folder(tmp_path, monkeypatch):
+    """`~` stands for it, as in the address of a cache."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    values = {"IMGCACHE_URL": "~/images", "IMGCACHE_SPOOL_DIR": "~/waiting"}
+    assert Settings.from_settings(BaseSettings(values)).spool_dir == tmp_path / "waiting"
+
+
 def test_a_drop_in_without_a_store_stops_the_crawl(site, crawl):
     """Scrapy would only disable the drop-in and deliver items without their files."""
     settings = {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCacheFilesPipeline": 1}}
