@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from imgcache_scrapy.client.address import folder_of, without_secrets
+from imgcache_scrapy.client.address import folder_of, home_expanded, without_secrets
 from imgcache_scrapy.client.client import ImgCacheClient
 from imgcache_scrapy.client.spool import SPOOL_FOLDER
 from imgcache_scrapy.core.environment import SETTINGS_VARIABLE
@@ -197,7 +197,7 @@ def use_spool(named: Path | None) -> Path:
     """
     project = project_folder() if named is None else None
     if project is None:
-        folder = (named or SPOOL_FOLDER).expanduser().absolute()
+        folder = home_expanded(named or SPOOL_FOLDER).absolute()
         is_missing = named is not None and not folder.exists()
         announce("Spool", f"{folder} (there is no such folder)" if is_missing else folder)
         return folder

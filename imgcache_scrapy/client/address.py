@@ -54,7 +54,21 @@ def folder_of(address: str) -> Path | None:
             f"{quoted(address)} is not a cache's address: use http(s)://host, file:///folder or a "
             "path"
         )
-    return Path(address).expanduser().resolve()
+    return home_expanded(address).resolve()
+
+
+def home_expanded(path: str | Path) -> Path:
+    """Return a path with the home folder in place of `~` or `~user`.
+
+    Raises:
+        ConfigurationError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"the home folder in {quoted(str(path))} is not known: write ./ before a folder"
+        ) from error
 
 
 def cache_name(address: str) -> str:

@@ -13,7 +13,7 @@ from scrapy.settings import BaseSettings
 from scrapy.utils.misc import load_object
 from scrapy.utils.python import without_none_values
 
-from imgcache_scrapy.client.address import folder_of
+from imgcache_scrapy.client.address import folder_of, home_expanded
 from imgcache_scrapy.core.checks import checked_token
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.failures import DEFAULT_SECONDS, checked_rules
@@ -55,7 +55,7 @@ def read_name(value: Any) -> str:
 
 def read_folder(value: Any) -> Path:
     """Read the path of a folder; `~` is the home folder, as in `IMGCACHE_URL`."""
-    return Path(read_name(value)).expanduser().absolute()
+    return home_expanded(read_name(value)).absolute()
 
 
 def read_template(value: Any) -> PathTemplate:

@@ -26,6 +26,8 @@ IMAGES = {
         ({"IMGCACHE_URL": "http://cache:99999"}, "IMGCACHE_URL must be http(s)://host"),
         ({"IMGCACHE_URL": "file://relative/x"}, "IMGCACHE_URL must be http(s)://host"),
         ({"IMGCACHE_URL": "/proc/nothing/x"}, "a cache cannot be created in /proc/nothing/x"),
+        ({"IMGCACHE_URL": "~no-such-user/x"}, "the home folder in '~no-such-user/x' is not known"),
+        ({"IMGCACHE_SPOOL_DIR": "~no-such-user"}, "IMGCACHE_SPOOL_DIR must be a folder"),
         ({"IMGCACHE_MIN_WIDTH": -1}, "IMGCACHE_MIN_WIDTH must be a number of pixels"),
         ({"IMGCACHE_RESULT_FIELD": ""}, "IMGCACHE_RESULT_FIELD must be the name of a field"),
         ({"IMGCACHE_ENABLED": "maybe"}, "IMGCACHE_ENABLED must be True or False"),
