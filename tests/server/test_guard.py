@@ -644,7 +644,9 @@ def is_refused(connection):
     """Return whether the service has answered 503 or closed the connection."""
     connection.setblocking(False)
     try:
-        return b" 503 " in connection.recv(2**16, socket.MSG_PEEK)
+        answer = connection.recv(2**16, socket.MSG_PEEK)
+        # A reset is told only once; after it, the answer is empty.
+        return not answer or b" 503 " in answer
     except ConnectionError:
         return True
     except BlockingIOError:
