@@ -645,12 +645,12 @@ def is_refused(connection):
     connection.setblocking(False)
     try:
         answer = connection.recv(2**16, socket.MSG_PEEK)
-        # A reset is told only once; after it, the answer is empty.
-        return not answer or b" 503 " in answer
     except ConnectionError:
         return True
     except BlockingIOError:
         return False
+    # A reset is told only once; after it, the answer is empty.
+    return not answer or b" 503 " in answer
 
 
 def wait_until_uploads_work(service):
