@@ -167,7 +167,7 @@ class ShapeIndex:
         path, parameters = parts
         values = _values_of(parameters) if parameters else {}
         changed_by, left = {rules.folded_by}, parts
-        for preset, shape in self._candidates(rules, path, values):
+        for preset, shape in self._candidates(rules, values):
             if shape.applies(path, values):
                 before, left = left, shape.reduce(left)
                 if left != before:
@@ -178,8 +178,8 @@ class ShapeIndex:
             return Parts(left.path, kept), (*reasons, IGNORED)
         return left, reasons
 
-    def _candidates(self, rules: HostRules, path: str, values: Values) -> list[tuple[str, Shape]]:
-        found = [*rules.shapes, *(each for each in self._of_paths if each[1].marker in path)]
+    def _candidates(self, rules: HostRules, values: Values) -> list[tuple[str, Shape]]:
+        found = [*rules.shapes, *self._of_paths]
         if values:
             found += self._of_names
             if not self._by_mark.keys().isdisjoint(values):
