@@ -16,7 +16,7 @@ from imgcache_scrapy.core.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from imgcache_scrapy.core.hosts import HOST_PATTERN, stored_host
+from imgcache_scrapy.core.hosts import HOST_PATTERN
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.keys import cache_key, without_user
 from imgcache_scrapy.core.limits import (
@@ -59,13 +59,6 @@ def _check_text(text: str) -> str:
         raise ValueError(str(error)) from error
 
 
-def _check_host(host: str) -> str:
-    try:
-        return stored_host(host)
-    except InvalidRequestError as error:
-        raise ValueError(str(error)) from error
-
-
 def check_iso_8601(value: object) -> object:
     """Refuse a number of seconds, which pydantic would accept as a time."""
     if value is not None and not re.match(r"\d{4}-\d\d-\d\d", str(value)):
@@ -97,11 +90,8 @@ Text = Annotated[
     Field(max_length=MAX_TEXT, json_schema_extra=_pattern_schema(TEXT_PATTERN)),
     AfterValidator(_check_text),
 ]
-Host = Annotated[
-    Text,
-    Field(json_schema_extra=_pattern_schema(HOST_PATTERN)),
-    AfterValidator(_check_host),
-]
+# Checked where it is used, by `stored_host`.
+Host = Annotated[Text, Field(json_schema_extra=_pattern_schema(HOST_PATTERN))]
 GivenUrl = Annotated[
     str,
     WithJsonSchema({"type": "string", **_pattern_schema(GIVEN_URL_PATTERN)}),

@@ -12,6 +12,7 @@ from imgcache_scrapy.core.errors import (
     NotFoundError,
     ReadOnlyError,
 )
+from imgcache_scrapy.core.hosts import stored_host
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.limits import MAX_NUMBER
 from imgcache_scrapy.core.selection import Selection
@@ -132,7 +133,7 @@ def _image_url(url: str | None, keys: Sequence[str] | None) -> ImageUrl | None:
 
 
 def _sources(host: str | None, url: str | None, key: str | None) -> list[Source]:
-    found = [] if host is None else [Source("host", host)]
+    found = [] if host is None else [Source("host", stored_host(host))]
     if url is not None or key is not None:
         found.append(Source("url", image_url(url or "", None).key if key is None else key))
     return found
