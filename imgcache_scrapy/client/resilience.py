@@ -126,8 +126,7 @@ class ResilientClient:
             if gone := [key for key in waiting if key not in spooled]:
                 found.entries.update((await self._look_up(gone, accept)).entries)
             for key, entry in spooled.items():
-                stored = [found.entries[key]] if key in found.entries else []
-                found.entries[key] = newest_first([*stored, entry])[0]
+                found.entries[key] = newest_first([found.entries.get(key, entry), entry])[0]
         return found
 
     async def get_bytes(self, entry: Entry) -> bytes:
