@@ -157,7 +157,8 @@ def test_a_full_spool_is_counted_again_when_it_has_changed(tmp_path, folder):
     large.write_bytes(bytes(1000))
     spool = Spool(tmp_path, limit=1000)
     for is_removed in (False, True):
-        large.unlink() if is_removed else None
+        if is_removed:
+            large.unlink()
         for each in (tmp_path, large.parent):
             os.utime(each, (1, 1))
         with pytest.raises(UnavailableError, match="is full"):
