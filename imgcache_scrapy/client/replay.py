@@ -57,7 +57,7 @@ class Replayer:
         self._log = log
         self._one_at_a_time = asyncio.Lock()
         self._failed: set[str] = set()
-        self._unreadable: dict[str, OSError] = {}
+        self._unusable: dict[str, OSError] = {}
 
     async def replay(self, *, again: bool) -> None:
         """Store the records; stop when the cache is blocked.
@@ -69,17 +69,17 @@ class Replayer:
         async with self._one_at_a_time:
             if again:
                 self._failed.clear()
-            known = len(self._unreadable)
+            known = len(self._unusable)
             try:
                 stored = await self._replay_all()
             except OSError as error:
                 self._log(logging.WARNING, "The spool cannot be read: %s", error)
                 return
-            if new := list(self._unreadable.items())[known:]:
+            if new := list(self._unusable.items())[known:]:
                 self._log(
                     logging.WARNING,
-                    "The spool %s has records that cannot be read (%d); the others are stored: "
-                    "%s (%s)",
+                    "The spool %s has records that cannot be read or removed (%d); the others are "
+                    "stored: %s (%s)",
                     self._spool.folder,
                     len(new),
                     ", ".join(name for name, _ in new[:_MAX_NAMED]),
@@ -107,7 +107,9 @@ class Replayer:
             try:
                 result = await replay(self._spool, name, self._cache, self._store)
             except OSError as error:
-                self._unreadable.setdefault(name, error)
+                # One that cannot be removed would be stored again each time.
+                self._failed.add(name)
+                self._unusable.setdefault(name, error)
                 continue
             except Exception as error:  # the breaker has logged it
                 # If others failed, or nothing can be written, it has to be tried again.
@@ -146,7 +148,7 @@ async def replay(
 
     Raises:
         ImgCacheError: the cache failed; the record stays in the spool.
-        OSError: the record cannot be read.
+        OSError: the record cannot be read, or cannot be removed after it was stored.
     """
     locked = await asyncio.to_thread(spool.lock, name, cache)
     if locked is None:

@@ -167,7 +167,7 @@ async def test_what_cannot_be_read_is_passed_over(proxy, tmp_path):
         await crawl.cache.replay()
         await crawl.cache.replay()
     assert crawl.counted == ["replayed"] * 20
-    ((level, message),) = [line for line in crawl.logged if "cannot be read" in line[1]]
+    ((level, message),) = [line for line in crawl.logged if "cannot be read or removed" in line[1]]
     assert level == "WARNING"
     assert all(name in message for name in names)
     assert Spool(tmp_path).names() == names

@@ -13,7 +13,8 @@ import pytest
 
 from imgcache_scrapy.client import spool_index
 from imgcache_scrapy.client.record import MAX_RECORD_BYTES, DamagedRecordError, Record
-from imgcache_scrapy.client.spool import Spool
+from imgcache_scrapy.client.replay import Replayer
+from imgcache_scrapy.client.spool import LockedRecord, Spool
 from imgcache_scrapy.client.spool_index import SpoolIndex, read_header
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import TooLargeError, UnavailableError
@@ -318,6 +319,46 @@ def test_what_cannot_be_read_is_told(spool, kind):
     assert len(listed) == 3
     assert "cannot be read" in listed.pop(name).reason
     assert all(waiting.record for waiting in listed.values())
+
+
+class ReadOnlyRecord(LockedRecord):
+    """A record in a folder that cannot be written."""
+
+    def remove(self):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+class ReadOnlySpool(Spool):
+    """A spool whose folder cannot be written any more."""
+
+    def lock(self, name, cache):
+        locked = super().lock(name, cache)
+        locked.__class__ = ReadOnlyRecord
+        return locked
+
+
+async def test_what_cannot_be_removed_is_stored_once_in_a_crawl(tmp_path):
+    """One warning names it, however often the spool is replayed."""
+    filled(Spool(tmp_path), 3)
+    stored, logged = [], []
+
+    async def store(record):
+        stored.append(record)
+
+    replayer = Replayer(
+        ReadOnlySpool(tmp_path),
+        CACHE,
+        store=store,
+        is_blocked=lambda: False,
+        count=pytest.fail,
+        log=lambda _level, message, *args: logged.append(message % args),
+    )
+    for again in (True, False, False):
+        await replayer.replay(again=again)
+    assert len(stored) == 3
+    (message,) = logged
+    assert "cannot be read or removed (3)" in message
+    assert "Read-only" in message
 
 
 def test_a_record_that_is_too_large_is_not_read(spool):
