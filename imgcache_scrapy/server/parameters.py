@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Header, Path, Query, Request
@@ -45,18 +46,16 @@ FAILURES = (InvalidRequestError, UnavailableError, *REFUSALS)
 """Errors that every route with parameters may answer."""
 
 
-def _check_url(url: str) -> str:
-    try:
-        return checked_url(url)
-    except InvalidRequestError as error:
-        raise ValueError(str(error)) from error
+def _checked_by(check: Callable[[str], str]) -> AfterValidator:
+    """Return a validator with the rule of a check, as pydantic expects its errors."""
 
+    def checked(text: str) -> str:
+        try:
+            return check(text)
+        except InvalidRequestError as error:
+            raise ValueError(str(error)) from error
 
-def _check_text(text: str) -> str:
-    try:
-        return checked_text("it", text)
-    except InvalidRequestError as error:
-        raise ValueError(str(error)) from error
+    return AfterValidator(checked)
 
 
 def check_iso_8601(value: object) -> object:
@@ -88,14 +87,14 @@ def _pattern_schema(pattern: str) -> dict[str, Any]:
 Text = Annotated[
     str,
     Field(max_length=MAX_TEXT, json_schema_extra=_pattern_schema(TEXT_PATTERN)),
-    AfterValidator(_check_text),
+    _checked_by(partial(checked_text, "it")),
 ]
 # Checked where it is used, by `stored_host`.
 Host = Annotated[Text, Field(json_schema_extra=_pattern_schema(HOST_PATTERN))]
 GivenUrl = Annotated[
     str,
     WithJsonSchema({"type": "string", **_pattern_schema(GIVEN_URL_PATTERN)}),
-    AfterValidator(_check_url),
+    _checked_by(checked_url),
 ]
 Key = GivenUrl
 Time = Annotated[datetime, BeforeValidator(check_iso_8601), AfterValidator(_in_utc)]
@@ -103,9 +102,9 @@ Time = Annotated[datetime, BeforeValidator(check_iso_8601), AfterValidator(_in_u
 Url = Annotated[
     str,
     WithJsonSchema({"type": "string", **_pattern_schema(URL_PATTERN)}),
-    AfterValidator(_check_url),
+    _checked_by(checked_url),
     AfterValidator(without_fragment),
-    AfterValidator(_check_url),
+    _checked_by(checked_url),
 ]
 
 
