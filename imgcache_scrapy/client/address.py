@@ -43,7 +43,7 @@ def folder_of(address: str) -> Path | None:
     if parts.scheme == "file":
         if host not in {None, "localhost"}:
             raise ConfigurationError(f"{quoted(address)} has a host: use file:///folder")
-        address = unquote(parts.path)
+        address = unquote(parts.path, errors="surrogateescape")
     if _HOST_AND_PORT.fullmatch(address):
         raise ConfigurationError(
             f"{quoted(address)} has no scheme: use http://{address} for a service, and ./{address} "

@@ -21,6 +21,7 @@ from tests.support.records import record_of
         (["https://h.example:443/a/", "https://h.example/a"], "https://h.example/a"),
         (["http://[::1]:8010", "http://me@[::1]:8010/"], "http://[::1]:8010"),
         (["/srv/cache", "file:///srv/cache", "/srv/x/../cache/"], "/srv/cache"),
+        ([os.fsdecode(b"/srv/\xff"), "file:///srv/%FF"], "/srv/\\xff"),
     ],
 )
 def test_every_spelling_has_the_same_name(monkeypatch, spellings, name):

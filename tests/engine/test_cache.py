@@ -1,5 +1,6 @@
 """ImageCache on files: its rules, and its behaviour with damage, concurrency and many processes."""
 
+import os
 import random
 import sys
 from collections import Counter
@@ -26,6 +27,7 @@ from imgcache_scrapy.core.errors import (
 )
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.late_decoding import decode_next
+from imgcache_scrapy.engine.snapshots import snapshots_of
 from tests.support import lists
 from tests.support.bombs import png
 from tests.support.pictures import encoded, noise
@@ -524,15 +526,27 @@ def test_a_cache_keeps_its_state_when_it_is_opened_again(folder):
         assert not store(cache)["created"]
 
 
-@pytest.mark.parametrize("name", ["a b", "50%25", "what?", "#1", "Bilder für später", "a+b&c;d=e"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a b",
+        "50%25",
+        "what?",
+        "#1",
+        "Bilder für später",
+        "a+b&c;d=e",
+        os.fsdecode(b"\xff"),
+    ],
+)
 def test_the_folder_may_have_any_name(tmp_path, name):
-    """Catalog and blobs are in the given folder, and nowhere else."""
+    """Catalog, its snapshot and blobs are in the given folder, and nowhere else."""
     with closing(ImageCache.in_folder(tmp_path / name / "cache")) as cache:
         store(cache)
         assert cache.get_image(A_HASH)[0] == A
     assert list(tmp_path.iterdir()) == [tmp_path / name]
     assert blobs(tmp_path / name / "cache") == {A_HASH: A}
     assert images(tmp_path / name / "cache") == {A_HASH}
+    assert len(snapshots_of(tmp_path / name / "cache" / "catalog.sqlite3")) == 1
 
 
 def test_a_relative_folder_is_resolved_once(tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ def open_blobs(blobs_url: str) -> BlobStore:
             raise ConfigurationError(
                 f"{blobs_url!r} contains a host: write it with three slashes, file:///folder"
             )
-        return FileBlobs(Path(unquote(parts.path)))
+        return FileBlobs(Path(unquote(parts.path, errors="surrogateescape")))
     # Imported here, because few caches are in an object store.
     with no_fork:
         from imgcache_scrapy.engine.blobs.objects import ObjectBlobs  # noqa: PLC0415

@@ -1,5 +1,6 @@
 """OpenCatalog: opens a catalog, and runs its write transactions."""
 
+import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -175,7 +176,8 @@ class OpenCatalog:
             path: a file that does not exist, or is empty.
         """
         with database.connect_for_reading(self._engine) as connection:
-            connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
+            # As bytes, because the path of a file may not be UTF-8.
+            connection.exec_driver_sql("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(path),))
         sync_file(path)
 
     @database_call
