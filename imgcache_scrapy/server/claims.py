@@ -8,7 +8,13 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from imgcache_scrapy.core import entry
-from imgcache_scrapy.core.errors import BlockedError, NotFoundError, ReadOnlyError, TooLargeError
+from imgcache_scrapy.core.errors import (
+    BlockedError,
+    ImgCacheError,
+    NotFoundError,
+    ReadOnlyError,
+    TooLargeError,
+)
 from imgcache_scrapy.core.limits import HASH_PATTERN, MAX_BATCH_CLAIMS
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
 from imgcache_scrapy.server.capture_fields import CaptureFields
@@ -73,15 +79,23 @@ def add_claims(app: FastAPI, images: AsyncImageCache, metrics: Metrics) -> None:
     )
     async def claim_many(body: Claims) -> Response:
         asked = [claim.arguments() for claim in body.claims]
-        entries = await asyncio.gather(*(_claimed(images, arguments) for arguments in asked))
+        answers = await asyncio.gather(*(_claimed(images, arguments) for arguments in asked))
+        failures = [each for each in answers if isinstance(each, ImgCacheError)]
+        if failures and len(failures) == len(answers):
+            raise failures[0]
+        entries = [None if isinstance(each, ImgCacheError) else each for each in answers]
         for found in filter(None, entries):
             metrics.count_store(found)
         return JSONResponse({"entries": entries})
 
 
-async def _claimed(images: AsyncImageCache, arguments: dict[str, Any]) -> entry.Entry | None:
-    # A store of a blocked image tells why it is refused.
+async def _claimed(
+    images: AsyncImageCache, arguments: dict[str, Any]
+) -> entry.Entry | ImgCacheError | None:
+    # A store of an image that is blocked, or whose claim alone fails, tells why.
     try:
         return await images.claim(**arguments)
     except BlockedError:
         return None
+    except ImgCacheError as error:
+        return error

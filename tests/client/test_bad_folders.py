@@ -1,11 +1,17 @@
 """A crawl's client and a cache that cannot store some of its images."""
 
 import asyncio
-from contextlib import asynccontextmanager
+import sqlite3
+from contextlib import asynccontextmanager, closing
 
 import pytest
 
-from imgcache_scrapy import AsyncImgCacheClient, ImgCacheClient, StoreFailedError
+from imgcache_scrapy import (
+    AsyncImgCacheClient,
+    ImgCacheClient,
+    StoreFailedError,
+    UnavailableError,
+)
 from imgcache_scrapy.client import breaker
 from imgcache_scrapy.client.resilience import ResilientClient
 from imgcache_scrapy.client.spool import Spool
@@ -80,3 +86,23 @@ def test_a_service_says_that_only_one_image_fails(service):
         with pytest.raises(StoreFailedError, match="for this image"):
             client.store("http://a.test/bad", bad, "me")
         assert client.store("http://a.test/good", good, "me")["created"]
+
+
+async def test_a_capture_that_cannot_be_recorded_fails_alone(service):
+    """Of 16 images that a service knows and that are claimed together, only this one fails."""
+    data = b"GIF89a" + bytes(2**16)
+    async with AsyncImgCacheClient(service.url) as client:
+        await client.store("http://a.test/", data, "me")
+        with closing(sqlite3.connect(service.folder / "catalog.sqlite3")) as catalog:
+            catalog.execute(
+                "CREATE TRIGGER refuse BEFORE INSERT ON capture WHEN new.url LIKE '%/bad' "
+                "BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            )
+        names = [*range(10), "bad", *range(10, 15)]
+        stores = (client.store(f"http://a.test/{name}", data, "me") for name in names)
+        stored = await asyncio.gather(*stores, return_exceptions=True)
+    failed = {
+        name: each for name, each in zip(names, stored, strict=True) if not isinstance(each, dict)
+    }
+    assert list(map(type, failed.values())) == [UnavailableError]
+    assert list(failed) == ["bad"]
