@@ -165,11 +165,22 @@ def entries_by_key(body: dict[str, Any], keys: Iterable[str]) -> dict[str, Entry
         body: the answer.
         keys: the keys that were asked for.
 
+    Returns:
+        The entries, without wrong ones: of many images, only these have to be fetched again.
+
     Raises:
-        ProtocolError: the body is not such an answer.
+        ProtocolError: the body is not such an answer, or all entries in it are wrong.
     """
     found = json_object(body.get("entries"))
-    return {key: entry_of(found[key], key=key) for key in keys if key in found}
+    entries, wrong = {}, None
+    for key in (each for each in keys if each in found):
+        try:
+            entries[key] = entry_of(found[key], key=key)
+        except ProtocolError as error:
+            wrong = error
+    if wrong is not None and not entries:
+        raise wrong
+    return entries
 
 
 def with_distance(entry: Entry, perceptual_hash: str) -> Entry:

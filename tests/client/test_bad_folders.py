@@ -9,12 +9,14 @@ import pytest
 from imgcache_scrapy import (
     AsyncImgCacheClient,
     ImgCacheClient,
+    ProtocolError,
     StoreFailedError,
     UnavailableError,
 )
 from imgcache_scrapy.client import breaker
 from imgcache_scrapy.client.resilience import ResilientClient
 from imgcache_scrapy.client.spool import Spool
+from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.image_url import ImageUrl
 from tests.support.bad_folders import block, images_of_folder, one_image_per_folder, unblock
 from tests.support.waiting import PATIENCE
@@ -106,3 +108,16 @@ async def test_a_capture_that_cannot_be_recorded_fails_alone(service):
     }
     assert list(map(type, failed.values())) == [UnavailableError]
     assert list(failed) == ["bad"]
+
+
+async def test_a_damaged_row_costs_no_other_image(service):
+    """Of 16 images that are looked up together, one has a hash that is none: it is left out."""
+    urls = [f"http://a.test/{number}" for number in range(16)]
+    async with AsyncImgCacheClient(service.url) as client:
+        await asyncio.gather(*(client.store(url, url.encode(), "me") for url in urls))
+        with closing(sqlite3.connect(service.folder / "catalog.sqlite3")) as catalog, catalog:
+            damage = "UPDATE image SET content_type = '?' WHERE content_hash = ?"
+            catalog.execute(damage, [content_hash_of(urls[5].encode())])
+        assert (await client.lookup_many(urls)).keys() == set(urls) - {urls[5]}
+        with pytest.raises(ProtocolError, match="content_type"):
+            await client.lookup_many([urls[5]])
