@@ -1,7 +1,9 @@
 """Check quickly whether a TIFF is visibly whole, without decoding it."""
 
+import math
 import struct
 from collections.abc import Iterator
+from itertools import repeat
 from typing import NamedTuple
 
 MAX_TIFF_STEPS = 20_000
@@ -15,10 +17,12 @@ _SIZES = {
     **dict.fromkeys((5, 10, 12, 16, 17, 18), 8),
 }
 _NUMBERS = {3: "H", 4: "I", 16: "Q"}
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES = 256, 257, 258, 259, 277
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _PLANES = 256, 257, 258, 259, 277, 284
+_STRIP_HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 278, 322, 323
 # StripOffsets and StripByteCounts, then TileOffsets and TileByteCounts.
 _PARTS = ((273, 279), (324, 325))
 _NONE, _OLD_JPEG = 1, 6
+_SEPARATE_PLANES = 2
 
 
 class _Values(NamedTuple):
@@ -80,25 +84,37 @@ class _Tiff:
         return self._has_pixels(tags)
 
     def _has_pixels(self, tags: dict[int, _Values]) -> bool:
-        compression = self._first(tags, _COMPRESSION, _NONE)
         offsets, sizes = _PARTS[_PARTS[0][0] not in tags]
         number = tags[offsets].number
         if not number or number != tags[sizes].number or not self._has_time_for(number):
             return False
-        total = 0
-        for (start,), (size,) in zip(
-            self._values(tags[offsets]), self._values(tags[sizes]), strict=True
-        ):
-            if not size or start + size > len(self._data):
-                return False
-            total += size
-        # Decoders do not use the sizes of these strips, so they may be wrong.
-        return compression not in {_NONE, _OLD_JPEG} or total >= self._uncompressed_size(tags)
+        parts = zip(
+            self._values(tags[offsets]),
+            self._values(tags[sizes]),
+            self._least_sizes(tags),
+            strict=False,
+        )
+        return all(least <= size <= len(self._data) - start for (start,), (size,), least in parts)
 
-    def _uncompressed_size(self, tags: dict[int, _Values]) -> int:
-        samples = self._first(tags, _SAMPLES, 1)
-        bits = samples * self._first(tags, _BITS, 1)
-        return (self._first(tags, _WIDTH) * bits + 7) // 8 * self._first(tags, _HEIGHT)
+    def _least_sizes(self, tags: dict[int, _Values]) -> Iterator[float]:
+        """Yield the least size of each strip or tile; infinity if it may be anything.
+
+        Decoders do not use the stated sizes of pixels without compression, so they may be wrong.
+        """
+        compression = self._first(tags, _COMPRESSION, _NONE)
+        if compression != _NONE:
+            yield from repeat(math.inf if compression == _OLD_JPEG else 1)
+        height, bits = self._first(tags, _HEIGHT), self._first(tags, _BITS, 1)
+        if self._first(tags, _PLANES, 1) != _SEPARATE_PLANES:
+            bits *= self._first(tags, _SAMPLES, 1)
+        if _PARTS[0][0] not in tags:
+            tile = (self._first(tags, _TILE_WIDTH) * bits + 7) // 8
+            yield from repeat(tile * self._first(tags, _TILE_HEIGHT) or math.inf)
+        rows, top = self._first(tags, _STRIP_HEIGHT, height), 0
+        while True:
+            least = (self._first(tags, _WIDTH) * bits + 7) // 8 * min(rows, height - top)
+            yield least or math.inf
+            top = top + rows if top + rows < height else 0
 
     def _first(self, tags: dict[int, _Values], tag: int, default: int | None = None) -> int:
         if tag not in tags and default is not None:

@@ -1,6 +1,7 @@
 """Which bodies may be kept: agreement with Pillow, and what the decision costs this process."""
 
 import asyncio
+import struct
 import subprocess
 import sys
 import threading
@@ -158,6 +159,23 @@ def test_a_jpeg_2000_is_kept_if_it_is_whole(
     assert admit(without_length) is None
     for size in (len(changed) - 1, len(changed) - 30, last + 6):
         assert admit(without_length[:size]) == "truncated"
+
+
+@pytest.mark.parametrize("sizes", [(1152, 576, 1), (606, 576, 546)])
+def test_a_cut_tiff_is_refused_if_it_states_wrong_sizes(
+    admit: Admit, sizes: tuple[int, int, int]
+) -> None:
+    """Pillow does not use the sizes of strips without compression, so they prove nothing."""
+    data = encoded(noise(24, 24), "TIFF", tiffinfo={278: 8})
+    table = struct.pack("<3I", 576, 576, 576)
+    assert data.count(table) == 1
+    assert not is_in_doubt(data)
+    changed = data.replace(table, struct.pack("<3I", *sizes))
+    assert decodes(changed)
+    assert admit(changed) is None
+    for missing in (1, 20, 100, 500, 1000):
+        part = changed[:-missing]
+        assert bool(admit(part)) != decodes(part), missing
 
 
 def test_a_rewritten_jpeg_may_have_lost_its_other_pictures(admit: Admit) -> None:

@@ -69,7 +69,11 @@ TIGHT = {
     "multi-page TIFF": ("image/tiff", saved("TIFF", pages=[ROTATED, ROTATED]).rstrip(b"\0")),
     "tiled TIFF": (
         "image/tiff",
-        TIFF.replace(STRIPS, b"\x44\1\4\0").replace(b"\x17\1\4\0", b"\x45\1\4\0"),
+        saved("TIFF", tiffinfo={65322: 32, 65323: 24})
+        .replace(b"\x2a\xff", b"\x42\1")
+        .replace(b"\x2b\xff", b"\x43\1")
+        .replace(STRIPS, b"\x44\1\4\0")
+        .replace(b"\x17\1\4\0", b"\x45\1\4\0"),
     ),
 }
 WHOLE = TIGHT | {
