@@ -272,11 +272,17 @@ def _is_whole_jp2(data: bytes) -> bool:
         if marker == _JP2_SOT:
             length = int.from_bytes(data[offset + 6 : offset + 10], "big")
             if not length:  # It lasts until EOC, which its data cannot contain.
-                return _JP2_EOC in data[offset + 12 :]
+                return _has_eoc(data, offset + 12)
             offset += length
         else:
             offset += 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
     return False
+
+
+def _has_eoc(data: bytes, offset: int) -> bool:
+    # One byte more than a piece: a marker may begin at its end.
+    starts = range(offset, len(data), _PIECE)
+    return any(data.find(_JP2_EOC, start, start + _PIECE + 1) >= 0 for start in starts)
 
 
 _CHECKS: dict[str, Callable[[bytes], bool]] = {

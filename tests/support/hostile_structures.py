@@ -57,6 +57,9 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "TIFF with overlapping tables": lambda: tiff(273, 3, SIZE // 4, 9),
     "TIFF with huge tables": huge_table,
     "JPEG 2000 of markers": lambda: fill(b"\xff\x4f\xff\x51", b"\0\0"),
+    "JPEG 2000 without lengths": lambda: fill(
+        b"\xff\x4f\xff\x51\0\2\xff\x90\0\x0a" + bytes(8), b"\xff\0"
+    ),
     "SVG of comments": lambda: fill(b"", b"<!---->"),
 }
 """Each is larger than 20 MiB."""
