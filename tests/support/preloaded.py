@@ -3,10 +3,12 @@
 No module here may install a reactor or start a thread.
 """
 
+import errno
 import gc
 import importlib
 import sys
 from contextlib import closing
+from multiprocessing import reduction
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +21,22 @@ from imgcache_scrapy.server.app import create_app
 from tests.support.patience import wait_for_small_pictures
 from tests.support.pictures import noise
 from tests.support.recorded_migrations import record_for_sqlite
+
+_receive_files = reduction.recvfds
+
+
+def _receive_files_of_a_living_client(*arguments):
+    """Raise the error that the process that forks passes over, if its client was killed.
+
+    A service may be killed while it asks for a decoder; the process must go on for the others.
+    """
+    try:
+        return _receive_files(*arguments)
+    except EOFError as error:
+        raise ConnectionAbortedError(errno.ECONNABORTED, "the client is gone") from error
+
+
+reduction.recvfds = _receive_files_of_a_living_client
 
 _NAMES = (
     "alembic.command",
