@@ -110,10 +110,10 @@ class _Tiff:
         if _PARTS[0][0] not in tags:
             tile = (self._first(tags, _TILE_WIDTH) * bits + 7) // 8
             yield from repeat(tile * self._first(tags, _TILE_HEIGHT) or math.inf)
+        row = (self._first(tags, _WIDTH) * bits + 7) // 8
         rows, top = self._first(tags, _STRIP_HEIGHT, height), 0
         while True:
-            least = (self._first(tags, _WIDTH) * bits + 7) // 8 * min(rows, height - top)
-            yield least or math.inf
+            yield row * min(rows, height - top) or math.inf
             top = top + rows if top + rows < height else 0
 
     def _first(self, tags: dict[int, _Values], tag: int, default: int | None = None) -> int:
