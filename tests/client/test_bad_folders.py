@@ -111,7 +111,7 @@ async def test_a_capture_that_cannot_be_recorded_fails_alone(service):
 
 
 async def test_a_damaged_row_costs_no_other_image(service):
-    """Of 16 images that are looked up together, one has a hash that is none: it is left out."""
+    """Of 16 images that are looked up together, one with a wrong content type is left out."""
     urls = [f"http://a.test/{number}" for number in range(16)]
     async with AsyncImgCacheClient(service.url) as client:
         await asyncio.gather(*(client.store(url, url.encode(), "me") for url in urls))
