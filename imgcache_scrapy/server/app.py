@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,6 +38,9 @@ from imgcache_scrapy.server.tokens import TokenMiddleware
 from imgcache_scrapy.server.ui.access import Access
 from imgcache_scrapy.server.ui.routes import add_page
 from imgcache_scrapy.server.uses import add_uses
+
+# By default it is 5 ms, ten times as long as a lookup takes.
+_SWITCH_SECONDS = 0.0005
 
 
 def create_app(
@@ -136,6 +140,8 @@ def app_from_environment() -> FastAPI:
     # about 50 ms each time.
     gc.collect()
     gc.freeze()
+    # So often the event loop may take the interpreter lock from threads that compute.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     return app
 
 

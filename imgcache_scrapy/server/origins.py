@@ -53,7 +53,7 @@ class Caller(NamedTuple):
     fetch_destination: str | None = None
 
 
-def unknown_host(caller: Caller, known_names: Collection[str]) -> str | None:
+def unknown_host(caller: Caller, known_names: frozenset[str]) -> str | None:
     """Return the host name of a request that may come from a page that rebinds DNS.
 
     Such a page makes a browser believe that the address of this service belongs to the page's own
@@ -193,7 +193,9 @@ def _caller_of(scope: Scope) -> Caller:
     return Caller(scope["method"], scope["path"], hosts, *map(first.get, _CALLER_HEADERS))
 
 
-def _is_known(host: str, known_names: Collection[str]) -> bool:
+# Most requests have the same few hosts.
+@functools.lru_cache(maxsize=16)
+def _is_known(host: str, known_names: frozenset[str]) -> bool:
     name = host_name(host)
     if not name:
         return not host
@@ -202,8 +204,6 @@ def _is_known(host: str, known_names: Collection[str]) -> bool:
     )
 
 
-# Most requests have the same few hosts.
-@functools.lru_cache(maxsize=16)
 def _is_address(name: str) -> bool:
     try:
         ip_address(name.strip("[]"))
