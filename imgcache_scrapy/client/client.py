@@ -12,7 +12,7 @@ from imgcache_scrapy.client.fetching import FetchMethods
 from imgcache_scrapy.client.listing import ListMethods
 from imgcache_scrapy.client.lookups import LookupMethods
 from imgcache_scrapy.client.refusals import RefusalMethods
-from imgcache_scrapy.client.takedown import TakeDownMethods, actor
+from imgcache_scrapy.client.takedown import TakeDownMethods
 from imgcache_scrapy.client.uses import UseMethods
 from imgcache_scrapy.core.checks import (
     checked_client_name,
@@ -166,15 +166,6 @@ class AsyncImgCacheClient(
         """
         its_hash = checked_hash(content_hash)
         return await self.transport.get_bytes(its_hash, self._bucket_or_all(bucket))
-
-    async def delete(self, content_hash: str, *, bucket: str | None = None) -> None:
-        """Delete an image's captures in this bucket; after its last capture, delete the image.
-
-        Raises:
-            NotFoundError: this bucket has no capture of the image.
-        """
-        where = self._bucket_or_own(bucket)
-        await self.transport.delete(checked_hash(content_hash), where, actor())
 
     def serve_url(
         self,

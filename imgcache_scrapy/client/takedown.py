@@ -1,4 +1,4 @@
-"""TakeDownMethods: the methods of a client that delete by filters, and that list such acts."""
+"""TakeDownMethods: the methods of a client that delete images, and that list such acts."""
 
 import getpass
 import socket
@@ -8,14 +8,23 @@ from typing import Unpack
 
 from imgcache_scrapy.client.base import ClientBase
 from imgcache_scrapy.core.audit import AuditEntry
-from imgcache_scrapy.core.checks import checked_key, checked_limit
+from imgcache_scrapy.core.checks import checked_hash, checked_key, checked_limit
 from imgcache_scrapy.core.filters import Filters
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.selection import Selection
 
 
 class TakeDownMethods(ClientBase):
-    """The methods of `AsyncImgCacheClient` for takedowns and the audit list."""
+    """The methods of `AsyncImgCacheClient` that delete, and the audit list."""
+
+    async def delete(self, content_hash: str, *, bucket: str | None = None) -> None:
+        """Delete an image's captures in this bucket; after its last capture, delete the image.
+
+        Raises:
+            NotFoundError: this bucket has no capture of the image.
+        """
+        where = self._bucket_or_own(bucket)
+        await self.transport.delete(checked_hash(content_hash), where, actor())
 
     async def delete_captures(
         self,

@@ -144,8 +144,7 @@ class ImageCache:
             The bytes and their content type. A bucket of None means all buckets.
 
         Raises:
-            NotFoundError: the image is not in the bucket, or its bytes are missing or damaged, or
-                cannot be read.
+            NotFoundError: it is not in the bucket, or its bytes are missing, damaged or unreadable.
             UnavailableError: the catalog or the whole storage fails; then nothing is marked.
         """
         found = self.catalog.type_and_size(content_hash, bucket)
@@ -228,8 +227,7 @@ class ImageCache:
         """
         self.check_blobs()
         deleted = self._delete_rows(content_hashes)
-        # A new transaction, as in `delete`.
-        self._delete_orphans(deleted)
+        self._delete_orphans(deleted)  # In a new transaction, as in `delete`.
         return deleted
 
     @database_call

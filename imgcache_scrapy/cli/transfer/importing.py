@@ -9,9 +9,9 @@ from pathlib import Path
 from imgcache_scrapy.cli.transfer import sources
 from imgcache_scrapy.cli.transfer.confined import ConfinedFolder
 from imgcache_scrapy.cli.transfer.reader import Loaded, Reader
-from imgcache_scrapy.cli.transfer.sources import Columns, Place, Problem
+from imgcache_scrapy.cli.transfer.sources import Columns, Problem
 from imgcache_scrapy.cli.transfer.targets import CacheTarget, DryTarget, Newest
-from imgcache_scrapy.cli.transfer.tasks import Defaults, Task, TaskList
+from imgcache_scrapy.cli.transfer.tasks import Defaults, Place, Task, TaskList
 from imgcache_scrapy.cli.transfer.threads import to_end
 from imgcache_scrapy.client.admission import Admission
 from imgcache_scrapy.client.client import AsyncImgCacheClient

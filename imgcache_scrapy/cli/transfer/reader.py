@@ -6,8 +6,7 @@ from typing import Any
 
 from imgcache_scrapy.cli.transfer import http_cache
 from imgcache_scrapy.cli.transfer.confined import BadFileError, ConfinedFolder
-from imgcache_scrapy.cli.transfer.sources import Place
-from imgcache_scrapy.cli.transfer.tasks import Task
+from imgcache_scrapy.cli.transfer.tasks import Place, Task
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.formats import sniff
 from imgcache_scrapy.core.lazy import lazy_property

@@ -1,6 +1,5 @@
 """Find what is to import: in a folder, by the feed of a crawl, or by a manifest."""
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 from imgcache_scrapy.cli.transfer import http_cache
 from imgcache_scrapy.cli.transfer.confined import BadFileError, ConfinedFolder
 from imgcache_scrapy.cli.transfer.rows import parsed_cell, rows_of
-from imgcache_scrapy.cli.transfer.tasks import Defaults, Task
+from imgcache_scrapy.cli.transfer.tasks import Defaults, Place, Task
 from imgcache_scrapy.cli.transfer.uses import use_of_item, uses_of_row
 from imgcache_scrapy.core.checks import checked_time
 from imgcache_scrapy.core.entry import is_content_hash
@@ -48,29 +47,6 @@ class Columns(NamedTuple):
     file: str | None = None
     url: str = "url"
     time: str = "lookup_time"
-
-
-class Place(NamedTuple):
-    """Where the bytes of a task are.
-
-    Attributes:
-        kind: `file`, `folder` of a response, or `database`.
-        name: the path in the folder.
-        key: the key in the database.
-    """
-
-    kind: str
-    name: str
-    key: str = ""
-
-    def packed(self) -> str:
-        """Return the place as a text."""
-        return json.dumps(self)
-
-    @classmethod
-    def unpacked(cls, text: str) -> "Place":
-        """Return the place of a text."""
-        return cls(*json.loads(text))
 
 
 # None is something that is no picture, and is not expected to be one: a page in an HttpCache.

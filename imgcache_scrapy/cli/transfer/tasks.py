@@ -1,4 +1,4 @@
-"""Task: one capture to import; and the list of tasks, which is on disk."""
+"""Task: one capture to import, and where its bytes are; and the list of tasks, which is on disk."""
 
 import hashlib
 import json
@@ -16,6 +16,29 @@ from imgcache_scrapy.core.keys import cache_key
 from imgcache_scrapy.core.response_info import CONVERTED
 from imgcache_scrapy.core.times import EPOCH, microseconds
 from imgcache_scrapy.core.urls import fetchable
+
+
+class Place(NamedTuple):
+    """Where the bytes of a task are.
+
+    Attributes:
+        kind: `file`, `folder` of a response, or `database`.
+        name: the path in the folder.
+        key: the key in the database.
+    """
+
+    kind: str
+    name: str
+    key: str = ""
+
+    def packed(self) -> str:
+        """Return the place as a text."""
+        return json.dumps(self)
+
+    @classmethod
+    def unpacked(cls, text: str) -> Self:
+        """Return the place of a text."""
+        return cls(*json.loads(text))
 
 
 class Task(NamedTuple):

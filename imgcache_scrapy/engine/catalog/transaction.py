@@ -63,25 +63,15 @@ _correct_times = (
 _insert_image = _image.insert()
 _update_image = _image.update().where(_image.c.content_hash == sa.bindparam("its_hash"))
 _insert_capture = _capture.insert()
+# The digest, key and host too: another process may have filled them since the row was read.
+_RENEWED = (
+    *("url_digest", "key", "host"),
+    *("client_name", "original_filename", "lookup_time", "headers", "final_url"),
+)
 _renew_capture = (
     _capture.update()
     .where(_capture.c.id == sa.bindparam("its_id"))
-    .values(
-        {
-            name: sa.bindparam(name)
-            for name in (
-                # Also what another process may have filled since this one has read the row.
-                "url_digest",
-                "key",
-                "host",
-                "client_name",
-                "original_filename",
-                "lookup_time",
-                "headers",
-                "final_url",
-            )
-        }
-    )
+    .values({name: sa.bindparam(name) for name in _RENEWED})
 )
 _forget_failures = delete_failures(
     unlocked_failures.where(_failure.c.digest.in_(sa.bindparam("digests", expanding=True)))
