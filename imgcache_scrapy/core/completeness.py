@@ -64,7 +64,7 @@ def _is_whole_jpeg(data: bytes) -> bool:
 
     Other pictures may follow behind EOI, and a segment then lists all of them (CIPA DC-007).
     """
-    offset, pictures, listed = 2, 0, b""
+    offset, pictures, listed, header = 2, 0, b"", 0
     for _ in range(MAX_STEPS):
         offset = _after_marker(data, offset)
         marker, size = data[offset - 1], int.from_bytes(data[offset : offset + 2], "big")
@@ -74,11 +74,11 @@ def _is_whole_jpeg(data: bytes) -> bool:
                 return True
             following = data.find(_JPEG_SOI, offset, offset + _PIECE)
             if following < 0:
-                return pictures == 1 and not _states_size(listed, offset)
+                return pictures == 1 and not _states_end(listed, offset, offset - header)
             offset = following + len(_JPEG_SOI)
             continue
         if marker == _JPEG_APP2 and data.startswith(b"MPF\0", offset + 2) and not pictures:
-            listed = data[offset : offset + size]
+            listed, header = data[offset : offset + size], offset + 6
         offset += size
     return False
 
@@ -92,12 +92,12 @@ def _number_of_pictures(listed: bytes) -> float:
     return int.from_bytes(number[1] or number[2], "little" if number[1] else "big")
 
 
-def _states_size(listed: bytes, size: int) -> bool:
-    """Return whether a list states the size of the first picture.
+def _states_end(listed: bytes, *ends: int) -> bool:
+    """Return whether a list states the size of the first picture, or that the next follows it.
 
     If it does not, a program has rewritten this picture and removed the others, but not the list.
     """
-    return any(size.to_bytes(4, order) in listed for order in ("little", "big"))
+    return any(end.to_bytes(4, order) in listed for end in ends for order in ("little", "big"))
 
 
 def _after_marker(data: bytes, offset: int) -> int:

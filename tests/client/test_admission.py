@@ -183,10 +183,22 @@ def test_a_rewritten_jpeg_may_have_lost_its_other_pictures(admit: Admit) -> None
     data = pictures()["MPO"]
     first = data[: data.index(b"\xff\xd9") + 2]
     assert admit(first) == "truncated"
-    rewritten = first[:2] + b"\xff\xfe\0\x06done" + first[2:]
+    scan = first.index(b"\xff\xda")
+    rewritten = first[:scan] + b"\xff\xfe\0\x06done" + first[scan:]
     assert admit(rewritten) is None
     assert admit(rewritten[:-2]) == "truncated"
     assert admit(rewritten + data[len(first) : -9]) == "truncated"
+
+
+def test_a_jpeg_with_a_comment_before_its_list_is_cut_between_its_pictures(admit: Admit) -> None:
+    """The list then states a wrong size of the first picture, but where the next one starts."""
+    data = pictures()["MPO"]
+    commented = data[:2] + b"\xff\xfe\0\x06done" + data[2:]
+    assert decodes(commented)
+    assert admit(commented) is None
+    first = commented[: commented.index(b"\xff\xd9") + 2]
+    assert not decodes(first)
+    assert admit(first) == "truncated"
 
 
 @pytest.mark.parametrize("padding", [0, 100])
