@@ -51,10 +51,14 @@ _HEIC_BRANDS = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 )
 _MAX_PROLOG = 65536
-# The match takes linear time, because nothing follows the loop and so it never backtracks. An HTML
-# DOCTYPE is not skipped, because it shows that the document is HTML.
+# The match takes linear time, because no loop that ends at a missing character is tried again. An
+# HTML DOCTYPE is not skipped, because it shows that the document is HTML. Literals, comments and
+# instructions may contain what ends a DOCTYPE.
+_LITERAL = r"\"[^\"]*\"|'[^']*'"
+_SUBSET = rf"\[(?:[^\]<\"']|{_LITERAL}|<!--.*?-->|<\?.*?\?>|<(?!!--|\?))*+\]\s*"
 _MISC = re.compile(
-    r"(?:\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE(?!\s+html\b)[^\[>]*(?:\[.*?\]\s*)?>)*",
+    r"(?:\s+|<\?.*?\?>|<!--.*?-->"
+    rf"|<!DOCTYPE(?!\s+html\b)(?:[^\[>\"']|{_LITERAL})*+(?:{_SUBSET})?>)*",
     re.ASCII | re.DOTALL | re.IGNORECASE,
 )
 _SVG_ROOT = re.compile(r"<((?:[\w.-]+:)?svg)(?=[\s/>])")

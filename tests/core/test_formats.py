@@ -116,6 +116,16 @@ UNCHECKED["HEIF sequence"] = (
     "image/heic",
     box(b"ftyp", b"msf1\0\0\0\0msf1hevc") + box(b"moov") + box(b"mdat", b"x"),
 )
+UNCHECKED |= {
+    f"SVG with {doctype}": ("image/svg+xml", f"<!DOCTYPE svg {doctype}>{SVG}".encode())
+    for doctype in (
+        "SYSTEM 'a>b'",
+        '[<!ENTITY a "b]>">]',
+        "[<!ENTITY a '<![CDATA[b]]>'>] ",
+        "[<!-- don't ]> --><!ENTITY a 'b'>]",
+        "[<?a ]>?>]",
+    )
+}
 ALL = WHOLE | DOUBTFUL | UNCHECKED
 CONTENT_TYPES = sorted({content_type for content_type, _ in ALL.values()})
 NO_PICTURES = {
@@ -157,8 +167,18 @@ HOSTILE = {
     ),
 } | {
     f"SVG of {part}": ("image/svg+xml", (start + part * (MEGABYTE // len(part))).encode())
-    for start in ("", "<svg></svg>", "<svg ")
-    for part in ("<!--", "<!---->", "<!-- ", "<?", "<!DOCTYPE ", "<!DOCTYPE[ ] ", "] ", "</svg ")
+    for start in ("", "<svg></svg>", "<svg ", "<!DOCTYPE[")
+    for part in (
+        "<!--",
+        "<!---->",
+        "<!-- ",
+        "<?",
+        "<!DOCTYPE ",
+        "<!DOCTYPE[ ] ",
+        "] ",
+        "</svg ",
+        "'",
+    )
 }
 
 
