@@ -205,7 +205,10 @@ class _Reader:
         except (TypeError, ValueError, ConfigurationError, InvalidRequestError) as error:
             reason = f" ({error})" if isinstance(error, ConfigurationError) else ""
             shown = "" if read is read_token else f", not {printable(repr(value))}"
-            raise ConfigurationError(f"IMGCACHE_{name} must be {wanted}{shown}{reason}") from error
+            sentence = f"IMGCACHE_{name} must be {wanted}{shown}{reason}"
+            # Only an error of the project's own module says more than the sentence.
+            cause = error.__cause__ if read is read_function else None
+            raise ConfigurationError(sentence) from cause
 
 
 def _warn_of_unknown(settings: BaseSettings, known: list[str]) -> None:

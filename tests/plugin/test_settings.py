@@ -3,6 +3,7 @@
 import pytest
 from scrapy.settings import BaseSettings
 
+from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.failures import DEFAULT_SECONDS
 from imgcache_scrapy.plugin.settings import Settings
 from tests.support.pictures import jpeg
@@ -56,6 +57,23 @@ def test_a_wrong_setting_stops_the_crawl(site, crawl, settings, sentence):
     assert sentence in done.log.strip().splitlines()[-1]
     assert done.items == []
     assert site.asked.total() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "cause"),
+    [
+        ("IMGCACHE_MODE", "online", type(None)),
+        ("IMGCACHE_URL", "ftp://cache", type(None)),
+        ("IMGCACHE_REMEMBER_FAILURES", {"html": 5}, type(None)),
+        ("IMGCACHE_KEY_FUNCTION", "no_shop.key", ModuleNotFoundError),
+    ],
+)
+def test_only_an_error_in_the_project_is_shown_as_the_cause(name, value, cause):
+    """It says where a module fails; the traceback of a check only hides the sentence."""
+    with pytest.raises(ConfigurationError, match=f"{name} must be") as raised:
+        Settings.from_settings(BaseSettings({name: value}))
+    assert isinstance(raised.value.__cause__, cause)
+    assert raised.value.__suppress_context__
 
 
 @pytest.mark.parametrize(
