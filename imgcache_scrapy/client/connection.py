@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from imgcache_scrapy.client.address import without_secrets
 from imgcache_scrapy.client.answers import Answer
 from imgcache_scrapy.client.fields import without_none
 from imgcache_scrapy.client.network import BoundedTransport
@@ -156,11 +157,20 @@ class Connection:
             finally:
                 await response.aclose()
         except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
-            raise UnavailableError(f"the cache cannot be reached: {reason}") from error
+            where, reason = without_secrets(self._base), self._reason(error)
+            raise UnavailableError(f"the cache {where} cannot be reached: {reason}") from error
         finally:
             if transport is not self._given:
                 self._idle.append(transport)
+
+    def _reason(self, error: httpx.HTTPError) -> str:
+        """Return why a request has no answer, and what may help."""
+        text = str(error)
+        # A service without TLS sends what is no TLS, or closes the connection without a word.
+        has_no_tls = not text or ("SSL" in text and "CERTIFICATE" not in text)
+        is_hint = self._verify and isinstance(error, httpx.ConnectError) and has_no_tls
+        hint = "; if the service has no TLS, use http:// in its address" if is_hint else ""
+        return (text or type(error).__name__) + hint
 
     def _free_transport(self) -> httpx.AsyncBaseTransport:
         if self._idle:

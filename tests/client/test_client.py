@@ -216,6 +216,29 @@ def test_a_refused_connection_is_unavailable(ask, refused):
     assert isinstance(caught.value.__cause__, httpx.ConnectError)
 
 
+def test_a_cache_that_cannot_be_reached_is_named_without_its_password(ask, refused):
+    """The error says which cache it is, so that a wrong address can be seen."""
+    with pytest.raises(UnavailableError) as caught:
+        ask(refused.replace("//", "//me:secret@"), "lookup", URL)
+    assert refused in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_https_at_a_service_without_tls_gives_a_hint(serve, shared_service, ask, answers):
+    """The service sends what is no TLS, or closes the connection; the error names http://."""
+    address = shared_service.url if answers else serve(close_in_the_body)
+    with pytest.raises(UnavailableError, match="has no TLS, use http://"):
+        ask(address.replace("http:", "https:"), "lookup", URL)
+
+
+def test_https_that_is_refused_gives_no_hint(ask, refused):
+    """Where nothing listens, http:// would not help."""
+    with pytest.raises(UnavailableError, match="cannot be reached") as caught:
+        ask(refused.replace("http:", "https:"), "lookup", URL)
+    assert "http://" not in str(caught.value)
+
+
 @pytest.mark.parametrize("answer", [never_answer, send_an_endless_body, send_an_endless_header])
 def test_the_timeout_is_a_deadline_for_the_whole_call(serve, ask, answer):
     """A service that never answers, or never ends its answer, takes no longer than the timeout."""
