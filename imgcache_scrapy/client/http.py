@@ -28,7 +28,7 @@ from imgcache_scrapy.client.fields import (
     without_none,
 )
 from imgcache_scrapy.client.http_lists import HttpLists
-from imgcache_scrapy.client.http_refusals import HttpRefusals, acting, lacks
+from imgcache_scrapy.client.http_refusals import HttpRefusals, acting, explaining_not_found, lacks
 from imgcache_scrapy.client.http_takedown import HttpTakeDowns
 from imgcache_scrapy.client.http_uses import HttpUses
 from imgcache_scrapy.client.key_support import KeySupport
@@ -93,7 +93,9 @@ class HttpTransport(HttpLists, HttpRefusals, HttpTakeDowns, HttpUses):
                 if entry is not None:
                     return entry
             answer = await self.call("POST", "/images", data=form_of(fields), files={"file": file})
-            return answer.checked().stored_entry(key, content_hash)
+            # At a wrong address, every lookup is a miss, and only this shows it.
+            with explaining_not_found("/images"):
+                return answer.checked().stored_entry(key, content_hash)
 
         return await self.limited(claim_or_upload)
 

@@ -89,7 +89,8 @@ def explaining_not_found(route: str) -> Iterator[None]:
 def lacks(route: str) -> ProtocolError:
     """Return the error for a route that the service does not have."""
     return ProtocolError(
-        f"this service has no {route}: it is another implementation or an older version"
+        f"this service has no {route}: it is another implementation or an older version, or its "
+        "address is wrong"
     )
 
 

@@ -60,6 +60,14 @@ def test_an_answer_that_is_not_an_entry_is_a_miss(items, crawl, site):
     assert "Traceback" not in done.log
 
 
+def test_a_wrong_path_in_the_address_is_told(items, crawl, shared_service):
+    """There, every answer is a 404, as for a miss; the images wait in the spool."""
+    done = crawl(items, PIPELINE | {"IMGCACHE_URL": f"{shared_service.url}/wrong"})
+    (warning,) = done.warnings
+    assert "its address is wrong" in warning
+    assert done.fates == {"spooled": IMAGES}
+
+
 def test_a_damaged_image_is_fetched_again(items, crawl, tmp_path, site):
     """A damaged blob is a miss, and the next store repairs it."""
     crawl(items, FILES)
