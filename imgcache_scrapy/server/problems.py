@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from imgcache_scrapy.core.errors import ImgCacheError, InvalidRequestError, error_for_status
+from imgcache_scrapy.core.text import quoted
 
 logger = logging.getLogger(__name__)
 
@@ -76,16 +77,21 @@ def answer_with_problems(app: FastAPI) -> None:
             for route in app.routes
             if getattr(route, "path", None) == path and getattr(route, "include_in_schema", True)
         ]
-        allowed = sorted({method for route in routes for method in getattr(route, "methods", ())})
+        methods = {method for route in routes for method in getattr(route, "methods", ())}
+        allowed = ", ".join(sorted(methods))
         code = error_for_status(error.status_code).code
-        return problem(code, error.status_code, error.detail, {"Allow": ", ".join(allowed)})
+        detail = f"the method {request.method} is not allowed here: use {allowed}"
+        return problem(code, error.status_code, detail, {"Allow": allowed})
 
-    async def on_http_error(_request: Request, error: Exception) -> JSONResponse:
+    async def on_http_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101
         kind = error_for_status(error.status_code)
         # FastAPI uses another status for a body that is not JSON.
         status = kind.status if kind is InvalidRequestError else error.status_code
-        return problem(kind.code, status, str(error.detail), error.headers)
+        detail = str(error.detail)
+        if "route" not in request.scope and status == HTTPStatus.NOT_FOUND:
+            detail = f"this service has no {quoted(request.url.path)}: /docs lists its API"
+        return problem(kind.code, status, detail, error.headers)
 
     app.add_exception_handler(ImgCacheError, on_cache_error)
     app.add_exception_handler(RequestValidationError, on_validation_error)

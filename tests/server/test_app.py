@@ -102,12 +102,17 @@ def test_a_takedown_says_how_many_captures_it_means(http, query, word):
         ("GET", f"/serve/{UNKNOWN_HASH}"),
         ("DELETE", f"/images/{UNKNOWN_HASH}"),
         ("GET", "/images/lookup?url=http://nowhere.example/"),
-        ("GET", "/no/such/route"),
     ],
 )
-def test_unknown_images_and_routes_are_404(http, method, path):
-    """An unknown image, URL or route is a problem with the code `not_found`."""
+def test_unknown_images_are_404(http, method, path):
+    """An unknown image or URL is a problem with the code `not_found`."""
     assert_problem(http.request(method, path), 404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["/no/such/route", "/serve"])
+def test_an_unknown_route_is_a_404_that_names_the_documentation(http, path):
+    """The problem says what the service does not have, and where its API is listed."""
+    assert_problem(http.get(path), 404, "not_found", f"no '{path}'", "/docs")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +127,7 @@ def test_unknown_images_and_routes_are_404(http, method, path):
 def test_a_wrong_method_is_a_405(http, method, path):
     """The problem comes with an `Allow` header, as HTTP requires."""
     answer = http.request(method, path)
-    assert_problem(answer, 405, "protocol")
+    assert_problem(answer, 405, "protocol", f"{method} is not", answer.headers["allow"])
     assert answer.headers["allow"]
 
 
