@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Generator, Iterator
 from io import BytesIO
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 from itemadapter import ItemAdapter
 from scrapy import Request
@@ -83,6 +83,13 @@ class _AwaitableDeferred(Deferred[Any]):
 class ImgCacheFilesPipeline(DropInPipeline, FilesPipeline):
     """Scrapy's FilesPipeline with the cache in front: original bytes in `FILES_STORE`."""
 
+    _imgcache_ignored: ClassVar = {
+        "IMGCACHE_URLS_FIELD": "set FILES_URLS_FIELD",
+        "IMGCACHE_RESULT_FIELD": "set FILES_RESULT_FIELD",
+        "IMGCACHE_MIN_WIDTH": "use ImgCacheImagesPipeline and IMAGES_MIN_WIDTH",
+        "IMGCACHE_MIN_HEIGHT": "use ImgCacheImagesPipeline and IMAGES_MIN_HEIGHT",
+    }
+
     def _imgcache_urls(self, item: Any) -> Any:
         return ItemAdapter(item).get(self.files_urls_field)
 
@@ -92,6 +99,11 @@ class ImgCacheFilesPipeline(DropInPipeline, FilesPipeline):
 
 class ImgCacheImagesPipeline(DropInPipeline, ImagesPipeline):
     """Scrapy's ImagesPipeline with the cache in front: JPEG and thumbnails in `IMAGES_STORE`."""
+
+    _imgcache_ignored: ClassVar = {
+        f"IMGCACHE_{name}": f"set IMAGES_{name}"
+        for name in ("URLS_FIELD", "RESULT_FIELD", "MIN_WIDTH", "MIN_HEIGHT")
+    }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

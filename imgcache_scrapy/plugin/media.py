@@ -1,8 +1,9 @@
 """CachedMediaPipeline: the base of all pipelines; it puts the cache in front of downloads."""
 
 import warnings
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from scrapy import Request, Spider
 from scrapy.exceptions import DropItem, NotConfigured, ScrapyDeprecationWarning
@@ -11,6 +12,7 @@ from twisted.python.failure import Failure
 
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.plugin.item_results import collecting
+from imgcache_scrapy.plugin.settings import warn_of_ignored
 from imgcache_scrapy.plugin.source import ImageSource
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ class CachedMediaPipeline(MediaPipeline):
     """
 
     _imgcache_source = ImageSource
+    # Settings that this pipeline does not read, each with what to do instead.
+    _imgcache_ignored: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -39,9 +43,11 @@ class CachedMediaPipeline(MediaPipeline):
     def from_crawler(cls, crawler: "Crawler") -> Self:
         """Create the pipeline of a crawl."""
         try:
-            return super().from_crawler(crawler)
+            pipeline = super().from_crawler(crawler)
         except NotConfigured as error:
             raise ConfigurationError(f"{cls.__name__} cannot work: {error}") from error
+        warn_of_ignored(crawler.settings, cls.__name__, cls._imgcache_ignored)
+        return pipeline
 
     async def process_item(self, item: Any, spider: Spider | None = None) -> Any:  # noqa: ARG002
         """Do the same as Scrapy, and what the settings ask for with all results of the item.

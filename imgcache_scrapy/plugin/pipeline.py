@@ -1,7 +1,7 @@
 """ImgCachePipeline: keeps an item's images in the cache only, without local files."""
 
 import logging
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from weakref import WeakKeyDictionary
 
 from itemadapter import ItemAdapter
@@ -88,6 +88,9 @@ class ImgCachePipeline(CachedMediaPipeline):
     """
 
     _imgcache_source = CacheOnlySource
+    _imgcache_ignored: ClassVar = {
+        "IMGCACHE_PATH": "only ImgCacheFilesPipeline and ImgCacheImagesPipeline write files",
+    }
 
     def __init__(self, *, crawler: "Crawler") -> None:
         super().__init__(crawler=crawler)

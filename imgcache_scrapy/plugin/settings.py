@@ -219,6 +219,19 @@ def _warn_of_unknown(settings: BaseSettings, known: list[str]) -> None:
             _log.warning("%s is no setting of imgcache-scrapy, so it is ignored%s", name, hint)
 
 
+def warn_of_ignored(settings: BaseSettings, pipeline: str, ignored: Mapping[str, str]) -> None:
+    """Warn of settings that have a value, but that a pipeline does not read.
+
+    Args:
+        settings: the settings of the crawl.
+        pipeline: the name of the pipeline.
+        ignored: the names of the settings, each with what to do instead.
+    """
+    for name, instead in ignored.items():
+        if settings.get(name) is not None:
+            _log.warning("%s is ignored by %s: %s", name, pipeline, instead)
+
+
 def _default_address() -> str:
     """Return the address from the environment, else a folder in the project's data folder."""
     address = os.environ.get("IMGCACHE_URL")

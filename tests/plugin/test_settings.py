@@ -11,6 +11,7 @@ from tests.support.pictures import jpeg
 PIPELINE = {"ITEM_PIPELINES": {"imgcache_scrapy.ImgCachePipeline": 1}}
 MIDDLEWARE = {"DOWNLOADER_MIDDLEWARES": {"imgcache_scrapy.ImgCacheMiddleware": 585}}
 SELECT = {"TWISTED_REACTOR": "twisted.internet.selectreactor.SelectReactor"}
+STORES = {"FILES_STORE": "files", "IMAGES_STORE": "images"}
 IMAGES = {
     "ITEM_PIPELINES": {"scrapy.pipelines.images.ImagesPipeline": 1},
     "IMAGES_STORE": "images",
@@ -90,6 +91,26 @@ def test_a_name_that_is_no_setting_gives_a_warning(caplog, name, hint):
     (record,) = caplog.records
     sentence = f"{name} is no setting of imgcache-scrapy, so it is ignored{hint}"
     assert (record.levelname, record.getMessage()) == ("WARNING", sentence)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "name", "instead"),
+    [
+        ("ImgCachePipeline", "PATH", "ImgCacheImagesPipeline write files"),
+        ("ImgCacheImagesPipeline", "URLS_FIELD", "set IMAGES_URLS_FIELD"),
+        ("ImgCacheImagesPipeline", "MIN_WIDTH", "set IMAGES_MIN_WIDTH"),
+        ("ImgCacheFilesPipeline", "RESULT_FIELD", "set FILES_RESULT_FIELD"),
+        ("ImgCacheFilesPipeline", "MIN_HEIGHT", "IMAGES_MIN_HEIGHT"),
+    ],
+)
+def test_a_setting_that_the_pipeline_ignores_gives_a_warning(crawl, pipeline, name, instead):
+    """The warning says what to do; without the setting there is none."""
+    settings = {"ITEM_PIPELINES": {f"imgcache_scrapy.{pipeline}": 1}} | STORES
+    value = "{item[sku]}.{ext}" if name == "PATH" else 1 if name.startswith("MIN") else "pictures"
+    assert crawl([], settings).warnings == []
+    (warning,) = crawl([], settings | {f"IMGCACHE_{name}": value}).warnings
+    assert f"IMGCACHE_{name} is ignored by {pipeline}: " in warning
+    assert instead in warning
 
 
 def test_the_spool_may_be_in_the_home_folder(tmp_path, monkeypatch):
