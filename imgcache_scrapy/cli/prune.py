@@ -23,11 +23,11 @@ def prune(
         str | None, typer.Option(metavar="SIZE", help="Keep at most this size, such as 10GB.")
     ] = None,
     unused_for: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Remove what was not used for 90d, 4w, 1y.")
+        str | None, typer.Option(metavar="AGE", help="Remove what was not used for 90d, 4w, 1y.")
     ] = None,
     older_than: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Remove what was not fetched for 90d, 4w, 1y."),
+        typer.Option(metavar="AGE", help="Remove what was not fetched for 90d, 4w, 1y."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Remove nothing; only count what would be removed.")
