@@ -72,6 +72,9 @@ def make(database_url: str, captures: Iterable[OldCapture], blobs: Path) -> None
             cursor.execute("COMMIT")
         if is_sqlite:
             connection.execute("INSERT INTO capture_url(rowid, url) SELECT id, url FROM capture")
+        else:
+            # The server of the tests does not do this by itself, as others do.
+            connection.execute("ANALYZE")
     schema_1.put({name: data for data, name in known.items()}, blobs)
     (blobs / OWNER_KEY).write_text(CACHE_ID)
 
