@@ -18,7 +18,13 @@ from twisted.internet.defer import Deferred
 from imgcache_scrapy.plugin.conversion import Converter
 from imgcache_scrapy.plugin.file_names.named_files import NamedFilesPipeline
 from imgcache_scrapy.plugin.item_requests import bad_url_reason, item_request
-from imgcache_scrapy.plugin.local_files import dated_file, is_blocked, note_use
+from imgcache_scrapy.plugin.local_files import (
+    dated_file,
+    is_blocked,
+    is_of_writing,
+    note_use,
+    remove_file,
+)
 
 
 class DropInPipeline(NamedFilesPipeline):
@@ -68,6 +74,24 @@ class DropInPipeline(NamedFilesPipeline):
             request = kwargs["request"] if "request" in kwargs else args[0]
             result = dated_file(self._imgcache.flow.session, result, request)
         return super()._onsuccess(result, *args, **kwargs)  # type: ignore[misc]
+
+    async def file_downloaded(
+        self,
+        response: Response,
+        request: Request,
+        info: MediaPipeline.SpiderInfo,
+        *,
+        item: Any = None,
+    ) -> str:
+        """Do the same as Scrapy, but leave no part of a file, which the next crawl would use."""
+        written = super().file_downloaded(response, request, info, item=item)  # type: ignore[misc]
+        try:
+            return str(await ensure_awaitable(written))
+        except OSError as error:
+            if self._imgcache.is_enabled and is_of_writing(error):
+                path = self.file_path(request, response=response, info=info, item=item)
+                remove_file(self, path)
+            raise
 
     def _imgcache_urls(self, item: Any) -> Any:
         raise NotImplementedError

@@ -87,6 +87,26 @@ def note_use(flow: Flow, request: Request) -> None:
             uses.add(LocalUse(flow.image_url(request), flow.accept_of(request)))
 
 
+def is_of_writing(error: OSError) -> bool:
+    """Return whether an open file could not be written, as on a full disk."""
+    # An error of opening has the name of the file, one of Pillow has no number.
+    return error.errno is not None and error.filename is None
+
+
+def remove_file(pipeline: MediaPipeline, path: Any) -> None:
+    """Remove a file of a pipeline if its store is a folder.
+
+    Args:
+        pipeline: the pipeline.
+        path: the path in its store.
+    """
+    store = getattr(pipeline, "store", None)
+    if isinstance(store, FSFilesStore):
+        # A subclass may give a path that is no text.
+        with suppress(OSError, TypeError, ValueError):
+            Path(store.basedir, path).unlink()
+
+
 def date_file(pipeline: MediaPipeline, result: Any, entry: Entry) -> None:
     """Give a file that was written from the cache the time when its image was fetched.
 
