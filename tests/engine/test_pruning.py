@@ -92,6 +92,15 @@ def test_the_least_recently_used_images_go_first(cache):
     assert left(cache) == [0, 4]
 
 
+def test_images_that_were_used_in_the_future_may_go(cache):
+    """A clock that was wrong keeps no image; tomorrow may be the today of another clock."""
+    fill(cache, {0: -1, 1: 1, 2: -3650, 3: -2, 4: 0})
+    assert pruned(cache, max_bytes=3 * SIZE) == 2
+    assert left(cache) == [0, 2, 4]
+    assert pruned(cache, max_bytes=0) == 1
+    assert left(cache) == [0, 4]
+
+
 def test_unused_and_old_images_go(cache):
     """`unused_for` reads the last use, `older_than` the newest fetch; either is enough."""
     fill(cache, {0: 89, 1: 90, 2: 91, 3: 2, 4: 0})

@@ -9,7 +9,7 @@ from imgcache_scrapy.engine.catalog import database
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.opening import OpenCatalog
 from imgcache_scrapy.engine.catalog.rows import today
-from imgcache_scrapy.engine.catalog.tables import capture, image, used_on
+from imgcache_scrapy.engine.catalog.tables import capture, image, is_unused, used_on
 
 _total_bytes = sa.select(sa.func.coalesce(sa.func.sum(image.c.file_size_bytes), 0))
 _other = image.alias()
@@ -95,7 +95,7 @@ class LastUses(OpenCatalog):
             meets: True for the images that meet the rule, False for the others.
         """
         query = sa.select(used_on, image.c.content_hash, image.c.file_size_bytes)
-        query = query.where(used_on < today())
+        query = query.where(is_unused(today()))
         may_go = sa.or_(sa.false(), *rule.conditions())
         query = query.where(may_go if meets else ~may_go)
         if after is not None:

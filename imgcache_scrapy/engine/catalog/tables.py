@@ -193,6 +193,12 @@ def delete_failures(which: sa.Select[tuple[bytes]]) -> sa.Delete:
     return failure.delete().where(failure.c.digest.in_(which))
 
 
+def is_unused(day: int) -> sa.ColumnElement[bool]:
+    """Return the SQL for whether an image was not used on a day, in days since 1970."""
+    # The next day may be that of a faster clock, later ones are those of a wrong clock.
+    return sa.or_(used_on < day, used_on > day + 1)
+
+
 def seen_at(at: int | sa.ColumnElement[int], of: sa.FromClause = capture) -> sa.ColumnElement[int]:
     """Return the SQL for `rows.seen_at`.
 

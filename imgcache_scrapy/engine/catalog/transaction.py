@@ -30,8 +30,8 @@ from imgcache_scrapy.engine.catalog.tables import capture as _capture
 from imgcache_scrapy.engine.catalog.tables import (
     delete_failures,
     find_blocked,
+    is_unused,
     unlocked_failures,
-    used_on,
 )
 from imgcache_scrapy.engine.catalog.tables import failure as _failure
 from imgcache_scrapy.engine.catalog.tables import image as _image
@@ -266,7 +266,7 @@ class WriteTransaction:
         return find_blocked_sources(self._connection, sources)
 
     def delete_unused(self, day: int) -> list[str]:
-        """Delete those of the images, with all captures, that were not used on a day or later.
+        """Delete those of the images, with all captures, that were not used on a day.
 
         Args:
             day: in days since 1970.
@@ -275,7 +275,7 @@ class WriteTransaction:
             The hashes of the deleted images.
         """
         unused = sa.select(_image.c.content_hash).where(
-            _image.c.content_hash.in_(self._hashes), used_on < day
+            _image.c.content_hash.in_(self._hashes), is_unused(day)
         )
         names = list(self._connection.scalars(unused))
         for table in (_use, _capture, _image):
