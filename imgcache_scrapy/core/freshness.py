@@ -68,7 +68,8 @@ def is_fresh(entry: Entry, max_age: float | None) -> bool:
         return True
     checked_max_age(max_age)
     age = datetime.now(UTC) - datetime.fromisoformat(entry["lookup_time"])
-    return age.total_seconds() < max_age
+    # A time far ahead of this clock is that of a wrong clock, and says nothing about the age.
+    return abs(age.total_seconds()) < max_age
 
 
 def checked_max_age(max_age: float | None) -> float | None:

@@ -27,7 +27,7 @@ def dated_stat(
     Returns:
         The same with the newest possible date if the file may be used, else nothing.
     """
-    age = now - stat["last_modified"]
+    age = abs(now - stat["last_modified"])  # see `is_fresh`
     is_usable = rules.mode == "offline" or max_age is None or age < max_age
     if rules.mode == "refresh" or not is_usable:
         return {}

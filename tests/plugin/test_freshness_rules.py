@@ -34,13 +34,16 @@ def entry_of(age=0.0, **keys):
         ("normal", 50, 100, False),
         ("normal", 150, 100, True),
         ("normal", 0, 0, True),
+        ("normal", -50, 100, False),
+        ("normal", -150, 100, True),
+        ("normal", -150, 0, True),
         ("refresh", 0, None, True),
         ("offline", 150, 100, False),
         ("offline", 0, 0, False),
     ],
 )
 def test_when_the_site_is_asked(mode, age, max_age, asks):
-    """The mode decides first, then the age."""
+    """The mode decides first, then the age; a time far ahead is that of a wrong clock."""
     assert FreshnessRules(mode).must_ask(entry_of(age), max_age) is asks
 
 
@@ -50,6 +53,8 @@ def test_when_the_site_is_asked(mode, age, max_age, asks):
         ("normal", 50, None, True),
         ("normal", 150, 100, False),
         ("normal", 0, 0, False),
+        ("normal", -50, 100, True),
+        ("normal", -150, 100, False),
         ("refresh", 0, None, False),
         ("offline", 150, 100, True),
     ],
