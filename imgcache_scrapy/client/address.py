@@ -54,7 +54,8 @@ def folder_of(address: str) -> Path | None:
             f"{quoted(address)} is not a cache's address: use http(s)://host, file:///folder or a "
             "path"
         )
-    return home_expanded(address).resolve()
+    # Not `Path.resolve`, which raises a RuntimeError for links in a circle.
+    return Path(os.path.realpath(home_expanded(address)))
 
 
 def home_expanded(path: str | Path) -> Path:

@@ -197,3 +197,13 @@ def test_no_command_creates_a_cache(project, tmp_path, is_inside):
         assert_failed(run_imgcache(folder, *words), "no cache")
     assert not list(tmp_path.rglob("imgcache"))
     assert [path.name for path in tmp_path.iterdir()] == ["project"]
+
+
+def test_links_in_a_circle_are_no_cache(run, tmp_path):
+    """A folder that leads to itself is one sentence, for commands that read and that write."""
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for words in (["stats", loop], ["verify", loop], ["fetch", "http://h.test/", "--cache", loop]):
+        done = run(*words)
+        assert_failed(done, str(loop))
+        assert b"Traceback" not in done.stderr
