@@ -103,7 +103,7 @@ class Snapshots:
             return
         try:
             self._catalog.copy_to(draft)
-            draft.replace(folder / f"{file.stem}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.sqlite3")
+            draft.replace(_named_now(file))
         finally:
             draft.unlink(missing_ok=True)
         for old in snapshots_of(file)[KEPT:]:
@@ -117,10 +117,19 @@ def folder_of(catalog_file: Path) -> Path:
 
 
 def snapshots_of(catalog_file: Path) -> list[Path]:
-    """Return the snapshots of a catalog, the newest first."""
+    """Return the snapshots of a catalog, the newest first; the last ones are of a wrong clock."""
     found = folder_of(catalog_file).glob("*.sqlite3")
-    prefix = f"{catalog_file.stem}-"
-    return sorted((each for each in found if each.name.startswith(prefix)), reverse=True)
+    prefix, now = f"{catalog_file.stem}-", _named_now(catalog_file).name
+    return sorted(
+        (each for each in found if each.name.startswith(prefix)),
+        key=lambda each: (each.name <= now, each.name),
+        reverse=True,
+    )
+
+
+def _named_now(catalog_file: Path) -> Path:
+    name = f"{catalog_file.stem}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.sqlite3"
+    return folder_of(catalog_file) / name
 
 
 def _draft_of(catalog_file: Path) -> Path:

@@ -135,6 +135,22 @@ def test_two_snapshots_are_kept(folder):
         assert database.execute(count.format("newest")).fetchone()[0] == COUNT + 4
 
 
+def test_snapshots_of_a_wrong_clock_are_the_oldest(folder):
+    """A clock that was ahead for two days stops no later snapshot, and leaves none for good."""
+    (first,) = snapshots_of(folder / "catalog.sqlite3")
+    ahead = [first.with_name(f"catalog-9000010{day}T120000Z.sqlite3") for day in range(2)]
+    for path in ahead:
+        make_older(shutil.copy(first, path), days=-1000)
+    first.unlink()
+    for day in range(2):
+        fill(folder, [COUNT + day])
+        newest = snapshots_of(folder / "catalog.sqlite3")[0]
+        assert newest not in ahead
+        make_older(newest.rename(newest.with_name(f"catalog-2000010{day}T120000Z.sqlite3")))
+    found = snapshots_of(folder / "catalog.sqlite3")
+    assert [each.stem[8:16] for each in found] == ["20000101", "20000100"]
+
+
 @pytest.mark.parametrize(
     ("limit", "count"), [("1000", 0), ("1000000000", 1), ("1KB", 0), ("1GB", 1)]
 )
