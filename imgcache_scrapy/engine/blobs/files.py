@@ -134,8 +134,11 @@ class FileBlobs(BlobStore):
         temporary = self._folder / f"#{uuid4().hex}"
         with _storage_errors():
             self._make_root()
-            write_synced(temporary, cache_id.encode())
-            temporary.replace(self._folder / OWNER_KEY)
+            try:
+                write_synced(temporary, cache_id.encode())
+                temporary.replace(self._folder / OWNER_KEY)
+            finally:
+                temporary.unlink(missing_ok=True)
             sync_folder(self._folder)
         self._has_owner = True
 
