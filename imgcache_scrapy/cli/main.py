@@ -26,6 +26,7 @@ from imgcache_scrapy.cli.ui import ui
 from imgcache_scrapy.cli.upkeep import gc, upgrade, verify
 from imgcache_scrapy.cli.uses import uses
 from imgcache_scrapy.core.errors import ImgCacheError, UnauthorizedError
+from imgcache_scrapy.core.text import reason_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 spool = typer.Typer(help="List or store the images that wait in the spool.", no_args_is_help=True)
@@ -48,11 +49,7 @@ def main() -> None:
     try:
         app(prog_name="imgcache")
     except OSError as error:
-        # Of a file that gets another name, the second one is known to the user.
-        name = error.filename2 or error.filename
-        named = name is not None and error.strerror is not None
-        reason = f"{name} cannot be used: {error.strerror}" if named else error
-        sys.exit(f"imgcache: {reason}")
+        sys.exit(f"imgcache: {reason_of(error)}")
     except UnauthorizedError as error:
         hint = "give its token by --token (of `copy`: --src-token) or in IMGCACHE_TOKEN"
         sys.exit(f"imgcache: the service refuses the token: {hint} ({error})")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from imgcache_scrapy.core.concurrency import Limiter
 from imgcache_scrapy.core.errors import ConfigurationError
 from imgcache_scrapy.core.forks import ForkObserver, no_fork
+from imgcache_scrapy.core.text import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,9 @@ def embedded_transport(
         if not folder.is_dir() and not can_create(folder):
             raise PermissionError("it is no folder, or cannot be created")
     except OSError as error:
-        raise ConfigurationError(f"a cache cannot be created in {folder}: {error}") from error
+        raise ConfigurationError(
+            f"a cache cannot be created in {folder}: {reason_of(error)}"
+        ) from error
     return AsyncImageCache(
         open_cache=lambda: _shared.acquire(folder, ImageCache.in_folder),
         close_cache=lambda _: _shared.release(folder),

@@ -9,6 +9,7 @@ from imgcache_scrapy.client.breaker import is_blocked
 from imgcache_scrapy.client.record import DamagedRecordError, Record
 from imgcache_scrapy.client.spool import Spool
 from imgcache_scrapy.core.errors import REFUSALS, ReadOnlyError
+from imgcache_scrapy.core.text import reason_of
 
 # Each replay has one record in memory; a few in parallel are faster than one after the other.
 _MAX_REPLAYS = 4
@@ -73,7 +74,7 @@ class Replayer:
             try:
                 stored = await self._replay_all()
             except OSError as error:
-                self._log(logging.WARNING, "The spool cannot be read: %s", error)
+                self._log(logging.WARNING, "The spool cannot be read: %s", reason_of(error))
                 return
             if new := list(self._unusable.items())[known:]:
                 self._log(
@@ -83,7 +84,7 @@ class Replayer:
                     self._spool.folder,
                     len(new),
                     ", ".join(name for name, _ in new[:_MAX_NAMED]),
-                    new[0][1],
+                    reason_of(new[0][1]),
                 )
         if stored:
             self._log(logging.INFO, "%d images from the spool are in the image cache now", stored)

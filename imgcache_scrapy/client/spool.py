@@ -23,6 +23,7 @@ from imgcache_scrapy.client.spool_size import SpoolSize, size_of
 from imgcache_scrapy.core.entry import content_hash_of, is_content_hash
 from imgcache_scrapy.core.files import sync_folder, write_synced
 from imgcache_scrapy.core.limits import MAX_TEXT
+from imgcache_scrapy.core.text import reason_of
 
 try:
     import fcntl
@@ -267,7 +268,9 @@ def _read(path: Path, reason: str | None) -> Iterator[SpooledRecord]:
     except FileNotFoundError:
         return  # another process has stored it
     except OSError as error:
-        yield SpooledRecord(path.name, 0, None, f"cannot be read: {error}", is_readable=False)
+        yield SpooledRecord(
+            path.name, 0, None, f"cannot be read: {reason_of(error)}", is_readable=False
+        )
         return
     except DamagedRecordError:
         record = None

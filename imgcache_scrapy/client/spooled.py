@@ -9,6 +9,7 @@ from imgcache_scrapy.client.record import Record
 from imgcache_scrapy.client.spool import Spool
 from imgcache_scrapy.core.entry import Entry, content_hash_of
 from imgcache_scrapy.core.errors import UnavailableError
+from imgcache_scrapy.core.text import reason_of
 
 
 class SpooledImages:
@@ -47,7 +48,9 @@ class SpooledImages:
         except (OSError, UnavailableError) as error:
             level = logging.DEBUG if self._has_warned else logging.WARNING
             self._has_warned = True
-            self._log(level, "An image is neither in the cache nor in the spool: %s", error)
+            self._log(
+                level, "An image is neither in the cache nor in the spool: %s", reason_of(error)
+            )
             raise
         return await asyncio.to_thread(record.entry)
 

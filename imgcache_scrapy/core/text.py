@@ -30,6 +30,16 @@ def printable(text: object) -> str:
     return "".join(map(_escaped, shown))
 
 
+def reason_of(error: Exception) -> str:
+    """Return the text of an error: of an OSError in plain words, with the file if it is known."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return printable(error)
+    reason = "a file is in its place" if isinstance(error, FileExistsError) else error.strerror
+    # Of a file that gets another name, the second one is known to the user.
+    name = error.filename2 or error.filename
+    return reason if name is None else f"{printable(name)} cannot be used: {reason}"
+
+
 def quoted(text: object, max_characters: int = 80) -> str:
     """Return the start of a printable text in quotation marks."""
     return f"'{printable(text)[:max_characters]}'"

@@ -17,6 +17,7 @@ from imgcache_scrapy.core.errors import (
     not_found,
     without_bytes,
 )
+from imgcache_scrapy.core.text import reason_of
 from imgcache_scrapy.engine.blobs.opening import open_blobs
 from imgcache_scrapy.engine.blobs.states import examine
 from imgcache_scrapy.engine.blobs.store import BlobStore
@@ -103,7 +104,9 @@ class ImageCache:
                 folder.mkdir(parents=True, exist_ok=True)
             return cls(*addresses_in(folder), upgrade=upgrade, create=create)
         except OSError as error:
-            raise UnavailableError(f"the cache in {folder} cannot be opened: {error}") from error
+            raise UnavailableError(
+                f"the cache in {folder} cannot be opened: {reason_of(error)}"
+            ) from error
 
     def store(self, url: str, data: bytes, client_name: str, **options: Any) -> Entry:
         """Store one image, given as the arguments of `StoreRequest.of`; see `store_many`.

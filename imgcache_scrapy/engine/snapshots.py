@@ -9,6 +9,7 @@ from threading import Lock, Thread
 
 from imgcache_scrapy.core.errors import ImgCacheError, UnavailableError
 from imgcache_scrapy.core.files import sync_folder
+from imgcache_scrapy.core.text import reason_of
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.location import size_in_environment
 
@@ -73,7 +74,7 @@ class Snapshots:
                     path.unlink(missing_ok=True)
             except OSError as error:
                 raise UnavailableError(
-                    f"a snapshot of the catalog cannot be removed: {error}"
+                    f"a snapshot of the catalog cannot be removed: {reason_of(error)}"
                 ) from error
         if found:
             self.take_if_due()
@@ -87,7 +88,9 @@ class Snapshots:
             with self._lock:
                 self._take(file)
         except (ImgCacheError, OSError) as error:
-            _logger.warning("There is no new snapshot of the image cache's catalog: %s", error)
+            _logger.warning(
+                "There is no new snapshot of the image cache's catalog: %s", reason_of(error)
+            )
 
     def _take(self, file: Path) -> None:
         newest = next(iter(snapshots_of(file)), None)

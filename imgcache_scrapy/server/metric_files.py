@@ -18,6 +18,7 @@ from typing import IO
 from prometheus_client import values
 from prometheus_client.mmap_dict import MmapedDict
 
+from imgcache_scrapy.core.text import reason_of
 from imgcache_scrapy.server.metrics import SHARED_FOLDER
 
 try:
@@ -77,7 +78,7 @@ def share_metrics() -> None:
         for kind, size in _SIZES.items():
             _allocate(Path(folder, f"{kind}_{number}.db"), size)
     except OSError as error:
-        logger.warning("The metrics of this worker process are not shared: %s", error)
+        logger.warning("The metrics of this worker process are not shared: %s", reason_of(error))
         return
     os.environ[SHARED_FOLDER] = folder
     values.ValueClass = values.MultiProcessValue(lambda: number)

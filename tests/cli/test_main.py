@@ -24,7 +24,7 @@ def test_a_file_in_place_of_a_folder_is_one_sentence(run, tmp_path):
     file = tmp_path / "file"
     file.touch()
     done = run("fetch", "http://h.example/1.png", "-o", file, "--cache", tmp_path / "cache")
-    assert_failed(done, f"{file} cannot be used: File exists")
+    assert_failed(done, f"{file} cannot be used: a file is in its place")
     assert b"Errno" not in done.stderr
 
 

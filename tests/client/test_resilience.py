@@ -139,7 +139,7 @@ async def test_a_spool_that_cannot_be_read_is_told(proxy, tmp_path):
         await crawl.cache.replay()
     assert (
         "WARNING",
-        f"The spool cannot be read: [Errno 20] Not a directory: '{tmp_path / 'spool'}'",
+        f"The spool cannot be read: {tmp_path / 'spool'} cannot be used: Not a directory",
     ) in crawl.logged
 
 

@@ -143,9 +143,28 @@ def test_a_put_that_cannot_be_renamed_leaves_no_draft(folder):
         capture_output=True,
         text=True,
     )
-    assert done.stdout.startswith(
-        "StoreFailedError the image storage failed for this image: [Errno 5]"
-    )
+    assert done.stdout.startswith("StoreFailedError the image storage failed for this image: ")
+    assert files(folder) == set()
+
+
+SET_OWNER = """
+import resource, sys
+from imgcache_scrapy.core.errors import UnavailableError
+from imgcache_scrapy.engine.blobs.opening import open_blobs
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (4, 4))
+try:
+    open_blobs(sys.argv[1]).set_owner("the id of a cache")
+except UnavailableError as error:
+    print(error)
+"""
+
+
+def test_an_owner_that_cannot_be_written_leaves_no_draft(folder):
+    """Each store tries it again while the disk is full; the sentence has no number of an error."""
+    program = [sys.executable, "-c", SET_OWNER, folder.as_uri()]
+    done = subprocess.run(program, check=True, capture_output=True, text=True)
+    assert done.stdout == "the image storage failed: File too large\n"
     assert files(folder) == set()
 
 
@@ -174,7 +193,7 @@ def test_a_blob_that_cannot_be_synced_fails_alone(folder):
     )
     failed = json.loads(done.stdout)
     assert len(failed) >= 2
-    assert all("[Errno 5]" in reason for reason in failed.values())
+    assert all("Input/output error" in reason for reason in failed.values())
     assert files(folder) == {Path(name[:2], name[2:]) for name in names if name not in failed}
 
 

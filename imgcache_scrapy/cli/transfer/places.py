@@ -5,6 +5,7 @@ from pathlib import Path
 
 from imgcache_scrapy.client.address import folder_of, without_secrets
 from imgcache_scrapy.core.errors import ConfigurationError, UnavailableError
+from imgcache_scrapy.core.text import reason_of
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import database_call, sqlite_url
@@ -92,7 +93,7 @@ class Place:
                 self.folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UnavailableError(
-                    f"the folder {self.folder} cannot be created: {error}"
+                    f"the folder {self.folder} cannot be created: {reason_of(error)}"
                 ) from error
         return ImageCache(*urls, create=create)
 

@@ -14,6 +14,7 @@ from typing_extensions import override
 from imgcache_scrapy.core.entry import blob_key
 from imgcache_scrapy.core.errors import ReadOnlyError, StoreFailedError, UnavailableError
 from imgcache_scrapy.core.files import sync_file, sync_folder, write_new, write_synced
+from imgcache_scrapy.core.text import reason_of
 from imgcache_scrapy.engine.blobs.regular_files import files_in, read, replace, size_of
 from imgcache_scrapy.engine.blobs.store import OWNER_KEY, BlobStore, Found
 from imgcache_scrapy.engine.blobs.syncing import SyncThreads
@@ -119,7 +120,7 @@ class FileBlobs(BlobStore):
                 except OSError as error:
                     if whole:
                         raise
-                    logger.warning("The folder %s cannot be read: %s", folder, error)
+                    logger.warning("The folder %s cannot be read: %s", folder, reason_of(error))
 
     @override
     def owner(self) -> str | None:
@@ -211,7 +212,7 @@ class FileBlobs(BlobStore):
             yield
         except OSError as error:
             self.check()
-            reason = f"the image storage failed for this image: {error}"
+            reason = f"the image storage failed for this image: {reason_of(error)}"
             for content_hash in content_hashes:
                 failed[content_hash] = StoreFailedError(reason)
                 failed[content_hash].__cause__ = error
@@ -258,5 +259,7 @@ def _storage_errors() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == EROFS:
-            raise ReadOnlyError(f"the image storage can only be read: {error}") from error
-        raise UnavailableError(f"the image storage failed: {error}") from error
+            raise ReadOnlyError(
+                f"the image storage can only be read: {reason_of(error)}"
+            ) from error
+        raise UnavailableError(f"the image storage failed: {reason_of(error)}") from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from imgcache_scrapy.core.concurrency import Batcher
-from imgcache_scrapy.core.text import printable
+from imgcache_scrapy.core.text import reason_of
 from imgcache_scrapy.plugin.file_names.order import Holder, numbers_to_try
 from imgcache_scrapy.plugin.log import SpiderLogger
 
@@ -120,7 +120,7 @@ class PathIndex:
                     "The names of files cannot be remembered, so files are written again and two "
                     "crawls may choose different names: %s: %s",
                     self._path,
-                    printable(error),
+                    reason_of(error),
                 )
             return otherwise
 
