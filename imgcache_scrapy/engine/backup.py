@@ -12,6 +12,7 @@ from imgcache_scrapy.engine.blobs.states import examine
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.database import database_call, sqlite_url
 from imgcache_scrapy.engine.catalog.restoring import RestoringCatalog
+from imgcache_scrapy.engine.folder_lock import locked_folder
 from imgcache_scrapy.engine.location import BLOBS_NAME, CATALOG_NAME
 
 _PAGE_SIZE = 500
@@ -50,13 +51,25 @@ def back_up(
 
     Raises:
         ConfigurationError: the folder is not empty, or the catalog is not in SQLite.
-        UnavailableError: the cache or the folder fails; then the folder is not a cache.
+        UnavailableError: the cache or the folder fails, or another backup uses the folder; then
+            the folder is not a cache.
     """
     if cache.catalog.file is None:
         raise ConfigurationError(
             "the catalog is not in SQLite: back up its database with the database's own program,"
             " and then copy the blobs"
         )
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked_folder(folder, "backup"):
+        return _back_up(cache, folder, on_total, on_progress)
+
+
+def _back_up(
+    cache: ImageCache,
+    folder: Path,
+    on_total: Callable[[int], None],
+    on_progress: Callable[[int], None],
+) -> BackedUp:
     blobs = FileBlobs(folder / BLOBS_NAME)
     draft = _prepare(folder, blobs, cache.catalog.cache_id)
     cache.catalog.copy_to(draft)
@@ -79,7 +92,6 @@ def back_up(
 
 def _prepare(folder: Path, blobs: FileBlobs, cache_id: str) -> Path:
     """Return the file for the catalog, after the check that nothing else is in the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
     # Without its final name, so that an interrupted backup is not taken for a cache.
     draft = folder / f"#{CATALOG_NAME}"
     drafts = set(folder.glob(f"{draft.name}*"))

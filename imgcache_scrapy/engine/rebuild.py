@@ -25,6 +25,7 @@ from imgcache_scrapy.engine.catalog.whole_rows import Row
 from imgcache_scrapy.engine.decoding.decoder import Decoders
 from imgcache_scrapy.engine.decoding.messages import NOT_DECODED
 from imgcache_scrapy.engine.description import image_of
+from imgcache_scrapy.engine.folder_lock import locked_folder
 from imgcache_scrapy.engine.snapshots import snapshots_of
 
 # Each may have 100 MiB.
@@ -71,18 +72,17 @@ def rebuild(
     Raises:
         ConfigurationError: there are no blobs, or something else is in the place of the catalog.
         UnavailableError: the blobs or the disk fail, or a folder of blobs cannot be listed; then
-            nothing is changed.
+            nothing is changed. Or another rebuild is running.
     """
     if file.exists() and not file.is_file():
         raise ConfigurationError(f"{file} is not a file: move it away, and run this again")
     owner = blobs.owner()
     if owner is None and next(blobs.scan(), None) is None:
         raise ConfigurationError("there are no blobs to make a catalog from")
-    for left in file.parent.glob(f"{_DRAFTS}*"):  # A rebuild was killed.
-        shutil.rmtree(left)
     # A folder beside the catalog: the new catalog is moved from there.
     with (
-        TemporaryDirectory(prefix=_DRAFTS, dir=file.parent) as folder,
+        locked_folder(file.parent, "rebuild"),
+        _new_folder(file.parent) as folder,
         without_writers(file),
     ):
         draft = Path(folder, file.name)
@@ -105,6 +105,12 @@ def rebuild(
     path = None if source is None else source.path
     sound = stats["images"] - stats["damaged"]
     return Rebuilt(sound, stats["captures"], without_url, damaged, path, kept)
+
+
+def _new_folder(parent: Path) -> TemporaryDirectory[str]:
+    for left in parent.glob(f"{_DRAFTS}*"):  # A rebuild was killed.
+        shutil.rmtree(left)
+    return TemporaryDirectory(prefix=_DRAFTS, dir=parent)
 
 
 _open = database_call(RestoringCatalog)

@@ -15,7 +15,7 @@ import pytest
 
 from imgcache_scrapy import ImgCacheClient
 from imgcache_scrapy.core.entry import blob_key, content_hash_of
-from imgcache_scrapy.core.errors import ConfigurationError, NotFoundError
+from imgcache_scrapy.core.errors import ConfigurationError, NotFoundError, UnavailableError
 from imgcache_scrapy.engine.backup import back_up
 from imgcache_scrapy.engine.blobs.files import FileBlobs
 from imgcache_scrapy.engine.cache import ImageCache, StoreRequest
@@ -565,6 +565,33 @@ def test_an_interrupted_backup_goes_on(folder, tmp_path, disk):
         assert len(kept) >= len(blobs) - 1
         assert sorted(path.name for path in copy.iterdir()) == ["blobs", "catalog.sqlite3"]
         assert found_urls(copy) == all_urls()
+
+
+def test_two_backups_do_not_share_a_folder(folder, tmp_path):
+    """The second one is refused while the first one runs, which is not disturbed."""
+    copy = tmp_path / "copy"
+
+    def back_up_again(_):
+        with pytest.raises(UnavailableError, match="another `imgcache backup` uses"):
+            back_up(cache, copy)
+
+    with closing(ImageCache.in_folder(folder)) as cache:
+        done = back_up(cache, copy, on_total=back_up_again)
+    assert done.missing == []
+    assert found_urls(copy) == all_urls()
+
+
+def test_two_rebuilds_do_not_disturb_each_other(folder):
+    """The second one is refused while the first one runs, also if the catalog is lost."""
+    (folder / "catalog.sqlite3").unlink()
+
+    def rebuild_again(_):
+        with pytest.raises(UnavailableError, match="another `imgcache rebuild` uses"):
+            rebuilt(folder)
+
+    assert rebuilt(folder, on_progress=rebuild_again).damaged == []
+    assert found_urls(folder) == all_urls()
+    assert not list(folder.glob("#*"))
 
 
 def test_a_backup_needs_an_empty_folder(folder, tmp_path):
