@@ -21,14 +21,9 @@ from imgcache_scrapy.client.record import (
 from imgcache_scrapy.client.spool_index import SpoolIndex, check_is_file
 from imgcache_scrapy.client.spool_size import SpoolSize, size_of
 from imgcache_scrapy.core.entry import content_hash_of, is_content_hash
-from imgcache_scrapy.core.files import sync_folder, write_synced
+from imgcache_scrapy.core.files import sync_folder, try_lock, write_synced
 from imgcache_scrapy.core.limits import MAX_TEXT
 from imgcache_scrapy.core.text import reason_of
-
-try:
-    import fcntl
-except ImportError:  # Windows: no locks; storing a record twice is harmless
-    fcntl = None  # type: ignore[assignment]
 
 SPOOL_FOLDER = Path(".scrapy", "imgcache-spool")
 """The default folder of a spool, inside of Scrapy's data folder."""
@@ -142,7 +137,7 @@ class Spool:
             return None
         locked = LockedRecord(path, file)
         try:
-            if _try_lock(file) and _is_same(file, path) and locked.belongs_to(cache):
+            if _lock(file) and _is_same(file, path) and locked.belongs_to(cache):
                 return locked
         except BaseException:
             locked.release()
@@ -207,7 +202,7 @@ class LockedRecord:
             DamagedRecordError: the bytes changed after they were written.
         """
         content = self._file.read(MAX_RECORD_BYTES + 1)
-        if fcntl is None:  # Windows cannot remove an open file
+        if os.name == "nt":  # Windows cannot remove an open file
             self.release()
         if content_hash_of(content) != self._path.name:
             raise DamagedRecordError("the file is damaged: its bytes do not match its name")
@@ -238,18 +233,12 @@ def _create_folder(folder: Path) -> None:
         sync_folder(folder.parent)
 
 
-def _try_lock(file: BinaryIO) -> bool:
+def _lock(file: BinaryIO) -> bool:
     """Lock a file until it is closed; return False if another process has locked it."""
-    if fcntl is None:
-        return True
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return try_lock(file)
     except OSError:
-        # A network file system may have no locks. To store a record twice does no harm.
-        return True
-    return True
+        return True  # Without locks a record may be stored twice, which does no harm.
 
 
 def _is_same(file: BinaryIO, path: Path) -> bool:

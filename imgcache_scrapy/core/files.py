@@ -1,7 +1,13 @@
-"""Write files so that they survive a power cut."""
+"""Write files so that they survive a power cut, and lock files."""
 
 import os
 from pathlib import Path
+from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # Windows: no locks
+    fcntl = None  # type: ignore[assignment]
 
 
 def write_new(path: str | Path, data: bytes) -> None:
@@ -37,3 +43,20 @@ def sync_file(path: str | Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def try_lock(file: int | IO[bytes]) -> bool:
+    """Lock an open file, or a descriptor, until it is closed; on Windows do nothing.
+
+    Returns:
+        False if another process has locked it.
+
+    Raises:
+        OSError: the file system has no locks, as some network file systems.
+    """
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

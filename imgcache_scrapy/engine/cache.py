@@ -104,9 +104,7 @@ class ImageCache:
                 folder.mkdir(parents=True, exist_ok=True)
             return cls(*addresses_in(folder), upgrade=upgrade, create=create)
         except OSError as error:
-            raise UnavailableError(
-                f"the cache in {folder} cannot be opened: {reason_of(error)}"
-            ) from error
+            raise UnavailableError(f"the cache cannot be opened: {reason_of(error)}") from error
 
     def store(self, url: str, data: bytes, client_name: str, **options: Any) -> Entry:
         """Store one image, given as the arguments of `StoreRequest.of`; see `store_many`.
@@ -215,11 +213,7 @@ class ImageCache:
             return transaction.delete_captures(content_hash, bucket, deed)
 
     def delete_orphan(self, content_hash: str) -> bool:
-        """Delete a blob if its image has no row.
-
-        Returns:
-            True if it was deleted; False if the image has a row, so that its blob must stay.
-        """
+        """Delete a blob if its image has no row; return whether it was deleted."""
         return bool(self._delete_orphans([content_hash]))
 
     def delete_unused(self, content_hashes: Collection[str]) -> list[str]:

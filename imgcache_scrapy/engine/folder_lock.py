@@ -2,20 +2,18 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from imgcache_scrapy.core.errors import UnavailableError
-
-try:
-    import fcntl
-except ImportError:  # Windows: no locks
-    fcntl = None  # type: ignore[assignment]
+from imgcache_scrapy.core.files import try_lock
 
 
 @contextmanager
 def locked_folder(folder: Path, command: str) -> Iterator[None]:
-    """Lock a folder; a process that is killed leaves it unlocked.
+    """Lock a folder during a block; a process that is killed leaves it unlocked.
+
+    Without locks, as on Windows, nothing is locked.
 
     Args:
         folder: the folder, which must exist.
@@ -24,20 +22,18 @@ def locked_folder(folder: Path, command: str) -> Iterator[None]:
     Raises:
         UnavailableError: another process has locked it.
     """
-    if fcntl is None:
+    if os.name == "nt":  # It cannot open a folder.
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
+    is_locked = True
+    with suppress(OSError):
+        is_locked = try_lock(descriptor)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise UnavailableError(
-            f"another `imgcache {command}` uses {folder}: run this again when it has ended"
-        ) from error
-    except OSError:
-        pass  # A network file system may have no locks.
-    try:
+        if not is_locked:
+            raise UnavailableError(
+                f"another `imgcache {command}` uses {folder}: run this again when it has ended"
+            )
         yield
     finally:
         os.close(descriptor)

@@ -18,13 +18,9 @@ from typing import IO
 from prometheus_client import values
 from prometheus_client.mmap_dict import MmapedDict
 
+from imgcache_scrapy.core.files import try_lock
 from imgcache_scrapy.core.text import reason_of
 from imgcache_scrapy.server.metrics import SHARED_FOLDER
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 FOLDER = "IMGCACHE_METRICS_FOLDER"
 """The environment variable with the folder of the files."""
@@ -110,7 +106,7 @@ def _allocate(path: Path, size: int) -> None:
 
 def _sweep(place: Path) -> None:
     """Remove the folders of services that have ended; those of running services are locked."""
-    if fcntl is None:
+    if os.name == "nt":  # There are no locks.
         return
     for folder in place.glob(f"{_PREFIX}*"):
         with suppress(OSError):
@@ -124,10 +120,7 @@ def _sweep(place: Path) -> None:
 def _locked(path: Path) -> IO[bytes] | None:
     """Lock a file until it is closed; return None if another process has locked it."""
     file = path.open("ab")
-    try:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+    if try_lock(file):
+        return file
+    file.close()
+    return None

@@ -93,7 +93,7 @@ class Place:
                 self.folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UnavailableError(
-                    f"the folder {self.folder} cannot be created: {reason_of(error)}"
+                    f"the cache cannot be created: {reason_of(error)}"
                 ) from error
         return ImageCache(*urls, create=create)
 
