@@ -82,11 +82,11 @@ class DropInPipeline(NamedFilesPipeline):
         info: MediaPipeline.SpiderInfo,
         *,
         item: Any = None,
-    ) -> str:
+    ) -> Any:
         """Do the same as Scrapy, but leave no part of a file, which the next crawl would use."""
         written = super().file_downloaded(response, request, info, item=item)  # type: ignore[misc]
         try:
-            return str(await ensure_awaitable(written))
+            return await ensure_awaitable(written)
         except OSError as error:
             if self._imgcache.is_enabled and is_of_writing(error):
                 path = self.file_path(request, response=response, info=info, item=item)

@@ -190,6 +190,11 @@ async def super__image_downloaded(self, response, request, info, *, item=None):
     return checksum.upper()
 
 
+@hook_row("images")
+async def none__image_downloaded(self, response, request, info, *, item=None):
+    await self.base.image_downloaded(self, response, request, info, item=item)
+
+
 @hook_row("files", ["b.jpg", "a.jpg"])
 def json__item_completed(self, results, item, info):
     item["mine"] = [result["path"] for ok, result in results if ok]
