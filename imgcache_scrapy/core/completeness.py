@@ -101,11 +101,18 @@ def _states_end(listed: bytes, *ends: int) -> bool:
 
 
 def _after_marker(data: bytes, offset: int) -> int:
+    if marker := _search(_JPEG_MARKER, data, offset):
+        return marker.end()
+    raise _DoubtError
+
+
+def _search(marker: re.Pattern[bytes], data: bytes, offset: int) -> re.Match[bytes] | None:
+    """Find the next marker of two bytes."""
     for start in range(offset, len(data), _PIECE):
         # One byte more than a piece: a marker may begin at its end.
-        if marker := _JPEG_MARKER.search(data, start, start + _PIECE + 1):
-            return marker.end()
-    raise _DoubtError
+        if found := marker.search(data, start, start + _PIECE + 1):
+            return found
+    return None
 
 
 def _is_whole_png(data: bytes, start: int = 0) -> bool:
@@ -272,17 +279,11 @@ def _is_whole_jp2(data: bytes) -> bool:
         if marker == _JP2_SOT:
             length = int.from_bytes(data[offset + 6 : offset + 10], "big")
             if not length:  # It lasts until EOC, which its data cannot contain.
-                return _has_eoc(data, offset + 12)
+                return _search(re.compile(_JP2_EOC), data, offset + 12) is not None
             offset += length
         else:
             offset += 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
     return False
-
-
-def _has_eoc(data: bytes, offset: int) -> bool:
-    # One byte more than a piece: a marker may begin at its end.
-    starts = range(offset, len(data), _PIECE)
-    return any(data.find(_JP2_EOC, start, start + _PIECE + 1) >= 0 for start in starts)
 
 
 _CHECKS: dict[str, Callable[[bytes], bool]] = {
