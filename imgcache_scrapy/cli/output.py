@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from imgcache_scrapy.core.files import write_new
+from imgcache_scrapy.core.files import real_path, write_new
 from imgcache_scrapy.core.text import printable
 
 # In characters; rich shortens longer lines.
@@ -70,7 +70,7 @@ def replace_file(path: Path, data: bytes) -> None:
     Raises:
         OSError: with the name of the file.
     """
-    path = path.resolve()
+    path = real_path(path)
     draft = path.with_name(f".{path.name[:40]}.{token_hex(8)}")
     try:
         if path.exists() and not path.is_file():  # a device, or a pipe

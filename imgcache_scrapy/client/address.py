@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from imgcache_scrapy.core.errors import ConfigurationError
+from imgcache_scrapy.core.files import real_path
 from imgcache_scrapy.core.text import printable, quoted
 from imgcache_scrapy.core.urls import DEFAULT_PORTS
 
@@ -54,8 +55,7 @@ def folder_of(address: str) -> Path | None:
             f"{quoted(address)} is not a cache's address: use http(s)://host, file:///folder or a "
             "path"
         )
-    # Not `Path.resolve`, which raises a RuntimeError for links in a circle.
-    return Path(os.path.realpath(home_expanded(address)))
+    return real_path(home_expanded(address))
 
 
 def home_expanded(path: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""Write files so that they survive a power cut, and lock files."""
+"""Write files so that they survive a power cut; lock files; follow links."""
 
 import os
 from pathlib import Path
@@ -8,6 +8,12 @@ try:
     import fcntl
 except ImportError:  # Windows: no locks
     fcntl = None  # type: ignore[assignment]
+
+
+def real_path(path: Path) -> Path:
+    """Return the absolute path without links; links in a circle stay in it."""
+    # `Path.resolve` raises a RuntimeError for those.
+    return Path(os.path.realpath(path))
 
 
 def write_new(path: str | Path, data: bytes) -> None:

@@ -49,6 +49,16 @@ def test_get_replaces_a_file_as_a_whole(run, cache, photos, tmp_path):
     assert run("get", URL, "-o", "/dev/stdout", cache).stdout == photos["cat.png"]
 
 
+def test_get_into_links_in_a_circle(run, cache, photos, tmp_path):
+    """A file replaces such a link; what would be behind it cannot be written, says one sentence."""
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    done = run("get", URL, "-o", "loop/cat.png", cache)
+    assert_failed(done, "loop/cat.png cannot be used: Too many levels of symbolic links")
+    assert run("get", URL, "-o", "loop", cache).returncode == 0
+    assert loop.read_bytes() == photos["cat.png"]
+
+
 def test_get_reads_from_a_service(run, shared_service, photos):
     """An argument or the environment may name a service."""
     url, data = "http://cli.example/get", photos["dandelion.jpg"]
