@@ -198,11 +198,10 @@ def _decode(data: bytes) -> ImageInfo:
     width, height, orientation = _load_upright(image)
     if image.mode.startswith(_WIDE_MODES):
         return ImageInfo(width, height, None)
-    if orientation in _UPRIGHT_BY_ORIENTATION:
-        return ImageInfo(
-            width, height, phash(image.transpose(_UPRIGHT_BY_ORIENTATION[orientation]))
-        )
-    return ImageInfo(width, height, phash(image))
+    is_reduced = max(image.size) < max(width, height)
+    turn = _UPRIGHT_BY_ORIENTATION.get(orientation)
+    upright = image if turn is None else image.transpose(turn)
+    return ImageInfo(width, height, phash(upright, is_reduced=is_reduced))
 
 
 def _make_thumbnail(data: bytes) -> ImageInfo:

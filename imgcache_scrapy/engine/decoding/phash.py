@@ -9,6 +9,8 @@ from PIL import Image
 _Floats = npt.NDArray[np.float64]
 
 _SIDE, _KEPT = 32, 8
+# Two steps with this gap keep as many bits as one step; with 3, smooth pictures lose more.
+_REDUCING_GAP = 4.0
 _EIGHTH = math.pi / 4
 _COS = np.array([math.cos(_EIGHTH * k / 16) for k in range(_KEPT)])
 # The sine by the addition theorem, as pocketfft computes it: every bit must be the same.
@@ -21,7 +23,7 @@ _SIN = np.array(
 )
 
 
-def phash(image: Image.Image) -> int:
+def phash(image: Image.Image, *, is_reduced: bool = False) -> int:
     """Compute the perceptual hash of an upright picture.
 
     This is the pHash of https://www.hackerfactor.com/blog/index.php?/archives/432-Looks-Like-It.html
@@ -31,11 +33,15 @@ def phash(image: Image.Image) -> int:
 
     Args:
         image: the picture, of any size and mode.
+        is_reduced: whether it was decoded at a reduced size. Then its hash is not exact, and it is
+            scaled in two steps, which takes a third of the time.
 
     Returns:
         64 bits, unsigned, row by row; the most significant bit is the lowest frequency.
     """
-    grey = _on_white(image).convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    gap = _REDUCING_GAP if is_reduced else None
+    grey = _on_white(image).convert("L")
+    grey = grey.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS, reducing_gap=gap)
     low = _low_dct(_low_dct(np.asarray(grey, np.float64).T).T)
     return int.from_bytes(np.packbits(low > np.median(low)).tobytes(), "big")
 
