@@ -81,10 +81,11 @@ class Flow:
         """Create a reservation for one image; it holds no lock and no slot yet.
 
         Args:
-            counts_as_download: whether its slot counts as a download, which delays further pages.
+            counts_as_download: whether it counts as a download from the wait for its slot until its
+                body has arrived, which delays further pages.
         """
-        slot_context = self.session.counted_as_download if counts_as_download else None
-        return Reservation(self._locks, self._budget, self.session.settings.timeout, slot_context)
+        context = self.session.counted_as_download if counts_as_download else None
+        return Reservation(self._locks, self._budget, self.session.settings.timeout, context)
 
     def image_url(self, request: Request, url: str | None = None) -> ImageUrl:
         """Return the URL of a request with its cache key.
@@ -238,7 +239,7 @@ class Flow:
             ImgCacheError: the cache failed, and `IMGCACHE_STRICT` is set.
         """
         if reservation is not None:
-            reservation.resize(len(response.body))
+            reservation.body_arrived(len(response.body))
         if not is_from_cache(response):
             self._budget.remember_size(len(response.body))
         error = await self._refusal(response)

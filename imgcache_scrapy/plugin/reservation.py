@@ -63,7 +63,8 @@ class Reservation:
         locks: the key locks of the crawl.
         budget: the memory budget of the crawl.
         max_wait: seconds to wait for the lock of a key; None for no limit.
-        slot_context: creates a context that is entered with the slot and left with it.
+        download_context: creates a context that is entered before a slot is waited for, and left
+            when the body has arrived.
     """
 
     def __init__(
@@ -71,14 +72,15 @@ class Reservation:
         locks: KeyLocks,
         budget: MemoryBudget,
         max_wait: float | None = None,
-        slot_context: Callable[[], AbstractContextManager[object]] | None = None,
+        download_context: Callable[[], AbstractContextManager[object]] | None = None,
     ) -> None:
         self._locks = locks
         self._budget = budget
         self._max_wait = max_wait
-        self._slot_context = slot_context
+        self._download_context = download_context
         self._held_lock = ExitStack()
         self._held_slot = ExitStack()
+        self._download = ExitStack()
         self._slot: Slot | None = None
 
     async def acquire_lock(self, key: str) -> None:
@@ -103,20 +105,22 @@ class Reservation:
             size: size of the image in bytes; None if it is not known.
         """
         if self._slot is None:
-            if self._slot_context is not None:
-                self._held_slot.enter_context(self._slot_context())
+            if self._download_context is not None:
+                self._download.enter_context(self._download_context())
             self._slot = self._held_slot.enter_context(
                 await self._budget.acquire(size, waits=may_wait())
             )
 
-    def resize(self, size: int) -> None:
-        """Set the size of the slot to the size of the body, in bytes."""
+    def body_arrived(self, size: int) -> None:
+        """Set the size of the slot to the size of the body, in bytes; the download has ended."""
+        self._download.close()
         if self._slot is not None:
             self._slot.resize(size)
 
     def release(self) -> None:
         """Release everything; a second call does nothing."""
         self.release_lock()
+        self._download.close()
         self._held_slot.close()
 
     def release_with(self, owner: object) -> None:
