@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from imgcache_scrapy.core.deadline import timeout
 from imgcache_scrapy.core.errors import ImgCacheError, UnavailableError
@@ -68,34 +68,25 @@ class Batcher(Generic[Question, Reply]):
         self._waiting.setdefault(question, []).append(reply)
         if self._running < self._max_calls:
             self._running += 1
-            task = asyncio.create_task(self._run())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start(self._run())
         return await reply
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _run(self) -> None:
         try:
             while self._waiting:
                 questions = list(islice(self._waiting, self._max_batch))
-                await self._answer({each: self._waiting.pop(each) for each in questions})
+                waiting = {each: self._waiting.pop(each) for each in questions}
+                # The next call starts before the waiters resume, which may take the loop long.
+                self._start(_resume(waiting, await self._found(questions)))
         finally:
             # Here and not in a done callback: a question asked before the callback runs would
             # otherwise wait for a call that nobody starts.
             self._running -= 1
-
-    async def _answer(self, waiting: dict[Question, list["asyncio.Future[Reply | None]"]]) -> None:
-        found = await self._found(list(waiting))
-        for number, (question, replies) in enumerate(waiting.items(), 1):
-            answer = found.get(question)
-            for reply in replies:
-                if reply.done():  # The caller may have been cancelled.
-                    continue
-                if isinstance(answer, Exception):
-                    reply.set_exception(answer)
-                else:
-                    reply.set_result(answer)
-            if number % _RESUMED_TOGETHER == 0:
-                await asyncio.sleep(0)
 
     async def _found(self, questions: list[Question]) -> Mapping[Question, Reply | Exception]:
         try:
@@ -105,6 +96,24 @@ class Batcher(Generic[Question, Reply]):
                 return dict.fromkeys(questions, error)
         half = len(questions) // 2
         return {**await self._found(questions[:half]), **await self._found(questions[half:])}
+
+
+async def _resume(
+    waiting: Mapping[Question, Iterable["asyncio.Future[Reply | None]"]],
+    found: Mapping[Question, Reply | Exception],
+) -> None:
+    """Give each question's waiters its answer."""
+    for number, (question, replies) in enumerate(waiting.items(), 1):
+        answer = found.get(question)
+        for reply in replies:
+            if reply.done():  # The caller may have been cancelled.
+                continue
+            if isinstance(answer, Exception):
+                reply.set_exception(answer)
+            else:
+                reply.set_result(answer)
+        if number % _RESUMED_TOGETHER == 0:
+            await asyncio.sleep(0)
 
 
 class Limiter:

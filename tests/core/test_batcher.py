@@ -102,6 +102,20 @@ async def test_those_who_waited_go_on_a_few_at_a_time():
     assert 1 <= most <= 8
 
 
+async def test_the_next_call_does_not_wait_for_those_who_go_on():
+    """What those who waited do next takes the loop long; the next call has started by then."""
+    service = Service()
+    service.open.set()
+    batcher, calls_seen = Batcher(service, max_batch=20), []
+
+    async def ask(question):
+        await batcher.ask(question)
+        calls_seen.append(len(service.calls))
+
+    await asyncio.gather(*(ask(str(number)) for number in range(40)))
+    assert calls_seen == [2] * 40
+
+
 @pytest.mark.parametrize("calls", [1, 2])
 async def test_a_question_is_answered_whenever_it_comes(calls):
     """Also one that comes at the very moment in which the call before it is over."""
