@@ -53,7 +53,7 @@ A miss goes on after `Flow.find`:
     client/resilience.py:ResilientClient.store             within the circuit breaker
     engine/async_cache.py:AsyncImageCache.store            stores of one moment go together
     engine/storing.py:store_many                           decode, blobs, rows
-    engine/decoding/decoder.py:Decoders.decode_quick       size and perceptual hash, by a child
+    engine/decoding/decoders.py:Decoders.decode_quick      size and perceptual hash, by a child
     engine/blobs/files.py:FileBlobs.put_many               durable bytes
     engine/catalog/transaction.py:WriteTransaction.record  durable rows
 

@@ -25,7 +25,7 @@ from imgcache_scrapy.engine.catalog.catalog import Catalog
 from imgcache_scrapy.engine.catalog.database import database_call
 from imgcache_scrapy.engine.catalog.rows import today
 from imgcache_scrapy.engine.catalog.sqlite import DatabaseUrl
-from imgcache_scrapy.engine.decoding.decoder import Decoders
+from imgcache_scrapy.engine.decoding.decoders import Decoders
 from imgcache_scrapy.engine.location import addresses_in, uses_folder
 from imgcache_scrapy.engine.lost import warn_of_lost_blobs
 from imgcache_scrapy.engine.pairing import check_before_upgrade, pair

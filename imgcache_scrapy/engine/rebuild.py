@@ -22,7 +22,7 @@ from imgcache_scrapy.engine.catalog.restoring import (
 )
 from imgcache_scrapy.engine.catalog.rows import Image
 from imgcache_scrapy.engine.catalog.whole_rows import Row
-from imgcache_scrapy.engine.decoding.decoder import Decoders
+from imgcache_scrapy.engine.decoding.decoders import Decoders
 from imgcache_scrapy.engine.decoding.messages import NOT_DECODED
 from imgcache_scrapy.engine.description import image_of
 from imgcache_scrapy.engine.folder_lock import locked_folder

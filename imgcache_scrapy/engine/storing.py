@@ -8,7 +8,7 @@ from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import BlockedError, StoreFailedError, blocked, blocked_source
 from imgcache_scrapy.engine.blobs.store import BlobStore
 from imgcache_scrapy.engine.catalog.catalog import Catalog
-from imgcache_scrapy.engine.decoding.decoder import Decoders
+from imgcache_scrapy.engine.decoding.decoders import Decoders
 from imgcache_scrapy.engine.description import image_of
 from imgcache_scrapy.engine.store_request import ClaimRequest, StoreRequest
 

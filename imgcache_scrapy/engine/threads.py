@@ -16,7 +16,7 @@ from imgcache_scrapy.core.errors import ImgCacheError, UnavailableError
 from imgcache_scrapy.engine.absent import AbsentCache
 from imgcache_scrapy.engine.cache import ImageCache
 from imgcache_scrapy.engine.catalog.catalog import Catalog
-from imgcache_scrapy.engine.decoding.decoder import CHILDREN
+from imgcache_scrapy.engine.decoding.decoders import CHILDREN
 from imgcache_scrapy.engine.decoding.thumbnails import MAKERS
 
 logger = logging.getLogger(__name__)

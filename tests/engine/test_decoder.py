@@ -23,7 +23,8 @@ import pytest
 from PIL import Image
 
 from imgcache_scrapy.engine.decoding.child import _is_decodable, info_of
-from imgcache_scrapy.engine.decoding.decoder import Decoder, Decoders, TimeLimits
+from imgcache_scrapy.engine.decoding.decoder import SENT_TOGETHER, Decoder
+from imgcache_scrapy.engine.decoding.decoders import Decoders, TimeLimits
 from imgcache_scrapy.engine.decoding.frames import FrameDecoder
 from imgcache_scrapy.engine.decoding.messages import (
     NOT_DECODED,
@@ -249,10 +250,30 @@ def test_each_thread_has_a_child(decoders: Decoders) -> None:
 def test_pictures_beside_many_that_fail_are_given_up() -> None:
     """Hostile small pictures cannot hold up a batch: their time together is limited."""
     decoders = Decoders(PATIENT._replace(quick_failures=0.05))
-    found = decoders.decode_quick([picture(1), *[slow_bmp(2_000, 2_000)] * 3, picture(2)])
+    slow = [slow_bmp(2_000, 2_000)] * SENT_TOGETHER
+    found = decoders.decode_quick([picture(1), *slow, picture(2)])
     assert found[0] == info_of(picture(1))
-    assert found[1:] == [NOT_DECODED] * 4
+    assert found[1:] == [NOT_DECODED] * (len(slow) + 1)
     decoders.close()
+
+
+@pytest.mark.parametrize("side", [64, 400])
+def test_a_picture_that_ends_the_child_spoils_no_other(decoder: Decoder, side: int) -> None:
+    """Of pictures that are sent together, the one that the child dies of has the error, alone."""
+    good = [picture(number, side) for number in range(4)]
+    slow = slow_bmp(5_000, 4_900)
+    answers = decoder.decode_many([*good[:2], slow, *good[2:]])
+    found = [info for info, _ in answers]
+    assert found == [*map(info_of, good[:2]), undecodable(DecodeError.TOO_SLOW)]
+    assert answers[-1][1] > max(seconds for _, seconds in answers[:-1])
+    assert [info for info, _ in decoder.decode_many(good[2:])] == [*map(info_of, good[2:])]
+
+
+def test_many_pictures_are_decoded_whatever_some_of_them_do(decoders: Decoders) -> None:
+    """More pictures than are sent together, some of them large, broken or of no format."""
+    pictures = [picture(number, 400 if number % 5 == 0 else 64) for number in range(20)]
+    pictures[3], pictures[11], pictures[17] = picture(3)[:-60], b"<svg>", picture(17, 900)
+    assert decoders.decode_quick(pictures) == [info_of(each) for each in pictures]
 
 
 def test_a_cut_frame_is_found() -> None:
@@ -448,7 +469,7 @@ def test_close_ends_a_hanging_child(decoder: Decoder) -> None:
 
 PARENT = """
 import sys, time
-from imgcache_scrapy.engine.decoding.decoder import Decoder
+from imgcache_scrapy.engine.decoding.decoder import SENT_TOGETHER, Decoder
 decoder = Decoder()
 decoder.decode(b"")
 print(decoder._child.pid, flush=True)

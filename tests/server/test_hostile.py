@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from imgcache_scrapy.engine.decoding.child import info_of
-from imgcache_scrapy.engine.decoding.decoder import CHILDREN
+from imgcache_scrapy.engine.decoding.decoders import CHILDREN
 from tests.support.bombs import BOMBS, SLOW, bombs, damaged
 from tests.support.forking import REAL_CHILDREN
 from tests.support.pictures import encoded

@@ -5,7 +5,7 @@ from functools import partial
 from imgcache_scrapy.client.base import ClientBase
 from imgcache_scrapy.client.client import ImgCacheClient
 from imgcache_scrapy.engine import cache
-from imgcache_scrapy.engine.decoding.decoder import Decoders, TimeLimits
+from imgcache_scrapy.engine.decoding.decoders import Decoders, TimeLimits
 from tests.support.waiting import PATIENCE
 
 

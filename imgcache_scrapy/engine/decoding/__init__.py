@@ -1,7 +1,7 @@
 """Decoding: child processes find the size and the perceptual hash of each picture.
 
 `decoder.py` runs in the process of the cache and sends pictures over pipes to `child.py`, the
-program of the child processes. `signatures.py` tells what needs no child, because it is not in a
+program of the child processes; `decoders.py` has the children of a cache. `signatures.py` tells what needs no child, because it is not in a
 decoded format. `limits.py` has the limits of a child, `messages.py` the format of the messages, and
 `phash.py` computes the hash. `one_picture.py` is for a picture that a client compares. Another
 child decodes every frame of a picture that may be cut off, for `client/admission.py`.

@@ -3,6 +3,7 @@
 import math
 import signal
 import sys
+import time
 from collections.abc import Callable
 from io import BytesIO
 
@@ -118,9 +119,10 @@ def main() -> None:
     replies.flush()
     while header := requests.read(REQUEST.size):
         data = requests.read(*REQUEST.unpack(header))
+        start = time.monotonic()
         with hard_limit(limits.hard_seconds):
             info = decode(data, limits)
-        replies.write(reply_of(info))
+        replies.write(reply_of(info, time.monotonic() - start))
         replies.flush()
 
 

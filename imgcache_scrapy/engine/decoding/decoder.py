@@ -1,4 +1,4 @@
-"""Decoders: send pictures to child processes, and replace a child that hangs or dies."""
+"""Decoder: sends pictures to a child process, and replaces a child that hangs or dies."""
 
 import math
 import os
@@ -10,9 +10,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from queue import LifoQueue
 from threading import TIMEOUT_MAX, Event, Lock, Thread
-from typing import IO, NamedTuple, cast
+from typing import IO, TypeAlias, cast
 
 from typing_extensions import override
 
@@ -20,7 +19,6 @@ from imgcache_scrapy.core.forks import ForkObserver, no_fork
 from imgcache_scrapy.engine.decoding.environment import child_environment
 from imgcache_scrapy.engine.decoding.messages import (
     NOT_DECODED,
-    QUICK_ONLY,
     READY,
     REQUEST,
     DecodeError,
@@ -28,27 +26,22 @@ from imgcache_scrapy.engine.decoding.messages import (
     read_reply,
     undecodable,
 )
-from imgcache_scrapy.engine.decoding.signatures import may_be_decoded
 
-CHILDREN = min(max(os.cpu_count() or 1, 2), 4)
-"""How many threads can decode quick pictures at the same time, each with a child of its own."""
+SENT_TOGETHER = 8
+"""How many pictures are sent and answered together, at most.
 
+After each wait for the child, a thread needs the interpreter lock again. A busy event loop lets it
+wait for longer than decoding takes.
+"""
 
-class TimeLimits(NamedTuple):
-    """Limits of wall time in seconds; processor time is limited far more.
+BYTES_TOGETHER = 2**20
+"""The size of the pictures that are sent together, at most."""
 
-    Attributes:
-        quick_picture: for one quick picture. Only a child that hangs takes so long.
-        quick_failures: for all pictures of a call together that turn out not to be quick.
-        slow_picture: for one slow picture.
-    """
+Answer: TypeAlias = tuple[ImageInfo | None, float]
+"""What decoding a picture gave, see `Decoder.decode`, and the seconds that it took."""
 
-    quick_picture: float = 5.0
-    quick_failures: float = 0.3
-    slow_picture: float = 5.0
-
-
-_TIME_LIMITS = TimeLimits()
+_BUFFER_SIZE = BYTES_TOGETHER + SENT_TOGETHER * REQUEST.size
+_SECONDS = 5.0
 _WATCH_INTERVAL = 0.1
 _START_SECONDS = 20
 
@@ -64,71 +57,6 @@ _ERROR_BY_EXIT_CODE = {
 }
 
 
-class Decoders:
-    """Child processes for quick pictures, and one for slow pictures, which nobody waits for.
-
-    Args:
-        limits: the limits of time.
-    """
-
-    def __init__(self, limits: TimeLimits = _TIME_LIMITS) -> None:
-        self._limits = limits
-        self._quick = [Decoder(limits.quick_picture, QUICK_ONLY) for _ in range(CHILDREN)]
-        # The last one that was used is used again, so that few children are started.
-        self._free: LifoQueue[Decoder] = LifoQueue()
-        for decoder in reversed(self._quick):
-            self._free.put(decoder)
-        self._full = Decoder(limits.slow_picture)
-
-    def decode_quick(self, pictures: Sequence[bytes]) -> list[ImageInfo]:
-        """Find the size and the perceptual hash of each quick picture.
-
-        A quick picture waits for as long as a busy machine needs. Only hostile pictures beside it
-        can use up its time.
-
-        Returns:
-            The information about each picture; `NOT_DECODED` for pictures that are not quick, and
-            for those that come after too many of them.
-        """
-        decodable = [picture for picture in pictures if may_be_decoded(picture)]
-        infos = iter(self._decode_some(decodable) if decodable else ())
-        other = undecodable(DecodeError.FORMAT)
-        return [next(infos) if may_be_decoded(picture) else other for picture in pictures]
-
-    def decode_slow(self, picture: bytes) -> ImageInfo:
-        """Find the size and the perceptual hash of a picture that is not quick.
-
-        Returns:
-            The information about the picture; `NOT_DECODED` if the child did not answer in time.
-        """
-        self._full.start()
-        return self._full.decode(picture) or undecodable(DecodeError.TOO_LARGE)
-
-    def _decode_some(self, pictures: Sequence[bytes]) -> list[ImageInfo]:
-        decoder = self._free.get()
-        try:
-            decoder.start()
-            return self._decode_each(decoder, pictures)
-        finally:
-            self._free.put(decoder)
-
-    def _decode_each(self, decoder: "Decoder", pictures: Sequence[bytes]) -> list[ImageInfo]:
-        found = []
-        seconds_left = self._limits.quick_failures
-        for picture in pictures:
-            start = time.monotonic()
-            info = decoder.decode(picture) if seconds_left > 0 else None
-            found.append(info or NOT_DECODED)
-            if info is None or info.width is None:
-                seconds_left -= time.monotonic() - start
-        return found
-
-    def close(self) -> None:
-        """Stop all child processes."""
-        for decoder in (*self._quick, self._full):
-            decoder.close()
-
-
 class Decoder(ForkObserver):
     """One child process that decodes one picture at a time; any number of threads may use it.
 
@@ -136,11 +64,12 @@ class Decoder(ForkObserver):
     always ends with this process, even if this process is killed or has been forked.
 
     Args:
-        time_limit: seconds of wall time for one picture, from sending it to receiving the answer.
+        time_limit: seconds of wall time for the pictures that are sent together, from sending them
+            to receiving the last answer.
         options: command-line options of the child, see `messages`: what it does with a picture.
     """
 
-    def __init__(self, time_limit: float = _TIME_LIMITS.slow_picture, *options: str) -> None:
+    def __init__(self, time_limit: float = _SECONDS, *options: str) -> None:
         self._time_limit = time_limit
         self._options = options
         self._lock = Lock()
@@ -184,11 +113,24 @@ class Decoder(ForkObserver):
             The information about the picture; `NOT_DECODED` if the failure may have another cause
             than the picture; None if the picture exceeds the limits of the child.
         """
-        waiting = min(max(deadline - time.monotonic(), 0), TIMEOUT_MAX)
-        if not self._lock.acquire(timeout=waiting):
-            return NOT_DECODED
+        return self.decode_many([data], deadline)[0][0]
+
+    def decode_many(self, pictures: Sequence[bytes], deadline: float = math.inf) -> list[Answer]:
+        """Find the sizes and the perceptual hashes of some pictures, which are sent together.
+
+        Args:
+            pictures: the pictures, at least one.
+            deadline: when to stop, by the monotonic clock.
+
+        Returns:
+            What `decode` returns for each picture, and the seconds that it took. The list ends
+            with the picture on which the child died; send the others again.
+        """
+        start = time.monotonic()
+        if not self._lock.acquire(timeout=min(max(deadline - start, 0), TIMEOUT_MAX)):
+            return [(NOT_DECODED, time.monotonic() - start)]
         try:
-            return self._decode_next(data, deadline)
+            return self._decode_next(pictures, deadline)
         except BaseException:
             # An answer may still be in the pipe; the next picture must not get it.
             self._stop_child()
@@ -201,29 +143,43 @@ class Decoder(ForkObserver):
         with self._lock:
             self._stop_child()
 
-    def _decode_next(self, data: bytes, deadline: float) -> ImageInfo | None:
-        if time.monotonic() >= deadline:
-            return NOT_DECODED
+    def _decode_next(self, pictures: Sequence[bytes], deadline: float) -> list[Answer]:
+        start = time.monotonic()
+        if start >= deadline:
+            return [(NOT_DECODED, 0)]
         try:
             child = self._running_child()
         except OSError:
             self._stop_child()
-            return NOT_DECODED
+            return [(NOT_DECODED, time.monotonic() - start)]
+        answers: list[Answer] = []
         try:
-            return self._request(child, data, deadline)
+            self._request(child, pictures, deadline, answers)
         except (OSError, struct.error):
             error = _ERROR_BY_EXIT_CODE.get(self._stop_child())
-            return NOT_DECODED if error is None else undecodable(error)
+            del answers[len(pictures) - 1 :]  # If all have come, the last one came too late.
+            seconds = time.monotonic() - start - sum(seconds for _, seconds in answers)
+            answers.append((NOT_DECODED if error is None else undecodable(error), seconds))
+        return answers
 
     def _request(
-        self, child: subprocess.Popen[bytes], data: bytes, deadline: float
-    ) -> ImageInfo | None:
+        self,
+        child: subprocess.Popen[bytes],
+        pictures: Sequence[bytes],
+        deadline: float,
+        answers: list[Answer],
+    ) -> None:
+        """Send pictures, and add each answer to the list when it comes."""
         requests, replies = cast("IO[bytes]", child.stdin), cast("IO[bytes]", child.stdout)
         with self._kill_at(min(deadline, time.monotonic() + self._time_limit)):
-            requests.write(REQUEST.pack(len(data)))
-            requests.write(data)
-            requests.flush()
-            return read_reply(replies)
+            # If the child has died, its answers up to then tell on which picture.
+            with suppress(BrokenPipeError):
+                for data in pictures:
+                    requests.write(REQUEST.pack(len(data)))
+                    requests.write(data)
+                requests.flush()
+            while len(answers) < len(pictures):
+                answers.append(read_reply(replies))
 
     @contextmanager
     def _kill_at(self, deadline: float) -> Iterator[None]:
@@ -283,6 +239,7 @@ def _start_child(options: Iterable[str]) -> subprocess.Popen[bytes]:
         [sys.executable, "-P", "-m", "imgcache_scrapy.engine.decoding.child", *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        bufsize=_BUFFER_SIZE,
         stderr=subprocess.DEVNULL,
         env=child_environment(),
         # Ctrl-C does not reach another process group. The child ignores it only after its start.

@@ -10,9 +10,9 @@ READY = b"."
 REQUEST = struct.Struct("!Q")
 """The header of a request: the size of the picture in bytes. The picture follows."""
 
-REPLY = struct.Struct("!BIIQH")
-"""The header of a reply: a code, the width, the height, the perceptual hash, and the number of
-bytes of the thumbnail, which follows."""
+REPLY = struct.Struct("!BIIQHf")
+"""The header of a reply: a code, the width, the height, the perceptual hash, the number of bytes of
+the thumbnail, which follows, and the seconds that decoding took."""
 
 QUICK_ONLY = "--quick-only"
 """The command-line option of a child that decodes only pictures that take little time."""
@@ -76,31 +76,38 @@ def undecodable(error: DecodeError) -> ImageInfo:
     return ImageInfo(None, None, None, error)
 
 
-def reply_of(info: ImageInfo | None) -> bytes:
-    """Encode a reply; None if the picture exceeds the limits of this child."""
+def reply_of(info: ImageInfo | None, seconds: float) -> bytes:
+    """Encode a reply.
+
+    Args:
+        info: the result; None if the picture exceeds the limits of this child.
+        seconds: how long it took.
+    """
     if info is None:
-        return REPLY.pack(_OVER_LIMITS, 0, 0, 0, 0)
+        return REPLY.pack(_OVER_LIMITS, 0, 0, 0, 0, seconds)
     if info.decode_error is not None:
-        return REPLY.pack(_CODE_OF_ERROR[info.decode_error], 0, 0, 0, 0)
+        return REPLY.pack(_CODE_OF_ERROR[info.decode_error], 0, 0, 0, 0, seconds)
     code = _WITHOUT_HASH if info.perceptual_hash is None else _DECODED
     size = (info.width, info.height, info.perceptual_hash or 0, len(info.thumbnail))
-    return REPLY.pack(code, *size) + info.thumbnail
+    return REPLY.pack(code, *size, seconds) + info.thumbnail
 
 
-def read_reply(replies: IO[bytes]) -> ImageInfo | None:
+def read_reply(replies: IO[bytes]) -> tuple[ImageInfo | None, float]:
     """Read a reply and decode it: the inverse of `reply_of`.
+
+    Returns:
+        The result and the seconds.
 
     Raises:
         struct.error: the reply is not complete.
     """
-    code, width, height, perceptual_hash, size = REPLY.unpack(replies.read(REPLY.size))
+    code, width, height, perceptual_hash, size, seconds = REPLY.unpack(replies.read(REPLY.size))
     if code == _OVER_LIMITS:
-        return None
+        return None, seconds
     if code not in {_DECODED, _WITHOUT_HASH}:
-        return undecodable(_ERROR_OF_CODE[code])
+        return undecodable(_ERROR_OF_CODE[code]), seconds
     thumbnail = replies.read(size) if size else b""
     if len(thumbnail) != size:
         raise struct.error("the thumbnail is not complete")
-    return ImageInfo(
-        width, height, perceptual_hash if code == _DECODED else None, thumbnail=thumbnail
-    )
+    hashed = perceptual_hash if code == _DECODED else None
+    return ImageInfo(width, height, hashed, thumbnail=thumbnail), seconds
