@@ -5,8 +5,9 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
+from imgcache_scrapy.core.batches import batches
 from imgcache_scrapy.core.deadline import timeout
 from imgcache_scrapy.core.errors import ImgCacheError, UnavailableError
 from imgcache_scrapy.core.forks import FORKED
@@ -14,6 +15,8 @@ from imgcache_scrapy.core.forks import FORKED
 T = TypeVar("T")
 Question = TypeVar("Question", bound=Hashable)
 Reply = TypeVar("Reply")
+
+_Waiting: TypeAlias = list[tuple[Question, list[asyncio.Future[Reply | None]]]]
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +84,11 @@ class Batcher(Generic[Question, Reply]):
             while self._waiting:
                 questions = list(islice(self._waiting, self._max_batch))
                 waiting = {each: self._waiting.pop(each) for each in questions}
+                found = await self._found(questions)
                 # The next call starts before the waiters resume, which may take the loop long.
-                self._start(_resume(waiting, await self._found(questions)))
+                groups = batches(waiting.items(), _RESUMED_TOGETHER)
+                _resume(next(groups), found)
+                self._start(_resume_others(groups, found))
         finally:
             # Here and not in a done callback: a question asked before the callback runs would
             # otherwise wait for a call that nobody starts.
@@ -98,12 +104,11 @@ class Batcher(Generic[Question, Reply]):
         return {**await self._found(questions[:half]), **await self._found(questions[half:])}
 
 
-async def _resume(
-    waiting: Mapping[Question, Iterable["asyncio.Future[Reply | None]"]],
-    found: Mapping[Question, Reply | Exception],
+def _resume(
+    waiting: _Waiting[Question, Reply], found: Mapping[Question, Reply | Exception]
 ) -> None:
-    """Give each question's waiters its answer."""
-    for number, (question, replies) in enumerate(waiting.items(), 1):
+    """Give the waiters of some questions their answers."""
+    for question, replies in waiting:
         answer = found.get(question)
         for reply in replies:
             if reply.done():  # The caller may have been cancelled.
@@ -112,8 +117,14 @@ async def _resume(
                 reply.set_exception(answer)
             else:
                 reply.set_result(answer)
-        if number % _RESUMED_TOGETHER == 0:
-            await asyncio.sleep(0)
+
+
+async def _resume_others(
+    groups: Iterable[_Waiting[Question, Reply]], found: Mapping[Question, Reply | Exception]
+) -> None:
+    for waiting in groups:
+        _resume(waiting, found)
+        await asyncio.sleep(0)
 
 
 class Limiter:
