@@ -27,7 +27,7 @@ MAX_LIST = 2**26
 """Maximum bytes of a page of a list."""
 NO_ROUTE = (404, 405)
 """The statuses by which a service may say that it does not have a route."""
-_CONNECTIONS = 16
+_CONNECTIONS = 32
 # A larger request is not copied.
 _MAX_WHOLE_BYTES = 2**20
 # Each part takes as much time and memory as some hundred bytes.
