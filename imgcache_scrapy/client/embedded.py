@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from imgcache_scrapy.client.transport import Transport
     from imgcache_scrapy.engine.cache import ImageCache
 
-_MAX_CALLS = 64
+_MAX_CALLS = 128
 
 
 def embedded_transport(
