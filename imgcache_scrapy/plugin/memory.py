@@ -5,7 +5,7 @@ from collections import OrderedDict, deque
 from typing import Self
 
 # Media downloads bypass CONCURRENT_REQUESTS, so bodies would pile up while stores are running.
-MAX_IMAGES = 128
+MAX_IMAGES = 96
 MAX_BYTES = 64 * 2**20
 _FIRST_ESTIMATE = 4 * 2**20
 
