@@ -23,7 +23,7 @@ import pytest
 from PIL import Image
 
 from imgcache_scrapy.engine.decoding.child import _is_decodable, info_of
-from imgcache_scrapy.engine.decoding.decoder import SENT_TOGETHER, Decoder
+from imgcache_scrapy.engine.decoding.decoder import Decoder
 from imgcache_scrapy.engine.decoding.decoders import Decoders, TimeLimits
 from imgcache_scrapy.engine.decoding.frames import FrameDecoder
 from imgcache_scrapy.engine.decoding.messages import (
@@ -250,10 +250,9 @@ def test_each_thread_has_a_child(decoders: Decoders) -> None:
 def test_pictures_beside_many_that_fail_are_given_up() -> None:
     """Hostile small pictures cannot hold up a batch: their time together is limited."""
     decoders = Decoders(PATIENT._replace(quick_failures=0.05))
-    slow = [slow_bmp(2_000, 2_000)] * SENT_TOGETHER
-    found = decoders.decode_quick([picture(1), *slow, picture(2)])
+    found = decoders.decode_quick([picture(1), *[slow_bmp(2_000, 2_000)] * 3, picture(2)])
     assert found[0] == info_of(picture(1))
-    assert found[1:] == [NOT_DECODED] * (len(slow) + 1)
+    assert found[1:] == [NOT_DECODED] * 4
     decoders.close()
 
 
@@ -267,6 +266,31 @@ def test_a_picture_that_ends_the_child_spoils_no_other(decoder: Decoder, side: i
     assert found == [*map(info_of, good[:2]), undecodable(DecodeError.TOO_SLOW)]
     assert answers[-1][1] > max(seconds for _, seconds in answers[:-1])
     assert [info for info, _ in decoder.decode_many(good[2:])] == [*map(info_of, good[2:])]
+
+
+def test_each_picture_has_the_whole_time_limit(decoder: Decoder) -> None:
+    """Many good pictures may take longer together than one may."""
+    data = png(4_000, 4_000)
+    (_, seconds), *_ = decoder.decode_many([data])
+    decoder._time_limit = 2
+    count = math.ceil(3 / seconds)
+    answers = decoder.decode_many([data] * count)
+    assert [info for info, _ in answers] == [ImageInfo(4_000, 4_000, 0)] * count
+
+
+def test_a_child_that_hangs_ends_the_answers(decoder: Decoder) -> None:
+    """A child that stops at one of several pictures is killed; what it answered before counts."""
+    decoder.decode(picture(1))
+    decoder._time_limit, pid = 1, child_pid(decoder)
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(
+            decoder.decode_many, [picture(1), slow_bmp(5_000, 4_900), picture(2)]
+        )
+        wait_until_asked(decoder)
+        os.kill(pid, signal.SIGSTOP)
+        *good, last = [info for info, _ in asked.result()]
+    assert good in ([], [info_of(picture(1))])
+    assert last in (NOT_DECODED, undecodable(DecodeError.TOO_SLOW))
 
 
 def test_many_pictures_are_decoded_whatever_some_of_them_do(decoders: Decoders) -> None:
@@ -469,7 +493,7 @@ def test_close_ends_a_hanging_child(decoder: Decoder) -> None:
 
 PARENT = """
 import sys, time
-from imgcache_scrapy.engine.decoding.decoder import SENT_TOGETHER, Decoder
+from imgcache_scrapy.engine.decoding.decoder import Decoder
 decoder = Decoder()
 decoder.decode(b"")
 print(decoder._child.pid, flush=True)

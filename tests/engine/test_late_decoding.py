@@ -8,7 +8,6 @@ from PIL import Image
 from imgcache_scrapy.core.entry import content_hash_of
 from imgcache_scrapy.core.errors import UnavailableError
 from imgcache_scrapy.engine.async_cache import AsyncImageCache
-from imgcache_scrapy.engine.decoding.decoder import SENT_TOGETHER
 from imgcache_scrapy.engine.decoding.decoders import Decoders, TimeLimits
 from imgcache_scrapy.engine.late_decoding import MAX_ATTEMPTS, decode_next
 from imgcache_scrapy.engine.store_request import StoreRequest
@@ -91,9 +90,7 @@ def test_a_quick_picture_in_a_batch_of_slow_ones_is_decoded_later(cache):
     """Slow pictures may use up the time of a batch; the others in it get their size afterwards."""
     cache.decoders.close()
     cache.decoders = Decoders(TimeLimits(PATIENCE, 1e-9, PATIENCE))
-    requests = [
-        StoreRequest.of(f"{URL}/{n}", SLOW + bytes([n]), "many") for n in range(SENT_TOGETHER)
-    ]
+    requests = [StoreRequest.of(f"{URL}/{n}", SLOW + bytes([n]), "many") for n in range(5)]
     *_, entry = cache.store_many([*requests, StoreRequest.of(OTHER, picture(1), "other")])
     assert (entry["width"], size_of(cache, OTHER)) == (None, (None, None, None))
     while decode_next(cache) is not None:

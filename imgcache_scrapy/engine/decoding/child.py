@@ -12,7 +12,6 @@ from io import BytesIO
 from PIL import (
     AvifImagePlugin,
     CurImagePlugin,  # noqa: F401
-    ExifTags,
     IcoImagePlugin,  # noqa: F401
     Image,
     ImageFile,
@@ -38,14 +37,21 @@ from imgcache_scrapy.engine.decoding.limits import (
 )
 from imgcache_scrapy.engine.decoding.messages import (
     EVERY_FRAME,
+    NOT_DECODED,
     QUICK_ONLY,
     READY,
     REQUEST,
+    SIZE,
     THUMBNAILS,
     DecodeError,
     ImageInfo,
     reply_of,
     undecodable,
+)
+from imgcache_scrapy.engine.decoding.orientation import (
+    FIRST_SWAPPED,
+    UPRIGHT_BY_ORIENTATION,
+    orientation_of,
 )
 from imgcache_scrapy.engine.decoding.phash import phash
 from imgcache_scrapy.engine.decoding.shrinking import displayable, encoded, reduced, thumbnail_size
@@ -83,18 +89,6 @@ _JPEG_START, _SCAN_MARKER = b"\xff\xd8\xff", b"\xff\xda"
 # The modes I, I;16 and F: converting their values to 8 bits makes most of them white or black.
 _WIDE_MODES = ("I", "F")
 
-_UPRIGHT_BY_ORIENTATION = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-# Orientations from 5 to 8 swap the width and the height.
-_FIRST_SWAPPED = 5
-
 
 class _TooLargeError(Exception):
     pass
@@ -118,12 +112,19 @@ def main() -> None:
     replies.write(READY)
     replies.flush()
     while header := requests.read(REQUEST.size):
-        data = requests.read(*REQUEST.unpack(header))
-        start = time.monotonic()
-        with hard_limit(limits.hard_seconds):
-            info = decode(data, limits)
-        replies.write(reply_of(info, time.monotonic() - start))
-        replies.flush()
+        count, seconds_left = REQUEST.unpack(header)
+        for _ in range(count):
+            data = requests.read(*SIZE.unpack(requests.read(SIZE.size)))
+            start = time.monotonic()
+            info: ImageInfo | None = NOT_DECODED
+            if seconds_left > 0:
+                with hard_limit(limits.hard_seconds):
+                    info = decode(data, limits)
+            seconds = time.monotonic() - start
+            if info is None or info.width is None:
+                seconds_left -= seconds
+            replies.write(reply_of(info, seconds))
+            replies.flush()
 
 
 def info_of(data: bytes, limits: Limits = FULL_LIMITS) -> ImageInfo | None:
@@ -201,7 +202,7 @@ def _decode(data: bytes) -> ImageInfo:
     if image.mode.startswith(_WIDE_MODES):
         return ImageInfo(width, height, None)
     is_reduced = max(image.size) < max(width, height)
-    turn = _UPRIGHT_BY_ORIENTATION.get(orientation)
+    turn = UPRIGHT_BY_ORIENTATION.get(orientation)
     upright = image if turn is None else image.transpose(turn)
     return ImageInfo(width, height, phash(upright, is_reduced=is_reduced))
 
@@ -210,8 +211,8 @@ def _make_thumbnail(data: bytes) -> ImageInfo:
     image = _open(data)
     width, height, orientation = _load_upright(image, "RGB", thumbnail_size(image.size))
     small = reduced(displayable(image))
-    if orientation in _UPRIGHT_BY_ORIENTATION:
-        small = small.transpose(_UPRIGHT_BY_ORIENTATION[orientation])
+    if orientation in UPRIGHT_BY_ORIENTATION:
+        small = small.transpose(UPRIGHT_BY_ORIENTATION[orientation])
     return ImageInfo(width, height, None, thumbnail=encoded(small))
 
 
@@ -263,8 +264,8 @@ def _load_upright(
 ) -> tuple[int, int, int]:
     """Decode as `_load`; return the width and the height as displayed, and the orientation."""
     width, height = _load(image, mode, reduced_size)
-    orientation = _orientation(image)
-    if orientation >= _FIRST_SWAPPED:
+    orientation = orientation_of(image)
+    if orientation >= FIRST_SWAPPED:
         width, height = height, width
     return width, height, orientation
 
@@ -280,19 +281,6 @@ def _load(
     image.load()
     # After loading: the size in the directory of an ICO may be wrong.
     return size if is_reduced else image.size
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8 (TIFF 6.0, section 8); 1 if it is missing or broken.
-
-    Call it after loading. Before, PNGs do not have their orientation yet; loading also turns TIFFs
-    and removes their orientation.
-    """
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # Broken EXIF data do not make the pixels useless.
-        return 1
-    return orientation if orientation in _UPRIGHT_BY_ORIENTATION else 1
 
 
 if __name__ == "__main__":

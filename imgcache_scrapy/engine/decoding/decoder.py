@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from threading import TIMEOUT_MAX, Event, Lock, Thread
 from typing import IO, TypeAlias, cast
@@ -21,11 +21,15 @@ from imgcache_scrapy.engine.decoding.messages import (
     NOT_DECODED,
     READY,
     REQUEST,
+    SIZE,
     DecodeError,
     ImageInfo,
     read_reply,
     undecodable,
 )
+
+if sys.platform == "linux":
+    import fcntl
 
 SENT_TOGETHER = 8
 """How many pictures are sent and answered together, at most.
@@ -34,13 +38,14 @@ After each wait for the child, a thread needs the interpreter lock again. A busy
 wait for longer than decoding takes.
 """
 
-BYTES_TOGETHER = 2**20
+BYTES_TOGETHER = 1_000_000
 """The size of the pictures that are sent together, at most."""
 
 Answer: TypeAlias = tuple[ImageInfo | None, float]
 """What decoding a picture gave, see `Decoder.decode`, and the seconds that it took."""
 
-_BUFFER_SIZE = BYTES_TOGETHER + SENT_TOGETHER * REQUEST.size
+# What is sent together fits, with its headers. It is the largest size of a pipe by default.
+_BUFFER_SIZE = 2**20
 _SECONDS = 5.0
 _WATCH_INTERVAL = 0.1
 _START_SECONDS = 20
@@ -64,8 +69,7 @@ class Decoder(ForkObserver):
     always ends with this process, even if this process is killed or has been forked.
 
     Args:
-        time_limit: seconds of wall time for the pictures that are sent together, from sending them
-            to receiving the last answer.
+        time_limit: seconds of wall time for one picture, until its answer comes.
         options: command-line options of the child, see `messages`: what it does with a picture.
     """
 
@@ -115,22 +119,30 @@ class Decoder(ForkObserver):
         """
         return self.decode_many([data], deadline)[0][0]
 
-    def decode_many(self, pictures: Sequence[bytes], deadline: float = math.inf) -> list[Answer]:
+    def decode_many(
+        self,
+        pictures: Sequence[bytes],
+        deadline: float = math.inf,
+        failure_seconds: float = math.inf,
+    ) -> list[Answer]:
         """Find the sizes and the perceptual hashes of some pictures, which are sent together.
 
         Args:
-            pictures: the pictures, at least one.
+            pictures: the pictures, at least one. Their replies together must fit into a pipe.
             deadline: when to stop, by the monotonic clock.
+            failure_seconds: the seconds after which failures of these pictures together make the
+                child skip the others.
 
         Returns:
-            What `decode` returns for each picture, and the seconds that it took. The list ends
-            with the picture on which the child died; send the others again.
+            What `decode` returns for each picture, and the seconds that it took; `NOT_DECODED` for
+            the pictures that were skipped. The list ends with the picture on which the child died;
+            send the others again.
         """
         start = time.monotonic()
         if not self._lock.acquire(timeout=min(max(deadline - start, 0), TIMEOUT_MAX)):
             return [(NOT_DECODED, time.monotonic() - start)]
         try:
-            return self._decode_next(pictures, deadline)
+            return self._decode_next(pictures, deadline, failure_seconds)
         except BaseException:
             # An answer may still be in the pipe; the next picture must not get it.
             self._stop_child()
@@ -139,11 +151,13 @@ class Decoder(ForkObserver):
             self._lock.release()
 
     def close(self) -> None:
-        """Stop the child after its current picture; a later picture would start a new child."""
+        """Stop the child after what it was sent; a later picture would start a new child."""
         with self._lock:
             self._stop_child()
 
-    def _decode_next(self, pictures: Sequence[bytes], deadline: float) -> list[Answer]:
+    def _decode_next(
+        self, pictures: Sequence[bytes], deadline: float, failure_seconds: float
+    ) -> list[Answer]:
         start = time.monotonic()
         if start >= deadline:
             return [(NOT_DECODED, 0)]
@@ -154,32 +168,20 @@ class Decoder(ForkObserver):
             return [(NOT_DECODED, time.monotonic() - start)]
         answers: list[Answer] = []
         try:
-            self._request(child, pictures, deadline, answers)
+            with self._limited(deadline):
+                _send(child, pictures, failure_seconds)
+            for _ in pictures:
+                with self._limited(deadline):
+                    answer = read_reply(cast("IO[bytes]", child.stdout))
+                answers.append(answer)
         except (OSError, struct.error):
             error = _ERROR_BY_EXIT_CODE.get(self._stop_child())
-            del answers[len(pictures) - 1 :]  # If all have come, the last one came too late.
             seconds = time.monotonic() - start - sum(seconds for _, seconds in answers)
             answers.append((NOT_DECODED if error is None else undecodable(error), seconds))
         return answers
 
-    def _request(
-        self,
-        child: subprocess.Popen[bytes],
-        pictures: Sequence[bytes],
-        deadline: float,
-        answers: list[Answer],
-    ) -> None:
-        """Send pictures, and add each answer to the list when it comes."""
-        requests, replies = cast("IO[bytes]", child.stdin), cast("IO[bytes]", child.stdout)
-        with self._kill_at(min(deadline, time.monotonic() + self._time_limit)):
-            # If the child has died, its answers up to then tell on which picture.
-            with suppress(BrokenPipeError):
-                for data in pictures:
-                    requests.write(REQUEST.pack(len(data)))
-                    requests.write(data)
-                requests.flush()
-            while len(answers) < len(pictures):
-                answers.append(read_reply(replies))
+    def _limited(self, deadline: float) -> AbstractContextManager[None]:
+        return self._kill_at(min(deadline, time.monotonic() + self._time_limit))
 
     @contextmanager
     def _kill_at(self, deadline: float) -> Iterator[None]:
@@ -233,8 +235,21 @@ class Decoder(ForkObserver):
         return child.returncode
 
 
+def _send(
+    child: subprocess.Popen[bytes], pictures: Sequence[bytes], failure_seconds: float
+) -> None:
+    requests = cast("IO[bytes]", child.stdin)
+    # If the child has died, its answers up to then tell on which picture.
+    with suppress(BrokenPipeError):
+        requests.write(REQUEST.pack(len(pictures), failure_seconds))
+        for data in pictures:
+            requests.write(SIZE.pack(len(data)))
+            requests.write(data)
+        requests.flush()
+
+
 def _start_child(options: Iterable[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - the options are constants
+    child = subprocess.Popen(  # noqa: S603 - the options are constants
         # -P: a copy of the package in the current folder must not be found first.
         [sys.executable, "-P", "-m", "imgcache_scrapy.engine.decoding.child", *options],
         stdin=subprocess.PIPE,
@@ -245,3 +260,8 @@ def _start_child(options: Iterable[str]) -> subprocess.Popen[bytes]:
         # Ctrl-C does not reach another process group. The child ignores it only after its start.
         process_group=0,
     )
+    if sys.platform == "linux":
+        # Then sending does not wait for decoding. A user may have few pipes of this size.
+        with suppress(OSError):
+            fcntl.fcntl(cast("IO[bytes]", child.stdin), fcntl.F_SETPIPE_SZ, _BUFFER_SIZE)
+    return child

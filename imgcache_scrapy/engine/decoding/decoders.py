@@ -24,10 +24,8 @@ class TimeLimits(NamedTuple):
     """Limits of wall time in seconds; processor time is limited far more.
 
     Attributes:
-        quick_picture: for the quick pictures that are sent together. Only a child that hangs takes
-            so long.
-        quick_failures: for all pictures of a call together that turn out not to be quick. Those
-            that are sent together with the last of them are still decoded.
+        quick_picture: for one quick picture. Only a child that hangs takes so long.
+        quick_failures: for all pictures of a call together that turn out not to be quick.
         slow_picture: for one slow picture.
     """
 
@@ -93,7 +91,7 @@ class Decoders:
         for group in batches_by_size(pictures, len, BYTES_TOGETHER, SENT_TOGETHER):
             left = group
             while left and seconds_left > 0:
-                answers = decoder.decode_many(left)
+                answers = decoder.decode_many(left, failure_seconds=seconds_left)
                 left = left[len(answers) :]
                 found += [info or NOT_DECODED for info, _ in answers]
                 seconds_left -= sum(

@@ -7,8 +7,12 @@ from typing import IO, NamedTuple
 READY = b"."
 """The child writes this when it has started."""
 
-REQUEST = struct.Struct("!Q")
-"""The header of a request: the size of the picture in bytes. The picture follows."""
+REQUEST = struct.Struct("!If")
+"""The header of a request: the number of pictures, and the seconds that failures may take together.
+The pictures follow. Each one has a reply; when the seconds are over, it is `NOT_DECODED`."""
+
+SIZE = struct.Struct("!Q")
+"""The header of a picture: its size in bytes."""
 
 REPLY = struct.Struct("!BIIQHf")
 """The header of a reply: a code, the width, the height, the perceptual hash, the number of bytes of
@@ -66,7 +70,7 @@ NOT_DECODED = ImageInfo(None, None, None)
 """The information about a picture that is not decoded yet."""
 
 # Codes of replies. The other codes are those of the errors.
-_DECODED, _WITHOUT_HASH, _OVER_LIMITS = 0, 254, 255
+_DECODED, _NOT_DECODED, _WITHOUT_HASH, _OVER_LIMITS = 0, 253, 254, 255
 _ERROR_OF_CODE = dict(enumerate(DecodeError, start=1))
 _CODE_OF_ERROR = {error: code for code, error in _ERROR_OF_CODE.items()}
 
@@ -87,6 +91,8 @@ def reply_of(info: ImageInfo | None, seconds: float) -> bytes:
         return REPLY.pack(_OVER_LIMITS, 0, 0, 0, 0, seconds)
     if info.decode_error is not None:
         return REPLY.pack(_CODE_OF_ERROR[info.decode_error], 0, 0, 0, 0, seconds)
+    if info.width is None:
+        return REPLY.pack(_NOT_DECODED, 0, 0, 0, 0, seconds)
     code = _WITHOUT_HASH if info.perceptual_hash is None else _DECODED
     size = (info.width, info.height, info.perceptual_hash or 0, len(info.thumbnail))
     return REPLY.pack(code, *size, seconds) + info.thumbnail
@@ -104,6 +110,8 @@ def read_reply(replies: IO[bytes]) -> tuple[ImageInfo | None, float]:
     code, width, height, perceptual_hash, size, seconds = REPLY.unpack(replies.read(REPLY.size))
     if code == _OVER_LIMITS:
         return None, seconds
+    if code == _NOT_DECODED:
+        return NOT_DECODED, seconds
     if code not in {_DECODED, _WITHOUT_HASH}:
         return undecodable(_ERROR_OF_CODE[code]), seconds
     thumbnail = replies.read(size) if size else b""

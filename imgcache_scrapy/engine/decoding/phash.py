@@ -1,4 +1,4 @@
-"""Compute the perceptual hash of a picture, equal in every bit to pHash of ImageHash."""
+"""Compute the perceptual hash of a picture: pHash, as ImageHash does."""
 
 import math
 
@@ -27,9 +27,9 @@ def phash(image: Image.Image, *, is_reduced: bool = False) -> int:
     """Compute the perceptual hash of an upright picture.
 
     This is the pHash of https://www.hackerfactor.com/blog/index.php?/archives/432-Looks-Like-It.html
-    as ImageHash computes it, equal in every bit. The picture is scaled to 32x32 grey pixels and
-    transformed by DCT-II. Each of the 8x8 lowest frequencies gives one bit: 1 if it exceeds their
-    median. Transparent pixels count as white.
+    as ImageHash computes it, equal in every bit if the picture was decoded in full. The picture is
+    scaled to 32x32 grey pixels and transformed by DCT-II. Each of the 8x8 lowest frequencies gives
+    one bit: 1 if it exceeds their median. Transparent pixels count as white.
 
     Args:
         image: the picture, of any size and mode.
