@@ -171,7 +171,10 @@ class Flow:
         if reservation is not None:
             await reservation.acquire_slot(entry["file_size_bytes"])
         with self._tolerating_errors(NotFoundError):
-            return await self.session.resilient_client.get_bytes(entry)
+            body = await self.session.resilient_client.get_bytes(entry)
+            if reservation is not None:
+                reservation.body_arrived(len(body))
+            return body
         return None
 
     async def renew(
