@@ -20,7 +20,7 @@ _Waiting: TypeAlias = list[tuple[Question, list[asyncio.Future[Reply | None]]]]
 
 logger = logging.getLogger(__name__)
 
-# Resume at most this many waiters per loop iteration: resuming all of them at once blocks the loop.
+# Resume at most this many waiters of a call per loop iteration: all at once would block the loop.
 _RESUMED_TOGETHER = 8
 
 
@@ -88,7 +88,8 @@ class Batcher(Generic[Question, Reply]):
                 # The next call starts before the waiters resume, which may take the loop long.
                 groups = batches(waiting.items(), _RESUMED_TOGETHER)
                 _resume(next(groups), found)
-                self._start(_resume_others(groups, found))
+                if len(waiting) > _RESUMED_TOGETHER:
+                    self._start(_resume_others(groups, found))
         finally:
             # Here and not in a done callback: a question asked before the callback runs would
             # otherwise wait for a call that nobody starts.
