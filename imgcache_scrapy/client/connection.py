@@ -11,6 +11,7 @@ from imgcache_scrapy.client.fields import without_none
 from imgcache_scrapy.client.network import BoundedTransport
 from imgcache_scrapy.core.concurrency import Limiter
 from imgcache_scrapy.core.errors import InvalidRequestError, ProtocolError, UnavailableError
+from imgcache_scrapy.core.forks import FORKED
 from imgcache_scrapy.core.limits import MAX_TEXT, MAX_URL_BYTES
 from imgcache_scrapy.core.pages import ListPage, all_pages
 from imgcache_scrapy.core.response_info import MAX_HEADER_CHARACTERS
@@ -27,7 +28,10 @@ MAX_LIST = 2**26
 """Maximum bytes of a page of a list."""
 NO_ROUTE = (404, 405)
 """The statuses by which a service may say that it does not have a route."""
-_CONNECTIONS = 32
+_CONNECTIONS = 16
+# The service stores images of one moment together, so that uploads wait for each other. Meanwhile
+# the next ones are sent.
+_UPLOADS = 32
 # A larger request is not copied.
 _MAX_WHOLE_BYTES = 2**20
 # Each part takes as much time and memory as some hundred bytes.
@@ -58,6 +62,7 @@ class Connection:
         self._base = base_url
         self.seconds = timeout
         self._limiter = Limiter(_CONNECTIONS, timeout)
+        self._upload_limiter = Limiter(_UPLOADS, timeout)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._given = transport
         # A transport for each connection: one for all looks at all of its connections for each
@@ -70,7 +75,20 @@ class Connection:
 
     async def limited(self, call: Callable[[], Awaitable[T]]) -> T:
         """Run a call, which may make several requests, when a connection is free."""
-        return await self._limiter.run(call)
+        return await self._run(self._limiter, call)
+
+    async def limited_upload(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Run a call that uploads an image when a connection for uploads is free."""
+        return await self._run(self._upload_limiter, call)
+
+    async def _run(self, limiter: Limiter, call: Callable[[], Awaitable[T]]) -> T:
+        if self._is_inherited:
+            raise UnavailableError(FORKED)
+        return await limiter.run(call)
+
+    @property
+    def _is_inherited(self) -> bool:
+        return self._limiter.is_inherited or self._upload_limiter.is_inherited
 
     async def send(self, method: str, route: str, **content: Any) -> Answer:
         """Make a request that must succeed; see `call`.
@@ -139,7 +157,8 @@ class Connection:
     async def aclose(self) -> None:
         """Refuse further calls, and close the connections."""
         self._limiter.close()
-        if self._limiter.is_inherited:
+        self._upload_limiter.close()
+        if self._is_inherited:
             return  # The parent of this process goes on with its connections.
         for transport in self._all:
             await transport.aclose()

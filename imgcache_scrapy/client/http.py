@@ -97,7 +97,7 @@ class HttpTransport(HttpLists, HttpRefusals, HttpTakeDowns, HttpUses):
             with explaining_not_found("/images"):
                 return answer.checked().stored_entry(key, content_hash)
 
-        return await self.limited(claim_or_upload)
+        return await self.limited_upload(claim_or_upload)
 
     async def claim(
         self,

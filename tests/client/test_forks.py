@@ -119,16 +119,17 @@ def test_a_used_client_works_in_a_child(tmp_path, shared_service, site, transpor
 
 USED_AWAITED_CLIENT = """
 client = AsyncImgCacheClient(address)
-asyncio.run(client.lookup(url))
+asyncio.run(client.FIRST)
 wait(fork(lambda: asyncio.run(client.lookup(url))))
 """
 
 
+@pytest.mark.parametrize("first", ["lookup(url)", "store(url, b'x', 'me')"])
 @pytest.mark.parametrize("transport", ["embedded", "http"])
-def test_a_used_awaited_client_says_that_it_cannot_work(tmp_path, shared_service, transport):
+def test_a_used_awaited_client_says_that_it_cannot_work(tmp_path, shared_service, transport, first):
     """An awaited client belongs to one event loop, so a call in a child raises at once."""
     address = tmp_path / "cache" if transport == "embedded" else shared_service.url
-    said, left = run(USED_AWAITED_CLIENT, address)
+    said, left = run(USED_AWAITED_CLIENT.replace("FIRST", first), address)
     assert said.startswith("UnavailableError this client was used before the process was forked")
     assert left == "exit 0"
 
