@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from imgcache_scrapy.client.transport import Transport
     from imgcache_scrapy.engine.cache import ImageCache
 
+# While some stores run, those of the next batches wait in the cache, so that they go together.
 _MAX_CALLS = 128
 
 

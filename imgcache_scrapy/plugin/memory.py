@@ -4,7 +4,8 @@ import asyncio
 from collections import OrderedDict, deque
 from typing import Self
 
-# Media downloads bypass CONCURRENT_REQUESTS, so bodies would pile up while stores are running.
+# Media downloads bypass CONCURRENT_REQUESTS, so bodies would pile up while stores are running. Two
+# batches of 32 may be stored while the next images are fetched.
 MAX_IMAGES = 96
 MAX_BYTES = 64 * 2**20
 _FIRST_ESTIMATE = 4 * 2**20
