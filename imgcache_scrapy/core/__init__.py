@@ -2,10 +2,11 @@
 
 Core imports no other part, and beyond the standard library only w3lib, and itsdangerous in
 `signing.py`, so importing it is cheap. Its functions are pure, except the file helpers in
-`files.py`, the asyncio tools in `concurrency.py` and what `forks.py` does at a fork. Each rule is
-defined here once and every part uses that definition: the limits of a request, the code and HTTP
-status of an error, what counts as a whole image, the key of a URL. Two URLs share a key only if
-nothing differs that could select another picture; the URL that is fetched is never changed.
+`files.py`, the asyncio tools in `concurrency.py`, what `forks.py` does at a fork, and `wal.py`,
+which changes a database. Each rule is defined here once and every part uses that definition: the
+limits of a request, the code and HTTP status of an error, what counts as a whole image, the key of
+a URL. Two URLs share a key only if nothing differs that could select another picture; the URL that
+is fetched is never changed.
 """
 
 from typing import TYPE_CHECKING, Any

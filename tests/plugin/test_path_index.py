@@ -112,6 +112,19 @@ async def test_new_urls_of_a_picture_need_no_space(index, tmp_path):
     assert await index.find(SLOT, digest("a?49")) == (1, "jpg")
 
 
+async def test_crawls_that_start_at_once_share_the_file(tmp_path):
+    """Each one opens the new file, although SQLite lets only one of them change its mode."""
+    for turn in range(150):
+        path = tmp_path / f"{turn}.sqlite3"
+        indexes = [PathIndex(path, logging.getLogger(__name__)) for _ in range(4)]
+        got = await asyncio.gather(
+            *(index.claim(claim(str(n), str(n))) for n, index in enumerate(indexes))
+        )
+        assert sorted(got) == [1, 2, 3, 4]
+        for index in indexes:
+            index.close()
+
+
 async def test_two_crawls_never_get_the_same_path(tmp_path):
     """Processes with one store share the file, and each claim is one transaction."""
     path = tmp_path / "paths.sqlite3"

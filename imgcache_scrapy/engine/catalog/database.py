@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
+from imgcache_scrapy.core import wal
 from imgcache_scrapy.core.errors import (
     ConfigurationError,
     ImgCacheError,
@@ -96,7 +97,7 @@ def use_wal(connection: Connection) -> None:
     driver_connection = connection.connection.driver_connection
     if isinstance(driver_connection, sqlite3.Connection):
         try:
-            sqlite.use_wal(driver_connection)
+            wal.use_wal(driver_connection, BUSY_SECONDS)
         except sqlite3.Error as error:
             raise sa.exc.OperationalError("PRAGMA journal_mode", None, error) from error
 

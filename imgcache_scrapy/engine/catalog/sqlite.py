@@ -2,7 +2,6 @@
 
 import os
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from imgcache_scrapy.core.errors import ConfigurationError, ReadOnlyError, UnavailableError
+from imgcache_scrapy.core.wal import BUSY_CODES
 
 DatabaseUrl = str | sa.URL
 """The address of a database, as SQLAlchemy takes it."""
@@ -18,7 +18,6 @@ BUSY_SECONDS = 30
 """Maximum time in seconds that a write waits for another write."""
 
 # The primary result codes of SQLite: https://www.sqlite.org/rescode.html
-_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _READ_ONLY = {sqlite3.SQLITE_READONLY}
 _CANNOT_WRITE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -189,22 +188,6 @@ def set_up(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")
 
 
-def use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to write-ahead logging; retry, because SQLite fails if two processes do it at once."""
-    if connection.execute("PRAGMA journal_mode").fetchone()[0] in {"wal", "memory"}:
-        return
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            if not is_busy(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
 def is_read_only_error(error: BaseException) -> bool:
     """Return whether SQLite refused to write, because the file can only be read."""
     return _has_code(error, _READ_ONLY)
@@ -222,7 +205,7 @@ def is_unreadable(error: BaseException | None) -> bool:
 
 def is_busy(error: BaseException) -> bool:
     """Return whether SQLite waited too long for a lock of another program."""
-    return _has_code(error, _BUSY)
+    return _has_code(error, BUSY_CODES)
 
 
 def _has_code(error: BaseException, codes: set[int]) -> bool:

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from imgcache_scrapy.core.concurrency import Batcher
 from imgcache_scrapy.core.text import reason_of
+from imgcache_scrapy.core.wal import use_wal
 from imgcache_scrapy.plugin.file_names.order import Holder, numbers_to_try
 from imgcache_scrapy.plugin.log import SpiderLogger
 
@@ -129,7 +130,7 @@ class PathIndex:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self._path, timeout=_MAX_WAIT, isolation_level=None)
             try:
-                connection.execute("pragma journal_mode=wal")
+                use_wal(connection, _MAX_WAIT)
                 connection.execute("pragma synchronous=normal")
                 connection.executescript(_SCHEMA)
             except sqlite3.Error:
