@@ -48,11 +48,7 @@ from imgcache_scrapy.engine.decoding.messages import (
     reply_of,
     undecodable,
 )
-from imgcache_scrapy.engine.decoding.orientation import (
-    FIRST_SWAPPED,
-    UPRIGHT_BY_ORIENTATION,
-    orientation_of,
-)
+from imgcache_scrapy.engine.decoding.orientation import FIRST_SWAPPED, orientation_of, upright
 from imgcache_scrapy.engine.decoding.phash import phash
 from imgcache_scrapy.engine.decoding.shrinking import displayable, encoded, reduced, thumbnail_size
 
@@ -202,17 +198,14 @@ def _decode(data: bytes) -> ImageInfo:
     if image.mode.startswith(_WIDE_MODES):
         return ImageInfo(width, height, None)
     is_reduced = max(image.size) < max(width, height)
-    turn = UPRIGHT_BY_ORIENTATION.get(orientation)
-    upright = image if turn is None else image.transpose(turn)
-    return ImageInfo(width, height, phash(upright, is_reduced=is_reduced))
+    hashed = phash(upright(image, orientation), is_reduced=is_reduced)
+    return ImageInfo(width, height, hashed)
 
 
 def _make_thumbnail(data: bytes) -> ImageInfo:
     image = _open(data)
     width, height, orientation = _load_upright(image, "RGB", thumbnail_size(image.size))
-    small = reduced(displayable(image))
-    if orientation in UPRIGHT_BY_ORIENTATION:
-        small = small.transpose(UPRIGHT_BY_ORIENTATION[orientation])
+    small = upright(reduced(displayable(image)), orientation)
     return ImageInfo(width, height, None, thumbnail=encoded(small))
 
 

@@ -2,7 +2,7 @@
 
 from PIL import ExifTags, Image
 
-UPRIGHT_BY_ORIENTATION = {
+_UPRIGHT_BY_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -11,7 +11,6 @@ UPRIGHT_BY_ORIENTATION = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes a picture of each orientation upright."""
 
 FIRST_SWAPPED = 5
 """Orientations from this one on swap the width and the height."""
@@ -27,4 +26,10 @@ def orientation_of(image: Image.Image) -> int:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # Broken EXIF data do not make the pixels useless.
         return 1
-    return orientation if orientation in UPRIGHT_BY_ORIENTATION else 1
+    return orientation if orientation in _UPRIGHT_BY_ORIENTATION else 1
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Return a picture of this orientation as it is displayed."""
+    turn = _UPRIGHT_BY_ORIENTATION.get(orientation)
+    return image if turn is None else image.transpose(turn)
