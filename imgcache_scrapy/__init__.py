@@ -63,7 +63,7 @@ A stale hit goes on after `Flow.find`, too: the site is asked whether the image 
     plugin/fetch.py:Fetch.run                              asks, and asks again if it must
     plugin/conditional.py:add_validators                   If-None-Match, If-Modified-Since
     plugin/fetch.py:Fetch.outcome                          304, the same bytes, others, or trouble
-    plugin/flow.py:Flow.renew                              a 304: the capture is renewed
+    plugin/fetch.py:Fetch._renew                           a 304: the capture is renewed
     plugin/fetch.py:Fetch.fallback                         trouble: the stale image is delivered
 
 A hit over a service leaves the first journey after `ResilientClient.lookup_many`:

@@ -8,13 +8,25 @@ from scrapy.http import Response
 
 from imgcache_scrapy.core.entry import Entry, content_hash_of
 from imgcache_scrapy.core.image_url import ImageUrl
-from imgcache_scrapy.core.revalidation import NOT_MODIFIED, as_changed, as_stale, confirms
+from imgcache_scrapy.core.response_info import ResponseInfo
+from imgcache_scrapy.core.revalidation import (
+    NOT_MODIFIED,
+    as_changed,
+    as_stale,
+    confirms,
+    renewed_headers,
+)
 from imgcache_scrapy.plugin import conditional
 from imgcache_scrapy.plugin.flow import Flow
 from imgcache_scrapy.plugin.known_failures import note_failure
 from imgcache_scrapy.plugin.outcome import Fate, ImageFailed, ImageWithheld, Outcome
 from imgcache_scrapy.plugin.reservation import Reservation
-from imgcache_scrapy.plugin.responses import as_cached, cached_response, is_from_cache
+from imgcache_scrapy.plugin.responses import (
+    as_cached,
+    cached_response,
+    is_from_cache,
+    response_info,
+)
 
 
 class Fetch:
@@ -173,12 +185,21 @@ class Fetch:
             return None
         if not confirms(entry, self._url, response.url, key_of):
             return None
-        renewed = await self._flow.renew(self._url, entry, request, response)
+        renewed = await self._renew(entry, request, response)
         if renewed is None:
             self._is_lost = True
             return None
         self._flow.note_asked(self._url, request, renewed)
         return await self._deliver("revalidated", request, renewed, reservation)
+
+    async def _renew(self, entry: Entry, request: Request, response: Response) -> Entry | None:
+        """Record that the site still has the image of an entry; None if its bytes are lost."""
+        url, session = self._url, self._flow.session
+        accept = self._flow.accept_of(request)
+        said = response_info(url.url, response, accept)
+        headers = renewed_headers(entry, said.headers)
+        info = ResponseInfo.of(url.url, headers, said.final_url, accept)
+        return await session.resilient_client.renew(url, entry, session.client_name, info)
 
     async def _deliver(
         self, fate: Fate, request: Request, entry: Entry, reservation: Reservation | None

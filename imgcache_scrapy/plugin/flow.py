@@ -14,8 +14,7 @@ from imgcache_scrapy.core.entry import Entry
 from imgcache_scrapy.core.errors import REFUSALS, BlockedError, NotFoundError, blocked
 from imgcache_scrapy.core.image_url import ImageUrl
 from imgcache_scrapy.core.lazy import lazy_property
-from imgcache_scrapy.core.response_info import ResponseInfo
-from imgcache_scrapy.core.revalidation import as_stale, renewed_headers
+from imgcache_scrapy.core.revalidation import as_stale
 from imgcache_scrapy.plugin import meta
 from imgcache_scrapy.plugin.known_failures import known_outcome
 from imgcache_scrapy.plugin.lookups import Lookups
@@ -176,28 +175,6 @@ class Flow:
                 reservation.body_arrived(len(body))
             return body
         return None
-
-    async def renew(
-        self, url: ImageUrl, entry: Entry, request: Request, response: Response
-    ) -> Entry | None:
-        """Record that the site still has the image of an entry.
-
-        Args:
-            url: the URL that was asked for.
-            entry: the entry of the stale image.
-            request: the request.
-            response: the response "not modified".
-
-        Returns:
-            The entry with the new time, or the old one if the cache is in trouble; None if the
-            bytes of the image are lost.
-        """
-        accept = self.accept_of(request)
-        said = response_info(url.url, response, accept)
-        headers = renewed_headers(entry, said.headers)
-        info = ResponseInfo.of(url.url, headers, said.final_url, accept)
-        client, name = self.session.resilient_client, self.session.client_name
-        return await client.renew(url, entry, name, info)
 
     def note_asked(self, url: ImageUrl, request: Request, entry: Entry) -> None:
         """Remember that this crawl has asked the site for a URL.
