@@ -19,6 +19,7 @@ from imgcache_scrapy.plugin.conversion import Converter
 from imgcache_scrapy.plugin.file_names.named_files import NamedFilesPipeline
 from imgcache_scrapy.plugin.item_requests import bad_url_reason, item_request
 from imgcache_scrapy.plugin.local_files import (
+    blocks_nothing,
     dated_file,
     is_blocked,
     is_of_writing,
@@ -56,16 +57,21 @@ class DropInPipeline(NamedFilesPipeline):
         found = super().media_to_download(request, info, item=item)
         if not self._imgcache.is_enabled:
             return found
+        if isinstance(found, Deferred) and blocks_nothing(self._imgcache.flow):
+            # Without a task: its steps would delay all others of the loop.
+            return found.addCallback(self._imgcache_noted, request)
         checked = self._imgcache_unless_blocked(found, request)
         return _AwaitableDeferred.fromFuture(asyncio.ensure_future(checked))
 
     async def _imgcache_unless_blocked(self, found: Any, request: Request) -> Any:
-        result, flow = await ensure_awaitable(found), self._imgcache.flow
-        if not result:
-            return result
-        if await is_blocked(flow, request):
+        result = await ensure_awaitable(found)
+        if result and await is_blocked(self._imgcache.flow, request):
             return None
-        note_use(flow, request)
+        return self._imgcache_noted(result, request)
+
+    def _imgcache_noted(self, result: Any, request: Request) -> Any:
+        if result:
+            note_use(self._imgcache.flow, request)
         return result
 
     def _onsuccess(self, result: Any, *args: Any, **kwargs: Any) -> Any:

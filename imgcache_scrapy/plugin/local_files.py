@@ -52,6 +52,11 @@ def dated_file(session: Session, stat: Any, request: Request) -> Any:
     return stat if rules.mode == "normal" else dated_stat(rules, stat, time.time(), None)
 
 
+def blocks_nothing(flow: Flow) -> bool:
+    """Return whether the cache said in the last minute that it blocks nothing."""
+    return flow.session.resilient_client.blocked_hashes.are_none()
+
+
 async def is_blocked(flow: Flow, request: Request) -> bool:
     """Return whether the image of a local file is blocked, as far as the cache can tell.
 
