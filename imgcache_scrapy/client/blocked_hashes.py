@@ -42,7 +42,7 @@ class BlockedHashes:
         return self._hashes
 
     def are_none(self) -> bool:
-        """Return whether the cache said in the last minute that it blocks nothing."""
+        """Return whether there are none; False if the cache was not asked in the last minute."""
         return self._is_recent() and not self._hashes
 
     def _is_recent(self) -> bool:

@@ -53,7 +53,7 @@ def dated_file(session: Session, stat: Any, request: Request) -> Any:
 
 
 def blocks_nothing(flow: Flow) -> bool:
-    """Return whether the cache said in the last minute that it blocks nothing."""
+    """Return whether the cache blocks nothing; False if it was not asked in the last minute."""
     return flow.session.resilient_client.blocked_hashes.are_none()
 
 
