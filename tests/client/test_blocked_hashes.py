@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from imgcache_scrapy.client.blocked_hashes import BlockedHashes
+from tests.support.waiting import settled
 
 BLOCKED = "a" * 64
 
@@ -23,18 +24,13 @@ class Cache:
         return self.entries
 
 
-async def let_others_run(times):
-    for _ in range(times):
-        await asyncio.sleep(0)
-
-
 async def test_all_that_wait_for_the_list_resume_together():
     cache = Cache(BLOCKED)
     hashes = BlockedHashes(cache.read)
     waiting = [asyncio.create_task(hashes.known()) for _ in range(500)]
-    await let_others_run(3)
+    await settled()
     cache.arrives.set()
-    await let_others_run(10)
+    await settled()
     assert [each.done() for each in waiting] == [True] * 500
     assert {each.result() for each in waiting} == {frozenset({BLOCKED})}
     assert cache.calls == 1
