@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from collections.abc import Container
 
 BUSY_CODES = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 """The primary result codes of SQLite that say that another connection has a lock:
@@ -28,9 +29,15 @@ def use_wal(connection: sqlite3.Connection, max_seconds: float) -> None:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            is_busy = error.sqlite_errorcode & 0xFF in BUSY_CODES
-            if not is_busy or time.monotonic() > deadline:
+            if not has_code(error, BUSY_CODES) or time.monotonic() > deadline:
                 raise
             time.sleep(_INTERVAL)
         else:
             return
+
+
+def has_code(error: BaseException, codes: Container[int]) -> bool:
+    """Return whether an error of SQLite has one of these primary result codes."""
+    code = getattr(error, "sqlite_errorcode", None)
+    # The other bits tell more about the error.
+    return code is not None and code & 0xFF in codes

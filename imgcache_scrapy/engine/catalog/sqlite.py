@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from imgcache_scrapy.core.errors import ConfigurationError, ReadOnlyError, UnavailableError
-from imgcache_scrapy.core.wal import BUSY_CODES
+from imgcache_scrapy.core.wal import BUSY_CODES, has_code
 
 DatabaseUrl = str | sa.URL
 """The address of a database, as SQLAlchemy takes it."""
@@ -209,5 +209,5 @@ def is_busy(error: BaseException) -> bool:
 
 
 def _has_code(error: BaseException, codes: set[int]) -> bool:
-    code = getattr(getattr(error, "orig", error), "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in codes
+    # SQLAlchemy wraps the error of the driver.
+    return has_code(getattr(error, "orig", error), codes)
